@@ -1,0 +1,9 @@
+//! One module a command: each takes its arguments and does the work through the three crates.
+
+use crate::cli::Command;
+use crate::ui::{Exit, Ui};
+
+/// Carries out one command.
+pub(crate) fn run(command: Command, _ui: &Ui) -> anyhow::Result<Exit> {
+    match command {}
+}

@@ -1,0 +1,4 @@
+//! Attaches `perf_event` sampling and counters to the members of a pipeline, and turns the records
+//! into a [`Profile`](profile::Profile).
+
+pub mod profile;

@@ -1,0 +1,248 @@
+//! The profile: interned stacks with weights, per member, plus what limits trust in them.
+
+use std::sync::Arc;
+
+use pipeprof_runner::pipeline::End;
+use rustc_hash::FxHashMap;
+use serde::Serialize;
+
+/// Index of a [`Frame`] in [`Profile::frame`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FrameId(u32);
+
+/// Index of a stack in [`Profile::stack`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StackId(u32);
+
+impl StackId {
+    /// Position in the order of interning, from 0 and dense: an index for side tables.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl FrameId {
+    /// Position in the order of interning, from 0 and dense: an index for side tables.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Where a frame's code runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Kernel text, modules and BPF included.
+    Kernel,
+    /// A program, a library or the vDSO.
+    User,
+}
+
+/// How a frame came by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FrameKind {
+    /// A symbol that covers the address.
+    Symbol,
+    /// A function inlined into the next frame rootward, known from debug information.
+    Inlined,
+    /// No symbol covers the address: the name is that of the object, `[libc.so.6]`, or `[unknown]`.
+    Unresolved,
+}
+
+/// One call site (or, for a leaf, one sampled function at one address).
+///
+/// Two frames of one function at different addresses are different frames, because the return
+/// address says which call was made where a tail call hid the callee.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Frame {
+    /// Kernel names as the kernel spells them, user names demangled. Untrusted text.
+    pub name: Arc<str>,
+    /// The object: `[kernel.kallsyms]`, a module as `[ext4]`, a file's path, `[vdso]`.
+    pub module: Option<Arc<str>>,
+    /// Kernel or user.
+    pub mode: Mode,
+    /// How the name was found.
+    pub kind: FrameKind,
+    /// Bytes from the start of the symbol to the address: for a leaf the instruction pointer, for
+    /// a caller the return address. Zero where no symbol covers it.
+    pub offset: u64,
+}
+
+/// Samples of one stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StackWeight {
+    /// The stack.
+    pub stack: StackId,
+    /// How often it was sampled.
+    pub samples: u64,
+    /// Sum of the samples' periods, in [`WeightUnit`].
+    pub weight: u64,
+}
+
+/// What a weight counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightUnit {
+    /// Nanoseconds on a CPU (`cpu-clock`, `task-clock`).
+    Nanoseconds,
+    /// Occurrences of the event (`cycles`, `page-faults`, …).
+    Events,
+}
+
+/// The samples of one member of the pipeline, its threads and children included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberProfile {
+    /// Thread-group id.
+    pub pid: i32,
+    /// `comm`: chosen by the process, untrusted text.
+    pub comm: String,
+    /// Which end, where the pipeline is a built-in pair.
+    pub end: Option<End>,
+    /// On-CPU samples, one entry a distinct stack, in order of first appearance.
+    pub on_cpu: Vec<StackWeight>,
+    /// CPU time that the scheduler charged while the pipeline ran (schedstat or task-clock), an
+    /// account independent of the samples. `None` where it could not be read.
+    pub cpu_time_ns: Option<u64>,
+}
+
+impl MemberProfile {
+    /// Samples of all stacks.
+    pub fn samples(&self) -> u64 {
+        self.on_cpu.iter().map(|w| w.samples).sum()
+    }
+
+    /// Weight of all stacks.
+    pub fn weight(&self) -> u64 {
+        self.on_cpu.iter().map(|w| w.weight).sum()
+    }
+}
+
+/// Where the sampling event was attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// One event a CPU, records of other processes dropped afterwards.
+    PerCpu,
+    /// One event a thread (and CPU), inherited by what it starts.
+    PerTask,
+}
+
+/// What limits trust in the numbers. Every output carries it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Quality {
+    /// The sampled event, in perf's spelling: `cycles`, `cpu-clock`.
+    pub event: String,
+    /// Why a better event was not used: what was tried first, and the kernel's answer.
+    pub fallback: Option<String>,
+    /// Asked frequency; `None` for a fixed period.
+    pub frequency_hz: Option<u64>,
+    /// Where it was attached.
+    pub scope: Scope,
+    /// What a weight counts.
+    pub unit: WeightUnit,
+    /// Samples come from a timer that cannot fire while interrupts are off (cpu-clock): code that
+    /// runs so is charged to whatever turns them on again.
+    pub timer_driven: bool,
+    /// The event measured kernel code as well as user code.
+    pub kernel_visible: bool,
+    /// Samples that ended in a member's profile.
+    pub samples: u64,
+    /// Samples of processes outside the pipeline, read and dropped.
+    pub foreign_samples: u64,
+    /// Records that the kernel had no room for: the sum of `PERF_RECORD_LOST` and
+    /// `PERF_RECORD_LOST_SAMPLES`.
+    pub lost: u64,
+    /// `PERF_RECORD_THROTTLE` records: times the kernel stopped the event for going too fast.
+    pub throttled: u64,
+    /// Frames, over all samples, that no symbol covers.
+    pub unresolved_frames: u64,
+    /// Frames over all samples.
+    pub frames: u64,
+    /// Samples whose call chain reached the kernel's depth limit.
+    pub truncated_stacks: u64,
+    /// Samples whose user half was cut where a frame lay in no executable mapping: what a
+    /// frame-pointer walk yields in code built without frame pointers.
+    pub cut_user_stacks: u64,
+    /// Records that could not be parsed and were passed over.
+    pub malformed_records: u64,
+    /// The recording ends before its last record did.
+    pub cut_short: bool,
+    /// Sentences for a person on anything else that limits the numbers (a ring made smaller, names
+    /// that the kernel hides), each with its fix.
+    pub notes: Vec<String>,
+}
+
+/// Interned stacks with weights, per member.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    frames: Vec<Frame>,
+    frame_ids: FxHashMap<Frame, FrameId>,
+    stacks: Vec<Box<[FrameId]>>,
+    stack_ids: FxHashMap<Box<[FrameId]>, StackId>,
+    /// In pipeline order.
+    pub members: Vec<MemberProfile>,
+    /// What limits trust in the numbers.
+    pub quality: Quality,
+}
+
+impl Profile {
+    /// A profile with no stacks yet.
+    pub fn new(quality: Quality) -> Self {
+        Profile {
+            frames: Vec::new(),
+            frame_ids: FxHashMap::default(),
+            stacks: Vec::new(),
+            stack_ids: FxHashMap::default(),
+            members: Vec::new(),
+            quality,
+        }
+    }
+
+    /// The id of a frame, new or known.
+    pub fn intern_frame(&mut self, frame: Frame) -> FrameId {
+        if let Some(&id) = self.frame_ids.get(&frame) {
+            return id;
+        }
+        let id = FrameId(self.frames.len() as u32);
+        self.frames.push(frame.clone());
+        self.frame_ids.insert(frame, id);
+        id
+    }
+
+    /// The id of a stack, leaf first, new or known.
+    pub fn intern_stack(&mut self, frames: &[FrameId]) -> StackId {
+        if let Some(&id) = self.stack_ids.get(frames) {
+            return id;
+        }
+        let id = StackId(self.stacks.len() as u32);
+        self.stacks.push(frames.into());
+        self.stack_ids.insert(frames.into(), id);
+        id
+    }
+
+    /// A frame by its id.
+    pub fn frame(&self, id: FrameId) -> &Frame {
+        &self.frames[id.index()]
+    }
+
+    /// The frames of a stack, leaf first.
+    pub fn stack(&self, id: StackId) -> &[FrameId] {
+        &self.stacks[id.index()]
+    }
+
+    /// All frames, in the order of their ids.
+    pub fn frames(&self) -> &[Frame] {
+        &self.frames
+    }
+
+    /// How many distinct stacks there are.
+    pub fn stack_count(&self) -> usize {
+        self.stacks.len()
+    }
+
+    /// The frames of a stack with their records, leaf first.
+    pub fn stack_frames(&self, id: StackId) -> impl DoubleEndedIterator<Item = &Frame> + Clone {
+        self.stack(id).iter().map(|&frame| self.frame(frame))
+    }
+}

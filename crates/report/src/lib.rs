@@ -1,0 +1,2 @@
+//! Turns a profile into roles, folded stacks, flamegraphs and tables.
+#![forbid(unsafe_code)]
