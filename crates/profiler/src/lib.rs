@@ -1,4 +1,26 @@
 //! Attaches `perf_event` sampling and counters to the members of a pipeline, and turns the records
 //! into a [`Profile`](profile::Profile).
+//!
+//! ```text
+//! Pipeline --Session::attach--> Session --finish--> Recording --analyse--> Profile
+//! ```
 
+mod address_space;
+pub mod analyse;
+pub mod attr;
+mod drain;
+pub mod error;
+pub mod event;
+mod kallsyms;
+mod order;
+pub mod perfdata;
 pub mod profile;
+pub mod recording;
+mod resolve;
+pub mod ring;
+pub mod session;
+pub mod symbolize;
+mod synth;
+pub mod sys;
+
+pub use error::Error;

@@ -69,6 +69,13 @@ pub struct Frame {
     pub offset: u64,
 }
 
+impl Frame {
+    /// No symbol covers its address.
+    pub fn is_unresolved(&self) -> bool {
+        self.kind == FrameKind::Unresolved
+    }
+}
+
 /// Samples of one stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StackWeight {

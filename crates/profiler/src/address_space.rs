@@ -1,0 +1,202 @@
+//! Which object lies at a user address of which process, as it changes over time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::perfdata::record::Mapping;
+
+/// One state of one address space. Two processes share it after a fork, until either changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct SpaceId(pub u32);
+
+/// An executable mapping.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mapped {
+    end: u64,
+    file_offset: u64,
+    path: Arc<[u8]>,
+}
+
+type Space = BTreeMap<u64, Mapped>;
+
+/// An address within an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Located {
+    /// Path of the object, or a name in brackets.
+    pub path: Arc<[u8]>,
+    /// Offset in its file.
+    pub file_offset: u64,
+}
+
+/// All address spaces of a recording.
+#[derive(Debug, Default)]
+pub(crate) struct AddressSpaces {
+    states: Vec<Arc<Space>>,
+    of_process: FxHashMap<i32, SpaceId>,
+    /// A state that samples were taken in must stay as it was.
+    sampled: Vec<bool>,
+    paths: FxHashMap<Arc<[u8]>, ()>,
+}
+
+impl AddressSpaces {
+    /// The current state of a process, for a sample that keeps referring to it.
+    pub(crate) fn sample(&mut self, pid: i32) -> SpaceId {
+        let id = self.current(pid);
+        self.sampled[id.0 as usize] = true;
+        id
+    }
+
+    /// A process mapped an object, over whatever was there.
+    pub(crate) fn map(&mut self, mapping: &Mapping<'_>) {
+        let Some(end) = mapping.start.checked_add(mapping.length) else { return };
+        if mapping.length == 0 {
+            return;
+        }
+        let path = match self.paths.get_key_value(mapping.path) {
+            Some((path, ())) => Arc::clone(path),
+            None => {
+                let path: Arc<[u8]> = mapping.path.into();
+                self.paths.insert(Arc::clone(&path), ());
+                path
+            }
+        };
+        let mapped = Mapped { end, file_offset: mapping.file_offset, path };
+        let space = self.change(mapping.pid);
+        cut_out(space, mapping.start, end);
+        space.insert(mapping.start, mapped);
+    }
+
+    /// A process replaced its program.
+    pub(crate) fn exec(&mut self, pid: i32) {
+        let id = self.add(Arc::default());
+        self.of_process.insert(pid, id);
+    }
+
+    /// A process made another, with a copy of its space.
+    pub(crate) fn fork(&mut self, parent: i32, child: i32) {
+        if parent != child {
+            let id = self.current(parent);
+            // From here on the state has two owners, so neither may change it in place.
+            self.sampled[id.0 as usize] = true;
+            self.of_process.insert(child, id);
+        }
+    }
+
+    /// What lies at an address in a state.
+    pub(crate) fn locate(&self, space: SpaceId, address: u64) -> Option<Located> {
+        let space = self.states.get(space.0 as usize)?;
+        let (start, mapped) = space.range(..=address).next_back()?;
+        (address < mapped.end).then(|| Located {
+            path: Arc::clone(&mapped.path),
+            file_offset: (address - start).wrapping_add(mapped.file_offset),
+        })
+    }
+
+    fn current(&mut self, pid: i32) -> SpaceId {
+        match self.of_process.get(&pid) {
+            Some(&id) => id,
+            None => {
+                let id = self.add(Arc::default());
+                self.of_process.insert(pid, id);
+                id
+            }
+        }
+    }
+
+    fn add(&mut self, space: Arc<Space>) -> SpaceId {
+        let id = SpaceId(self.states.len() as u32);
+        self.states.push(space);
+        self.sampled.push(false);
+        id
+    }
+
+    /// The state to change: a new one where samples refer to the current one.
+    fn change(&mut self, pid: i32) -> &mut Space {
+        let mut id = self.current(pid);
+        if self.sampled[id.0 as usize] {
+            let copy = Arc::clone(&self.states[id.0 as usize]);
+            id = self.add(copy);
+            self.of_process.insert(pid, id);
+        }
+        Arc::make_mut(&mut self.states[id.0 as usize])
+    }
+}
+
+/// Removes `[start, end)` from what is mapped, keeping what sticks out on either side.
+fn cut_out(space: &mut Space, start: u64, end: u64) {
+    let overlapping: Vec<u64> = space
+        .range(..end)
+        .rev()
+        .take_while(|(_, mapped)| mapped.end > start)
+        .map(|(&at, _)| at)
+        .collect();
+    for at in overlapping {
+        let Some(old) = space.remove(&at) else { continue };
+        if at < start {
+            space.insert(at, Mapped { end: start, ..old.clone() });
+        }
+        if old.end > end {
+            let file_offset = old.file_offset.wrapping_add(end - at);
+            space.insert(end, Mapped { file_offset, ..old });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(spaces: &mut AddressSpaces, pid: i32, start: u64, length: u64, path: &str) {
+        let path = path.as_bytes();
+        spaces.map(&Mapping { pid, start, length, file_offset: 0x100, path });
+    }
+
+    fn at(spaces: &AddressSpaces, space: SpaceId, address: u64) -> Option<(String, u64)> {
+        let found = spaces.locate(space, address)?;
+        Some((String::from_utf8_lossy(&found.path).into_owned(), found.file_offset))
+    }
+
+    #[test]
+    fn a_later_mapping_wins_and_the_rest_of_the_earlier_stays() {
+        let mut spaces = AddressSpaces::default();
+        map(&mut spaces, 1, 0x1000, 0x3000, "a");
+        map(&mut spaces, 1, 0x2000, 0x1000, "b");
+        let space = spaces.sample(1);
+        assert_eq!(at(&spaces, space, 0x1fff), Some(("a".into(), 0x10ff)));
+        assert_eq!(at(&spaces, space, 0x2000), Some(("b".into(), 0x100)));
+        assert_eq!(at(&spaces, space, 0x3000), Some(("a".into(), 0x2100)));
+        assert_eq!(at(&spaces, space, 0x4000), None);
+        assert_eq!(at(&spaces, space, 0xfff), None);
+    }
+
+    #[test]
+    fn a_sample_sees_the_space_of_its_time() {
+        let mut spaces = AddressSpaces::default();
+        map(&mut spaces, 1, 0x1000, 0x1000, "before");
+        let before = spaces.sample(1);
+        assert_eq!(spaces.sample(1), before);
+        spaces.fork(1, 2);
+        assert_eq!(spaces.sample(2), before);
+        spaces.exec(1);
+        map(&mut spaces, 1, 0x1000, 0x1000, "after");
+        let after = spaces.sample(1);
+        assert_eq!(at(&spaces, before, 0x1000).unwrap().0, "before");
+        assert_eq!(at(&spaces, after, 0x1000).unwrap().0, "after");
+        map(&mut spaces, 2, 0x8000, 0x1000, "child");
+        let child = spaces.sample(2);
+        assert_eq!(at(&spaces, child, 0x1000).unwrap().0, "before");
+        assert_eq!(at(&spaces, before, 0x8000), None);
+    }
+
+    #[test]
+    fn mappings_that_wrap_or_are_empty_are_none() {
+        let mut spaces = AddressSpaces::default();
+        map(&mut spaces, 1, u64::MAX - 1, 0x1000, "wraps");
+        map(&mut spaces, 1, 0x1000, 0, "empty");
+        let space = spaces.sample(1);
+        assert_eq!(at(&spaces, space, u64::MAX), None);
+        assert_eq!(at(&spaces, space, 0x1000), None);
+    }
+}

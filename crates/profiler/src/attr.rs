@@ -1,0 +1,233 @@
+//! `struct perf_event_attr`: what an event measures and what its records carry.
+//!
+//! The same bytes go to `perf_event_open(2)` and into the recording, so that a reader of the
+//! recording parses records by exactly the layout that the kernel wrote them in. That is why this
+//! struct is ours: `perf-event-open` keeps its attribute to itself.
+
+/// Size of the attribute we pass: `PERF_ATTR_SIZE_VER6`, known since Linux 5.5
+/// (include/uapi/linux/perf_event.h).
+pub const ATTR_SIZE: usize = 120;
+
+/// `PERF_TYPE_*` (include/uapi/linux/perf_event.h).
+pub mod event_type {
+    /// A generalised hardware event.
+    pub const HARDWARE: u32 = 0;
+    /// An event of the kernel's own: clocks, faults, switches.
+    pub const SOFTWARE: u32 = 1;
+    /// A tracepoint, by its id.
+    pub const TRACEPOINT: u32 = 2;
+    /// A generalised cache event.
+    pub const HW_CACHE: u32 = 3;
+    /// A PMU-specific encoding.
+    pub const RAW: u32 = 4;
+}
+
+/// `PERF_SAMPLE_*`: the fields of a sample, in the order in which they are written.
+pub mod sample_type {
+    /// Instruction pointer.
+    pub const IP: u64 = 1 << 0;
+    /// Process and thread id.
+    pub const TID: u64 = 1 << 1;
+    /// Timestamp.
+    pub const TIME: u64 = 1 << 2;
+    /// Data address.
+    pub const ADDR: u64 = 1 << 3;
+    /// Counter values.
+    pub const READ: u64 = 1 << 4;
+    /// Call chain.
+    pub const CALLCHAIN: u64 = 1 << 5;
+    /// Event id.
+    pub const ID: u64 = 1 << 6;
+    /// CPU number.
+    pub const CPU: u64 = 1 << 7;
+    /// Events since the sample before.
+    pub const PERIOD: u64 = 1 << 8;
+    /// Id of the event itself rather than of its group leader.
+    pub const STREAM_ID: u64 = 1 << 9;
+    /// Tracepoint data.
+    pub const RAW: u64 = 1 << 10;
+    /// Event id, first in a sample and last in any other record.
+    pub const IDENTIFIER: u64 = 1 << 16;
+}
+
+/// Bits of the attribute's flag word.
+pub mod flag {
+    /// Starts disabled.
+    pub const DISABLED: u64 = 1 << 0;
+    /// Children inherit it.
+    pub const INHERIT: u64 = 1 << 1;
+    /// Does not count user space.
+    pub const EXCLUDE_USER: u64 = 1 << 4;
+    /// Does not count the kernel.
+    pub const EXCLUDE_KERNEL: u64 = 1 << 5;
+    /// Does not count the hypervisor.
+    pub const EXCLUDE_HV: u64 = 1 << 6;
+    /// Does not count when idle.
+    pub const EXCLUDE_IDLE: u64 = 1 << 7;
+    /// Records executable mappings.
+    pub const MMAP: u64 = 1 << 8;
+    /// Records changes of name.
+    pub const COMM: u64 = 1 << 9;
+    /// The period field is a frequency in Hz.
+    pub const FREQ: u64 = 1 << 10;
+    /// Enabled by the next exec.
+    pub const ENABLE_ON_EXEC: u64 = 1 << 12;
+    /// Records forks and exits.
+    pub const TASK: u64 = 1 << 13;
+    /// The wake-up field is a watermark in bytes.
+    pub const WATERMARK: u64 = 1 << 14;
+    /// First bit of the two-bit `precise_ip`.
+    pub const PRECISE_IP_SHIFT: u32 = 15;
+    /// All records carry the sample id fields.
+    pub const SAMPLE_ID_ALL: u64 = 1 << 18;
+    /// No guest.
+    pub const EXCLUDE_GUEST: u64 = 1 << 20;
+    /// No kernel half in call chains.
+    pub const EXCLUDE_CALLCHAIN_KERNEL: u64 = 1 << 21;
+    /// Mapping records in their second form, with protection bits.
+    pub const MMAP2: u64 = 1 << 23;
+    /// Marks names set by exec.
+    pub const COMM_EXEC: u64 = 1 << 24;
+    /// Timestamps by the clock in `clockid`.
+    pub const USE_CLOCKID: u64 = 1 << 25;
+    /// Records context switches.
+    pub const CONTEXT_SWITCH: u64 = 1 << 26;
+}
+
+/// `struct perf_event_attr` up to `PERF_ATTR_SIZE_VER6`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventAttr {
+    /// One of [`event_type`].
+    pub kind: u32,
+    /// Always [`ATTR_SIZE`].
+    pub size: u32,
+    /// Which event of that type.
+    pub config: u64,
+    /// Period, or frequency in Hz with [`flag::FREQ`].
+    pub period_or_frequency: u64,
+    /// Bits of [`sample_type`].
+    pub sample_type: u64,
+    /// `PERF_FORMAT_*`.
+    pub read_format: u64,
+    /// Bits of [`flag`].
+    pub flags: u64,
+    /// Bytes in the ring that wake its reader, with [`flag::WATERMARK`].
+    pub wakeup: u32,
+    /// Breakpoints only.
+    pub bp_type: u32,
+    /// Extension of `config`.
+    pub config1: u64,
+    /// Extension of `config1`.
+    pub config2: u64,
+    /// Branch stacks only.
+    pub branch_sample_type: u64,
+    /// Registers to dump.
+    pub sample_regs_user: u64,
+    /// User stack bytes to dump.
+    pub sample_stack_user: u32,
+    /// Clock of the timestamps, with [`flag::USE_CLOCKID`].
+    pub clockid: i32,
+    /// Interrupted registers to dump.
+    pub sample_regs_intr: u64,
+    /// AUX area only.
+    pub aux_watermark: u32,
+    /// Depth limit of call chains; 0 for the kernel's own.
+    pub sample_max_stack: u16,
+    /// Must be zero.
+    pub reserved_2: u16,
+    /// AUX area only.
+    pub aux_sample_size: u32,
+    /// Must be zero.
+    pub reserved_3: u32,
+}
+
+const _: () = assert!(size_of::<EventAttr>() == ATTR_SIZE);
+
+impl EventAttr {
+    /// An event that samples nothing and records nothing yet.
+    pub fn new(kind: u32, config: u64) -> Self {
+        EventAttr {
+            kind,
+            size: ATTR_SIZE as u32,
+            config,
+            period_or_frequency: 0,
+            sample_type: 0,
+            read_format: 0,
+            flags: flag::DISABLED | flag::SAMPLE_ID_ALL | flag::USE_CLOCKID,
+            wakeup: 0,
+            bp_type: 0,
+            config1: 0,
+            config2: 0,
+            branch_sample_type: 0,
+            sample_regs_user: 0,
+            sample_stack_user: 0,
+            clockid: libc::CLOCK_MONOTONIC,
+            sample_regs_intr: 0,
+            aux_watermark: 0,
+            sample_max_stack: 0,
+            reserved_2: 0,
+            aux_sample_size: 0,
+            reserved_3: 0,
+        }
+    }
+
+    /// The attribute as the kernel and perf.data lay it out, in native byte order.
+    pub fn to_bytes(&self) -> [u8; ATTR_SIZE] {
+        let mut bytes = [0; ATTR_SIZE];
+        let mut at = 0;
+        let mut put = |field: &[u8]| {
+            bytes[at..at + field.len()].copy_from_slice(field);
+            at += field.len();
+        };
+        put(&self.kind.to_ne_bytes());
+        put(&self.size.to_ne_bytes());
+        put(&self.config.to_ne_bytes());
+        put(&self.period_or_frequency.to_ne_bytes());
+        put(&self.sample_type.to_ne_bytes());
+        put(&self.read_format.to_ne_bytes());
+        put(&self.flags.to_ne_bytes());
+        put(&self.wakeup.to_ne_bytes());
+        put(&self.bp_type.to_ne_bytes());
+        put(&self.config1.to_ne_bytes());
+        put(&self.config2.to_ne_bytes());
+        put(&self.branch_sample_type.to_ne_bytes());
+        put(&self.sample_regs_user.to_ne_bytes());
+        put(&self.sample_stack_user.to_ne_bytes());
+        put(&self.clockid.to_ne_bytes());
+        put(&self.sample_regs_intr.to_ne_bytes());
+        put(&self.aux_watermark.to_ne_bytes());
+        put(&self.sample_max_stack.to_ne_bytes());
+        put(&self.reserved_2.to_ne_bytes());
+        put(&self.aux_sample_size.to_ne_bytes());
+        put(&self.reserved_3.to_ne_bytes());
+        bytes
+    }
+
+    /// Sets or clears one flag bit.
+    pub fn with_flag(mut self, bit: u64, on: bool) -> Self {
+        if on {
+            self.flags |= bit;
+        } else {
+            self.flags &= !bit;
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_follow_the_layout_of_the_c_struct() {
+        let mut attr = EventAttr::new(event_type::SOFTWARE, 7);
+        attr.sample_max_stack = 0x1234;
+        attr.clockid = -2;
+        let bytes = attr.to_bytes();
+        assert_eq!(bytes[8..16], 7u64.to_ne_bytes());
+        assert_eq!(bytes[40..48], attr.flags.to_ne_bytes());
+        assert_eq!(bytes[92..96], (-2i32).to_ne_bytes());
+        assert_eq!(bytes[108..110], 0x1234u16.to_ne_bytes());
+    }
+}

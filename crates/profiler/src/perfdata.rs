@@ -1,0 +1,28 @@
+//! The perf.data file: what `perf record` writes and `perf report -i` reads
+//! (tools/perf/Documentation/perf.data-file-format.txt, v6.1).
+
+pub mod read;
+pub mod record;
+pub mod write;
+
+/// First eight bytes of a file in native byte order.
+pub const MAGIC: [u8; 8] = *b"PERFILE2";
+
+/// Size of `struct perf_file_header`: magic, two sizes, three sections, a 256-bit feature map.
+pub const HEADER_BYTES: u64 = 104;
+
+/// Bit numbers of the feature map (tools/perf/util/header.h, v6.1).
+pub mod feature {
+    /// Host name.
+    pub const HOSTNAME: u32 = 3;
+    /// Kernel release.
+    pub const OSRELEASE: u32 = 4;
+    /// Machine architecture.
+    pub const ARCH: u32 = 6;
+    /// CPUs available and online.
+    pub const NRCPUS: u32 = 7;
+    /// The recording command.
+    pub const CMDLINE: u32 = 11;
+    /// Names, attributes and ids of the events.
+    pub const EVENT_DESC: u32 = 12;
+}

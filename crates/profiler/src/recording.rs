@@ -1,0 +1,93 @@
+//! The recording: what was captured, unprocessed, on disk.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use pipeprof_runner::pipeline::Pipeline;
+use tempfile::TempDir;
+
+use crate::error::Error;
+use crate::profile::Scope;
+
+/// Where a recording lives.
+#[derive(Debug)]
+pub enum RecordingDir {
+    /// Removed with the value.
+    Temporary(TempDir),
+    /// Kept.
+    Kept(PathBuf),
+}
+
+impl RecordingDir {
+    /// A new temporary folder, in `TMPDIR` or /tmp.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be made.
+    pub fn temporary() -> Result<Self, Error> {
+        let made = tempfile::Builder::new().prefix("pipeprof-").tempdir();
+        made.map(RecordingDir::Temporary).map_err(|source| Error::File {
+            action: "making a temporary folder in",
+            path: std::env::temp_dir(),
+            source,
+        })
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        match self {
+            RecordingDir::Temporary(dir) => dir.path(),
+            RecordingDir::Kept(path) => path,
+        }
+    }
+}
+
+/// What perf.data cannot hold.
+#[derive(Clone, Debug)]
+pub struct Meta {
+    /// The pipeline at the time of attaching.
+    pub pipeline: Pipeline,
+    /// The sampled event.
+    pub event: String,
+    /// Asked frequency.
+    pub frequency_hz: Option<u64>,
+    /// Why a better event was not used.
+    pub fallback: Option<String>,
+    /// Where it was attached.
+    pub scope: Scope,
+    /// Samples come from a timer that interrupts cannot be off for.
+    pub timer_driven: bool,
+    /// Kernel code was measured.
+    pub kernel_visible: bool,
+    /// Depth at which the kernel cuts call chains.
+    pub max_stack: u64,
+    /// Records that events had no room for, where the kernel counts them (6.0 and later).
+    pub lost: Option<u64>,
+    /// Sentences for the quality block.
+    pub notes: Vec<String>,
+}
+
+/// A finished capture.
+#[derive(Debug)]
+pub struct Recording {
+    pub(crate) dir: RecordingDir,
+    /// What perf.data cannot hold.
+    pub meta: Meta,
+}
+
+impl Recording {
+    /// The kernel's records.
+    pub fn perf_data(&self) -> PathBuf {
+        self.dir.path().join("perf.data")
+    }
+
+    /// The records in memory. The file is only ever appended to by its recorder, which is done.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be mapped.
+    pub fn map(&self) -> Result<Mmap, Error> {
+        let path = self.perf_data();
+        let file = File::open(&path).and_then(|file| crate::sys::map_file(&file));
+        file.map_err(|source| Error::File { action: "reading", path, source })
+    }
+}

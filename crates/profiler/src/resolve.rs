@@ -1,0 +1,161 @@
+//! Raw addresses to frames: collects the distinct ones, has each named once, object by object.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::address_space::{AddressSpaces, SpaceId};
+use crate::profile::{Frame, FrameId, FrameKind, Mode, Profile};
+use crate::symbolize::{Function, Symbolizer};
+
+/// An address of a call chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct RawFrame {
+    /// `None` in the kernel.
+    space: Option<SpaceId>,
+    address: u64,
+    /// Where the CPU was, rather than where a call returns to.
+    exact: bool,
+}
+
+impl RawFrame {
+    /// In the kernel.
+    pub(crate) fn kernel(address: u64, exact: bool) -> Self {
+        RawFrame { space: None, address, exact }
+    }
+
+    /// In user space.
+    pub(crate) fn user(space: SpaceId, address: u64, exact: bool) -> Self {
+        RawFrame { space: Some(space), address, exact }
+    }
+
+    /// The address to look up. A return address may be the first byte after its function, where a
+    /// call that never returns was the last instruction, so the byte before it is asked for.
+    fn lookup(self) -> u64 {
+        self.address.wrapping_sub(self.back())
+    }
+
+    fn back(self) -> u64 {
+        u64::from(!self.exact)
+    }
+}
+
+/// What became of an address.
+#[derive(Clone, Debug)]
+enum Resolved {
+    /// Frames, innermost first.
+    Frames(Vec<FrameId>),
+    /// A caller that lies in no executable mapping, so it is none.
+    NotCode,
+}
+
+/// Resolves the addresses of one recording.
+pub(crate) struct Resolver<'a> {
+    spaces: &'a AddressSpaces,
+    resolved: FxHashMap<RawFrame, Option<Resolved>>,
+}
+
+impl<'a> Resolver<'a> {
+    /// Knows no address yet.
+    pub(crate) fn new(spaces: &'a AddressSpaces) -> Self {
+        Resolver { spaces, resolved: FxHashMap::default() }
+    }
+
+    /// Announces an address.
+    pub(crate) fn want(&mut self, frame: RawFrame) {
+        self.resolved.entry(frame).or_insert(None);
+    }
+
+    /// Names all announced addresses and puts their frames into the profile.
+    pub(crate) fn resolve(&mut self, symbolizer: &mut dyn Symbolizer, profile: &mut Profile) {
+        // Sorted, so that a profile does not depend on the order of a hash table.
+        let mut wanted: Vec<RawFrame> = self.resolved.keys().copied().collect();
+        wanted.sort_by_key(|frame| (frame.space.map(|space| space.0), frame.address, frame.exact));
+        let mut kernel = Vec::new();
+        let mut objects: BTreeMap<Arc<[u8]>, Vec<(RawFrame, u64)>> = BTreeMap::new();
+        for frame in wanted {
+            let Some(space) = frame.space else {
+                kernel.push(frame);
+                continue;
+            };
+            if let Some(found) = self.spaces.locate(space, frame.lookup()) {
+                objects.entry(found.path).or_default().push((frame, found.file_offset));
+            } else if frame.exact {
+                let id = profile.intern_frame(unknown(Mode::User, "[unknown]", None));
+                self.resolved.insert(frame, Some(Resolved::Frames(vec![id])));
+            } else {
+                self.resolved.insert(frame, Some(Resolved::NotCode));
+            }
+        }
+        let addresses: Vec<u64> = kernel.iter().map(|frame| frame.lookup()).collect();
+        let named = symbolizer.kernel(&addresses);
+        for (frame, functions) in kernel.into_iter().zip(named) {
+            let name = "[kernel]";
+            self.put(frame, functions, profile, Mode::Kernel, "[kernel.kallsyms]", name);
+        }
+        for (path, frames) in objects {
+            let offsets: Vec<u64> = frames.iter().map(|&(_, offset)| offset).collect();
+            let named = symbolizer.object(&path, &offsets);
+            let module = String::from_utf8_lossy(&path);
+            let name = bracketed(&module);
+            for ((frame, _), functions) in frames.into_iter().zip(named) {
+                self.put(frame, functions, profile, Mode::User, &module, &name);
+            }
+        }
+    }
+
+    fn put(
+        &mut self,
+        raw: RawFrame,
+        functions: Vec<Function>,
+        profile: &mut Profile,
+        mode: Mode,
+        module: &str,
+        unresolved: &str,
+    ) {
+        let frames: Vec<FrameId> = if functions.is_empty() {
+            vec![profile.intern_frame(unknown(mode, unresolved, Some(module)))]
+        } else {
+            let frame = |function: Function| {
+                let module = match function.module {
+                    Some(module) => format!("[{module}]").into(),
+                    None => Arc::from(module),
+                };
+                profile.intern_frame(Frame {
+                    name: function.name,
+                    module: Some(module),
+                    mode,
+                    kind: if function.inlined { FrameKind::Inlined } else { FrameKind::Symbol },
+                    offset: function.offset + raw.back(),
+                })
+            };
+            functions.into_iter().map(frame).collect()
+        };
+        self.resolved.insert(raw, Some(Resolved::Frames(frames)));
+    }
+
+    /// The frames of a stack, leaf first, appended to `out`. True where its user half was cut at
+    /// an address that is no code.
+    pub(crate) fn frames_of(&self, stack: &[RawFrame], out: &mut Vec<FrameId>) -> bool {
+        for frame in stack {
+            match self.resolved.get(frame) {
+                Some(Some(Resolved::Frames(frames))) => out.extend_from_slice(frames),
+                Some(Some(Resolved::NotCode)) => return true,
+                Some(None) | None => {}
+            }
+        }
+        false
+    }
+}
+
+fn unknown(mode: Mode, name: &str, module: Option<&str>) -> Frame {
+    let module = module.map(Arc::from);
+    Frame { name: name.into(), module, mode, kind: FrameKind::Unresolved, offset: 0 }
+}
+
+/// The object in place of a function: `[libc.so.6]`.
+fn bracketed(path: &str) -> String {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    if file.starts_with('[') { file.to_owned() } else { format!("[{file}]") }
+}

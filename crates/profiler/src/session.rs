@@ -1,0 +1,409 @@
+//! Attaching: opens the events on a pipeline that is held at its gate (or running), and ends with
+//! a recording.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
+use pipeprof_runner::pipeline::Pipeline;
+
+use crate::attr::{EventAttr, flag, sample_type};
+use crate::drain::Drain;
+use crate::error::Error;
+use crate::event::{Candidate, Choice, Event, candidates, choose};
+use crate::perfdata::record::Synthesizer;
+use crate::perfdata::write::{EventDescription, PerfDataWriter, Provenance};
+use crate::profile::Scope;
+use crate::recording::{Meta, Recording, RecordingDir};
+use crate::ring::{Ring, page_bytes};
+use crate::synth;
+use crate::sys::PerfSystem;
+
+/// What to capture.
+#[derive(Clone, Debug)]
+pub struct CaptureConfig {
+    /// The event to sample; `None` for the best that can be had.
+    pub event: Option<Event>,
+    /// Samples a second and CPU.
+    pub frequency_hz: u64,
+    /// Record call chains by frame pointer.
+    pub call_chains: bool,
+    /// The members run on these CPUs and nowhere else, so that per-CPU events are needed on no
+    /// other. `None` where they may run anywhere.
+    pub cpus: Option<Vec<u32>>,
+}
+
+impl Default for CaptureConfig {
+    fn default() -> Self {
+        CaptureConfig { event: None, frequency_hz: 997, call_chains: true, cpus: None }
+    }
+}
+
+/// Room for records of one CPU: two seconds of 997 Hz with deep call chains, several times over,
+/// so that the drain thread sleeps through most runs.
+const RING_BYTES: usize = 2 << 20;
+
+/// `PERF_FORMAT_LOST`, since Linux 6.0: the event counts what it had no room for.
+const FORMAT_LOST: u64 = 1 << 4;
+
+/// A running capture.
+#[derive(Debug)]
+pub struct Session {
+    events: Arc<[OwnedFd]>,
+    drain: Drain,
+    counts_lost: bool,
+    dir: RecordingDir,
+    meta: Meta,
+}
+
+struct Target {
+    pid: i32,
+    cpu: i32,
+}
+
+impl Target {
+    fn describe(&self) -> String {
+        if self.pid < 0 {
+            format!("CPU {}", self.cpu)
+        } else {
+            format!("thread {} on CPU {}", self.pid, self.cpu)
+        }
+    }
+}
+
+impl Session {
+    /// Opens the events on every thread of every member and starts them. The members are to be
+    /// held at their gate, or running; neither is stopped nor signalled.
+    ///
+    /// # Errors
+    /// [`Error::NoEvent`] where the kernel refuses every way to sample, [`Error::NoTasks`] where
+    /// no member is alive, and the others where descriptors, locked memory or disk run out.
+    pub fn attach(
+        system: &dyn PerfSystem,
+        pipeline: &Pipeline,
+        config: &CaptureConfig,
+        dir: RecordingDir,
+    ) -> Result<Session, Error> {
+        let tids: Vec<i32> = pipeline.members.iter().flat_map(|m| threads(m.pid)).collect();
+        let &first = tids.first().ok_or(Error::NoTasks)?;
+        let cpus = config.cpus.clone().unwrap_or_else(online_cpus);
+        let choice = choose(candidates(config.event.as_ref()), |candidate| {
+            let pid = if candidate.scope == Scope::PerCpu { -1 } else { first };
+            let cpu = cpus.first().map_or(0, |&cpu| cpu as i32);
+            system.open(&candidate.attr(), pid, cpu).map(drop)
+        })
+        .map_err(|refused| Error::NoEvent {
+            refused: refused.into_iter().map(|(c, errno)| (c.describe(), errno)).collect(),
+        })?;
+        let mut notes = Vec::new();
+        let targets = targets(choice.candidate.scope, &tids, &cpus);
+        raise_descriptor_limit(targets.len() as u64);
+        let mut attr = recorded_attr(&choice.candidate, config);
+        let (events, counts_lost) = open_all(system, &mut attr, &choice.candidate, &targets)?;
+        let rings = map_rings(system, &events, &mut notes)?;
+        let ids = events
+            .iter()
+            .map(|(fd, _)| system.id(fd.as_fd()))
+            .collect::<Result<Vec<u64>, Errno>>()
+            .map_err(|errno| Error::Control { action: "asking the id of", errno })?;
+        let path = dir.path().join("perf.data");
+        let writer = start_file(&path, &choice.candidate, attr, ids, pipeline)
+            .map_err(|source| Error::File { action: "writing", path, source })?;
+        let events: Arc<[OwnedFd]> = events.into_iter().map(|(fd, _)| fd).collect();
+        let drain = Drain::start(rings, Arc::clone(&events), writer)?;
+        for event in events.iter() {
+            system
+                .enable(event.as_fd())
+                .map_err(|errno| Error::Control { action: "starting", errno })?;
+        }
+        let meta = meta(pipeline, config, &choice, notes);
+        Ok(Session { events, drain, counts_lost, dir, meta })
+    }
+
+    /// Stops the events and completes the recording.
+    ///
+    /// # Errors
+    /// [`Error::DrainDied`]. A disk that filled up is no error: the recording holds what came
+    /// before, and a note says so.
+    pub fn finish(mut self, system: &dyn PerfSystem) -> Result<Recording, Error> {
+        for event in self.events.iter() {
+            // An event whose task has exited may refuse; there is nothing left to stop then.
+            let _ = system.disable(event.as_fd());
+        }
+        if self.counts_lost {
+            self.meta.lost = self.events.iter().map(read_lost).sum();
+        }
+        let drained = self.drain.finish()?;
+        if let Some(failure) = drained.failure {
+            self.meta.notes.push(format!(
+                "the recording stops early: writing {} failed: {failure}",
+                self.dir.path().display()
+            ));
+        } else if let Err(error) = drained.writer.finish(&provenance()) {
+            self.meta.notes.push(format!("the recording's end could not be written: {error}"));
+        }
+        Ok(Recording { dir: self.dir, meta: self.meta })
+    }
+}
+
+fn targets(scope: Scope, tids: &[i32], cpus: &[u32]) -> Vec<Target> {
+    let cpus = cpus.iter().map(|&cpu| cpu as i32);
+    match scope {
+        Scope::PerCpu => cpus.map(|cpu| Target { pid: -1, cpu }).collect(),
+        // An inherited event can only have a ring on one CPU (kernel/events/core.c, perf_mmap,
+        // v6.18), so there is one a thread and CPU, as perf has.
+        Scope::PerTask => {
+            tids.iter().flat_map(|&pid| cpus.clone().map(move |cpu| Target { pid, cpu })).collect()
+        }
+    }
+}
+
+fn recorded_attr(candidate: &Candidate, config: &CaptureConfig) -> EventAttr {
+    let mut attr = candidate.attr();
+    attr.period_or_frequency = config.frequency_hz;
+    attr.sample_type = sample_type::IDENTIFIER
+        | sample_type::IP
+        | sample_type::TID
+        | sample_type::TIME
+        | sample_type::CPU
+        | sample_type::PERIOD;
+    if config.call_chains {
+        attr.sample_type |= sample_type::CALLCHAIN;
+    }
+    attr.flags |= flag::FREQ
+        | flag::MMAP
+        | flag::MMAP2
+        | flag::COMM
+        | flag::COMM_EXEC
+        | flag::TASK
+        | flag::WATERMARK;
+    attr.wakeup = (RING_BYTES / 2) as u32;
+    attr.read_format = FORMAT_LOST;
+    attr.with_flag(flag::EXCLUDE_CALLCHAIN_KERNEL, !candidate.kernel)
+}
+
+/// Opens one event a target. Tasks and CPUs that have gone meanwhile are passed over.
+fn open_all(
+    system: &dyn PerfSystem,
+    attr: &mut EventAttr,
+    candidate: &Candidate,
+    targets: &[Target],
+) -> Result<(Vec<(OwnedFd, i32)>, bool), Error> {
+    let mut events = Vec::with_capacity(targets.len());
+    for target in targets {
+        let mut result = system.open(attr, target.pid, target.cpu);
+        if matches!(result, Err(Errno::EINVAL)) && attr.read_format & FORMAT_LOST != 0 {
+            attr.read_format &= !FORMAT_LOST;
+            result = system.open(attr, target.pid, target.cpu);
+        }
+        match result {
+            Ok(fd) => events.push((fd, target.cpu)),
+            Err(Errno::ESRCH | Errno::ENODEV) => {}
+            Err(errno) => {
+                return Err(Error::Open {
+                    event: candidate.event.name.clone(),
+                    target: target.describe(),
+                    errno,
+                });
+            }
+        }
+    }
+    if events.is_empty() {
+        return Err(Error::NoTasks);
+    }
+    Ok((events, attr.read_format & FORMAT_LOST != 0))
+}
+
+/// One ring a CPU, shared by all events there; smaller ones where the allowance is small.
+fn map_rings(
+    system: &dyn PerfSystem,
+    events: &[(OwnedFd, i32)],
+    notes: &mut Vec<String>,
+) -> Result<Vec<Ring>, Error> {
+    let mut owners: Vec<(i32, &OwnedFd)> = Vec::new();
+    for (fd, cpu) in events {
+        if !owners.iter().any(|(owned, _)| owned == cpu) {
+            owners.push((*cpu, fd));
+        }
+    }
+    let mut bytes = RING_BYTES;
+    let rings = loop {
+        let mapped: Result<Vec<Ring>, Errno> =
+            owners.iter().map(|(_, fd)| system.map(fd.as_fd(), bytes)).collect();
+        match mapped {
+            Ok(rings) => break rings,
+            Err(Errno::EPERM | Errno::ENOMEM) if bytes > page_bytes() => bytes /= 2,
+            Err(errno) => return Err(Error::Ring { bytes, errno }),
+        }
+    };
+    if bytes < RING_BYTES {
+        notes.push(format!(
+            "ring buffers are {} KiB a CPU instead of {} KiB, as locked memory is limited; \
+             hint: sudo sysctl kernel.perf_event_mlock_kb={}",
+            bytes >> 10,
+            RING_BYTES >> 10,
+            (RING_BYTES + page_bytes()) * owners.len() >> 10
+        ));
+    }
+    for (fd, cpu) in events {
+        let owner = owners.iter().find(|(owned, _)| owned == cpu).map(|&(_, owner)| owner);
+        if let Some(owner) = owner.filter(|&owner| !std::ptr::eq(owner, fd)) {
+            system
+                .redirect(fd.as_fd(), owner.as_fd())
+                .map_err(|errno| Error::Control { action: "redirecting", errno })?;
+        }
+    }
+    Ok(rings)
+}
+
+fn start_file(
+    path: &Path,
+    candidate: &Candidate,
+    attr: EventAttr,
+    ids: Vec<u64>,
+    pipeline: &Pipeline,
+) -> std::io::Result<PerfDataWriter> {
+    let id = ids.first().copied().unwrap_or(0);
+    // Older than any record to come, and not 0, which perf takes for "no time".
+    let time_ns = now_ns().saturating_sub(1).max(1);
+    let event = EventDescription { name: candidate.event.name.clone(), attr, ids };
+    let mut writer = PerfDataWriter::create(File::create(path)?, vec![event])?;
+    let made = Synthesizer::new(attr.sample_type, time_ns, id);
+    let modules = fs::read_to_string("/proc/modules").unwrap_or_default();
+    let mut records = synth::kernel(&made, &head_of_kallsyms(), &modules);
+    for member in &pipeline.members {
+        records.extend(synth::process(&made, Path::new("/proc"), member.pid));
+    }
+    writer.file().write_all(&records)?;
+    Ok(writer)
+}
+
+/// The start of the symbol table, where `_text` is; all of it is 200,000 lines.
+fn head_of_kallsyms() -> String {
+    use std::io::Read;
+    let mut head = Vec::new();
+    if let Ok(file) = File::open("/proc/kallsyms") {
+        // What was read before an error is still true.
+        let _ = file.take(256 << 10).read_to_end(&mut head);
+    }
+    String::from_utf8_lossy(&head).into_owned()
+}
+
+fn meta(pipeline: &Pipeline, config: &CaptureConfig, choice: &Choice, notes: Vec<String>) -> Meta {
+    let candidate = &choice.candidate;
+    // A PMU that merely has no precise events is no fallback.
+    let fallback = choice
+        .first_refusal
+        .as_ref()
+        .filter(|(first, _)| {
+            (&first.event, first.scope, first.kernel)
+                != (&candidate.event, candidate.scope, candidate.kernel)
+        })
+        .map(|(first, errno)| format!("{}: {}", first.describe(), errno.desc()));
+    Meta {
+        pipeline: pipeline.clone(),
+        event: candidate.event.name.clone(),
+        frequency_hz: Some(config.frequency_hz),
+        fallback,
+        scope: candidate.scope,
+        timer_driven: candidate.event.is_timer_driven(),
+        kernel_visible: candidate.kernel,
+        max_stack: read_number("/proc/sys/kernel/perf_event_max_stack").unwrap_or(127),
+        lost: None,
+        notes,
+    }
+}
+
+fn read_lost(event: &OwnedFd) -> Option<u64> {
+    // struct read_format without a group: value, then lost (include/uapi/linux/perf_event.h).
+    let mut words = [0u8; 16];
+    let length = nix::unistd::read(event, &mut words).ok()?;
+    if length != words.len() {
+        return None;
+    }
+    words.last_chunk::<8>().map(|word| u64::from_ne_bytes(*word))
+}
+
+fn provenance() -> Provenance {
+    let Ok(system) = nix::sys::utsname::uname() else { return Provenance::default() };
+    let online = online_cpus().len() as u32;
+    Provenance {
+        hostname: system.nodename().to_string_lossy().into_owned(),
+        release: system.release().to_string_lossy().into_owned(),
+        arch: system.machine().to_string_lossy().into_owned(),
+        cpus: (online, online),
+        command_line: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
+    }
+}
+
+/// The threads of a process; empty where it has gone.
+fn threads(pid: i32) -> Vec<i32> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    tasks.flatten().filter_map(|task| task.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// The CPUs that a process may run on, or `None` where it cannot be asked.
+pub fn affinity(pid: i32) -> Option<Vec<u32>> {
+    let set = sched_getaffinity(Pid::from_raw(pid)).ok()?;
+    Some(
+        (0..CpuSet::count()).filter(|&cpu| set.is_set(cpu) == Ok(true)).map(|c| c as u32).collect(),
+    )
+}
+
+/// The CPUs that are online.
+pub fn online_cpus() -> Vec<u32> {
+    let text = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
+    let cpus = parse_cpu_list(&text);
+    if cpus.is_empty() { vec![0] } else { cpus }
+}
+
+/// A list as the kernel prints it: `0-3,8`.
+fn parse_cpu_list(text: &str) -> Vec<u32> {
+    text.trim()
+        .split(',')
+        .filter_map(|range| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            Some(first.parse::<u32>().ok()?..=last.parse::<u32>().ok()?)
+        })
+        .flatten()
+        .collect()
+}
+
+/// Makes room for that many more descriptors, as far as the hard limit allows; where it does not,
+/// opening says so.
+fn raise_descriptor_limit(needed: u64) {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let wanted = (needed + 256).min(hard);
+        if wanted > soft {
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard);
+        }
+    }
+}
+
+fn read_number(path: &str) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+fn now_ns() -> u64 {
+    clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .map_or(1, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_lists() {
+        assert_eq!(parse_cpu_list("0-3,8\n"), [0, 1, 2, 3, 8]);
+        assert_eq!(parse_cpu_list("0"), [0]);
+        assert!(parse_cpu_list("").is_empty());
+    }
+}

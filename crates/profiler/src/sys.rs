@@ -1,0 +1,116 @@
+//! The perf system calls, and the one seam behind which a test can put a kernel of its own.
+
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use crate::attr::EventAttr;
+use crate::ring::Ring;
+
+/// What pipeprof asks of the kernel's perf subsystem.
+pub trait PerfSystem {
+    /// `perf_event_open(2)`. `pid` -1 is every process, `cpu` -1 every CPU.
+    ///
+    /// # Errors
+    /// The errno of the call.
+    fn open(&self, attr: &EventAttr, pid: i32, cpu: i32) -> Result<OwnedFd, Errno>;
+
+    /// Maps the ring of an event with `bytes` (a power of two of pages) for records.
+    ///
+    /// # Errors
+    /// The errno of `mmap(2)`: EPERM above the locked-memory allowance.
+    fn map(&self, event: BorrowedFd<'_>, bytes: usize) -> Result<Ring, Errno>;
+
+    /// Sends the records of `event` into the ring of `target`, which must be on the same CPU.
+    ///
+    /// # Errors
+    /// The errno of the ioctl.
+    fn redirect(&self, event: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno>;
+
+    /// Starts an event.
+    ///
+    /// # Errors
+    /// The errno of the ioctl.
+    fn enable(&self, event: BorrowedFd<'_>) -> Result<(), Errno>;
+
+    /// Stops an event.
+    ///
+    /// # Errors
+    /// The errno of the ioctl.
+    fn disable(&self, event: BorrowedFd<'_>) -> Result<(), Errno>;
+
+    /// The id that records of this event carry.
+    ///
+    /// # Errors
+    /// The errno of the ioctl.
+    fn id(&self, event: BorrowedFd<'_>) -> Result<u64, Errno>;
+}
+
+/// The running kernel.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RunningKernel;
+
+// The request numbers of `PERF_EVENT_IOC_*` (include/uapi/linux/perf_event.h).
+const IOC_ENABLE: libc::Ioctl = 0x2400;
+const IOC_DISABLE: libc::Ioctl = 0x2401;
+const IOC_SET_OUTPUT: libc::Ioctl = 0x2405;
+const IOC_ID: libc::Ioctl = 0x8008_2407;
+
+const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 1 << 3;
+
+impl PerfSystem for RunningKernel {
+    fn open(&self, attr: &EventAttr, pid: i32, cpu: i32) -> Result<OwnedFd, Errno> {
+        // SAFETY: the kernel reads `attr.size` bytes behind the pointer, and that is the size of
+        // the struct (asserted where it is defined); it writes only `size`, and only with E2BIG,
+        // into memory that this copy owns.
+        let fd = unsafe {
+            let mut attr = *attr;
+            libc::syscall(
+                libc::SYS_perf_event_open,
+                &raw mut attr,
+                pid,
+                cpu,
+                -1 as libc::c_int,
+                PERF_FLAG_FD_CLOEXEC,
+            )
+        };
+        let fd = Errno::result(fd)?;
+        // SAFETY: the call just returned this descriptor, so nothing else owns it.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+    }
+
+    fn map(&self, event: BorrowedFd<'_>, bytes: usize) -> Result<Ring, Errno> {
+        Ring::map(event, bytes)
+    }
+
+    fn redirect(&self, event: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno> {
+        // SAFETY: SET_OUTPUT takes a descriptor as its integer argument and touches no memory.
+        Errno::result(unsafe { libc::ioctl(event.as_raw_fd(), IOC_SET_OUTPUT, target.as_raw_fd()) })
+            .map(drop)
+    }
+
+    fn enable(&self, event: BorrowedFd<'_>) -> Result<(), Errno> {
+        // SAFETY: ENABLE takes a flag word as its integer argument and touches no memory.
+        Errno::result(unsafe { libc::ioctl(event.as_raw_fd(), IOC_ENABLE, 0) }).map(drop)
+    }
+
+    fn disable(&self, event: BorrowedFd<'_>) -> Result<(), Errno> {
+        // SAFETY: DISABLE takes a flag word as its integer argument and touches no memory.
+        Errno::result(unsafe { libc::ioctl(event.as_raw_fd(), IOC_DISABLE, 0) }).map(drop)
+    }
+
+    fn id(&self, event: BorrowedFd<'_>) -> Result<u64, Errno> {
+        let mut id = 0u64;
+        // SAFETY: ID writes one u64 through the pointer, which points to one.
+        Errno::result(unsafe { libc::ioctl(event.as_raw_fd(), IOC_ID, &raw mut id) })?;
+        Ok(id)
+    }
+}
+
+/// Maps a whole file for reading.
+pub(crate) fn map_file(file: &std::fs::File) -> std::io::Result<memmap2::Mmap> {
+    // SAFETY: recordings are append-only while they are made and never written again. Should
+    // somebody truncate one while it is read, the read faults (SIGBUS), which no check here could
+    // prevent; it never yields a wrong value that is used as memory.
+    unsafe { memmap2::Mmap::map(file) }
+}
