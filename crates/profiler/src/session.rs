@@ -249,7 +249,7 @@ fn map_rings(
              hint: sudo sysctl kernel.perf_event_mlock_kb={}",
             bytes >> 10,
             RING_BYTES >> 10,
-            (RING_BYTES + page_bytes()) * owners.len() >> 10
+            ((RING_BYTES + page_bytes()) * owners.len()) >> 10
         ));
     }
     for (fd, cpu) in events {

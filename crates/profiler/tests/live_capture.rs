@@ -1,7 +1,11 @@
 //! Captures a real pipe on the running kernel, and holds the profile against what is known of it.
 
-use std::process::{Child, Command, Stdio};
+mod common;
+
+use std::process::Child;
 use std::time::Duration;
+
+use common::Pair;
 
 use pipeprof_profiler::analyse::analyse;
 use pipeprof_profiler::event::Event;
@@ -10,63 +14,10 @@ use pipeprof_profiler::recording::RecordingDir;
 use pipeprof_profiler::session::{CaptureConfig, Session};
 use pipeprof_profiler::symbolize::LocalSymbols;
 use pipeprof_profiler::sys::RunningKernel;
-use pipeprof_runner::pipeline::{Member, MemberId, Pipe, Pipeline};
 
-/// `dd | dd`, killed when dropped.
-struct Pair {
-    writer: Child,
-    reader: Child,
-}
-
-impl Pair {
-    fn start() -> Pair {
-        let mut writer = Command::new("dd")
-            .args(["if=/dev/zero", "bs=64K", "status=none"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let reader = Command::new("dd")
-            .args(["of=/dev/null", "bs=64K", "status=none"])
-            .stdin(writer.stdout.take().unwrap())
-            .spawn()
-            .unwrap();
-        Pair { writer, reader }
-    }
-
-    fn pipeline(&self) -> Pipeline {
-        let member = |child: &Child| Member {
-            pid: child.id() as i32,
-            start_time_ticks: None,
-            comm: "dd".to_owned(),
-            command_line: Vec::new(),
-            end: None,
-        };
-        Pipeline {
-            members: vec![member(&self.writer), member(&self.reader)],
-            pipes: vec![Pipe {
-                inode: 0,
-                device: 0,
-                path: None,
-                writers: vec![MemberId(0)],
-                readers: vec![MemberId(1)],
-                capacity_bytes: None,
-            }],
-        }
-    }
-
-    fn cpu_time_ns(child: &Child) -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/schedstat", child.id())).unwrap();
-        text.split(' ').next().unwrap().parse().unwrap()
-    }
-}
-
-impl Drop for Pair {
-    fn drop(&mut self) {
-        for child in [&mut self.writer, &mut self.reader] {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
+fn cpu_time_ns(child: &Child) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{}/schedstat", child.id())).unwrap();
+    text.split(' ').next().unwrap().parse().unwrap()
 }
 
 /// `None`, and a line that says why, where this machine lets nobody profile the kernel.
@@ -82,9 +33,9 @@ fn capture(config: &CaptureConfig, seconds: f64) -> Option<(Profile, [u64; 2])> 
             return None;
         }
     };
-    let before = [&pair.writer, &pair.reader].map(Pair::cpu_time_ns);
+    let before = [&pair.writer, &pair.reader].map(cpu_time_ns);
     std::thread::sleep(Duration::from_secs_f64(seconds));
-    let after = [&pair.writer, &pair.reader].map(Pair::cpu_time_ns);
+    let after = [&pair.writer, &pair.reader].map(cpu_time_ns);
     let recording = session.finish(&RunningKernel).unwrap();
     let profile = analyse(&recording, &mut LocalSymbols::new()).unwrap();
     if !profile.quality.kernel_visible {

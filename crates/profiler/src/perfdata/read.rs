@@ -124,7 +124,7 @@ fn parse_attrs(
     attr_entry: u64,
 ) -> Result<Vec<Event>, FormatError> {
     let at = attrs.start as u64;
-    if attr_entry < 64 + 16 || attr_entry > 4096 {
+    if !(64 + 16..=4096).contains(&attr_entry) {
         return Err(FormatError::Section { what: "impossible attribute size", at: 16 });
     }
     let count = attrs.len() as u64 / attr_entry;
