@@ -1,22 +1,23 @@
 //! Recording to profile: one pass over the records in the order of time, then one look-up a
 //! distinct address.
 
-use std::hash::{Hash, Hasher};
 use std::path::Path;
 
-use rustc_hash::{FxHashMap, FxHasher};
+use rustc_hash::FxHashMap;
 
-use crate::address_space::{AddressSpaces, SpaceId};
+use crate::address_space::AddressSpaces;
 use crate::error::Error;
 use crate::order::RoundSorter;
 use crate::perfdata::read::PerfDataFile;
 use crate::perfdata::record::{
-    CONTEXT_KERNEL, CONTEXT_MAX, CONTEXT_USER, Layout, Parsed, Record, Sample, Task, kind, misc,
-    parse, split_record,
+    CONTEXT_KERNEL, CONTEXT_MAX, CONTEXT_USER, Parsed, Record, Sample, Task, kind, misc, parse,
+    split_record,
 };
-use crate::profile::{MemberProfile, Mode, Profile, Quality, StackWeight, WeightUnit};
+use crate::profile::{MemberProfile, Profile, Quality, StackId, StackWeight, WeightUnit};
+use crate::raw_stacks::{RawStack, RawStacks};
 use crate::recording::{Meta, Recording};
-use crate::resolve::{RawFrame, Resolver};
+use crate::resolve::Resolver;
+use crate::sleep::Sleep;
 use crate::symbolize::Symbolizer;
 
 /// Turns a recording into a profile.
@@ -49,7 +50,7 @@ fn analyse_bytes(
             break;
         };
         if record.kind == kind::FINISHED_ROUND {
-            sorter.end_round(|(at, event)| pass.take(data, at, file.events[event].layout));
+            sorter.end_round(|(at, event)| pass.take(data, at, event, &file));
         } else if record.kind < kind::FINISHED_ROUND {
             let event = event_of(&file, &record);
             let time = file.events[event].layout.time(&record).unwrap_or(0);
@@ -57,8 +58,8 @@ fn analyse_bytes(
         }
         at += size;
     }
-    sorter.finish(|(at, event)| pass.take(data, at, file.events[event].layout));
-    Ok(pass.into_profile(meta, symbolizer))
+    sorter.finish(|(at, event)| pass.take(data, at, event, &file));
+    Ok(pass.into_profile(symbolizer))
 }
 
 /// Which event a record is of. The ids of all events lie at one place
@@ -71,10 +72,12 @@ fn event_of(file: &PerfDataFile, record: &Record<'_>) -> usize {
 }
 
 /// What the pass over the records gathers.
-struct Pass {
+struct Pass<'a> {
+    meta: &'a Meta,
     spaces: AddressSpaces,
     member_of: FxHashMap<i32, usize>,
     stacks: RawStacks,
+    sleep: Sleep<'a>,
     comms: FxHashMap<i32, String>,
     samples: u64,
     foreign_samples: u64,
@@ -83,16 +86,19 @@ struct Pass {
     truncated: u64,
     malformed: u64,
     cut_short: bool,
-    max_stack: u64,
     chain: Vec<u64>,
 }
 
-impl Pass {
-    fn new(meta: &Meta) -> Self {
+impl<'a> Pass<'a> {
+    fn new(meta: &'a Meta) -> Self {
         let members = meta.pipeline.members.iter().enumerate();
+        let member_of = members.map(|(index, member)| (member.pid, index)).collect();
+        let sleep = Sleep::new(meta, &member_of);
         Pass {
+            meta,
             spaces: AddressSpaces::default(),
-            member_of: members.map(|(index, member)| (member.pid, index)).collect(),
+            member_of,
+            sleep,
             stacks: RawStacks::default(),
             comms: FxHashMap::default(),
             samples: 0,
@@ -102,15 +108,16 @@ impl Pass {
             truncated: 0,
             malformed: 0,
             cut_short: false,
-            max_stack: meta.max_stack,
             chain: Vec::new(),
         }
     }
 
-    fn take(&mut self, data: &[u8], at: usize, layout: Layout) {
+    fn take(&mut self, data: &[u8], at: usize, event: usize, file: &PerfDataFile) {
         let Some((record, _)) = split_record(&data[at..]) else { return };
+        let layout = file.events[event].layout;
         match parse(&record, layout) {
-            Some(Parsed::Sample(sample)) => self.sample(&sample, record.misc),
+            Some(Parsed::Sample(sample)) if event == 0 => self.sample(&sample, record.misc),
+            Some(Parsed::Sample(sample)) => self.switch_sample(&sample),
             Some(Parsed::Mapping(mapping)) => self.spaces.map(&mapping),
             Some(Parsed::Comm(comm)) => {
                 if comm.exec {
@@ -121,28 +128,35 @@ impl Pass {
                     self.comms.insert(comm.pid, name);
                 }
             }
-            Some(Parsed::Fork(task)) => self.fork(task),
+            Some(Parsed::Fork(task)) => self.fork(task, layout.time(&record)),
+            Some(Parsed::Exit(task)) => self.sleep.exit(task.tid, layout.time(&record)),
+            Some(Parsed::Switch { out, preempted }) => {
+                self.sleep.switch(layout.sample_id(&record), out, preempted);
+            }
             Some(Parsed::Lost(count)) => self.lost += count,
             Some(Parsed::Throttle) => self.throttled += 1,
-            Some(Parsed::Exit(_) | Parsed::Switch { .. } | Parsed::Other) => {}
+            Some(Parsed::Other) => {}
             None => self.malformed += 1,
         }
     }
 
     /// A child belongs to the member that made it. A stranger's child that got the number of a
     /// member that has died does not.
-    fn fork(&mut self, task: Task) {
-        if task.pid == task.parent_pid {
-            return;
+    fn fork(&mut self, task: Task, time: Option<u64>) {
+        let member = self.member_of.get(&task.parent_pid).copied();
+        if task.pid != task.parent_pid {
+            self.spaces.fork(task.parent_pid, task.pid);
+            match member {
+                Some(member) => {
+                    self.member_of.entry(task.pid).or_insert(member);
+                }
+                None => {
+                    self.member_of.remove(&task.pid);
+                }
+            }
         }
-        self.spaces.fork(task.parent_pid, task.pid);
-        match self.member_of.get(&task.parent_pid) {
-            Some(&member) => {
-                self.member_of.entry(task.pid).or_insert(member);
-            }
-            None => {
-                self.member_of.remove(&task.pid);
-            }
+        if let (Some(&member), Some(time)) = (self.member_of.get(&task.pid), time) {
+            self.sleep.born(task.tid, member, time);
         }
     }
 
@@ -154,6 +168,24 @@ impl Pass {
         };
         self.samples += 1;
         let mut chain = std::mem::take(&mut self.chain);
+        self.read_chain(sample, misc, &mut chain);
+        let space = self.spaces.sample(pid);
+        self.stacks.add(member, space, &chain, 1, sample.period.unwrap_or(1));
+        self.chain = chain;
+    }
+
+    /// A thread of a member is about to leave its CPU.
+    fn switch_sample(&mut self, sample: &Sample<'_>) {
+        let (Some(pid), Some(tid)) = (sample.id.pid, sample.id.tid) else { return };
+        let Some(&member) = self.member_of.get(&pid) else { return };
+        let mut chain = std::mem::take(&mut self.chain);
+        self.read_chain(sample, misc::KERNEL, &mut chain);
+        let space = self.spaces.sample(pid);
+        self.sleep.sampled(tid, member, space, &chain, sample.period.unwrap_or(1));
+        self.chain = chain;
+    }
+
+    fn read_chain(&mut self, sample: &Sample<'_>, misc: u16, chain: &mut Vec<u64>) {
         chain.clear();
         chain.extend(sample.chain());
         if chain.iter().all(|&word| word >= CONTEXT_MAX) {
@@ -164,46 +196,40 @@ impl Pass {
             chain.extend(sample.ip);
         }
         let depth = chain.iter().filter(|&&word| word < CONTEXT_MAX).count() as u64;
-        self.truncated += u64::from(depth >= self.max_stack);
-        let space = self.spaces.sample(pid);
-        self.stacks.add(member, space, &chain, sample.period.unwrap_or(1));
-        self.chain = chain;
+        self.truncated += u64::from(depth >= self.meta.max_stack);
     }
 
-    fn into_profile(self, meta: &Meta, symbolizer: &mut dyn Symbolizer) -> Profile {
+    fn into_profile(self, symbolizer: &mut dyn Symbolizer) -> Profile {
+        let meta = self.meta;
         let mut profile = Profile::new(self.quality(meta));
+        let slept = self.sleep.finish();
         profile.members = meta
             .pipeline
             .members
             .iter()
-            .map(|member| MemberProfile {
-                pid: member.pid,
-                comm: self.comms.get(&member.pid).unwrap_or(&member.comm).clone(),
-                end: member.end,
-                on_cpu: Vec::new(),
-                cpu_time_ns: None,
+            .map(|member| {
+                let comm = self.comms.get(&member.pid).unwrap_or(&member.comm).clone();
+                MemberProfile::new(member.pid, comm, member.end)
             })
             .collect();
         let mut resolver = Resolver::new(&self.spaces);
-        let split: Vec<RawStack> =
-            self.stacks.iter().map(|(entry, chain)| RawStack::of(entry, chain)).collect();
-        for stack in &split {
+        let on_cpu = self.stacks.split();
+        let blocked = slept.stacks.split();
+        for stack in on_cpu.iter().chain(&blocked) {
             stack.frames.iter().for_each(|&frame| resolver.want(frame));
         }
         resolver.resolve(symbolizer, &mut profile);
-        let mut frames = Vec::new();
-        for stack in &split {
-            frames.clear();
-            let cut = resolver.frames_of(&stack.frames, &mut frames);
-            let unresolved =
-                frames.iter().filter(|&&f| profile.frame(f).is_unresolved()).count() as u64;
-            let quality = &mut profile.quality;
-            quality.frames += frames.len() as u64 * stack.samples;
-            quality.unresolved_frames += unresolved * stack.samples;
-            quality.cut_user_stacks += u64::from(cut) * stack.samples;
-            let id = profile.intern_stack(&frames);
-            profile.members[stack.member].add(id, stack.samples, stack.weight);
+        for stack in &on_cpu {
+            let id = intern(&resolver, stack, &mut profile);
+            let weight = StackWeight { stack: id, samples: stack.samples, weight: stack.weight };
+            profile.members[stack.member].on_cpu.push(weight);
         }
+        for stack in &blocked {
+            let id = intern(&resolver, stack, &mut profile);
+            let weight = StackWeight { stack: id, samples: stack.samples, weight: stack.weight };
+            profile.members[stack.member].blocked.push(weight);
+        }
+        slept.put_into(&mut profile);
         profile.quality.notes.extend(symbolizer.notes());
         profile
     }
@@ -234,90 +260,14 @@ impl Pass {
     }
 }
 
-/// Distinct call chains as the kernel wrote them, with what was sampled of each.
-#[derive(Default)]
-struct RawStacks {
-    /// All chains, end to end.
-    words: Vec<u64>,
-    entries: Vec<RawEntry>,
-    by_hash: FxHashMap<u64, u32>,
-}
-
-struct RawEntry {
-    member: usize,
-    space: SpaceId,
-    start: usize,
-    end: usize,
-    samples: u64,
-    weight: u64,
-    /// The next entry of the same hash.
-    next: Option<u32>,
-}
-
-impl RawStacks {
-    fn add(&mut self, member: usize, space: SpaceId, chain: &[u64], weight: u64) {
-        let mut hasher = FxHasher::default();
-        (member, space).hash(&mut hasher);
-        chain.hash(&mut hasher);
-        let hash = hasher.finish();
-        let first = self.by_hash.get(&hash).copied();
-        let mut at = first;
-        while let Some(index) = at {
-            let entry = &mut self.entries[index as usize];
-            if entry.member == member
-                && entry.space == space
-                && self.words[entry.start..entry.end] == *chain
-            {
-                entry.samples += 1;
-                entry.weight += weight;
-                return;
-            }
-            at = entry.next;
-        }
-        let start = self.words.len();
-        self.words.extend_from_slice(chain);
-        let end = self.words.len();
-        self.by_hash.insert(hash, self.entries.len() as u32);
-        self.entries.push(RawEntry { member, space, start, end, samples: 1, weight, next: first });
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (&RawEntry, &[u64])> {
-        self.entries.iter().map(|entry| (entry, &self.words[entry.start..entry.end]))
-    }
-}
-
-/// A chain split into frames by its markers.
-struct RawStack {
-    member: usize,
-    frames: Vec<RawFrame>,
-    samples: u64,
-    weight: u64,
-}
-
-impl RawStack {
-    fn of(entry: &RawEntry, chain: &[u64]) -> Self {
-        let mut mode = Mode::Kernel;
-        let mut first_of_mode = true;
-        let mut frames = Vec::with_capacity(chain.len());
-        for &word in chain {
-            if word >= CONTEXT_MAX {
-                mode = if word == CONTEXT_KERNEL { Mode::Kernel } else { Mode::User };
-                first_of_mode = true;
-                continue;
-            }
-            // The first of each half is where the CPU was; the others are return addresses.
-            frames.push(match mode {
-                Mode::Kernel => RawFrame::kernel(word, first_of_mode),
-                Mode::User => RawFrame::user(entry.space, word, first_of_mode),
-            });
-            first_of_mode = false;
-        }
-        RawStack { member: entry.member, frames, samples: entry.samples, weight: entry.weight }
-    }
-}
-
-impl MemberProfile {
-    fn add(&mut self, stack: crate::profile::StackId, samples: u64, weight: u64) {
-        self.on_cpu.push(StackWeight { stack, samples, weight });
-    }
+/// Interns a stack, and counts what its frames say about quality.
+fn intern(resolver: &Resolver<'_>, stack: &RawStack, profile: &mut Profile) -> StackId {
+    let mut frames = Vec::with_capacity(stack.frames.len());
+    let cut = resolver.frames_of(&stack.frames, &mut frames);
+    let unresolved = frames.iter().filter(|&&f| profile.frame(f).is_unresolved()).count() as u64;
+    let quality = &mut profile.quality;
+    quality.frames += frames.len() as u64 * stack.samples;
+    quality.unresolved_frames += unresolved * stack.samples;
+    quality.cut_user_stacks += u64::from(cut) * stack.samples;
+    profile.intern_stack(&frames)
 }

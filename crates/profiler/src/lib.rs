@@ -5,6 +5,7 @@
 //! Pipeline --Session::attach--> Session --finish--> Recording --analyse--> Profile
 //! ```
 
+pub mod accounts;
 mod address_space;
 pub mod analyse;
 pub mod attr;
@@ -15,12 +16,15 @@ mod kallsyms;
 mod order;
 pub mod perfdata;
 pub mod profile;
+mod raw_stacks;
 pub mod recording;
 mod resolve;
 pub mod ring;
 pub mod session;
+mod sleep;
 pub mod symbolize;
 mod synth;
 pub mod sys;
+mod thread_time;
 
 pub use error::Error;

@@ -108,12 +108,50 @@ pub struct MemberProfile {
     pub end: Option<End>,
     /// On-CPU samples, one entry a distinct stack, in order of first appearance.
     pub on_cpu: Vec<StackWeight>,
+    /// Where its threads slept: samples of switches-out, weighted with nanoseconds asleep. Empty
+    /// where context switches were not recorded.
+    pub blocked: Vec<StackWeight>,
+    /// The lives of its threads; `None` where context switches were not recorded.
+    pub time: Option<TimeSplit>,
     /// CPU time that the scheduler charged while the pipeline ran (schedstat or task-clock), an
     /// account independent of the samples. `None` where it could not be read.
     pub cpu_time_ns: Option<u64>,
 }
 
+/// The lives of a member's threads, added up, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TimeSplit {
+    /// From the start of the capture, or the thread's birth, to its end, or the thread's.
+    pub lifetime_ns: u64,
+    /// Between switch-in and switch-out.
+    pub on_cpu_ns: u64,
+    /// Asleep.
+    pub blocked_ns: u64,
+    /// Preempted or woken, and waiting for a CPU.
+    pub runnable_ns: u64,
+    /// The part of `runnable_ns` after wake-ups, by the scheduler's account. `None` where that
+    /// account could not be read for some thread: it is in `blocked_ns` then.
+    pub wake_delay_ns: Option<u64>,
+    /// Switches-out of the threads' own will.
+    pub sleeps: u64,
+    /// Switches-out while runnable.
+    pub preemptions: u64,
+}
+
 impl MemberProfile {
+    /// A member with nothing sampled.
+    pub fn new(pid: i32, comm: String, end: Option<End>) -> Self {
+        MemberProfile {
+            pid,
+            comm,
+            end,
+            on_cpu: Vec::new(),
+            blocked: Vec::new(),
+            time: None,
+            cpu_time_ns: None,
+        }
+    }
+
     /// Samples of all stacks.
     pub fn samples(&self) -> u64 {
         self.on_cpu.iter().map(|w| w.samples).sum()

@@ -7,6 +7,7 @@ use memmap2::Mmap;
 use pipeprof_runner::pipeline::Pipeline;
 use tempfile::TempDir;
 
+use crate::accounts::Accounts;
 use crate::error::Error;
 use crate::profile::Scope;
 
@@ -42,6 +43,19 @@ impl RecordingDir {
     }
 }
 
+/// A thread at the time of attaching.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThreadStart {
+    /// Its process.
+    pub pid: i32,
+    /// The thread.
+    pub tid: i32,
+    /// Asleep, rather than running or waiting for a CPU.
+    pub asleep: bool,
+    /// The kernel function it slept in (`/proc/TID/wchan`), where the kernel tells.
+    pub wchan: Option<String>,
+}
+
 /// What perf.data cannot hold.
 #[derive(Clone, Debug)]
 pub struct Meta {
@@ -63,6 +77,16 @@ pub struct Meta {
     pub max_stack: u64,
     /// Records that events had no room for, where the kernel counts them (6.0 and later).
     pub lost: Option<u64>,
+    /// Context switches were recorded, by the second event of the file.
+    pub switches: bool,
+    /// When the events were started and stopped, `CLOCK_MONOTONIC`.
+    pub start_ns: u64,
+    /// See `start_ns`.
+    pub end_ns: u64,
+    /// The threads that were there at the start.
+    pub threads: Vec<ThreadStart>,
+    /// The scheduler's own account of the threads.
+    pub accounts: Accounts,
     /// Sentences for the quality block.
     pub notes: Vec<String>,
 }

@@ -10,18 +10,18 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 use pipeprof_runner::pipeline::Pipeline;
 
-use crate::attr::{EventAttr, flag, sample_type};
+use crate::accounts::{Accounts, now_ns};
+use crate::attr::{EventAttr, event_type, flag, sample_type};
 use crate::drain::Drain;
 use crate::error::Error;
 use crate::event::{Candidate, Choice, Event, candidates, choose};
 use crate::perfdata::record::Synthesizer;
 use crate::perfdata::write::{EventDescription, PerfDataWriter, Provenance};
 use crate::profile::Scope;
-use crate::recording::{Meta, Recording, RecordingDir};
+use crate::recording::{Meta, Recording, RecordingDir, ThreadStart};
 use crate::ring::{Ring, page_bytes};
 use crate::synth;
 use crate::sys::PerfSystem;
@@ -35,6 +35,9 @@ pub struct CaptureConfig {
     pub frequency_hz: u64,
     /// Record call chains by frame pointer.
     pub call_chains: bool,
+    /// Record context switches, which tell blocked time, with a call chain for as many
+    /// switches-out a second and thread as samples.
+    pub switches: bool,
     /// The members run on these CPUs and nowhere else, so that per-CPU events are needed on no
     /// other. `None` where they may run anywhere.
     pub cpus: Option<Vec<u32>>,
@@ -42,13 +45,30 @@ pub struct CaptureConfig {
 
 impl Default for CaptureConfig {
     fn default() -> Self {
-        CaptureConfig { event: None, frequency_hz: 997, call_chains: true, cpus: None }
+        CaptureConfig {
+            event: None,
+            frequency_hz: 997,
+            call_chains: true,
+            switches: false,
+            cpus: None,
+        }
     }
 }
 
 /// Room for records of one CPU: two seconds of 997 Hz with deep call chains, several times over,
 /// so that the drain thread sleeps through most runs.
 const RING_BYTES: usize = 2 << 20;
+
+/// What every sample carries.
+const SAMPLE_TYPE: u64 = sample_type::IDENTIFIER
+    | sample_type::IP
+    | sample_type::TID
+    | sample_type::TIME
+    | sample_type::CPU
+    | sample_type::PERIOD;
+
+/// `PERF_COUNT_SW_CONTEXT_SWITCHES`.
+const CONTEXT_SWITCHES: u64 = 3;
 
 /// `PERF_FORMAT_LOST`, since Linux 6.0: the event counts what it had no room for.
 const FORMAT_LOST: u64 = 1 << 4;
@@ -61,6 +81,14 @@ pub struct Session {
     counts_lost: bool,
     dir: RecordingDir,
     meta: Meta,
+}
+
+/// An event that is open on all its targets.
+struct Opened {
+    name: String,
+    attr: EventAttr,
+    /// With the CPU that each is bound to.
+    fds: Vec<(OwnedFd, i32)>,
 }
 
 struct Target {
@@ -103,28 +131,54 @@ impl Session {
             refused: refused.into_iter().map(|(c, errno)| (c.describe(), errno)).collect(),
         })?;
         let mut notes = Vec::new();
-        let targets = targets(choice.candidate.scope, &tids, &cpus);
-        raise_descriptor_limit(targets.len() as u64);
-        let mut attr = recorded_attr(&choice.candidate, config);
-        let (events, counts_lost) = open_all(system, &mut attr, &choice.candidate, &targets)?;
-        let rings = map_rings(system, &events, &mut notes)?;
-        let ids = events
-            .iter()
-            .map(|(fd, _)| system.id(fd.as_fd()))
-            .collect::<Result<Vec<u64>, Errno>>()
-            .map_err(|errno| Error::Control { action: "asking the id of", errno })?;
+        let per_task = tids.len() * cpus.len();
+        raise_descriptor_limit((per_task * 2 + cpus.len()) as u64);
+        let mut opened = vec![open_all(
+            system,
+            &choice.candidate.event.name,
+            recorded_attr(&choice.candidate, config),
+            &targets(choice.candidate.scope, &tids, &cpus),
+        )?];
+        if config.switches {
+            let targets = targets(Scope::PerTask, &tids, &cpus);
+            opened.push(open_switches(system, config, &targets, &mut notes)?);
+        }
+        let rings = map_rings(system, &opened, &mut notes)?;
         let path = dir.path().join("perf.data");
-        let writer = start_file(&path, &choice.candidate, attr, ids, pipeline)
-            .map_err(|source| Error::File { action: "writing", path, source })?;
-        let events: Arc<[OwnedFd]> = events.into_iter().map(|(fd, _)| fd).collect();
+        let descriptions = describe(system, &opened)?;
+        let mut meta = meta(pipeline, config, &choice, notes);
+        let writer = start_file(&path, descriptions, pipeline).map_err(|source| Error::File {
+            action: "writing",
+            path,
+            source,
+        })?;
+        let counts_lost = opened.iter().all(|event| event.attr.read_format & FORMAT_LOST != 0);
+        let events = opened.into_iter().flat_map(|event| event.fds);
+        let events: Arc<[OwnedFd]> = events.map(|(fd, _)| fd).collect();
         let drain = Drain::start(rings, Arc::clone(&events), writer)?;
         for event in events.iter() {
             system
                 .enable(event.as_fd())
                 .map_err(|errno| Error::Control { action: "starting", errno })?;
         }
-        let meta = meta(pipeline, config, &choice, notes);
+        meta.start_ns = now_ns();
+        for member in &pipeline.members {
+            meta.threads.extend(thread_starts(member.pid));
+            meta.accounts.read(member.pid, false);
+        }
         Ok(Session { events, drain, counts_lost, dir, meta })
+    }
+
+    /// Reads the scheduler's account of the members' threads, and of `children`: processes that
+    /// began after the capture did. To be called a few times a second, as a thread that ends takes
+    /// its account with it.
+    pub fn read_accounts(&mut self, children: &[i32]) {
+        for member in &self.meta.pipeline.members {
+            self.meta.accounts.read(member.pid, false);
+        }
+        for &pid in children {
+            self.meta.accounts.read(pid, true);
+        }
     }
 
     /// Stops the events and completes the recording.
@@ -133,6 +187,8 @@ impl Session {
     /// [`Error::DrainDied`]. A disk that filled up is no error: the recording holds what came
     /// before, and a note says so.
     pub fn finish(mut self, system: &dyn PerfSystem) -> Result<Recording, Error> {
+        self.read_accounts(&[]);
+        self.meta.end_ns = now_ns();
         for event in self.events.iter() {
             // An event whose task has exited may refuse; there is nothing left to stop then.
             let _ = system.disable(event.as_fd());
@@ -168,12 +224,7 @@ fn targets(scope: Scope, tids: &[i32], cpus: &[u32]) -> Vec<Target> {
 fn recorded_attr(candidate: &Candidate, config: &CaptureConfig) -> EventAttr {
     let mut attr = candidate.attr();
     attr.period_or_frequency = config.frequency_hz;
-    attr.sample_type = sample_type::IDENTIFIER
-        | sample_type::IP
-        | sample_type::TID
-        | sample_type::TIME
-        | sample_type::CPU
-        | sample_type::PERIOD;
+    attr.sample_type = SAMPLE_TYPE;
     if config.call_chains {
         attr.sample_type |= sample_type::CALLCHAIN;
     }
@@ -192,43 +243,86 @@ fn recorded_attr(candidate: &Candidate, config: &CaptureConfig) -> EventAttr {
 /// Opens one event a target. Tasks and CPUs that have gone meanwhile are passed over.
 fn open_all(
     system: &dyn PerfSystem,
-    attr: &mut EventAttr,
-    candidate: &Candidate,
+    name: &str,
+    mut attr: EventAttr,
     targets: &[Target],
-) -> Result<(Vec<(OwnedFd, i32)>, bool), Error> {
-    let mut events = Vec::with_capacity(targets.len());
+) -> Result<Opened, Error> {
+    let mut fds = Vec::with_capacity(targets.len());
     for target in targets {
-        let mut result = system.open(attr, target.pid, target.cpu);
+        let mut result = system.open(&attr, target.pid, target.cpu);
         if matches!(result, Err(Errno::EINVAL)) && attr.read_format & FORMAT_LOST != 0 {
             attr.read_format &= !FORMAT_LOST;
-            result = system.open(attr, target.pid, target.cpu);
+            result = system.open(&attr, target.pid, target.cpu);
         }
         match result {
-            Ok(fd) => events.push((fd, target.cpu)),
+            Ok(fd) => fds.push((fd, target.cpu)),
             Err(Errno::ESRCH | Errno::ENODEV) => {}
             Err(errno) => {
-                return Err(Error::Open {
-                    event: candidate.event.name.clone(),
-                    target: target.describe(),
-                    errno,
-                });
+                let target = target.describe();
+                return Err(Error::Open { event: name.to_owned(), target, errno });
             }
         }
     }
-    if events.is_empty() {
+    if fds.is_empty() {
         return Err(Error::NoTasks);
     }
-    Ok((events, attr.read_format & FORMAT_LOST != 0))
+    Ok(Opened { name: name.to_owned(), attr, fds })
+}
+
+/// Context switches of the members: a record for each, and a call chain for some.
+///
+/// A frequency, not a period: a pair that switches 50,000 times a second would pay for 50,000 call
+/// chains, and a member that sleeps twice a second gets both of its chains all the same. The
+/// kernel counts each chain's weight in its period.
+fn open_switches(
+    system: &dyn PerfSystem,
+    config: &CaptureConfig,
+    targets: &[Target],
+    notes: &mut Vec<String>,
+) -> Result<Opened, Error> {
+    let mut attr = EventAttr::new(event_type::SOFTWARE, CONTEXT_SWITCHES)
+        .with_flag(flag::INHERIT | flag::FREQ | flag::WATERMARK | flag::CONTEXT_SWITCH, true);
+    attr.period_or_frequency = config.frequency_hz;
+    attr.sample_type = SAMPLE_TYPE | sample_type::CALLCHAIN;
+    attr.wakeup = (RING_BYTES / 2) as u32;
+    attr.read_format = FORMAT_LOST;
+    match open_all(system, "context-switches", attr, targets) {
+        Err(Error::Open { errno: Errno::EACCES | Errno::EPERM, .. }) => {
+            notes.push(
+                "blocked time has no stacks, as the kernel half may not be profiled; \
+                 hint: sudo sysctl kernel.perf_event_paranoid=1"
+                    .to_owned(),
+            );
+            attr.flags |= flag::EXCLUDE_KERNEL | flag::EXCLUDE_HV;
+            open_all(system, "context-switches", attr, targets)
+        }
+        result => result,
+    }
+}
+
+/// The events as the file describes them.
+fn describe(system: &dyn PerfSystem, opened: &[Opened]) -> Result<Vec<EventDescription>, Error> {
+    opened
+        .iter()
+        .map(|event| {
+            let ids = event.fds.iter().map(|(fd, _)| system.id(fd.as_fd()));
+            let ids = ids
+                .collect::<Result<_, Errno>>()
+                .map_err(|errno| Error::Control { action: "asking the id of", errno })?;
+            Ok(EventDescription { name: event.name.clone(), attr: event.attr, ids })
+        })
+        .collect()
 }
 
 /// One ring a CPU, shared by all events there; smaller ones where the allowance is small.
 fn map_rings(
     system: &dyn PerfSystem,
-    events: &[(OwnedFd, i32)],
+    opened: &[Opened],
     notes: &mut Vec<String>,
 ) -> Result<Vec<Ring>, Error> {
     let mut owners: Vec<(i32, &OwnedFd)> = Vec::new();
-    for (fd, cpu) in events {
+    let events = || opened.iter().flat_map(|event| &event.fds);
+    for (fd, cpu) in events() {
         if !owners.iter().any(|(owned, _)| owned == cpu) {
             owners.push((*cpu, fd));
         }
@@ -252,7 +346,7 @@ fn map_rings(
             ((RING_BYTES + page_bytes()) * owners.len()) >> 10
         ));
     }
-    for (fd, cpu) in events {
+    for (fd, cpu) in events() {
         let owner = owners.iter().find(|(owned, _)| owned == cpu).map(|&(_, owner)| owner);
         if let Some(owner) = owner.filter(|&owner| !std::ptr::eq(owner, fd)) {
             system
@@ -265,17 +359,15 @@ fn map_rings(
 
 fn start_file(
     path: &Path,
-    candidate: &Candidate,
-    attr: EventAttr,
-    ids: Vec<u64>,
+    events: Vec<EventDescription>,
     pipeline: &Pipeline,
 ) -> std::io::Result<PerfDataWriter> {
-    let id = ids.first().copied().unwrap_or(0);
     // Older than any record to come, and not 0, which perf takes for "no time".
-    let time_ns = now_ns().saturating_sub(1).max(1);
-    let event = EventDescription { name: candidate.event.name.clone(), attr, ids };
-    let mut writer = PerfDataWriter::create(File::create(path)?, vec![event])?;
-    let made = Synthesizer::new(attr.sample_type, time_ns, id);
+    let time_ns = now_ns();
+    let first = events.first().map(|event| (event.attr.sample_type, event.ids.first().copied()));
+    let (sample_type, id) = first.unwrap_or_default();
+    let mut writer = PerfDataWriter::create(File::create(path)?, events)?;
+    let made = Synthesizer::new(sample_type, time_ns, id.unwrap_or(0));
     let modules = fs::read_to_string("/proc/modules").unwrap_or_default();
     let mut records = synth::kernel(&made, &head_of_kallsyms(), &modules);
     for member in &pipeline.members {
@@ -317,6 +409,11 @@ fn meta(pipeline: &Pipeline, config: &CaptureConfig, choice: &Choice, notes: Vec
         kernel_visible: candidate.kernel,
         max_stack: read_number("/proc/sys/kernel/perf_event_max_stack").unwrap_or(127),
         lost: None,
+        switches: config.switches,
+        start_ns: 0,
+        end_ns: 0,
+        threads: Vec::new(),
+        accounts: Accounts::default(),
         notes,
     }
 }
@@ -347,6 +444,21 @@ fn provenance() -> Provenance {
 fn threads(pid: i32) -> Vec<i32> {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     tasks.flatten().filter_map(|task| task.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// How the threads of a process are at this moment.
+fn thread_starts(pid: i32) -> Vec<ThreadStart> {
+    let start = |tid: i32| {
+        let root = format!("/proc/{pid}/task/{tid}");
+        let stat = fs::read_to_string(format!("{root}/stat")).ok()?;
+        // The name before it may hold anything, so the state is what follows the last `)`.
+        let state = stat.rsplit_once(')')?.1.trim_start().chars().next()?;
+        let wchan = fs::read_to_string(format!("{root}/wchan")).unwrap_or_default();
+        let known = !matches!(wchan.as_str(), "" | "0");
+        let wchan = (state != 'R' && known).then_some(wchan);
+        Some(ThreadStart { pid, tid, asleep: state != 'R', wchan })
+    };
+    threads(pid).into_iter().filter_map(start).collect()
 }
 
 /// The CPUs that a process may run on, or `None` where it cannot be asked.
@@ -389,11 +501,6 @@ fn raise_descriptor_limit(needed: u64) {
 
 fn read_number(path: &str) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
-}
-
-fn now_ns() -> u64 {
-    clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .map_or(1, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
 }
 
 #[cfg(test)]

@@ -1,27 +1,39 @@
 //! Captures a real pipe on the running kernel, and holds the profile against what is known of it.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+
 mod common;
 
 use std::process::Child;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::Pair;
 
 use pipeprof_profiler::analyse::analyse;
 use pipeprof_profiler::event::Event;
-use pipeprof_profiler::profile::{Mode, Profile};
+use pipeprof_profiler::profile::{MemberProfile, Mode, Profile};
 use pipeprof_profiler::recording::RecordingDir;
 use pipeprof_profiler::session::{CaptureConfig, Session};
 use pipeprof_profiler::symbolize::LocalSymbols;
 use pipeprof_profiler::sys::RunningKernel;
 
-fn cpu_time_ns(child: &Child) -> u64 {
+/// On-CPU and run-queue nanoseconds since the process began, by the scheduler's account.
+fn schedstat(child: &Child) -> [u64; 2] {
     let text = std::fs::read_to_string(format!("/proc/{}/schedstat", child.id())).unwrap();
-    text.split(' ').next().unwrap().parse().unwrap()
+    let mut fields = text.split(' ').map(|field| field.parse().unwrap());
+    [fields.next().unwrap(), fields.next().unwrap()]
+}
+
+/// A profile, and what the scheduler charged to writer and reader meanwhile.
+struct Captured {
+    profile: Profile,
+    wall_ns: u64,
+    on_cpu_ns: [u64; 2],
+    run_delay_ns: [u64; 2],
 }
 
 /// `None`, and a line that says why, where this machine lets nobody profile the kernel.
-fn capture(config: &CaptureConfig, seconds: f64) -> Option<(Profile, [u64; 2])> {
+fn capture(config: &CaptureConfig, seconds: f64) -> Option<Captured> {
     let pair = Pair::start();
     // Past the exec and the dynamic loader, so that the mappings are the final ones.
     std::thread::sleep(Duration::from_millis(100));
@@ -33,16 +45,19 @@ fn capture(config: &CaptureConfig, seconds: f64) -> Option<(Profile, [u64; 2])> 
             return None;
         }
     };
-    let before = [&pair.writer, &pair.reader].map(cpu_time_ns);
+    let started = Instant::now();
+    let before = [&pair.writer, &pair.reader].map(schedstat);
     std::thread::sleep(Duration::from_secs_f64(seconds));
-    let after = [&pair.writer, &pair.reader].map(cpu_time_ns);
+    let after = [&pair.writer, &pair.reader].map(schedstat);
+    let wall_ns = started.elapsed().as_nanos() as u64;
     let recording = session.finish(&RunningKernel).unwrap();
     let profile = analyse(&recording, &mut LocalSymbols::new()).unwrap();
     if !profile.quality.kernel_visible {
         eprintln!("skipped: the kernel half may not be profiled");
         return None;
     }
-    Some((profile, [after[0] - before[0], after[1] - before[1]]))
+    let charged = |field: usize| [0, 1].map(|end: usize| after[end][field] - before[end][field]);
+    Some(Captured { profile, wall_ns, on_cpu_ns: charged(0), run_delay_ns: charged(1) })
 }
 
 fn names(profile: &Profile, member: usize) -> Vec<&str> {
@@ -52,18 +67,19 @@ fn names(profile: &Profile, member: usize) -> Vec<&str> {
 
 #[test]
 fn both_ends_of_a_running_pipe_are_sampled_down_to_the_pipe() {
-    let Some((profile, cpu_ns)) = capture(&CaptureConfig::default(), 1.0) else { return };
+    let Some(captured) = capture(&CaptureConfig::default(), 1.0) else { return };
+    let profile = captured.profile;
     let quality = &profile.quality;
     assert_eq!(quality.lost, 0);
     assert_eq!(quality.malformed_records, 0);
     assert!(!quality.cut_short);
-    assert_eq!(quality.samples, profile.members.iter().map(|m| m.samples()).sum::<u64>());
+    assert_eq!(quality.samples, profile.members.iter().map(MemberProfile::samples).sum::<u64>());
     let has = |member, part: &str| names(&profile, member).iter().any(|n| n.contains(part));
     assert!(has(0, "pipe_write"), "{:?}", names(&profile, 0));
     assert!(has(1, "pipe_read"), "{:?}", names(&profile, 1));
     assert!(has(0, "_start") || has(0, "write"), "{:?}", names(&profile, 0));
     // The scheduler's own account of the same second is the oracle for the weights.
-    for (member, ns) in profile.members.iter().zip(cpu_ns) {
+    for (member, ns) in profile.members.iter().zip(captured.on_cpu_ns) {
         if quality.timer_driven {
             let ratio = member.weight() as f64 / ns as f64;
             assert!((0.7..1.3).contains(&ratio), "{} ns sampled, {ns} ns run", member.weight());
@@ -73,7 +89,7 @@ fn both_ends_of_a_running_pipe_are_sampled_down_to_the_pipe() {
 
 #[test]
 fn a_stack_is_kernel_leafward_and_user_rootward() {
-    let Some((profile, _)) = capture(&CaptureConfig::default(), 0.5) else { return };
+    let Some(Captured { profile, .. }) = capture(&CaptureConfig::default(), 0.5) else { return };
     for member in &profile.members {
         for weight in &member.on_cpu {
             let mut modes = profile.stack_frames(weight.stack).map(|frame| frame.mode);
@@ -86,7 +102,41 @@ fn a_stack_is_kernel_leafward_and_user_rootward() {
 #[test]
 fn the_asked_event_is_the_one_recorded() {
     let config = CaptureConfig { event: Event::named("page-faults"), ..Default::default() };
-    let Some((profile, _)) = capture(&config, 0.2) else { return };
+    let Some(Captured { profile, .. }) = capture(&config, 0.2) else { return };
     assert_eq!(profile.quality.event, "page-faults");
     assert_eq!(profile.quality.fallback, None);
+}
+
+/// The scheduler's account is the oracle: on CPU within 2 %, blocked within 2 % of the wall.
+#[test]
+fn on_cpu_blocked_and_runnable_add_up_and_agree_with_schedstat() {
+    let config = CaptureConfig { switches: true, ..Default::default() };
+    let Some(captured) = capture(&config, 2.0) else { return };
+    assert_eq!(captured.profile.quality.lost, 0);
+    for (end, member) in captured.profile.members.iter().enumerate() {
+        let time = member.time.unwrap();
+        let sum = time.on_cpu_ns + time.blocked_ns + time.runnable_ns;
+        let wall = captured.wall_ns as f64;
+        let off = |a: u64, b: u64| (a as f64 - b as f64).abs() / wall;
+        assert!(off(sum, time.lifetime_ns) < 0.01, "{time:?}");
+        assert!(off(time.lifetime_ns, captured.wall_ns) < 0.02, "{time:?} in {wall}");
+        assert!(off(time.on_cpu_ns, captured.on_cpu_ns[end]) < 0.02, "{time:?} {end}");
+        let charged = captured.on_cpu_ns[end] + captured.run_delay_ns[end];
+        let blocked = captured.wall_ns.saturating_sub(charged);
+        assert!(off(time.blocked_ns, blocked) < 0.02, "{time:?}, schedstat says {blocked}");
+        // All of it has a place.
+        let placed: u64 = member.blocked.iter().map(|weight| weight.weight).sum();
+        assert!(off(placed, time.blocked_ns) < 0.01, "{placed} of {time:?}");
+        let side = ["pipe_write", "pipe_read"][end];
+        let in_pipe: u64 = member
+            .blocked
+            .iter()
+            .filter(|weight| {
+                let mut frames = captured.profile.stack_frames(weight.stack);
+                frames.any(|frame| frame.name.contains(side))
+            })
+            .map(|weight| weight.weight)
+            .sum();
+        assert!(in_pipe * 10 >= placed * 9, "{in_pipe} of {placed} in {side}");
+    }
 }

@@ -1,4 +1,5 @@
 //! A real pipe to capture, shared by the live tests.
+#![allow(clippy::unwrap_used)]
 
 use std::process::{Child, Command, Stdio};
 

@@ -1,0 +1,301 @@
+//! Blocked time of each member, by the stack slept in: puts the lives of threads, the sampled
+//! stacks and the scheduler's own account together.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::accounts::Charged;
+use crate::address_space::SpaceId;
+use crate::perfdata::record::SampleId;
+use crate::profile::{Frame, FrameKind, Mode, Profile, StackWeight, TimeSplit};
+use crate::raw_stacks::RawStacks;
+use crate::recording::Meta;
+use crate::thread_time::{Activity, Interval, Start, ThreadTimes};
+
+/// What is known of where a thread slept.
+#[derive(Clone, Copy, Debug)]
+enum Slept {
+    /// A call chain, and the switches it stands for.
+    Sampled { stack: usize, period: u64 },
+    /// The kernel function that `/proc` named when the capture began.
+    Wchan { thread: usize },
+}
+
+/// What gathers as the records go by.
+#[derive(Debug)]
+pub(crate) struct Sleep<'a> {
+    meta: &'a Meta,
+    threads: ThreadTimes<Slept>,
+    lives: FxHashMap<i32, Life>,
+    stacks: RawStacks,
+    wchans: BTreeMap<(usize, &'a str), u64>,
+}
+
+/// One thread's sums, in nanoseconds, by its switches.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    member: usize,
+    began: u64,
+    ended: Option<u64>,
+    on_cpu: u64,
+    blocked: u64,
+    preempted: u64,
+    /// The parts of `on_cpu` and `preempted` after the latest reading of the thread's account.
+    on_cpu_since: u64,
+    preempted_since: u64,
+    sleeps: u64,
+    preemptions: u64,
+}
+
+impl Life {
+    fn new(member: usize, began: u64) -> Self {
+        Life {
+            member,
+            began,
+            ended: None,
+            on_cpu: 0,
+            blocked: 0,
+            preempted: 0,
+            on_cpu_since: 0,
+            preempted_since: 0,
+            sleeps: 0,
+            preemptions: 0,
+        }
+    }
+
+    /// Its split. The scheduler's account comes first, as far as it goes: between the record of a
+    /// switch-out and that of the switch-in lies the switch itself, which the scheduler charges as
+    /// time on CPU, and only it knows how long a woken thread waited for a CPU.
+    fn split(&self, account: Option<Charged>, end_ns: u64) -> TimeSplit {
+        let lifetime_ns = self.ended.unwrap_or(end_ns).saturating_sub(self.began);
+        let (sleeps, preemptions) = (self.sleeps, self.preemptions);
+        let Some(Charged { account, .. }) = account else {
+            return TimeSplit {
+                lifetime_ns,
+                on_cpu_ns: self.on_cpu,
+                blocked_ns: self.blocked,
+                runnable_ns: self.preempted,
+                wake_delay_ns: None,
+                sleeps,
+                preemptions,
+            };
+        };
+        let on_cpu_ns = (account.cpu_ns + self.on_cpu_since).min(lifetime_ns);
+        let runnable_ns = account.run_delay_ns + self.preempted_since;
+        let runnable_ns = runnable_ns.min(lifetime_ns - on_cpu_ns);
+        TimeSplit {
+            lifetime_ns,
+            on_cpu_ns,
+            blocked_ns: lifetime_ns - on_cpu_ns - runnable_ns,
+            runnable_ns,
+            wake_delay_ns: Some(runnable_ns.saturating_sub(self.preempted)),
+            sleeps,
+            preemptions,
+        }
+    }
+}
+
+/// The result, stacks weighted with nanoseconds.
+pub(crate) struct SleptTimes {
+    pub(crate) stacks: RawStacks,
+    splits: Option<Vec<TimeSplit>>,
+    wchans: Vec<(usize, String, u64)>,
+    unsampled: Vec<(usize, u64)>,
+}
+
+impl<'a> Sleep<'a> {
+    pub(crate) fn new(meta: &'a Meta, member_of: &FxHashMap<i32, usize>) -> Self {
+        let mut sleep = Sleep {
+            meta,
+            threads: ThreadTimes::new(),
+            lives: FxHashMap::default(),
+            stacks: RawStacks::default(),
+            wchans: BTreeMap::new(),
+        };
+        for (index, thread) in meta.threads.iter().enumerate() {
+            let Some(&member) = member_of.get(&thread.pid) else { continue };
+            let start = if thread.asleep { Start::Asleep } else { Start::Running };
+            let stack = thread.wchan.as_ref().map(|_| Slept::Wchan { thread: index });
+            sleep.lives.insert(thread.tid, Life::new(member, meta.start_ns));
+            sleep.threads.begin(thread.tid, meta.start_ns, start, stack);
+        }
+        sleep
+    }
+
+    /// A thread of a member began.
+    pub(crate) fn born(&mut self, tid: i32, member: usize, time: u64) {
+        self.lives.insert(tid, Life::new(member, time));
+        self.threads.begin(tid, time, Start::New, None);
+    }
+
+    /// A thread ended.
+    pub(crate) fn exit(&mut self, tid: i32, time: Option<u64>) {
+        let Some(time) = time else { return };
+        if let Some(interval) = self.threads.end(tid, time) {
+            self.lived(interval);
+        }
+        if let Some(life) = self.lives.get_mut(&tid) {
+            life.ended = Some(time);
+        }
+    }
+
+    /// A thread is about to be switched out.
+    pub(crate) fn sampled(
+        &mut self,
+        tid: i32,
+        member: usize,
+        space: SpaceId,
+        chain: &[u64],
+        period: u64,
+    ) {
+        let stack = self.stacks.add(member, space, chain, 0, 0);
+        self.threads.sampled(tid, Slept::Sampled { stack, period });
+    }
+
+    /// A thread was switched out or in.
+    pub(crate) fn switch(&mut self, id: SampleId, out: bool, preempted: bool) {
+        let (Some(tid), Some(time)) = (id.tid, id.time) else { return };
+        let Some(life) = self.lives.get_mut(&tid) else { return };
+        let interval = if out {
+            if preempted {
+                life.preemptions += 1;
+            } else {
+                life.sleeps += 1;
+            }
+            self.threads.switched_out(tid, time, preempted)
+        } else {
+            self.threads.switched_in(tid, time)
+        };
+        if let Some(interval) = interval {
+            self.lived(interval);
+        }
+    }
+
+    fn lived(&mut self, interval: Interval<Slept>) {
+        let Some(life) = self.lives.get_mut(&interval.tid) else { return };
+        let read_at = self.meta.accounts.of(interval.tid).map_or(u64::MAX, |c| c.read_at_ns);
+        let since = interval.until.saturating_sub(read_at).min(interval.ns);
+        match interval.activity {
+            Activity::OnCpu => {
+                life.on_cpu += interval.ns;
+                life.on_cpu_since += since;
+            }
+            Activity::Runnable => {
+                life.preempted += interval.ns;
+                life.preempted_since += since;
+            }
+            Activity::Blocked => {
+                life.blocked += interval.ns;
+                match interval.stack {
+                    Some(Slept::Sampled { stack, period }) => {
+                        self.stacks.count(stack);
+                        *self.stacks.weight_mut(stack) += interval.ns.saturating_mul(period);
+                    }
+                    Some(Slept::Wchan { thread }) => {
+                        if let Some(wchan) = &self.meta.threads[thread].wchan {
+                            *self.wchans.entry((life.member, wchan)).or_default() += interval.ns;
+                        }
+                    }
+                    None => {}
+                }
+            }
+        }
+    }
+
+    /// Ends the lives that go on, and turns weights into nanoseconds.
+    pub(crate) fn finish(mut self) -> SleptTimes {
+        if !self.meta.switches {
+            let (wchans, unsampled) = (Vec::new(), Vec::new());
+            return SleptTimes { stacks: RawStacks::default(), splits: None, wchans, unsampled };
+        }
+        for tid in self.threads.alive() {
+            if let Some(interval) = self.threads.end(tid, self.meta.end_ns) {
+                self.lived(interval);
+            }
+        }
+        let (splits, raw_blocked) = self.add_up();
+        let mut wchans = Vec::new();
+        let mut found_asleep = vec![0; splits.len()];
+        for (&(member, wchan), &ns) in &self.wchans {
+            found_asleep[member] += ns;
+            let ns = scale(ns, splits[member].blocked_ns, raw_blocked[member]);
+            wchans.push((member, wchan.to_owned(), ns));
+        }
+        let mut estimated = vec![0u64; splits.len()];
+        for index in 0..self.stacks.len() {
+            estimated[self.stacks.member(index)] += *self.stacks.weight_mut(index);
+        }
+        // Sampled stacks share what was not found asleep, in proportion to what they stand for.
+        let shares: Vec<u64> = (0..splits.len())
+            .map(|member| {
+                let unfound = raw_blocked[member] - found_asleep[member];
+                scale(unfound, splits[member].blocked_ns, raw_blocked[member])
+            })
+            .collect();
+        for index in 0..self.stacks.len() {
+            let member = self.stacks.member(index);
+            let weight = self.stacks.weight_mut(index);
+            *weight = scale(*weight, shares[member], estimated[member]);
+        }
+        let unsampled = (0..splits.len())
+            .filter(|&member| estimated[member] == 0 && shares[member] > 0)
+            .map(|member| (member, shares[member]))
+            .collect();
+        SleptTimes { stacks: self.stacks, splits: Some(splits), wchans, unsampled }
+    }
+
+    /// The splits of the members, and their blocked time before the scheduler's account corrects
+    /// it, which is what the stacks were weighted with.
+    fn add_up(&self) -> (Vec<TimeSplit>, Vec<u64>) {
+        let members = self.meta.pipeline.members.len();
+        let mut splits = vec![TimeSplit { wake_delay_ns: Some(0), ..Default::default() }; members];
+        let mut raw_blocked = vec![0; members];
+        for (&tid, life) in &self.lives {
+            let one = life.split(self.meta.accounts.of(tid), self.meta.end_ns);
+            let sum = &mut splits[life.member];
+            sum.lifetime_ns += one.lifetime_ns;
+            sum.on_cpu_ns += one.on_cpu_ns;
+            sum.blocked_ns += one.blocked_ns;
+            sum.runnable_ns += one.runnable_ns;
+            sum.wake_delay_ns = sum.wake_delay_ns.zip(one.wake_delay_ns).map(|(a, b)| a + b);
+            sum.sleeps += one.sleeps;
+            sum.preemptions += one.preemptions;
+            raw_blocked[life.member] += life.blocked;
+        }
+        (splits, raw_blocked)
+    }
+}
+
+impl SleptTimes {
+    /// Adds what has no call chain of its own, and the splits.
+    pub(crate) fn put_into(self, profile: &mut Profile) {
+        for (member, wchan, ns) in self.wchans {
+            put_named(profile, member, &wchan, FrameKind::Symbol, ns);
+        }
+        for (member, ns) in self.unsampled {
+            put_named(profile, member, "[stack not sampled]", FrameKind::Unresolved, ns);
+        }
+        for (member, split) in self.splits.into_iter().flatten().enumerate() {
+            profile.members[member].cpu_time_ns = Some(split.on_cpu_ns);
+            profile.members[member].time = Some(split);
+        }
+    }
+}
+
+fn put_named(profile: &mut Profile, member: usize, name: &str, kind: FrameKind, ns: u64) {
+    let module = Some(Arc::from("[kernel.kallsyms]"));
+    let frame = Frame { name: name.into(), module, mode: Mode::Kernel, kind, offset: 0 };
+    let frame = profile.intern_frame(frame);
+    let stack = profile.intern_stack(&[frame]);
+    profile.members[member].blocked.push(StackWeight { stack, samples: 1, weight: ns });
+}
+
+/// `part` of `whole`, with `whole` made `target`.
+fn scale(part: u64, target: u64, whole: u64) -> u64 {
+    if whole == 0 {
+        return 0;
+    }
+    (u128::from(part) * u128::from(target) / u128::from(whole)) as u64
+}
