@@ -1,14 +1,12 @@
 //! Recording to profile: one pass over the records in the order of time, then one look-up a
 //! distinct address.
 
-use std::path::Path;
-
 use rustc_hash::FxHashMap;
 
 use crate::address_space::AddressSpaces;
 use crate::error::Error;
 use crate::order::RoundSorter;
-use crate::perfdata::read::PerfDataFile;
+use crate::perfdata::read::{FormatError, PerfDataFile};
 use crate::perfdata::record::{
     CONTEXT_KERNEL, CONTEXT_MAX, CONTEXT_USER, Parsed, Record, Sample, Task, kind, misc, parse,
     split_record,
@@ -27,17 +25,20 @@ use crate::symbolize::Symbolizer;
 /// records inside it are counted, not errors.
 pub fn analyse(recording: &Recording, symbolizer: &mut dyn Symbolizer) -> Result<Profile, Error> {
     let bytes = recording.map()?;
-    analyse_bytes(&bytes, &recording.meta, &recording.perf_data(), symbolizer)
+    analyse_bytes(&bytes, &recording.meta, symbolizer)
+        .map_err(|source| Error::Format { path: recording.perf_data(), source })
 }
 
-fn analyse_bytes(
+/// Turns the bytes of a perf.data file into a profile.
+///
+/// # Errors
+/// [`FormatError`] where they are none.
+pub fn analyse_bytes(
     bytes: &[u8],
     meta: &Meta,
-    path: &Path,
     symbolizer: &mut dyn Symbolizer,
-) -> Result<Profile, Error> {
-    let file = PerfDataFile::parse(bytes)
-        .map_err(|source| Error::Format { path: path.to_owned(), source })?;
+) -> Result<Profile, FormatError> {
+    let file = PerfDataFile::parse(bytes)?;
     let mut pass = Pass::new(meta);
     pass.cut_short = file.cut_short;
     let data = &bytes[file.data.clone()];

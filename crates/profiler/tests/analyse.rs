@@ -1,0 +1,128 @@
+//! Recordings made by hand, analysed: every number is known beforehand.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "common/file.rs"]
+mod file;
+
+use file::{FileBuilder, KERNEL, NamesByAddress, USER, meta};
+use pipeprof_profiler::analyse::analyse_bytes;
+use pipeprof_profiler::profile::Profile;
+
+const K: u64 = 0xffff_ffff_8100_0000;
+
+fn analyse(file: &FileBuilder, pids: &[i32]) -> Profile {
+    analyse_bytes(&file.build(), &meta(pids), &mut NamesByAddress::default()).unwrap()
+}
+
+/// `root;…;leaf count`, sorted.
+fn folded(profile: &Profile, member: usize) -> Vec<String> {
+    let mut lines: Vec<String> = profile.members[member]
+        .on_cpu
+        .iter()
+        .map(|weight| {
+            let names: Vec<&str> =
+                profile.stack_frames(weight.stack).rev().map(|f| f.name.as_ref()).collect();
+            format!("{} {}", names.join(";"), weight.samples)
+        })
+        .collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn equal_chains_become_one_stack_and_callers_are_looked_up_before_their_return() {
+    let mut file = FileBuilder::new();
+    file.map(1, 1, 0x5000, "/bin/a");
+    let chain = [KERNEL, K + 0x10, K + 0x20, USER, 0x5010, 0x5020];
+    file.sample(1, 2, &chain).sample(1, 3, &chain);
+    let profile = analyse(&file, &[1]);
+    assert_eq!(folded(&profile, 0), ["/bin/a+1f;/bin/a+10;k1f;k10 2"]);
+    assert_eq!(profile.members[0].weight(), 2_000_000);
+    let offsets: Vec<u64> = profile
+        .stack_frames(profile.members[0].on_cpu[0].stack)
+        .map(|frame| frame.offset)
+        .collect();
+    // The return address, not the byte before it, identifies the call site.
+    assert_eq!(offsets, [0, 1, 0, 1]);
+}
+
+#[test]
+fn a_caller_outside_all_code_cuts_the_user_half_and_is_counted() {
+    let mut file = FileBuilder::new();
+    file.map(1, 1, 0x5000, "/bin/a");
+    file.sample(1, 2, &[KERNEL, K, USER, 0x5010, 0x7fff_0000, 0x5020]);
+    let profile = analyse(&file, &[1]);
+    assert_eq!(folded(&profile, 0), ["/bin/a+10;k0 1"]);
+    assert_eq!(profile.quality.cut_user_stacks, 1);
+    assert_eq!(profile.quality.unresolved_frames, 0);
+}
+
+#[test]
+fn records_of_two_rings_are_taken_in_the_order_of_time() {
+    let mut file = FileBuilder::new();
+    // The ring of the CPU that ran the program is drained first, that of the one that mapped it
+    // last, though the mapping came in between.
+    file.map(1, 1, 0x5000, "/bin/before");
+    file.sample(1, 10, &[USER, 0x5010]).sample(1, 30, &[USER, 0x5010]);
+    file.map(1, 20, 0x5000, "/bin/after");
+    file.end_round();
+    let profile = analyse(&file, &[1]);
+    assert_eq!(folded(&profile, 0), ["/bin/after+10 1", "/bin/before+10 1"]);
+}
+
+#[test]
+fn children_belong_to_their_member_and_strangers_to_nobody() {
+    let mut file = FileBuilder::new();
+    file.map(1, 1, 0x5000, "/bin/a");
+    file.fork(1, 5, 2).sample(5, 3, &[USER, 0x5010]);
+    file.sample(9, 4, &[USER, 0x5010]);
+    // A stranger's child gets the number of a member: it is not the member.
+    file.fork(9, 1, 5).sample(1, 6, &[KERNEL, K]);
+    let profile = analyse(&file, &[1]);
+    assert_eq!(folded(&profile, 0), ["/bin/a+10 1"]);
+    assert_eq!(profile.quality.samples, 1);
+    assert_eq!(profile.quality.foreign_samples, 2);
+}
+
+#[test]
+fn a_file_cut_anywhere_opens_up_to_its_last_whole_record() {
+    let mut file = FileBuilder::new();
+    for time in 1..=5 {
+        file.sample(1, time, &[KERNEL, K]);
+    }
+    let bytes = file.build();
+    let whole = analyse_bytes(&bytes, &meta(&[1]), &mut NamesByAddress::default()).unwrap();
+    assert_eq!((whole.quality.samples, whole.quality.cut_short), (5, false));
+    let mut seen = 0;
+    for cut in 0..bytes.len() {
+        let cut = analyse_bytes(&bytes[..cut], &meta(&[1]), &mut NamesByAddress::default());
+        if let Ok(profile) = cut {
+            assert!(profile.quality.samples >= seen, "samples come in order");
+            seen = profile.quality.samples;
+        }
+    }
+    assert_eq!(seen, 5);
+}
+
+#[test]
+fn losses_are_added_up_and_bad_records_counted() {
+    let mut file = FileBuilder::new();
+    file.lost(3).lost(4).push(9, 0, &[0; 16]).sample(1, 1, &[KERNEL, K]);
+    let profile = analyse(&file, &[1]);
+    assert_eq!(profile.quality.lost, 7);
+    assert_eq!(profile.quality.malformed_records, 1);
+    assert_eq!(profile.quality.samples, 1);
+}
+
+#[test]
+fn each_distinct_address_is_asked_for_once() {
+    let mut file = FileBuilder::new();
+    for time in 1..200 {
+        file.sample(1, time, &[KERNEL, K + time % 3, K + 0x100, K + 0x200 + time % 5]);
+    }
+    let mut names = NamesByAddress::default();
+    analyse_bytes(&file.build(), &meta(&[1]), &mut names).unwrap();
+    assert_eq!(names.asked.len(), 3 + 1 + 5);
+    assert!(names.asked.values().all(|&times| times == 1), "{:?}", names.asked);
+}

@@ -1,0 +1,165 @@
+//! perf.data files made by hand, so that every number in their profile is known beforehand.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Seek, Write};
+use std::sync::Arc;
+
+use pipeprof_profiler::accounts::Accounts;
+use pipeprof_profiler::attr::{EventAttr, event_type, flag, sample_type};
+use pipeprof_profiler::perfdata::record::{Mapping, Synthesizer, kind, misc};
+use pipeprof_profiler::perfdata::write::{EventDescription, PerfDataWriter, Provenance};
+use pipeprof_profiler::profile::Scope;
+use pipeprof_profiler::recording::Meta;
+use pipeprof_profiler::symbolize::{Function, Functions, Symbolizer};
+use pipeprof_runner::pipeline::{Member, Pipeline};
+
+pub(crate) const KERNEL: u64 = -128i64 as u64;
+pub(crate) const USER: u64 = -512i64 as u64;
+
+const SAMPLE_TYPE: u64 = sample_type::IDENTIFIER
+    | sample_type::IP
+    | sample_type::TID
+    | sample_type::TIME
+    | sample_type::CPU
+    | sample_type::PERIOD
+    | sample_type::CALLCHAIN;
+
+const ID: u64 = 42;
+
+/// Records in the order in which a drain would have written them.
+pub(crate) struct FileBuilder {
+    records: Vec<u8>,
+}
+
+impl FileBuilder {
+    pub(crate) fn new() -> Self {
+        FileBuilder { records: Vec::new() }
+    }
+
+    pub(crate) fn sample(&mut self, pid: i32, time: u64, chain: &[u64]) -> &mut Self {
+        let mut body = Vec::new();
+        body.extend(ID.to_ne_bytes());
+        body.extend(chain.get(1).copied().unwrap_or(0).to_ne_bytes());
+        body.extend(pid.to_ne_bytes());
+        body.extend(pid.to_ne_bytes());
+        body.extend(time.to_ne_bytes());
+        body.extend(0u64.to_ne_bytes());
+        body.extend(1_000_000u64.to_ne_bytes());
+        body.extend((chain.len() as u64).to_ne_bytes());
+        chain.iter().for_each(|word| body.extend(word.to_ne_bytes()));
+        self.push(kind::SAMPLE, misc::KERNEL, &body)
+    }
+
+    pub(crate) fn map(&mut self, pid: i32, time: u64, start: u64, path: &str) -> &mut Self {
+        let mapping = Mapping { pid, start, length: 0x1000, file_offset: 0, path: path.as_bytes() };
+        let record = Synthesizer::new(SAMPLE_TYPE, time, ID).mmap2(&mapping, (0, 0), 0);
+        self.records.extend(record);
+        self
+    }
+
+    pub(crate) fn fork(&mut self, parent: i32, child: i32, time: u64) -> &mut Self {
+        let mut body = Vec::new();
+        for word in [child, parent, child, parent] {
+            body.extend(word.to_ne_bytes());
+        }
+        body.extend(time.to_ne_bytes());
+        // The trailer: pid, tid, time, CPU, id.
+        body.extend(child.to_ne_bytes());
+        body.extend(child.to_ne_bytes());
+        body.extend(time.to_ne_bytes());
+        body.extend(0u64.to_ne_bytes());
+        body.extend(ID.to_ne_bytes());
+        self.push(kind::FORK, 0, &body)
+    }
+
+    pub(crate) fn lost(&mut self, count: u64) -> &mut Self {
+        let mut body = Vec::new();
+        for word in [ID, count, 0, 0, 0, ID] {
+            body.extend(word.to_ne_bytes());
+        }
+        self.push(kind::LOST, 0, &body)
+    }
+
+    pub(crate) fn end_round(&mut self) -> &mut Self {
+        self.push(kind::FINISHED_ROUND, 0, &[])
+    }
+
+    pub(crate) fn push(&mut self, kind: u32, misc: u16, body: &[u8]) -> &mut Self {
+        self.records.extend(kind.to_ne_bytes());
+        self.records.extend(misc.to_ne_bytes());
+        self.records.extend((body.len() as u16 + 8).to_ne_bytes());
+        self.records.extend(body);
+        self
+    }
+
+    /// The bytes of the finished file.
+    pub(crate) fn build(&self) -> Vec<u8> {
+        let mut attr = EventAttr::new(event_type::SOFTWARE, 0).with_flag(flag::FREQ, true);
+        attr.sample_type = SAMPLE_TYPE;
+        let event = EventDescription { name: "cpu-clock".to_owned(), attr, ids: vec![ID] };
+        let file = tempfile::tempfile().unwrap();
+        let mut writer = PerfDataWriter::create(file, vec![event]).unwrap();
+        writer.file().write_all(&self.records).unwrap();
+        let mut file = writer.finish(&Provenance::default()).unwrap();
+        file.rewind().unwrap();
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+}
+
+/// What a capture of these processes would have said beside the file.
+pub(crate) fn meta(pids: &[i32]) -> Meta {
+    let member = |&pid: &i32| Member {
+        pid,
+        start_time_ticks: None,
+        comm: format!("member-{pid}"),
+        command_line: Vec::new(),
+        end: None,
+    };
+    Meta {
+        pipeline: Pipeline { members: pids.iter().map(member).collect(), pipes: Vec::new() },
+        event: "cpu-clock".to_owned(),
+        frequency_hz: Some(997),
+        fallback: None,
+        scope: Scope::PerCpu,
+        timer_driven: true,
+        kernel_visible: true,
+        max_stack: 127,
+        lost: None,
+        switches: false,
+        start_ns: 0,
+        end_ns: 0,
+        threads: Vec::new(),
+        accounts: Accounts::default(),
+        notes: Vec::new(),
+    }
+}
+
+/// Names every kernel address and file offset after itself, and counts how often it is asked.
+#[derive(Default)]
+pub(crate) struct NamesByAddress {
+    pub(crate) asked: BTreeMap<String, usize>,
+}
+
+impl NamesByAddress {
+    fn function(&mut self, name: String) -> Functions {
+        *self.asked.entry(name.clone()).or_default() += 1;
+        vec![Function { name: Arc::from(name), module: None, offset: 0, inlined: false }]
+    }
+}
+
+impl Symbolizer for NamesByAddress {
+    fn kernel(&mut self, addresses: &[u64]) -> Vec<Functions> {
+        addresses.iter().map(|address| self.function(format!("k{:x}", address & 0xffff))).collect()
+    }
+
+    fn object(&mut self, path: &[u8], file_offsets: &[u64]) -> Vec<Functions> {
+        let path = String::from_utf8_lossy(path).into_owned();
+        file_offsets.iter().map(|offset| self.function(format!("{path}+{offset:x}"))).collect()
+    }
+
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
