@@ -81,15 +81,15 @@ pub fn discover(pids: &[i32], extent: Extent) -> Result<Found, DiscoverError> {
     for &pid in pids {
         wanted.push(process::thread_group(pid)?);
     }
-    let own = own_pid();
-    let table = scan::scan()?.filtered(|process| {
-        process.pid != own && (extent == Extent::Whole || wanted.contains(&process.pid))
-    });
+    let mut table = scan::scan()?.hiding([own_pid()]);
     for &pid in &wanted {
         if table.get(pid).is_none() {
             return Err(DiscoverError::NoSuchProcess { pid });
         }
         process::check_readable(pid)?;
+    }
+    if extent == Extent::OnlyThese {
+        table = table.only(|process| wanted.contains(&process.pid));
     }
     Ok(completed(pipeline_of(&table, &wanted)))
 }

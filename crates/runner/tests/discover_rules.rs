@@ -377,10 +377,20 @@ fn only_the_named_processes_and_the_pipes_between_them() {
         11 1 11 a: 1w1 2w9
         12 1 11 b: 0r1 1w2 2w9
         13 1 11 c: 0r2";
-    let table = scene(text).filtered(|process| [11, 12].contains(&process.pid));
+    let table = scene(text).only(|process| [11, 12].contains(&process.pid));
     assert_eq!(shape(&pipeline_of(&table, &[11, 12])), "a b; 1:a>b");
-    let table = scene(text).filtered(|process| [10, 11].contains(&process.pid));
+    let table = scene(text).only(|process| [10, 11].contains(&process.pid));
     assert_eq!(shape(&pipeline_of(&table, &[10, 11])), "a log; 9:a>log");
+}
+
+#[test]
+fn what_the_hidden_caller_hands_down_joins_nobody() {
+    let text = "
+        10 1 10 bash: 251w1
+        11 10 10 pipeprof: 251w1
+        12 11 10 sleep: 251w1
+        20 1 20 harness: 250r1";
+    assert_eq!(shape(&pipeline_of(&scene(text).hiding([11]), &[12])), "sleep;");
 }
 
 #[test]

@@ -124,6 +124,7 @@ fn only_waits(process: &Process, held: &[(PipeKey, Side)]) -> bool {
 
 /// The holders that count at each end, or `None` where the pipe joins nobody.
 fn count(table: &ProcTable, held: BTreeMap<usize, Vec<&Descriptor>>) -> Option<Ends> {
+    let processes = table.processes();
     let path = held.values().flatten().find_map(|descriptor| descriptor.path.clone());
     let mut writers = Vec::new();
     let mut readers = Vec::new();
@@ -145,7 +146,10 @@ fn count(table: &ProcTable, held: BTreeMap<usize, Vec<&Descriptor>>) -> Option<E
     drop_leaks(table, &mut writers, Side::Write, path.is_some());
     drop_leaks(table, &mut readers, Side::Read, path.is_some());
 
-    let places = |holders: &[Holder]| holders.iter().map(|holder| holder.at).collect();
+    let places = |holders: &[Holder]| {
+        let places = holders.iter().map(|holder| holder.at);
+        places.filter(|&at| !table.hidden.contains(&processes[at].pid)).collect()
+    };
     let ends = Ends { writers: places(&writers), readers: places(&readers), path };
     ends.join_two().then_some(ends)
 }

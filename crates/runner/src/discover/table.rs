@@ -1,7 +1,7 @@
 //! What was seen of the processes of a machine: plain data, so that the rules can be tested by
 //! tables.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 /// One kernel pipe: device and inode of its file.
@@ -77,6 +77,7 @@ pub struct Calls {
 pub struct ProcTable {
     processes: Vec<Process>,
     index: HashMap<i32, usize>,
+    pub(super) hidden: HashSet<i32>,
     /// Processes whose descriptors may not be read: those of other users.
     pub unreadable: usize,
 }
@@ -86,7 +87,7 @@ impl ProcTable {
     pub fn new(mut processes: Vec<Process>, unreadable: usize) -> Self {
         processes.sort_by_key(|process| process.pid);
         let index = processes.iter().enumerate().map(|(i, process)| (process.pid, i)).collect();
-        ProcTable { processes, index, unreadable }
+        ProcTable { processes, index, hidden: HashSet::new(), unreadable }
     }
 
     /// By pid, ascending.
@@ -99,10 +100,22 @@ impl ProcTable {
         self.position(pid).map(|at| &self.processes[at])
     }
 
-    /// The table without the processes for which `keep` says no.
-    pub fn filtered(&self, keep: impl Fn(&Process) -> bool) -> ProcTable {
-        let kept = self.processes.iter().filter(|process| keep(process)).cloned().collect();
-        ProcTable::new(kept, self.unreadable)
+    /// The table in which only these processes hold descriptors. The others stay in it without any,
+    /// as links in the lines of descent.
+    pub fn only(mut self, keep: impl Fn(&Process) -> bool) -> ProcTable {
+        for process in &mut self.processes {
+            if !keep(process) {
+                process.descriptors.clear();
+            }
+        }
+        self
+    }
+
+    /// The table in which these processes are nobody's readers or writers. What they hold still
+    /// shows what their children merely inherited.
+    pub fn hiding(mut self, pids: impl IntoIterator<Item = i32>) -> ProcTable {
+        self.hidden.extend(pids);
+        self
     }
 
     /// Parent, grandparent and so on, as far as they were seen.

@@ -54,13 +54,16 @@ pub fn pipeline_of(table: &ProcTable, pids: &[i32]) -> Found {
 
 /// A process and all that it started, and the pipes between them. Pipes to others don't count.
 pub fn tree_of(table: &ProcTable, root: i32) -> Found {
-    let tree = table.filtered(|process| process.pid == root || table.descends(process.pid, root));
+    let inside = |process: &Process| process.pid == root || table.descends(process.pid, root);
+    let tree = table.clone().only(inside);
     let links = Links::find(&tree);
     let parents: BTreeSet<i32> = tree.processes().iter().map(|process| process.parent).collect();
-    let (wrappers, members) = positions(&tree).partition(|&at| {
-        let process = &tree.processes()[at];
-        !has_ends(&links, at) && process.waits_for_child && parents.contains(&process.pid)
-    });
+    let (wrappers, members) = positions(&tree)
+        .filter(|&at| inside(&tree.processes()[at]) && !links.wrappers.contains_key(&at))
+        .partition(|&at| {
+            let process = &tree.processes()[at];
+            !has_ends(&links, at) && process.waits_for_child && parents.contains(&process.pid)
+        });
     build(&tree, &links, &members, wrappers)
 }
 
@@ -68,7 +71,7 @@ pub fn tree_of(table: &ProcTable, root: i32) -> Found {
 /// else, is left out with it: `pipeprof ls | less` is no news to who typed it.
 pub fn pipelines(table: &ProcTable, own: i32) -> Vec<Found> {
     let ours = fed_by_nobody_else(table, own);
-    let table = &table.filtered(|process| !ours.contains(&process.pid));
+    let table = &table.clone().hiding(ours);
     let links = Links::find(table);
     let mut order: Vec<usize> = positions(table).filter(|&at| has_ends(&links, at)).collect();
     // A supervisor can belong to several pipelines, and is no place to start from.
