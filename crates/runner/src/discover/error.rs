@@ -1,0 +1,59 @@
+//! What can go wrong when a pipeline is looked for.
+
+use std::io;
+
+/// Why a pipeline could not be found.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DiscoverError {
+    /// No process has this pid, or it ended before it was looked at.
+    #[error("no process has pid {pid}")]
+    NoSuchProcess {
+        /// As asked for.
+        pid: i32,
+    },
+    /// The descriptors of the process may not be read.
+    #[error("the descriptors of {comm} (pid {pid}) may not be read: it belongs to another user")]
+    NotAllowed {
+        /// As asked for.
+        pid: i32,
+        /// The name of the process.
+        comm: String,
+    },
+    /// The process is the one that looks.
+    #[error("pid {pid} is pipeprof itself")]
+    Ourselves {
+        /// As asked for.
+        pid: i32,
+    },
+    /// Another process has the pid by now.
+    #[error("pid {pid} was given to another process while it was looked at")]
+    Replaced {
+        /// As asked for.
+        pid: i32,
+    },
+    /// `/proc` itself cannot be read.
+    #[error("{what} cannot be read: {source}")]
+    Proc {
+        /// The file or directory.
+        what: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+impl DiscoverError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            DiscoverError::NoSuchProcess { .. } => {
+                Some("`pipeprof ls` shows the pipelines that run now".to_owned())
+            }
+            DiscoverError::NotAllowed { .. } => {
+                Some("run the same command as root: sudo pipeprof …".to_owned())
+            }
+            DiscoverError::Ourselves { .. } | DiscoverError::Replaced { .. } => None,
+            DiscoverError::Proc { .. } => Some("mount it: mount -t proc proc /proc".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! One process: who it is, and its threads.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
+
+use super::error::DiscoverError;
+use super::scan;
+use super::sys;
+use crate::pipeline::Member;
+
+/// Who a process is: its pid is given to another once it has ended, this pair is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// Thread-group id.
+    pub pid: i32,
+    /// Field 22 of `/proc/PID/stat`, clock ticks since boot.
+    pub start_time_ticks: u64,
+}
+
+impl Identity {
+    /// Of a member that was found; `None` where its start time is unknown.
+    pub fn of(member: &Member) -> Option<Self> {
+        let start_time_ticks = member.start_time_ticks?;
+        Some(Identity { pid: member.pid, start_time_ticks })
+    }
+
+    /// Whether that process, and no later one with its pid, is still there.
+    pub fn is_there(&self) -> bool {
+        scan::start_time(self.pid).is_ok_and(|ticks| ticks == self.start_time_ticks)
+    }
+
+    /// A pidfd, readable once the process has ended. It never refers to another process.
+    ///
+    /// # Errors
+    ///
+    /// The process has ended, another has its pid, or the kernel has no pidfds (before 5.3).
+    pub fn pidfd(&self) -> Result<OwnedFd, DiscoverError> {
+        let pid = self.pid;
+        let fd = sys::pidfd_open(pid).map_err(|error| gone_or(pid, "pidfd", error))?;
+        // Asked after the descriptor was made: who has this start time now had it then.
+        match scan::start_time(pid) {
+            Ok(ticks) if ticks == self.start_time_ticks => Ok(fd),
+            Ok(_) => Err(DiscoverError::Replaced { pid }),
+            Err(error) => Err(gone_or(pid, "stat", error)),
+        }
+    }
+}
+
+/// The ids of a process's threads, ascending; its own pid among them.
+///
+/// # Errors
+///
+/// The process has ended.
+pub fn threads(pid: i32) -> Result<Vec<i32>, DiscoverError> {
+    let path = format!("/proc/{pid}/task");
+    let mut ids = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(|error| gone_or(pid, "task", error))? {
+        // The directory itself vanishes with the process.
+        let entry = entry.map_err(|error| gone_or(pid, "task", error))?;
+        ids.extend(entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()));
+    }
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// The process that a thread belongs to.
+pub(super) fn thread_group(tid: i32) -> Result<i32, DiscoverError> {
+    let status = std::fs::read_to_string(format!("/proc/{tid}/status"))
+        .map_err(|error| gone_or(tid, "status", error))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
+    let pid = line
+        .and_then(|pid| pid.trim().parse().ok())
+        .ok_or(DiscoverError::NoSuchProcess { pid: tid })?;
+    if pid == super::own_pid() { Err(DiscoverError::Ourselves { pid }) } else { Ok(pid) }
+}
+
+/// Whether we may see what a process holds.
+pub(super) fn check_readable(pid: i32) -> Result<(), DiscoverError> {
+    match std::fs::read_dir(format!("/proc/{pid}/fd")) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let comm = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+            let comm = String::from_utf8_lossy(&comm).trim_end().to_owned();
+            Err(DiscoverError::NotAllowed { pid, comm })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn gone_or(pid: i32, file: &str, source: io::Error) -> DiscoverError {
+    let gone = [Errno::ENOENT, Errno::ESRCH].map(|errno| Some(errno as i32));
+    if gone.contains(&source.raw_os_error()) {
+        DiscoverError::NoSuchProcess { pid }
+    } else {
+        DiscoverError::Proc { what: format!("/proc/{pid}/{file}"), source }
+    }
+}

@@ -1,0 +1,282 @@
+//! One fast pass over `/proc`.
+//!
+//! Each process is read through one open `/proc/PID` directory. The kernel ties that directory to
+//! the process, not to the number (`proc_pid_make_inode`, `fs/proc/base.c`, v6.18): once the process
+//! is gone every read fails with ESRCH, even where the pid is in use again. So what is read of one
+//! process can't be mixed up with another's, and a process that vanishes is passed over.
+
+use std::ffi::{CString, OsString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat, readlinkat};
+use nix::sys::stat::Mode;
+
+use super::error::DiscoverError;
+use super::sys;
+use super::table::{Access, Calls, Descriptor, PipeKey, ProcTable, Process};
+
+/// Room for many directory entries, and for a whole `stat`, `io` or `fdinfo`.
+const BUFFER_BYTES: usize = 32 * 1024;
+
+/// File systems on which even looking at a file may wait for a server that doesn't answer.
+const REMOTE: [&str; 9] =
+    ["nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "afs", "lustre", "glusterfs"];
+
+/// Reads every process of the machine.
+pub(super) fn scan() -> Result<ProcTable, DiscoverError> {
+    let cannot_read =
+        |source: Errno| DiscoverError::Proc { what: "/proc".to_owned(), source: source.into() };
+    let proc =
+        open("/proc", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+            .map_err(cannot_read)?;
+    let mut reader = Reader::new();
+    let mut pids = Vec::new();
+    sys::numbers(proc.as_fd(), &mut reader.buffer, &mut pids)
+        .map_err(|source| DiscoverError::Proc { what: "/proc".to_owned(), source })?;
+
+    let mut processes = Vec::with_capacity(pids.len());
+    let mut unreadable = 0;
+    for pid in pids {
+        // An error here is a process that has ended.
+        if let Ok((process, readable)) = reader.process(proc.as_fd(), pid) {
+            processes.push(process);
+            unreadable += usize::from(!readable);
+        }
+    }
+    Ok(ProcTable::new(processes, unreadable))
+}
+
+/// Buffers that are used for process after process.
+struct Reader {
+    buffer: Vec<u8>,
+    numbers: Vec<i32>,
+    /// Mount points of remote file systems.
+    remote: Vec<PathBuf>,
+}
+
+impl Reader {
+    fn new() -> Self {
+        Reader { buffer: vec![0; BUFFER_BYTES], numbers: Vec::new(), remote: remote_mounts() }
+    }
+
+    /// The process, and whether its descriptors could be read.
+    fn process(&mut self, proc: BorrowedFd, pid: i32) -> nix::Result<(Process, bool)> {
+        let dir = open_dir(proc, &pid.to_string())?;
+        let stat = Stat::parse(self.read(&dir, "stat")?).ok_or(Errno::ESRCH)?;
+        let mut process = Process {
+            pid,
+            parent: stat.parent,
+            group: stat.group,
+            start_time_ticks: stat.start_time_ticks,
+            comm: stat.comm,
+            ..Process::default()
+        };
+        if stat.kernel_thread {
+            return Ok((process, true));
+        }
+        let mut table = (open_dir(&dir, "fd"), open_dir(&dir, "fdinfo"));
+        if stat.leader_ended {
+            // The first thread has ended and dropped its descriptors; the others still have theirs.
+            if let Some(task) = self.other_thread(&dir, pid) {
+                table = (open_dir(&task, "fd"), open_dir(&task, "fdinfo"));
+            }
+        }
+        let (Ok(fds), Ok(infos)) = table else { return self.closed(process, table.0.err()) };
+        if let Err(error) = self.descriptors(&fds, &infos, &mut process.descriptors) {
+            return self.closed(process, Some(error));
+        }
+        process.waits_for_child = self.read(&dir, "wchan").is_ok_and(is_wait_for_child);
+        if !process.descriptors.is_empty() {
+            process.command_line = split_arguments(&self.read_all(&dir, "cmdline")?);
+            process.calls = self.read(&dir, "io").ok().and_then(parse_calls);
+        }
+        Ok((process, true))
+    }
+
+    /// A process whose descriptors can't be had: not ours to read, or gone.
+    fn closed(&self, process: Process, error: Option<Errno>) -> nix::Result<(Process, bool)> {
+        match error {
+            Some(Errno::EACCES | Errno::EPERM) => Ok((process, false)),
+            // Its parent has not waited for it yet: it is a link in the line of descent.
+            _ => Ok((process, true)),
+        }
+    }
+
+    fn other_thread(&mut self, dir: &OwnedFd, pid: i32) -> Option<OwnedFd> {
+        let tasks = open_dir(dir, "task").ok()?;
+        self.numbers.clear();
+        sys::numbers(tasks.as_fd(), &mut self.buffer, &mut self.numbers).ok()?;
+        let tid = self.numbers.iter().find(|&&tid| tid != pid)?;
+        open_dir(&tasks, &tid.to_string()).ok()
+    }
+
+    fn descriptors(
+        &mut self,
+        fds: &OwnedFd,
+        infos: &OwnedFd,
+        out: &mut Vec<Descriptor>,
+    ) -> nix::Result<()> {
+        let mut numbers = std::mem::take(&mut self.numbers);
+        numbers.clear();
+        let listed = sys::numbers(fds.as_fd(), &mut self.buffer, &mut numbers);
+        for &fd in &numbers {
+            // A descriptor can be closed while we look: no error.
+            if let Some(descriptor) = self.descriptor(fds, infos, fd) {
+                out.push(descriptor);
+            }
+        }
+        self.numbers = numbers;
+        listed.map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))
+    }
+
+    fn descriptor(&mut self, fds: &OwnedFd, infos: &OwnedFd, fd: i32) -> Option<Descriptor> {
+        let name = CString::new(fd.to_string()).ok()?;
+        // The link names anonymous pipes without touching the file behind it.
+        let target = readlinkat(fds, name.as_c_str()).ok()?;
+        let bytes = target.as_bytes();
+        let named = bytes.starts_with(b"/");
+        let candidate =
+            if named { self.may_be_fifo(Path::new(&target)) } else { bytes.starts_with(b"pipe:[") };
+        if !candidate {
+            return None;
+        }
+        let stat = sys::stat(fds.as_fd(), &name).ok().filter(|stat| stat.is_fifo)?;
+        let flags = parse_flags(self.read(infos, &fd.to_string()).ok()?)?;
+        Some(Descriptor {
+            fd,
+            pipe: PipeKey { device: stat.device, inode: stat.inode },
+            access: match flags & libc::O_ACCMODE {
+                libc::O_RDONLY => Access::Read,
+                libc::O_WRONLY => Access::Write,
+                libc::O_RDWR => Access::Both,
+                _ => return None,
+            },
+            close_on_exec: flags & libc::O_CLOEXEC != 0,
+            path: named.then(|| fifo_path(target)),
+        })
+    }
+
+    fn may_be_fifo(&self, path: &Path) -> bool {
+        !path.starts_with("/dev/pts")
+            && path != Path::new("/dev/null")
+            && !self.remote.iter().any(|mount| path.starts_with(mount))
+    }
+
+    /// The first part of a file, which for all but `cmdline` is the whole.
+    fn read(&mut self, dir: impl AsFd, name: &str) -> nix::Result<&[u8]> {
+        let file = openat(dir, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+        let length = nix::unistd::read(&file, &mut self.buffer)?;
+        Ok(self.buffer.get(..length).unwrap_or_default())
+    }
+
+    fn read_all(&mut self, dir: impl AsFd, name: &str) -> nix::Result<Vec<u8>> {
+        let file = openat(dir, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+        let mut whole = Vec::new();
+        loop {
+            let length = nix::unistd::read(&file, &mut self.buffer)?;
+            if length == 0 {
+                return Ok(whole);
+            }
+            whole.extend_from_slice(self.buffer.get(..length).unwrap_or_default());
+        }
+    }
+}
+
+fn open_dir(dir: impl AsFd, name: &str) -> nix::Result<OwnedFd> {
+    openat(dir, name, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+/// The parts of `/proc/PID/stat` that matter here.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Stat {
+    pub(super) comm: String,
+    pub(super) parent: i32,
+    pub(super) group: i32,
+    pub(super) start_time_ticks: u64,
+    pub(super) kernel_thread: bool,
+    pub(super) leader_ended: bool,
+}
+
+impl Stat {
+    /// `PID (COMM) STATE PPID PGRP …`, where COMM may itself hold parentheses and spaces.
+    pub(super) fn parse(line: &[u8]) -> Option<Self> {
+        const PF_KTHREAD: u64 = 0x0020_0000;
+        let open = line.iter().position(|&byte| byte == b'(')?;
+        let close = line.iter().rposition(|&byte| byte == b')')?;
+        let comm = String::from_utf8_lossy(line.get(open + 1..close)?).into_owned();
+        let rest = std::str::from_utf8(line.get(close + 1..)?).ok()?;
+        // From field 3 on.
+        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        let field = |number: usize| fields.get(number - 3).copied();
+        let flags: u64 = field(9)?.parse().ok()?;
+        let threads: u64 = field(20)?.parse().ok()?;
+        Some(Stat {
+            comm,
+            parent: field(4)?.parse().ok()?,
+            group: field(5)?.parse().ok()?,
+            start_time_ticks: field(22)?.parse().ok()?,
+            kernel_thread: flags & PF_KTHREAD != 0,
+            leader_ended: field(3)? == "Z" && threads > 1,
+        })
+    }
+}
+
+fn is_wait_for_child(wchan: &[u8]) -> bool {
+    ["do_wait", "sigsuspend"].iter().any(|name| wchan.starts_with(name.as_bytes()))
+}
+
+fn parse_calls(text: &[u8]) -> Option<Calls> {
+    Some(Calls {
+        reads: field(text, "syscr:")?.parse().ok()?,
+        writes: field(text, "syscw:")?.parse().ok()?,
+    })
+}
+
+/// The open flags of an fdinfo, written in octal.
+fn parse_flags(text: &[u8]) -> Option<i32> {
+    i32::from_str_radix(field(text, "flags:")?, 8).ok()
+}
+
+fn field<'a>(text: &'a [u8], name: &str) -> Option<&'a str> {
+    let text = std::str::from_utf8(text).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
+}
+
+pub(super) fn split_arguments(bytes: &[u8]) -> Vec<String> {
+    let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
+    if bytes.is_empty() {
+        return Vec::new();
+    }
+    bytes.split(|&byte| byte == 0).map(|part| String::from_utf8_lossy(part).into_owned()).collect()
+}
+
+/// The kernel marks the path of a file that is no longer there.
+fn fifo_path(target: OsString) -> PathBuf {
+    let bytes = target.as_bytes();
+    let bytes = bytes.strip_suffix(b" (deleted)").unwrap_or(bytes);
+    PathBuf::from(OsString::from_vec(bytes.to_vec()))
+}
+
+/// Mount points on which files are left alone; none where the list can't be read.
+fn remote_mounts() -> Vec<PathBuf> {
+    let table = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    String::from_utf8_lossy(&table).lines().filter_map(remote_mount).collect()
+}
+
+fn remote_mount(line: &str) -> Option<PathBuf> {
+    let (left, right) = line.split_once(" - ")?;
+    let kind = right.split(' ').next()?;
+    let remote = REMOTE.contains(&kind) || kind.starts_with("fuse");
+    remote.then(|| left.split(' ').nth(4).map(PathBuf::from)).flatten()
+}
+
+/// Reads one process again, to see that it is still the one that was found.
+pub(super) fn start_time(pid: i32) -> io::Result<u64> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat"))?;
+    let parsed = Stat::parse(&stat).ok_or(io::ErrorKind::InvalidData)?;
+    Ok(parsed.start_time_ticks)
+}

@@ -1,0 +1,212 @@
+//! From a table of processes to pipelines.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::ends::Links;
+use super::order::upstream_first;
+use super::table::{PipeKey, ProcTable, Process};
+use super::walk;
+use crate::pipeline::{Member, MemberId, Pipe, Pipeline};
+
+/// A pipeline that was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Its members and pipes.
+    pub pipeline: Pipeline,
+    /// Shells and the like around the members: each holds ends that a process it started holds too,
+    /// and waits for that process. They move no data, but what they start next belongs to the
+    /// pipeline.
+    pub wrappers: Vec<Member>,
+    /// Processes whose descriptors may not be read, so that members may be missing.
+    pub unreadable: usize,
+    /// For each pipe a process and its descriptor, by which the pipe can be opened.
+    pub(super) handles: Vec<(i32, i32)>,
+}
+
+/// The pipeline that these processes belong to.
+///
+/// A process without pipes stands for those it started: so the pid of a shell finds the pipeline
+/// that it runs. Pids that are not in the table are passed over.
+pub fn pipeline_of(table: &ProcTable, pids: &[i32]) -> Found {
+    let links = Links::find(table);
+    let mut seeds = Vec::new();
+    let mut wrappers = BTreeSet::new();
+    for &pid in pids {
+        let Some(at) = table.position(pid) else { continue };
+        if has_ends(&links, at) {
+            seeds.push(at);
+            continue;
+        }
+        let started = positions(table).filter(|&other| {
+            has_ends(&links, other) && table.descends(table.processes()[other].pid, pid)
+        });
+        let before = seeds.len();
+        seeds.extend(started);
+        if seeds.len() == before {
+            seeds.push(at);
+        } else {
+            wrappers.insert(at);
+        }
+    }
+    let members = walk::reach(table, &links, &seeds);
+    build(table, &links, &members, wrappers)
+}
+
+/// A process and all that it started, and the pipes between them. Pipes to others don't count.
+pub fn tree_of(table: &ProcTable, root: i32) -> Found {
+    let inside = |process: &Process| process.pid == root || table.descends(process.pid, root);
+    let tree = table.clone().only(inside);
+    let links = Links::find(&tree);
+    let parents: BTreeSet<i32> = tree.processes().iter().map(|process| process.parent).collect();
+    let (wrappers, members) = positions(&tree)
+        .filter(|&at| inside(&tree.processes()[at]) && !links.wrappers.contains_key(&at))
+        .partition(|&at| {
+            let process = &tree.processes()[at];
+            !has_ends(&links, at) && process.waits_for_child && parents.contains(&process.pid)
+        });
+    build(&tree, &links, &members, wrappers)
+}
+
+/// Every pipeline, in the order in which their first members started. What `own` feeds, and nobody
+/// else, is left out with it: `pipeprof ls | less` is no news to who typed it.
+pub fn pipelines(table: &ProcTable, own: i32) -> Vec<Found> {
+    let ours = fed_by_nobody_else(table, own);
+    let table = &table.clone().hiding(ours);
+    let links = Links::find(table);
+    let mut order: Vec<usize> = positions(table).filter(|&at| has_ends(&links, at)).collect();
+    // A supervisor can belong to several pipelines, and is no place to start from.
+    order.sort_by_key(|&at| {
+        let process = &table.processes()[at];
+        (walk::is_supervisor(table, &links, at), process.start_time_ticks, process.pid)
+    });
+    let mut seen: BTreeSet<usize> = BTreeSet::new();
+    let mut found = Vec::new();
+    for at in order {
+        if seen.contains(&at) {
+            continue;
+        }
+        let members = walk::reach(table, &links, &[at]);
+        seen.extend(&members);
+        found.push(build(table, &links, &members, BTreeSet::new()));
+    }
+    found
+}
+
+fn fed_by_nobody_else(table: &ProcTable, own: i32) -> BTreeSet<i32> {
+    let links = Links::find(table);
+    let mut ours = BTreeSet::from([own]);
+    loop {
+        let next = table.processes().iter().enumerate().find(|&(at, process)| {
+            let Some(read) = links.reads.get(&at) else { return false };
+            let fed_by_us = |key: &PipeKey| {
+                let mut writers = links.pipes[key].writers.iter();
+                writers.all(|&writer| ours.contains(&table.processes()[writer].pid))
+            };
+            !ours.contains(&process.pid)
+                && read.iter().all(fed_by_us)
+                && !table.descends(own, process.pid)
+        });
+        match next {
+            Some((_, process)) => ours.insert(process.pid),
+            None => return ours,
+        };
+    }
+}
+
+fn positions(table: &ProcTable) -> std::ops::Range<usize> {
+    0..table.processes().len()
+}
+
+fn has_ends(links: &Links, at: usize) -> bool {
+    links.reads.contains_key(&at) || links.writes.contains_key(&at)
+}
+
+fn build(
+    table: &ProcTable,
+    links: &Links,
+    members: &BTreeSet<usize>,
+    mut wrappers: BTreeSet<usize>,
+) -> Found {
+    let processes = table.processes();
+    let members: Vec<usize> = members.iter().copied().collect();
+    let place: BTreeMap<usize, usize> =
+        members.iter().enumerate().map(|(place, &at)| (at, place)).collect();
+    let inside = |holders: &[usize]| -> Vec<usize> {
+        holders.iter().filter_map(|at| place.get(at).copied()).collect()
+    };
+    let joined: Vec<(PipeKey, Vec<usize>, Vec<usize>)> = links
+        .pipes
+        .iter()
+        .map(|(&key, ends)| (key, inside(&ends.writers), inside(&ends.readers)))
+        .filter(|(_, writers, readers)| !writers.is_empty() && !readers.is_empty())
+        .collect();
+
+    let edges: BTreeSet<(usize, usize)> = joined
+        .iter()
+        .flat_map(|(_, writers, readers)| {
+            writers.iter().flat_map(|&from| readers.iter().map(move |&to| (from, to)))
+        })
+        .collect();
+    let order = upstream_first(members.len(), &edges, |place| {
+        let process = &processes[members[place]];
+        (process.start_time_ticks, process.pid)
+    });
+    let mut ids = vec![MemberId(0); members.len()];
+    for (id, &place) in order.iter().enumerate() {
+        ids[place] = MemberId(id);
+    }
+    let ids_of = |places: &[usize]| {
+        let mut of: Vec<MemberId> = places.iter().map(|&place| ids[place]).collect();
+        of.sort_unstable();
+        of
+    };
+
+    let mut pipes: Vec<(Pipe, (i32, i32))> = joined
+        .iter()
+        .map(|(key, writers, readers)| {
+            let pipe = Pipe {
+                inode: key.inode,
+                device: key.device,
+                path: links.pipes[key].path.clone(),
+                writers: ids_of(writers),
+                readers: ids_of(readers),
+                capacity_bytes: None,
+            };
+            (pipe, handle(&processes[members[readers[0]]], *key))
+        })
+        .collect();
+    pipes.sort_by(|(a, _), (b, _)| {
+        (&a.writers, &a.readers, a.inode).cmp(&(&b.writers, &b.readers, b.inode))
+    });
+    let (pipes, handles) = pipes.into_iter().unzip();
+
+    wrappers.extend(links.wrappers.iter().filter_map(|(&at, held)| {
+        let around = |&member: &usize| table.descends(processes[member].pid, processes[at].pid);
+        let part = held.iter().any(|key| joined.iter().any(|(joined, ..)| joined == key));
+        (part && members.iter().any(around)).then_some(at)
+    }));
+    Found {
+        pipeline: Pipeline {
+            members: order.iter().map(|&place| member(&processes[members[place]])).collect(),
+            pipes,
+        },
+        wrappers: wrappers.into_iter().map(|at| member(&processes[at])).collect(),
+        unreadable: table.unreadable,
+        handles,
+    }
+}
+
+fn handle(process: &Process, key: PipeKey) -> (i32, i32) {
+    let fd = process.descriptors.iter().find(|d| d.pipe == key).map_or(-1, |d| d.fd);
+    (process.pid, fd)
+}
+
+fn member(process: &Process) -> Member {
+    Member {
+        pid: process.pid,
+        start_time_ticks: Some(process.start_time_ticks),
+        comm: process.comm.clone(),
+        command_line: process.command_line.clone(),
+        end: None,
+    }
+}
