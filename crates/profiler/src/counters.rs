@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
 
+use nix::errno::Errno;
 use perf_event_open::config::{Cpu, Inherit, Opts, Proc};
 use perf_event_open::count::Counter as PerfCounter;
 
@@ -227,7 +228,11 @@ impl OpenEvent {
                 per_cpu: false,
                 pid: Some(pid),
             };
-            explain_open_error(error.raw_os_error().unwrap_or(libc::EINVAL), &what, env)
+            explain_open_error(
+                Errno::from_raw(error.raw_os_error().unwrap_or(libc::EINVAL)),
+                &what,
+                env,
+            )
         };
         let mut user_only = false;
         let mut opened = open(false);

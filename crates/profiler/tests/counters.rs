@@ -1,10 +1,10 @@
 //! Counters on real processes that do a known amount of what is counted.
 //!
 //! The work is done by this very test binary, started again as `workload` with a gate on its stdin.
+#![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,10 @@ fn workload() {
         "spin" => spin(Duration::from_millis(amount)),
         "thread-fault" => {
             let thread = std::thread::spawn(move || touch_pages(amount));
+            thread.join().expect("the thread");
+        }
+        "thread-sleep" => {
+            let thread = std::thread::spawn(move || sleep_often(amount));
             thread.join().expect("the thread");
         }
         "read" => read_zeros(amount),
@@ -222,30 +226,55 @@ fn counts_outlive_the_process() {
     assert!(matches!(lost, Some(CounterValue::NotCounted { .. })), "{lost:?}");
 }
 
+/// Runs a test of this binary in a process of its own, and returns whether this is that process.
+fn alone(test: &str, prepare: impl FnOnce(&mut Command)) -> bool {
+    const ALONE: &str = "PIPEPROF_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    // A copy where any user can reach it.
+    let directory = tempfile::tempdir().expect("a directory");
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(directory.path(), readable).expect("permissions");
+    let copy = directory.path().join("counters-test");
+    fs::copy(std::env::current_exe().expect("this test"), &copy).expect("a copy");
+    let mut command = Command::new(copy);
+    command.args(["--exact", test, "--nocapture"]).env(ALONE, "1").current_dir("/");
+    prepare(&mut command);
+    let output = command.output().expect("this test again");
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{words}");
+    eprint!("{words}");
+    false
+}
+
 #[test]
-fn wait4_completes_the_switches_of_threads_that_ended() {
-    if !kernel_allowed() {
+fn the_account_of_the_reaped_has_threads_that_ended() {
+    // Alone, because the account is that of all reaped children together.
+    if !kernel_allowed() || !alone("the_account_of_the_reaped_has_threads_that_ended", |_| ()) {
         return;
     }
-    let mut workload = Workload::start("sleep 1000");
+    let mut workload = Workload::start("thread-sleep 1000");
     let pid = workload.pid();
     let before = children_switches();
     let mut counters = CounterSet::attach(&[pid], &Environment::read()).expect("counters");
     counters.enable().expect("enabled");
     workload.open_gate();
     workload.wait_until_done();
+    // The thread is gone and left no trace in /proc.
+    let running = counters.read().remove(0);
+    assert!(exact(&running, "context-switches") >= 1_000);
+    let voluntary = running.get("voluntary-switches").expect("the row");
+    assert!(matches!(voluntary.value, CounterValue::NotCounted { .. }), "{voluntary:?}");
     workload.let_go();
     let after = children_switches();
-    // Other tests reap children of this process at the same time: only run alone is it exact.
     let usage = ExitUsage {
         voluntary_switches: after.0 - before.0,
         involuntary_switches: after.1 - before.1,
     };
     counters.note_exit(pid, usage);
-    let read = counters.read().remove(0);
-    if let CounterValue::Exact { value } = read.get("voluntary-switches").expect("the row").value {
-        assert!((1_000..1_100).contains(&value), "{value}");
-    }
+    let voluntary = exact(&counters.read().remove(0), "voluntary-switches");
+    assert!((1_000..1_050).contains(&voluntary), "{voluntary}");
 }
 
 fn children_switches() -> (u64, u64) {
@@ -274,28 +303,14 @@ fn hardware_that_is_not_there_is_said_and_not_zero() {
 #[test]
 fn an_ordinary_user_gets_no_false_zero() {
     use std::os::unix::process::CommandExt;
-    const CHILD: &str = "PIPEPROF_TEST_AS_NOBODY";
-    if std::env::var_os(CHILD).is_none() {
-        if !nix::unistd::geteuid().is_root() {
-            eprintln!("skipped: needs root to become an ordinary user");
-            return;
-        }
-        // A copy where an ordinary user can reach it.
-        let directory = tempfile::tempdir().expect("a directory");
-        make_reachable(directory.path());
-        let copy = directory.path().join("counters-test");
-        fs::copy(std::env::current_exe().expect("this test"), &copy).expect("a copy");
-        let output = Command::new(copy)
-            .args(["--exact", "an_ordinary_user_gets_no_false_zero", "--nocapture"])
-            .env(CHILD, "1")
-            .current_dir("/")
-            .uid(65_534)
-            .gid(65_534)
-            .output()
-            .expect("this test as nobody");
-        let words = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{words}");
-        eprint!("{words}");
+    if !nix::unistd::geteuid().is_root() && std::env::var_os("PIPEPROF_TEST_ALONE").is_none() {
+        eprintln!("skipped: needs root to become an ordinary user");
+        return;
+    }
+    let as_nobody = |command: &mut Command| {
+        command.uid(65_534).gid(65_534);
+    };
+    if !alone("an_ordinary_user_gets_no_false_zero", as_nobody) {
         return;
     }
     let env = Environment::read();
@@ -322,11 +337,6 @@ fn an_ordinary_user_gets_no_false_zero() {
     let clock = kernel_work.get("task-clock").expect("the row");
     assert!(!clock.user_only);
     assert!(clock.value.exact() >= Some(20_000_000), "{clock:?}");
-}
-
-fn make_reachable(directory: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).expect("permissions");
 }
 
 /// perf and pipeprof count one and the same run.

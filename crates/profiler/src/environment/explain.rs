@@ -2,6 +2,8 @@
 //!
 //! Where `perf_event_open()` fails and how, read in `kernel/events/core.c`, v5.10 to v6.18.
 
+use nix::errno::Errno;
+
 use super::rights::DISTRIBUTION_LEVEL;
 use super::{Capabilities, Environment, MaxAllowed};
 
@@ -31,39 +33,30 @@ pub enum Operation<'a> {
 pub struct Explanation {
     /// What the kernel refused, and why. One line, no full stop.
     pub message: String,
+    /// The second half of it alone: why.
+    pub reason: String,
     /// What would lift it: a command, or its beginning, to be pasted into a shell.
     pub hint: Option<String>,
 }
 
 /// Says why the kernel answered `errno` to `what`, in this environment.
-pub fn explain_open_error(errno: i32, what: &Operation<'_>, env: &Environment) -> Explanation {
-    match *what {
+pub fn explain_open_error(errno: Errno, what: &Operation<'_>, env: &Environment) -> Explanation {
+    let (asked, Reason { why, hint }) = match *what {
         Operation::Open { event, kernel, per_cpu, pid } => {
-            let asked = match (pid, per_cpu) {
+            let target = match (pid, per_cpu) {
                 (Some(pid), _) => format!("{event} on process {pid}"),
                 (None, true) => format!("{event} on a whole CPU"),
                 (None, false) => event.to_owned(),
             };
-            let Reason { why, hint } = open_reason(errno, event, kernel, per_cpu, pid, env);
-            Explanation { message: format!("cannot open {asked} ({}): {why}", name(errno)), hint }
+            let reason = open_reason(errno, event, kernel, per_cpu, pid, env);
+            (format!("cannot open {target}"), reason)
         }
         Operation::MapRing { bytes } => {
-            let Reason { why, hint } = map_reason(errno, bytes, env);
             let kib = bytes.div_ceil(1024);
-            Explanation {
-                message: format!("cannot map a ring of {kib} KiB ({}): {why}", name(errno)),
-                hint,
-            }
+            (format!("cannot map a ring of {kib} KiB"), map_reason(errno, bytes, env))
         }
-    }
-}
-
-/// `EACCES`; the number where it has no name.
-pub(super) fn name(errno: i32) -> String {
-    match nix::errno::Errno::from_raw(errno) {
-        nix::errno::Errno::UnknownErrno => format!("errno {errno}"),
-        known => format!("{known:?}"),
-    }
+    };
+    Explanation { message: format!("{asked} ({errno:?}): {why}"), reason: why, hint }
 }
 
 struct Reason {
@@ -83,7 +76,7 @@ impl Reason {
 }
 
 fn open_reason(
-    errno: i32,
+    errno: Errno,
     event: &str,
     kernel: bool,
     per_cpu: bool,
@@ -91,15 +84,15 @@ fn open_reason(
     env: &Environment,
 ) -> Reason {
     match errno {
-        libc::EACCES => denied(kernel, per_cpu, pid, env),
-        libc::EPERM | libc::ENOSYS if env.process.seccomp_mode == Some(2) => Reason::new(
+        Errno::EACCES => denied(kernel, per_cpu, pid, env),
+        Errno::EPERM | Errno::ENOSYS if env.process.seccomp_mode == Some(2) => Reason::new(
             "a seccomp filter refuses perf_event_open, as container runtimes set up",
         )
         .hint("docker run --cap-add PERFMON --cap-add SYSLOG --security-opt seccomp=unconfined …"),
-        libc::EPERM => Reason::new("a security module refuses it"),
-        libc::ENOSYS => Reason::new("this kernel was built without CONFIG_PERF_EVENTS"),
-        libc::ENOENT | libc::ENODEV | libc::ENXIO | libc::EOPNOTSUPP => unsupported(event, env),
-        libc::EMFILE => {
+        Errno::EPERM => Reason::new("a security module refuses it"),
+        Errno::ENOSYS => Reason::new("this kernel was built without CONFIG_PERF_EVENTS"),
+        Errno::ENOENT | Errno::ENODEV | Errno::ENXIO | Errno::EOPNOTSUPP => unsupported(event, env),
+        Errno::EMFILE => {
             let (soft, hard) = (env.process.open_files_soft, env.process.open_files_hard);
             let now = match soft {
                 Some(MaxAllowed::AtMost(files)) => format!(" (now {files})"),
@@ -116,9 +109,9 @@ fn open_reason(
                 _ => reason.hint("sudo prlimit --pid $$ --nofile=65536"),
             }
         }
-        libc::ENFILE => Reason::new("the machine's table of open files is full")
+        Errno::ENFILE => Reason::new("the machine's table of open files is full")
             .hint("sudo sysctl fs.file-max=1000000"),
-        libc::EBUSY => {
+        Errno::EBUSY => {
             let reason = Reason::new("another user of the PMU holds it for itself");
             if env.nmi_watchdog == Some(true) {
                 reason.hint("sudo sysctl kernel.nmi_watchdog=0")
@@ -126,11 +119,11 @@ fn open_reason(
                 reason
             }
         }
-        libc::ESRCH => Reason::new(match pid {
+        Errno::ESRCH => Reason::new(match pid {
             Some(_) => "it is gone",
             None => "no such process",
         }),
-        libc::EINVAL | libc::E2BIG => {
+        Errno::EINVAL | Errno::E2BIG => {
             let rate = env
                 .perf
                 .max_sample_rate_hz
@@ -141,8 +134,8 @@ fn open_reason(
                 release(env)
             ))
         }
-        libc::ENOMEM => Reason::new("the kernel is out of memory for it"),
-        other => Reason::new(std::io::Error::from_raw_os_error(other).to_string()),
+        Errno::ENOMEM => Reason::new("the kernel is out of memory for it"),
+        other => Reason::new(other.desc()),
     }
 }
 
@@ -189,16 +182,18 @@ fn unsupported(event: &str, env: &Environment) -> Reason {
         return Reason::new(format!("this kernel ({}) has no such event", release(env)));
     }
     if env.virtualisation.guest {
-        Reason::new("this virtual machine has no performance monitoring unit, or not this event")
-            .hint("qemu-system-$(uname -m) -cpu host,pmu=on …  # or the like, on the host")
+        Reason::new("this virtual machine has no PMU, or not this event").hint(format!(
+            "qemu-system-{} -cpu host,pmu=on …  # on the host, or as its hypervisor has it",
+            std::env::consts::ARCH
+        ))
     } else {
         Reason::new("this CPU, or its driver in this kernel, has no such event")
     }
 }
 
-fn map_reason(errno: i32, bytes: u64, env: &Environment) -> Reason {
+fn map_reason(errno: Errno, bytes: u64, env: &Environment) -> Reason {
     match errno {
-        libc::EPERM => {
+        Errno::EPERM => {
             let allowance = match env.ring_allowance_bytes() {
                 Some(MaxAllowed::AtMost(bytes)) => format!(", {} KiB in all", bytes / 1024),
                 _ => String::new(),
@@ -211,9 +206,9 @@ fn map_reason(errno: i32, bytes: u64, env: &Environment) -> Reason {
             let wanted = env.perf.mlock_kib.unwrap_or(0) + (bytes.div_ceil(1024)).div_ceil(cpus);
             reason.hint(env.on_host(format!("sudo sysctl kernel.perf_event_mlock_kb={wanted}")))
         }
-        libc::ENOMEM => Reason::new("not enough memory"),
-        libc::EINVAL => Reason::new("a ring needs one control page and 2ⁿ data pages"),
-        other => Reason::new(std::io::Error::from_raw_os_error(other).to_string()),
+        Errno::ENOMEM => Reason::new("not enough memory"),
+        Errno::EINVAL => Reason::new("a ring needs one control page and 2ⁿ data pages"),
+        other => Reason::new(other.desc()),
     }
 }
 
