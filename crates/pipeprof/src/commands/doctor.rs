@@ -1,0 +1,113 @@
+//! `pipeprof doctor`: what will work on this machine, and what would make the rest work.
+
+mod checks;
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::io::{ErrorKind, Write};
+
+use anyhow::Context;
+use pipeprof_profiler::environment::Environment;
+use serde::Serialize;
+
+use self::checks::{Check, Findings, Trials};
+use crate::ui::{Exit, Ui};
+
+/// Check what can be measured here, and how to lift what limits it
+///
+/// Events are really opened, on this process. Exits with 0 where `pipeprof flame --stage vmsplice`
+/// can work, even if limited, and with 1 where it can't.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DoctorArgs {
+    /// Print the checks, the settings behind them and each event tried as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    findings: &'a Findings,
+    environment: &'a Environment,
+    tried: &'a Trials,
+}
+
+pub(crate) fn run(args: &DoctorArgs, _ui: &Ui) -> anyhow::Result<Exit> {
+    let environment = Environment::read();
+    let tried = Trials::run();
+    let findings = checks::judge(&environment, &tried);
+    let text = if args.json {
+        let report = Report { findings: &findings, environment: &environment, tried: &tried };
+        let mut text = serde_json::to_string_pretty(&report).context("writing JSON")?;
+        text.push('\n');
+        text
+    } else {
+        render(&findings)
+    };
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            return Err(error).context("writing to stdout");
+        }
+        _ => {}
+    }
+    Ok(if findings.works { Exit::Done } else { Exit::Failed })
+}
+
+/// A line a check; a fix below the first check that it lifts.
+fn render(findings: &Findings) -> String {
+    let width = findings.checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    let mut fixes = HashSet::new();
+    for Check { name, status, value, fix } in &findings.checks {
+        let status = status.as_str();
+        let _ = writeln!(text, "{status:<7}  {name:<width$}  {}", harmless(value));
+        if let Some(fix) = fix
+            && fixes.insert(fix)
+        {
+            let _ = writeln!(text, "{:<7}  {:<width$}  fix: {}", "", "", harmless(fix));
+        }
+    }
+    let _ = writeln!(text, "\n{}", findings.verdict);
+    text
+}
+
+/// Some values are words of the firmware or of whoever built the kernel.
+fn harmless(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use checks::Status;
+
+    #[test]
+    fn lines_align_and_a_fix_is_said_once() {
+        let check = |name, status, value: &str, fix: Option<&str>| Check {
+            name,
+            status,
+            value: value.to_owned(),
+            fix: fix.map(str::to_owned),
+        };
+        let findings = Findings {
+            checks: vec![
+                check("a", Status::Ok, "1", None),
+                check("long name", Status::Limited, "2", Some("do it")),
+                check("b", Status::Missing, "\u{1b}[2J", Some("do it")),
+            ],
+            works: true,
+            verdict: "It works.".to_owned(),
+        };
+        let expected = "\
+ok       a          1
+limited  long name  2
+                    fix: do it
+missing  b          \\u{1b}[2J
+
+It works.
+";
+        assert_eq!(render(&findings), expected);
+    }
+}
