@@ -15,6 +15,7 @@ pub mod environment;
 pub mod error;
 pub mod event;
 mod kallsyms;
+pub mod meter;
 mod order;
 pub mod perfdata;
 pub mod profile;

@@ -1,0 +1,341 @@
+//! How much goes through each pipe, and how full it is, while the pipeline runs: read from outside,
+//! a few microseconds a look.
+
+mod estimate;
+mod io;
+mod segments;
+mod series;
+
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use pipeprof_runner::discover::{Found, Level};
+use pipeprof_runner::pipeline::{MemberId, Pipe};
+use rustc_hash::FxHashMap;
+use segments::Segments;
+use serde::Serialize;
+
+pub use estimate::{Bytes, EndCount, Source, estimate};
+pub use io::{IoCounts, IoWatch, Splicing};
+pub use series::{Point, Series};
+
+use crate::error::Error;
+
+/// Time between two looks. What a process moved after the last look before its end is not seen,
+/// so this bounds the error: 40 ms of a run of ten seconds are 0.4 %.
+const PERIOD: Duration = Duration::from_millis(40);
+
+/// What was measured of one pipe.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PipeFlow {
+    /// Inode of the pipe.
+    pub inode: u64,
+    /// Bytes that went through while it was watched.
+    pub bytes: Bytes,
+    /// Write calls at its write end, where the members there write to no other pipe.
+    pub writes: Option<u64>,
+    /// Read calls at its read end, likewise.
+    pub reads: Option<u64>,
+    /// Bytes so far, over time.
+    pub over_time: Vec<Point>,
+    /// `F_GETPIPE_SZ`.
+    pub capacity_bytes: Option<u64>,
+    /// How full it was; `None` where it could not be opened (a named FIFO, another user's).
+    pub fill: Option<Fill>,
+}
+
+/// How full a pipe was at the looks that were taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Fill {
+    /// How many looks.
+    pub looks: u64,
+    /// Found without a byte.
+    pub empty: u64,
+    /// Found without room for another page.
+    pub full: u64,
+    /// Sum of what was found, for the mean.
+    pub sum_bytes: u64,
+    /// Looks by tenth of the capacity, the last one full.
+    pub tenths: [u64; 10],
+}
+
+impl Fill {
+    fn add(&mut self, level: Level) {
+        let page = crate::ring::page_bytes() as u64;
+        let capacity = level.capacity_bytes.max(1);
+        self.looks += 1;
+        self.empty += u64::from(level.fill_bytes == 0);
+        self.full += u64::from(level.fill_bytes + page > level.capacity_bytes);
+        self.sum_bytes += level.fill_bytes;
+        let tenth = (u128::from(level.fill_bytes) * 10 / u128::from(capacity)).min(9);
+        self.tenths[tenth as usize] += 1;
+    }
+
+    /// Share of the looks, 0 to 1; `None` without a look.
+    pub fn full_share(&self) -> Option<f64> {
+        (self.looks > 0).then(|| self.full as f64 / self.looks as f64)
+    }
+
+    /// Share of the looks, 0 to 1; `None` without a look.
+    pub fn empty_share(&self) -> Option<f64> {
+        (self.looks > 0).then(|| self.empty as f64 / self.looks as f64)
+    }
+}
+
+/// A running watch over the pipes of a pipeline.
+#[derive(Debug)]
+pub struct Meter {
+    updates: Sender<Found>,
+    thread: JoinHandle<Watch>,
+}
+
+impl Meter {
+    /// Starts to watch. `from_birth` says that the members count from zero, because they began
+    /// under our eyes.
+    ///
+    /// # Errors
+    /// [`Error::Control`] where no thread can be started.
+    pub fn start(found: Found, from_birth: bool) -> Result<Self, Error> {
+        let (updates, receiver) = mpsc::channel();
+        let mut watch = Watch::new(from_birth);
+        watch.follow(found);
+        let thread = std::thread::Builder::new()
+            .name("pp-meter".to_owned())
+            .spawn(move || {
+                loop {
+                    watch.look();
+                    match receiver.recv_timeout(PERIOD) {
+                        Ok(found) => watch.follow(found),
+                        Err(RecvTimeoutError::Timeout) => {}
+                        Err(RecvTimeoutError::Disconnected) => return watch,
+                    }
+                }
+            })
+            .map_err(|error| Error::Control {
+                action: "starting the thread that meters",
+                errno: nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(libc::EAGAIN)),
+            })?;
+        Ok(Meter { updates, thread })
+    }
+
+    /// The pipeline has changed.
+    pub fn follow(&self, found: Found) {
+        // Fails only where the thread has died, which `finish` reports.
+        let _ = self.updates.send(found);
+    }
+
+    /// Looks once more and adds up, a flow a pipe, in the order in which they were found.
+    ///
+    /// # Errors
+    /// [`Error::DrainDied`] where the thread died.
+    pub fn finish(self) -> Result<Vec<PipeFlow>, Error> {
+        drop(self.updates);
+        let mut watch = self.thread.join().map_err(|_| Error::DrainDied)?;
+        watch.look();
+        Ok(watch.flows())
+    }
+}
+
+struct Watch {
+    start: Instant,
+    from_birth: bool,
+    processes: FxHashMap<i32, Process>,
+    pipes: Vec<WatchedPipe>,
+    found: Found,
+}
+
+struct Process {
+    watch: Option<IoWatch>,
+    first: IoCounts,
+    last: IoCounts,
+    into_pipe: bool,
+    from_pipe: bool,
+    parent: Option<i32>,
+    /// How many pipes of the pipeline it writes to, and reads from.
+    writes_to: usize,
+    reads_from: usize,
+}
+
+struct WatchedPipe {
+    pipe: Pipe,
+    writers: Vec<i32>,
+    readers: Vec<i32>,
+    capacity_bytes: Option<u64>,
+    fill: Option<Fill>,
+    series: Series,
+    segments: Segments,
+}
+
+impl Watch {
+    fn new(from_birth: bool) -> Self {
+        Watch {
+            start: Instant::now(),
+            from_birth,
+            processes: FxHashMap::default(),
+            pipes: Vec::new(),
+            found: Found::default(),
+        }
+    }
+
+    /// Takes new members and pipes up. Those that have gone keep what was counted.
+    fn follow(&mut self, found: Found) {
+        let pipeline = &found.pipeline;
+        let pid = |&MemberId(index): &MemberId| pipeline.members.get(index).map(|m| m.pid);
+        for member in &pipeline.members {
+            let id = |held: &[MemberId]| held.iter().any(|h| pid(h) == Some(member.pid));
+            let writes_to = pipeline.pipes.iter().filter(|pipe| id(&pipe.writers)).count();
+            let reads_from = pipeline.pipes.iter().filter(|pipe| id(&pipe.readers)).count();
+            let from_birth = self.from_birth;
+            let process = self.processes.entry(member.pid).or_insert_with(|| {
+                let watch = IoWatch::open(member.pid).ok();
+                let now = watch.as_ref().and_then(IoWatch::counts).unwrap_or_default();
+                let first = if from_birth { IoCounts::default() } else { now };
+                Process {
+                    watch,
+                    first,
+                    last: now,
+                    into_pipe: false,
+                    from_pipe: false,
+                    parent: parent(member.pid),
+                    writes_to,
+                    reads_from,
+                }
+            });
+            process.writes_to = process.writes_to.max(writes_to);
+            process.reads_from = process.reads_from.max(reads_from);
+        }
+        for pipe in &pipeline.pipes {
+            let known = self.pipes.iter().position(|watched| {
+                (watched.pipe.inode, watched.pipe.device) == (pipe.inode, pipe.device)
+            });
+            let index = match known {
+                Some(index) => index,
+                None => {
+                    self.pipes.push(WatchedPipe {
+                        pipe: pipe.clone(),
+                        writers: Vec::new(),
+                        readers: Vec::new(),
+                        capacity_bytes: pipe.capacity_bytes,
+                        fill: None,
+                        series: Series::default(),
+                        segments: Segments::default(),
+                    });
+                    self.pipes.len() - 1
+                }
+            };
+            let watched = &mut self.pipes[index];
+            merge(&mut watched.writers, pipe.writers.iter().filter_map(pid));
+            merge(&mut watched.readers, pipe.readers.iter().filter_map(pid));
+        }
+        self.found = found;
+    }
+
+    fn look(&mut self) {
+        for process in self.processes.values_mut() {
+            let Some(watch) = &process.watch else { continue };
+            match watch.counts() {
+                Some(counts) => process.last = counts,
+                None => {
+                    process.watch = None;
+                    continue;
+                }
+            }
+            match watch.splicing() {
+                Some(Splicing::IntoPipe) => process.into_pipe = true,
+                Some(Splicing::FromPipe) => process.from_pipe = true,
+                None => {}
+            }
+        }
+        let levels = self.found.levels();
+        for (pipe, level) in self.found.pipeline.pipes.iter().zip(levels) {
+            let key = (pipe.inode, pipe.device);
+            let watched = self.pipes.iter_mut().find(|w| (w.pipe.inode, w.pipe.device) == key);
+            if let (Some(watched), Some(level)) = (watched, level) {
+                watched.capacity_bytes = Some(level.capacity_bytes);
+                watched.fill.get_or_insert_default().add(level);
+            }
+        }
+        let at_ns = self.start.elapsed().as_nanos() as u64;
+        for index in 0..self.pipes.len() {
+            let (writer, reader) = self.ends(&self.pipes[index]);
+            let pipe = &mut self.pipes[index];
+            pipe.segments.look(writer, reader);
+            if let Some(bytes) = pipe.segments.total().known() {
+                pipe.series.add(Point { at_ns, bytes });
+            }
+        }
+    }
+
+    fn ends(&self, pipe: &WatchedPipe) -> (Option<EndCount>, Option<EndCount>) {
+        let is_there = |pid: &i32| self.processes.get(pid).is_some_and(|p| p.watch.is_some());
+        let sum = |pids: &[i32], count: &dyn Fn(&Process) -> EndCount| {
+            if !pids.iter().any(is_there) {
+                return None;
+            }
+            let mut sum = EndCount { bytes: 0, calls: 0, splices: false, shared: false };
+            for process in pids.iter().filter_map(|pid| self.processes.get(pid)) {
+                let one = count(process);
+                sum.splices |= one.splices;
+                sum.shared |= one.shared;
+                // Who has waited for a process has inherited its counts (wait_task_zombie in
+                // kernel/exit.c, v6.18).
+                let inherited = process.watch.is_none()
+                    && process
+                        .parent
+                        .is_some_and(|parent| pids.contains(&parent) && is_there(&parent));
+                if !inherited {
+                    sum.bytes += one.bytes;
+                    sum.calls += one.calls;
+                }
+            }
+            Some(sum)
+        };
+        let writer = sum(&pipe.writers, &|process| {
+            let moved = process.last.since(process.first);
+            EndCount {
+                bytes: moved.written_bytes,
+                calls: moved.writes,
+                splices: process.into_pipe,
+                shared: process.writes_to > 1,
+            }
+        });
+        let reader = sum(&pipe.readers, &|process| {
+            let moved = process.last.since(process.first);
+            EndCount {
+                bytes: moved.read_bytes,
+                calls: moved.reads,
+                splices: process.from_pipe,
+                shared: process.reads_from > 1,
+            }
+        });
+        (writer, reader)
+    }
+
+    fn flows(self) -> Vec<PipeFlow> {
+        let flow = |pipe: WatchedPipe| PipeFlow {
+            inode: pipe.pipe.inode,
+            bytes: pipe.segments.total(),
+            writes: pipe.segments.writes(),
+            reads: pipe.segments.reads(),
+            over_time: pipe.series.points().to_vec(),
+            capacity_bytes: pipe.capacity_bytes,
+            fill: pipe.fill,
+        };
+        self.pipes.into_iter().map(flow).collect()
+    }
+}
+
+/// The parent of a process: field 4 of `/proc/PID/stat`.
+fn parent(pid: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+fn merge(into: &mut Vec<i32>, pids: impl Iterator<Item = i32>) {
+    for pid in pids {
+        if !into.contains(&pid) {
+            into.push(pid);
+        }
+    }
+}

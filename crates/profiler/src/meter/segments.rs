@@ -1,0 +1,151 @@
+//! Bytes through a pipe whose ends come and go.
+//!
+//! An end whose processes are gone says nothing more, and what it moved after the last look at it
+//! is in no count of its own. So the watch is cut where an end appears or vanishes, each segment is
+//! estimated from the ends that were there, and the segments add up.
+
+use super::estimate::{Bytes, EndCount, Source, estimate};
+
+/// The counts of the two ends.
+type Ends = (Option<EndCount>, Option<EndCount>);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Segments {
+    done_bytes: u64,
+    done_writes: u64,
+    done_reads: u64,
+    calls_unknown: (bool, bool),
+    source: Option<Source>,
+    unknown: Option<&'static str>,
+    began: Ends,
+    latest: Ends,
+    looked: bool,
+}
+
+impl Segments {
+    /// Takes the counts of a look, `None` for an end that is not there.
+    pub(super) fn look(&mut self, writer: Option<EndCount>, reader: Option<EndCount>) {
+        let was = (self.latest.0.is_some(), self.latest.1.is_some());
+        let is = (writer.is_some(), reader.is_some());
+        if self.looked && was != is {
+            self.close();
+            // An end that appears counts from zero: whoever watches has made sure of that.
+            self.began = (self.latest.0.filter(|_| is.0), self.latest.1.filter(|_| is.1));
+        }
+        self.latest = (writer, reader);
+        self.looked = true;
+    }
+
+    /// What has gone through so far.
+    pub(super) fn total(&self) -> Bytes {
+        if !self.looked {
+            return Bytes::Unknown { why: "it was gone before the first look" };
+        }
+        match (self.unknown, self.current()) {
+            (Some(why), _) => Bytes::Unknown { why },
+            (None, Bytes::Known { bytes, source }) => {
+                let source = self.source.unwrap_or(source);
+                Bytes::Known { bytes: self.done_bytes + bytes, source }
+            }
+            (None, unknown) => match self.source {
+                Some(source) => Bytes::Known { bytes: self.done_bytes, source },
+                None => unknown,
+            },
+        }
+    }
+
+    /// Write calls so far, where they are this pipe's alone.
+    pub(super) fn writes(&self) -> Option<u64> {
+        let now = self.moved().0.filter(counts_alone).map(|end| end.calls);
+        let known = !self.calls_unknown.0 && (now.is_some() || self.latest.0.is_none());
+        known.then(|| self.done_writes + now.unwrap_or(0))
+    }
+
+    /// Read calls so far, where they are this pipe's alone.
+    pub(super) fn reads(&self) -> Option<u64> {
+        let now = self.moved().1.filter(counts_alone).map(|end| end.calls);
+        let known = !self.calls_unknown.1 && (now.is_some() || self.latest.1.is_none());
+        known.then(|| self.done_reads + now.unwrap_or(0))
+    }
+
+    fn close(&mut self) {
+        let (writer, reader) = self.moved();
+        match (writer, reader) {
+            (None, None) => {}
+            _ => match self.current() {
+                Bytes::Known { bytes, source } => {
+                    self.done_bytes += bytes;
+                    self.source.get_or_insert(source);
+                }
+                Bytes::Unknown { why } => self.unknown = Some(why),
+            },
+        }
+        self.calls_unknown.0 |= writer.is_some_and(|end| !counts_alone(&end));
+        self.calls_unknown.1 |= reader.is_some_and(|end| !counts_alone(&end));
+        self.done_writes += writer.map_or(0, |end| end.calls);
+        self.done_reads += reader.map_or(0, |end| end.calls);
+    }
+
+    fn current(&self) -> Bytes {
+        let (writer, reader) = self.moved();
+        estimate(writer, reader)
+    }
+
+    /// What each end has moved since the segment began.
+    fn moved(&self) -> Ends {
+        let since = |latest: Option<EndCount>, began: Option<EndCount>| {
+            let latest = latest?;
+            let (bytes, calls) = began.map_or((0, 0), |end| (end.bytes, end.calls));
+            Some(EndCount {
+                bytes: latest.bytes.saturating_sub(bytes),
+                calls: latest.calls.saturating_sub(calls),
+                ..latest
+            })
+        };
+        (since(self.latest.0, self.began.0), since(self.latest.1, self.began.1))
+    }
+}
+
+fn counts_alone(end: &EndCount) -> bool {
+    !end.splices && !end.shared
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(bytes: u64) -> Option<EndCount> {
+        Some(EndCount { bytes, calls: bytes / 10, splices: false, shared: false })
+    }
+
+    fn total(looks: &[Ends]) -> Option<u64> {
+        let mut segments = Segments::default();
+        looks.iter().for_each(|&(writer, reader)| segments.look(writer, reader));
+        segments.total().known()
+    }
+
+    #[test]
+    fn a_writer_that_has_gone_leaves_the_rest_to_its_reader() {
+        let looks = [(end(500), end(400)), (end(1000), end(950)), (None, end(1300))];
+        assert_eq!(total(&looks), Some(1300));
+        // The reader reads four times as much elsewhere: only what came after is its word.
+        let looks = [(end(1000), end(5000)), (None, end(5040))];
+        assert_eq!(total(&looks), Some(1040));
+    }
+
+    #[test]
+    fn both_gone_keeps_what_was_counted() {
+        assert_eq!(total(&[(end(1000), end(1000)), (None, None)]), Some(1000));
+        assert_eq!(total(&[(None, end(10)), (None, None), (None, None)]), Some(10));
+        assert_eq!(total(&[]), None);
+    }
+
+    #[test]
+    fn calls_add_up_over_segments() {
+        let mut segments = Segments::default();
+        segments.look(end(1000), end(1000));
+        segments.look(None, end(2000));
+        assert_eq!((segments.writes(), segments.reads()), (Some(100), Some(200)));
+    }
+}

@@ -1,0 +1,84 @@
+//! Meters real pipes whose bytes are known beforehand.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use pipeprof_profiler::meter::{Bytes, Meter, PipeFlow, Source};
+use pipeprof_runner::discover::{Extent, discover};
+
+const BYTES: u64 = 256 << 20;
+
+struct Shell(Child);
+
+impl Shell {
+    fn run(line: &str) -> Shell {
+        let child = Command::new("sh")
+            .args(["-c", line])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(150));
+        Shell(child)
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        let _ = self.0.wait();
+    }
+}
+
+/// Meters a shell line that takes some two seconds, from its birth to just before its end.
+fn meter(line: &str, millis: u64) -> Vec<PipeFlow> {
+    let shell = Shell::run(line);
+    let found = discover(&[shell.0.id() as i32], Extent::Whole).unwrap();
+    let meter = Meter::start(found, true).unwrap();
+    std::thread::sleep(Duration::from_millis(millis));
+    meter.finish().unwrap()
+}
+
+#[test]
+fn bytes_of_a_pipe_are_those_that_went_through() {
+    let line = format!(
+        "dd if=/dev/zero bs=64K count={} iflag=fullblock status=none | \
+         (dd of=/dev/null bs=64K status=none; sleep 1.5)",
+        BYTES / 65_536
+    );
+    // The reader's subshell waits, so that its counts outlive the copying.
+    let flows = meter(&line, 1_500);
+    assert_eq!(flows.len(), 1, "{flows:?}");
+    let bytes = flows[0].bytes.known().unwrap();
+    assert!(bytes.abs_diff(BYTES) * 100 <= BYTES, "{bytes} of {BYTES}: {flows:?}");
+    let points = &flows[0].over_time;
+    assert!(points.windows(2).all(|pair| pair[0].bytes <= pair[1].bytes), "{points:?}");
+}
+
+#[test]
+fn a_pipe_whose_reader_sleeps_is_found_full_and_one_whose_writer_sleeps_empty() {
+    let full = meter("yes | (sleep 1.5; head -c 1 >/dev/null)", 600);
+    let fill = full[0].fill.unwrap();
+    assert!(fill.looks > 5 && fill.full_share().unwrap() > 0.9, "{fill:?}");
+    assert_eq!(full[0].capacity_bytes, Some(65_536));
+    let empty = meter("(sleep 1.5; echo x) | cat >/dev/null", 600);
+    let fill = empty[0].fill.unwrap();
+    assert!(fill.looks > 5 && fill.empty_share().unwrap() > 0.9, "{fill:?}");
+}
+
+#[test]
+fn a_reader_that_also_reads_elsewhere_does_not_add_to_the_pipe() {
+    let elsewhere = tempfile::NamedTempFile::new().unwrap();
+    elsewhere.as_file().set_len(BYTES).unwrap();
+    let line = format!(
+        "(dd if=/dev/zero bs=64K count=1024 iflag=fullblock status=none; sleep 1.5) | \
+         cat {} - >/dev/null",
+        elsewhere.path().display()
+    );
+    let flows = meter(&line, 1_200);
+    let truth = 64 << 20;
+    let bytes = flows[0].bytes.known().unwrap();
+    assert!(bytes.abs_diff(truth) * 100 <= truth, "{bytes} of {truth}: {flows:?}");
+    assert_eq!(flows[0].bytes, Bytes::Known { bytes, source: Source::Writer });
+}
