@@ -42,29 +42,35 @@ fn meter(line: &str, millis: u64) -> Vec<PipeFlow> {
 
 #[test]
 fn bytes_of_a_pipe_are_those_that_went_through() {
+    if Command::new("pv").arg("--version").stdout(Stdio::null()).status().is_err() {
+        eprintln!("skipped: pv is not installed");
+        return;
+    }
+    // Two seconds at a metered rate, and then silence at the writer's end, so that all has gone
+    // through before the meter stops.
     let line = format!(
-        "dd if=/dev/zero bs=64K count={} iflag=fullblock status=none | \
-         (dd of=/dev/null bs=64K status=none; sleep 1.5)",
-        BYTES / 65_536
+        "(head -c {BYTES} /dev/zero | pv -q -L {}; sleep 2) | dd of=/dev/null bs=64K status=none",
+        BYTES / 2
     );
-    // The reader's subshell waits, so that its counts outlive the copying.
-    let flows = meter(&line, 1_500);
-    assert_eq!(flows.len(), 1, "{flows:?}");
-    let bytes = flows[0].bytes.known().unwrap();
-    assert!(bytes.abs_diff(BYTES) * 100 <= BYTES, "{bytes} of {BYTES}: {flows:?}");
-    let points = &flows[0].over_time;
-    assert!(points.windows(2).all(|pair| pair[0].bytes <= pair[1].bytes), "{points:?}");
+    let flows = meter(&line, 2_800);
+    assert_eq!(flows.len(), 2, "{flows:?}");
+    for flow in &flows {
+        let bytes = flow.bytes.known().unwrap();
+        assert!(bytes.abs_diff(BYTES) * 100 <= BYTES, "{bytes} of {BYTES}: {flows:?}");
+        let points = &flow.over_time;
+        assert!(points.windows(2).all(|pair| pair[0].bytes <= pair[1].bytes), "{points:?}");
+    }
 }
 
 #[test]
 fn a_pipe_whose_reader_sleeps_is_found_full_and_one_whose_writer_sleeps_empty() {
     let full = meter("yes | (sleep 1.5; head -c 1 >/dev/null)", 600);
     let fill = full[0].fill.unwrap();
-    assert!(fill.looks > 5 && fill.full_share().unwrap() > 0.9, "{fill:?}");
+    assert!(fill.looks >= 3 && fill.full_share().unwrap() > 0.9, "{fill:?}");
     assert_eq!(full[0].capacity_bytes, Some(65_536));
     let empty = meter("(sleep 1.5; echo x) | cat >/dev/null", 600);
     let fill = empty[0].fill.unwrap();
-    assert!(fill.looks > 5 && fill.empty_share().unwrap() > 0.9, "{fill:?}");
+    assert!(fill.looks >= 3 && fill.empty_share().unwrap() > 0.9, "{fill:?}");
 }
 
 #[test]

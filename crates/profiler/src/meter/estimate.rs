@@ -1,9 +1,14 @@
 //! Bytes through one pipe, from what is counted at its two ends.
 //!
 //! The counters of a process sum over all its descriptors and miss what it splices, so either end
-//! may count too much (it reads or writes elsewhere too) or too little (it splices). Where both
-//! ends agree, neither did. Where they don't, an end that was seen splicing is set aside; of two
-//! that were not, the smaller count is the pipe's: the other end moved bytes elsewhere as well.
+//! may count too much (it reads or writes elsewhere too) or too little (it splices). An end that
+//! has nowhere else to read from, or to write to, cannot count too much: all it counts went through
+//! the pipe. An end whose program has no call that splices cannot count too little. So:
+//!
+//! - Of ends that cannot count too much, the larger count is the pipe's, if one of them cannot
+//!   count too little either, or both agree.
+//! - Failing that, an end that can do neither wrong does not exist, and the bytes are unknown: a
+//!   wrong number is worse than a missing one.
 
 use serde::Serialize;
 
@@ -14,10 +19,10 @@ pub struct EndCount {
     pub bytes: u64,
     /// Its calls.
     pub calls: u64,
-    /// A member at this end was seen in a splicing call.
+    /// A member at this end can splice: its program has the call, or was seen in it.
     pub splices: bool,
-    /// A member at this end holds the same kind of end of another pipe as well.
-    pub shared: bool,
+    /// A member at this end reads, or writes, something else as well.
+    pub elsewhere: bool,
 }
 
 /// Where a number of bytes comes from.
@@ -77,48 +82,59 @@ impl Bytes {
 /// Puts the two ends together; `None` is an end that could not be read.
 pub fn estimate(writer: Option<EndCount>, reader: Option<EndCount>) -> Bytes {
     let known = |bytes, source| Bytes::Known { bytes, source };
-    let counts = |end: &EndCount| !end.splices && !end.shared;
-    match (writer, reader) {
-        (None, None) => Bytes::Unknown { why: "/proc/PID/io of neither end can be read" },
-        (Some(w), Some(r)) if w.bytes.abs_diff(r.bytes) * 100 <= w.bytes.max(r.bytes) => {
-            if w.bytes == 0 && (w.splices || r.splices) {
-                return Bytes::Unknown { why: "both ends splice, which nothing counts" };
+    let (w, r) = match (writer, reader) {
+        (None, None) => return Bytes::Unknown { why: "/proc/PID/io of neither end can be read" },
+        ends => ends,
+    };
+    let alone = |end: Option<EndCount>| end.filter(|end| !end.elsewhere);
+    match (alone(w), alone(r)) {
+        (Some(w), Some(r)) => {
+            let inside = w.bytes.saturating_sub(r.bytes) <= MOST_INSIDE;
+            let agree = w.bytes.abs_diff(r.bytes) * 100 <= w.bytes.max(r.bytes)
+                || (inside && w.bytes > r.bytes && !r.splices && !w.splices);
+            if w.splices && r.splices {
+                Bytes::Unknown { why: BOTH_SPLICE }
+            } else if agree {
+                // The reader's count is what has gone through; the writer's may still be inside.
+                known(r.bytes, Source::BothEnds)
+            } else if !w.splices && (r.splices || w.bytes > r.bytes) {
+                known(w.bytes, Source::Writer)
+            } else {
+                known(r.bytes, Source::Reader)
             }
-            // The reader's count is what has gone through; the writer's may still be in the pipe.
-            known(r.bytes, Source::BothEnds)
         }
-        (w, r) => match (w.filter(counts), r.filter(counts)) {
-            (Some(w), Some(r)) if w.bytes < r.bytes => known(w.bytes, Source::Writer),
-            (_, Some(r)) => known(r.bytes, Source::Reader),
-            (Some(w), None) => known(w.bytes, Source::Writer),
-            (None, None) => {
-                let splices = |end: Option<EndCount>| end.is_some_and(|end| end.splices);
-                Bytes::Unknown {
-                    why: if splices(w) && splices(r) {
-                        "both ends splice, which nothing counts"
-                    } else {
-                        "its ends serve several pipes, and /proc/PID/io sums over them"
-                    },
-                }
-            }
-        },
+        (Some(w), None) if !w.splices => known(w.bytes, Source::Writer),
+        (None, Some(r)) if !r.splices => known(r.bytes, Source::Reader),
+        _ => {
+            let splices = |end: Option<EndCount>| end.is_some_and(|end| end.splices);
+            let why = if splices(w) && splices(r) { BOTH_SPLICE } else { BOTH_ELSEWHERE };
+            Bytes::Unknown { why }
+        }
     }
 }
+
+/// What the writer may be ahead of the reader without a contradiction: a pipe of the largest size
+/// that an ordinary user can make.
+const MOST_INSIDE: u64 = 1 << 20;
+
+const BOTH_SPLICE: &str = "both ends can splice, which /proc/PID/io does not count";
+const BOTH_ELSEWHERE: &str =
+    "no end uses this pipe alone, and /proc/PID/io sums over all descriptors";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn end(bytes: u64) -> EndCount {
-        EndCount { bytes, calls: 1, splices: false, shared: false }
+        EndCount { bytes, calls: 1, splices: false, elsewhere: false }
     }
 
     fn splicing(bytes: u64) -> EndCount {
         EndCount { splices: true, ..end(bytes) }
     }
 
-    fn shared(bytes: u64) -> EndCount {
-        EndCount { shared: true, ..end(bytes) }
+    fn elsewhere(bytes: u64) -> EndCount {
+        EndCount { elsewhere: true, ..end(bytes) }
     }
 
     #[test]
@@ -127,16 +143,22 @@ mod tests {
         let of = |w, r| estimate(Some(w), Some(r));
         assert_eq!(of(end(1000), end(995)), known(995, Source::BothEnds));
         // The writer writes a log too; the reader reads a dictionary too.
-        assert_eq!(of(end(5000), end(1000)), known(1000, Source::Reader));
-        assert_eq!(of(end(1000), end(5000)), known(1000, Source::Writer));
-        assert_eq!(of(splicing(0), end(1000)), known(1000, Source::Reader));
+        assert_eq!(of(elsewhere(5000), end(1000)), known(1000, Source::Reader));
+        assert_eq!(of(end(1000), elsewhere(5000)), known(1000, Source::Writer));
+        // pv at one end.
+        assert_eq!(of(splicing(3), end(1000)), known(1000, Source::Reader));
         assert_eq!(of(end(1000), splicing(3)), known(1000, Source::Writer));
-        assert_eq!(of(shared(3000), end(1000)), known(1000, Source::Reader));
-        assert_eq!(of(end(1000), shared(3000)), known(1000, Source::Writer));
+        // What is still in the pipe has not gone through; more than fits was spliced out unseen.
+        assert_eq!(of(end(1000), end(400)), known(400, Source::BothEnds));
+        assert_eq!(of(end(9 << 20), end(400)), known(9 << 20, Source::Writer));
         assert_eq!(estimate(None, Some(end(7))), known(7, Source::Reader));
-        for unknown in
-            [of(splicing(0), splicing(0)), of(splicing(9), shared(2)), estimate(None, None)]
-        {
+        for unknown in [
+            of(splicing(0), splicing(0)),
+            of(splicing(9), elsewhere(2)),
+            of(elsewhere(9), elsewhere(9)),
+            of(EndCount { elsewhere: true, ..splicing(9) }, splicing(9)),
+            estimate(None, None),
+        ] {
             assert_eq!(unknown.known(), None);
         }
     }

@@ -44,13 +44,13 @@ impl IoCounts {
     }
 }
 
-/// Calls that move bytes past the counters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Splicing {
-    /// Out of a pipe: `splice` from it.
-    FromPipe,
-    /// Into a pipe: `vmsplice`, `tee`, `splice` to it.
-    IntoPipe,
+/// What else a process reads and writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// It can read something that is no pipe end.
+    pub reads: bool,
+    /// It can write something that is no pipe end.
+    pub writes: bool,
 }
 
 /// Keeps the files of one process open, so that a look costs a few microseconds.
@@ -78,35 +78,67 @@ impl IoWatch {
         IoCounts::parse(read_at_start(&self.io, &mut buffer)?)
     }
 
-    /// Where the process sleeps in a call that splices, and which way.
-    pub fn splicing(&self) -> Option<Splicing> {
+    /// Whether the process sleeps in a call that splices at this moment.
+    pub fn is_splicing(&self) -> bool {
         let mut buffer = [0; 256];
-        let (number, arguments) = call(read_at_start(self.syscall.as_ref()?, &mut buffer)?)?;
-        match number {
-            libc::SYS_vmsplice | libc::SYS_tee => Some(Splicing::IntoPipe),
-            libc::SYS_splice => {
-                let is_pipe = |fd: u64| {
-                    let link = std::fs::read_link(format!("/proc/{}/fd/{fd}", self.pid));
-                    link.is_ok_and(|link| link.to_string_lossy().starts_with("pipe:["))
-                };
-                if is_pipe(*arguments.first()?) {
-                    Some(Splicing::FromPipe)
-                } else {
-                    Some(Splicing::IntoPipe)
-                }
+        let text = self.syscall.as_ref().and_then(|file| read_at_start(file, &mut buffer));
+        let number = text.and_then(call);
+        matches!(number, Some(libc::SYS_splice | libc::SYS_vmsplice | libc::SYS_tee))
+    }
+
+    /// What it has open that counts into the same sums, looked up in its descriptors now.
+    ///
+    /// Left out is what sees no data to speak of: terminals, `/dev/null`, and the standard
+    /// descriptors used against their direction (stdin is written by nobody, stderr carries
+    /// complaints).
+    pub fn elsewhere(&self) -> Elsewhere {
+        let root = format!("/proc/{}", self.pid);
+        let mut found = Elsewhere::default();
+        let Ok(descriptors) = std::fs::read_dir(format!("{root}/fd")) else { return found };
+        for entry in descriptors.flatten() {
+            let Ok(target) = std::fs::read_link(entry.path()) else { continue };
+            let target = target.to_string_lossy();
+            if QUIET.iter().any(|start| target.starts_with(start)) {
+                continue;
             }
-            _ => None,
+            let name = entry.file_name();
+            let Some(fd) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
+                continue;
+            };
+            let info = std::fs::read_to_string(format!("{root}/fdinfo/{fd}")).unwrap_or_default();
+            let Some(access) = access_mode(&info) else { continue };
+            found.reads |= fd != 1 && fd != 2 && access != libc::O_WRONLY;
+            found.writes |= fd != 0 && fd != 2 && access != libc::O_RDONLY;
         }
+        found
     }
 }
 
-/// `275 0x0 0x0 0x5 …`: the number of the call a process sleeps in, and its arguments. `running`
-/// and `-1 …` (not in a call) are none.
-fn call(text: &str) -> Option<(i64, Vec<u64>)> {
-    let mut fields = text.split_ascii_whitespace();
-    let number: i64 = fields.next()?.parse().ok().filter(|&number| number >= 0)?;
-    let hex = |field: &str| u64::from_str_radix(field.strip_prefix("0x")?, 16).ok();
-    Some((number, fields.filter_map(hex).collect()))
+/// Starts of the names of descriptors that see no data to speak of, or are counted by themselves.
+const QUIET: [&str; 6] =
+    ["pipe:[", "anon_inode:", "/dev/null", "/dev/pts/", "/dev/tty", "/dev/console"];
+
+/// Whether the program of a process has a call that splices among its strings, as a dynamically
+/// linked one that imports it has. A program that makes the call by its number is missed here, and
+/// caught by [`IoWatch::is_splicing`] if it ever sleeps in it.
+pub fn can_splice(pid: i32) -> bool {
+    let Ok(program) = File::open(format!("/proc/{pid}/exe")) else { return false };
+    let Ok(image) = crate::sys::map_file(&program) else { return false };
+    [&b"\0splice\0"[..], b"\0vmsplice\0", b"\0tee\0"]
+        .iter()
+        .any(|name| memchr::memmem::find(&image, name).is_some())
+}
+
+/// `flags:\t0100001` in fdinfo, octal.
+fn access_mode(info: &str) -> Option<i32> {
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?.trim();
+    Some(i32::from_str_radix(flags, 8).ok()? & libc::O_ACCMODE)
+}
+
+/// `275 0x0 0x0 0x5 …`: the number of the call a process sleeps in. `running` and `-1 …` (not in a
+/// call) are none.
+fn call(text: &str) -> Option<i64> {
+    text.split_ascii_whitespace().next()?.parse().ok().filter(|&number| number >= 0)
 }
 
 fn read_at_start<'b>(file: &File, buffer: &'b mut [u8]) -> Option<&'b str> {
@@ -124,10 +156,8 @@ mod tests {
         let counts = IoCounts { read_bytes: 10, written_bytes: 20, reads: 1, writes: 2 };
         assert_eq!(IoCounts::parse(text), Some(counts));
         assert_eq!(IoCounts::parse("rchar: 10\n"), None);
-        assert_eq!(
-            call("1 0x1 0x7f00 0x10000 0x7ffd 0x7f12"),
-            Some((1, vec![1, 0x7f00, 0x10000, 0x7ffd, 0x7f12]))
-        );
+        assert_eq!(call("1 0x1 0x7f00 0x10000 0x7ffd 0x7f12"), Some(1));
+        assert_eq!(access_mode("pos:\t0\nflags:\t0100001\n"), Some(libc::O_WRONLY));
         assert_eq!(call("running\n"), None);
         assert_eq!(call("-1 0x7ffd 0x7f12"), None);
     }
