@@ -288,7 +288,7 @@ impl Classification {
             return (role, Basis::Seen);
         }
         if !frames.iter().any(|&f| self.traits_of(f).is_some_and(|t| t.anchor)) {
-            return (self.outside_pipes(frames), Basis::Seen);
+            return (self.outside_pipes(frames, kernel < stack.len()), Basis::Seen);
         }
         self.first_role(frames)
     }
@@ -306,9 +306,10 @@ impl Classification {
         }
     }
 
-    /// Rule 4.
-    fn outside_pipes(&self, frames: &[FrameId]) -> Role {
-        let mut entered = false;
+    /// Rule 4. What user code entered the kernel for and is only a helper (a thunk, through which
+    /// the entry code jumps before it sets up a frame) belongs to the entry.
+    fn outside_pipes(&self, frames: &[FrameId], from_user: bool) -> Role {
+        let mut entered = from_user;
         for &frame in frames {
             let traits = self.traits_of(frame).unwrap_or_default();
             match traits.role {
