@@ -62,13 +62,26 @@ pub(crate) fn duration(ns: f64) -> String {
     format!("{value:.decimals$} {unit}")
 }
 
-/// `66.46%`, and never `0.00%` for something that was there.
+/// `66.46%`, as `perf report` has it, and never `0.00%` for something that was there.
 pub(crate) fn percent(part: u64, whole: u64) -> String {
+    share(part, whole, 2)
+}
+
+/// `66.5%`, where the second decimal would only be noise.
+pub(crate) fn rough_percent(part: u64, whole: u64) -> String {
+    share(part, whole, 1)
+}
+
+fn share(part: u64, whole: u64, decimals: usize) -> String {
     if whole == 0 {
         return "-".into();
     }
     let share = 100.0 * part as f64 / whole as f64;
-    if part > 0 && share < 0.005 { "<0.01%".into() } else { format!("{share:.2}%") }
+    let least = 10f64.powi(-(decimals as i32));
+    if part > 0 && share < least / 2.0 {
+        return format!("<{least:.decimals$}%");
+    }
+    format!("{share:.decimals$}%")
 }
 
 #[cfg(test)]
@@ -94,6 +107,8 @@ mod tests {
         assert_eq!(percent(1, 1_000_000), "<0.01%");
         assert_eq!(percent(0, 10), "0.00%");
         assert_eq!(percent(1, 0), "-");
+        assert_eq!(rough_percent(1, 1_000_000), "<0.1%");
+        assert_eq!(rough_percent(2, 3), "66.7%");
         assert_eq!(throughput(13_636_521_164.0), "12.7GiB/s");
     }
 }

@@ -29,6 +29,10 @@ pub struct View {
     pub end: Option<End>,
 }
 
+/// Half a pixel. What is narrower is left out: it can't be seen before it is zoomed into, and deep
+/// stacks of a sample or two (a program's start and end) would set the height of the picture.
+const NARROWEST_PERCENT: f64 = 100.0 * 0.5 / legend::WIDTH as f64;
+
 /// Stacks that stand side by side above one label.
 struct Tower<'a> {
     label: String,
@@ -63,6 +67,7 @@ pub fn render(
     options.title = title(caption);
     options.subtitle = Some(subtitle(profile, caption));
     options.name_type = "Frame:".into();
+    options.min_width = NARROWEST_PERCENT;
     options.text_truncate_direction = inferno::TextTruncateDirection::Right;
     options.bgcolors = Some(inferno::color::BackgroundColor::Flat((255, 255, 255).into()));
     inferno::from_lines(&mut options, lines.iter().map(String::as_str), &mut layout)?;

@@ -6,7 +6,7 @@ use pipeprof_profiler::profile::Profile;
 use quick_xml::escape::escape;
 
 use super::{View, members, palette};
-use crate::caption::{percent, thousands};
+use crate::caption::{rough_percent as percent, thousands};
 use crate::escape::printable;
 use crate::highlight::{Highlights, Sighting};
 use crate::roles::{Basis, Classification, Role};
@@ -17,6 +17,7 @@ const MARGIN: usize = 10;
 const COLUMN: usize = 196;
 const COLUMNS: usize = (WIDTH - 2 * MARGIN) / COLUMN;
 const ROW: usize = 17;
+const GAP: usize = 5;
 const FIRST_BASELINE: usize = 12;
 
 /// What stands between subtitle and frames.
@@ -63,7 +64,7 @@ impl Legend {
 
     pub(super) fn height(&self) -> usize {
         let rows = self.roles.len().div_ceil(COLUMNS) + self.highlights.len() + self.notes.len();
-        rows * ROW + 8
+        rows * ROW + GAP + 8
     }
 
     /// The legend as SVG, its top at `y`.
@@ -86,7 +87,7 @@ impl Legend {
                 escape(text),
             );
         }
-        let mut baseline = y + FIRST_BASELINE + self.roles.len().div_ceil(COLUMNS) * ROW;
+        let mut baseline = y + FIRST_BASELINE + self.roles.len().div_ceil(COLUMNS) * ROW + GAP;
         for (seen, text) in &self.highlights {
             let class = if *seen { "hl" } else { "unseen" };
             let fill = if *seen { "#ffffff" } else { "none" };
@@ -143,8 +144,10 @@ fn highlight_texts(
             let mut names: Vec<&str> = Vec::new();
             let mut shares = Vec::new();
             let mut stand_in = None;
+            let mut absent = None;
             for (who, whole, sightings) in &by_member {
                 let sighting = &sightings[i];
+                absent = absent.or(sighting.absent.as_deref());
                 if sighting.names.is_empty() {
                     stand_in = stand_in.or_else(|| sighting.stand_in.as_ref().map(|s| (who, s)));
                     continue;
@@ -156,13 +159,10 @@ fn highlight_texts(
             names.dedup();
             names.retain(|name| *name != highlight.classic);
             if shares.is_empty() {
-                let text = match stand_in {
-                    Some((who, s)) => format!(
-                        "◇ {classic}: not seen; its work shows in {} of {who}",
-                        printable(&s.name)
-                    ),
-                    None => format!("◇ {classic}: not seen"),
-                };
+                let mut text = format!("◇ {classic}: {}", absent.unwrap_or("not seen"));
+                if let Some((who, s)) = stand_in {
+                    let _ = write!(text, "; see {} of {who}", printable(&s.name));
+                }
                 return (false, shorten(text));
             }
             let shares = shares.join(", ");
