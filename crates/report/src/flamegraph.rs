@@ -88,7 +88,7 @@ pub(crate) fn member_label(member: &MemberProfile) -> String {
 }
 
 /// The members in view, with their position in the profile.
-fn members(profile: &Profile, view: View) -> impl Iterator<Item = (usize, &MemberProfile)> {
+pub(crate) fn members(profile: &Profile, view: View) -> impl Iterator<Item = (usize, &MemberProfile)> {
     let in_view = move |m: &MemberProfile| view.end.is_none() || m.end == view.end;
     profile.members.iter().enumerate().filter(move |(_, member)| in_view(member))
 }
