@@ -88,7 +88,10 @@ pub(crate) fn member_label(member: &MemberProfile) -> String {
 }
 
 /// The members in view, with their position in the profile.
-pub(crate) fn members(profile: &Profile, view: View) -> impl Iterator<Item = (usize, &MemberProfile)> {
+pub(crate) fn members(
+    profile: &Profile,
+    view: View,
+) -> impl Iterator<Item = (usize, &MemberProfile)> {
     let in_view = move |m: &MemberProfile| view.end.is_none() || m.end == view.end;
     profile.members.iter().enumerate().filter(move |(_, member)| in_view(member))
 }
@@ -127,12 +130,8 @@ fn lines(
                 line.push(';');
                 line.push_str(&names[frame]);
                 line.push(
-                    Mark {
-                        role,
-                        opens: role_below != Some(role),
-                        highlight: highlighted[frame],
-                    }
-                    .to_char(),
+                    Mark { role, opens: role_below != Some(role), highlight: highlighted[frame] }
+                        .to_char(),
                 );
                 role_below = Some(role);
             }

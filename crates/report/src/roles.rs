@@ -267,9 +267,8 @@ impl Classification {
         }
         let part = |&frame: &FrameId| self.traits_of(frame).unwrap_or_default().part;
 
-        let entry = frames
-            .iter()
-            .rposition(|f| matches!(part(f), Part::FaultEntry | Part::InterruptEntry));
+        let entry =
+            frames.iter().rposition(|f| matches!(part(f), Part::FaultEntry | Part::InterruptEntry));
         let inside = &frames[..entry.unwrap_or(frames.len())];
         if let Some(outermost) = inside.iter().rposition(|f| part(f) == Part::Schedule) {
             let waiting = self.reason_to_wait(&inside[outermost..]);
@@ -339,10 +338,8 @@ impl Classification {
                 {
                     return (role, Basis::Learned);
                 }
-                let runs_the_pipe = matches!(
-                    traits.role,
-                    Some(Role::PipeWrite | Role::PipeRead | Role::Splice)
-                );
+                let runs_the_pipe =
+                    matches!(traits.role, Some(Role::PipeWrite | Role::PipeRead | Role::Splice));
                 if helper_ends_wakeups && runs_the_pipe && !self.callees.contains_key(&frame) {
                     return (Role::Wakeup, Basis::Inferred);
                 }
@@ -379,10 +376,7 @@ impl Classification {
 
 /// For each call site (a caller's frame includes its return address) the function that is seen to
 /// be called there most often, helpers left out.
-fn learn_call_sites(
-    profile: &Profile,
-    traits: &[Option<Traits>],
-) -> FxHashMap<FrameId, Traits> {
+fn learn_call_sites(profile: &Profile, traits: &[Option<Traits>]) -> FxHashMap<FrameId, Traits> {
     let mut seen: FxHashMap<FrameId, FxHashMap<&str, u64>> = FxHashMap::default();
     for member in &profile.members {
         for weight in &member.on_cpu {

@@ -1,9 +1,7 @@
 //! The summary: what each member spent its CPU time on, per role and function, and how far to
 //! trust it. What the terminal shows and `--json` writes are two renderings of this.
 
-use pipeprof_profiler::profile::{
-    MemberProfile, Mode, Profile, Quality, StackWeight, WeightUnit,
-};
+use pipeprof_profiler::profile::{MemberProfile, Mode, Profile, Quality, StackWeight, WeightUnit};
 use pipeprof_runner::pipeline::End;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
@@ -173,9 +171,9 @@ impl Summary {
 }
 
 fn cpu_time_ns(profile: &Profile, member: &MemberProfile) -> Option<u64> {
-    member.cpu_time_ns.or_else(|| {
-        (profile.quality.unit == WeightUnit::Nanoseconds).then(|| member.weight())
-    })
+    member
+        .cpu_time_ns
+        .or_else(|| (profile.quality.unit == WeightUnit::Nanoseconds).then(|| member.weight()))
 }
 
 fn role_table(
@@ -196,9 +194,7 @@ fn role_table(
         let sum = &mut sums[roles.role(weight.stack).index()];
         sum.samples += weight.samples;
         sum.weight += weight.weight;
-        if profile.quality.timer_driven
-            && roles.absorber(profile.stack(weight.stack)).is_some()
-        {
+        if profile.quality.timer_driven && roles.absorber(profile.stack(weight.stack)).is_some() {
             sum.deferred += weight.samples;
         }
         if roles.basis(weight.stack) == Basis::Inferred {
@@ -296,10 +292,8 @@ fn skid(
             let Some(leaf) = roles.absorber(profile.stack(weight.stack)) else { continue };
             let name = &profile.frame(leaf).name;
             let at = absorbers.iter().position(|a| *a.function == **name).unwrap_or_else(|| {
-                absorbers.push(Absorber {
-                    function: name.to_string(),
-                    samples: vec![0; shown.len()],
-                });
+                absorbers
+                    .push(Absorber { function: name.to_string(), samples: vec![0; shown.len()] });
                 absorbers.len() - 1
             });
             absorbers[at].samples[column] += weight.samples;

@@ -90,7 +90,11 @@ fn write_member(text: &mut String, member: &MemberSummary, style: Style) {
         text.push('\n');
     }
 
-    let _ = writeln!(text, "{}", style.remark(&format!("  {:<18}{:>8}", "self", "total")));
+    let _ = writeln!(
+        text,
+        "{}",
+        style.remark(&format!("  {:>6}  {:>6}  {}", "self", "total", "function"))
+    );
     for function in &member.top_functions {
         let mut name = printable(&function.name).into_owned();
         if let Some(classic) = &function.known_as {
@@ -101,15 +105,22 @@ fn write_member(text: &mut String, member: &MemberSummary, style: Style) {
         }
         let _ = writeln!(
             text,
-            "  {:<18}{:>8}  {}",
+            "  {:>6}  {:>6}  {}",
             rough_percent(function.self_weight, member.weight),
             rough_percent(function.total_weight, member.weight),
-            cut(&name, WIDEST - 30),
+            cut(&name, WIDEST - 18),
         );
     }
 
-    let _ = writeln!(text, "{}", style.remark("  highlighted"));
-    for sighting in &member.highlights {
+    let noteworthy: Vec<_> = member
+        .highlights
+        .iter()
+        .filter(|sighting| !sighting.names.is_empty() || sighting.absent.is_some())
+        .collect();
+    if !noteworthy.is_empty() {
+        let _ = writeln!(text, "{}", style.remark("  highlighted"));
+    }
+    for sighting in noteworthy {
         let mut line = format!("  {}", printable(&sighting.function));
         if let Some(why) = &sighting.absent {
             let _ = write!(line, ": {why}");

@@ -91,6 +91,7 @@ pub fn render(
     if text.is_empty() {
         return Err(Error::NoSuchFunction { name: function.into(), near: near(profile, function) });
     }
+    writeln!(out, "  Children     Self  Member  Symbol")?;
     out.write_all(text.as_bytes())?;
     Ok(())
 }
@@ -154,7 +155,8 @@ fn near(profile: &Profile, function: &str) -> Vec<String> {
     for member in &profile.members {
         for weight in &member.on_cpu {
             for frame in profile.stack_frames(weight.stack) {
-                if !wanted.is_empty() && (frame.name.contains(wanted) || frame.name.contains(stem)) {
+                if !wanted.is_empty() && (frame.name.contains(wanted) || frame.name.contains(stem))
+                {
                     *weights.entry(&*frame.name).or_default() += weight.weight;
                 }
             }

@@ -97,7 +97,8 @@ mod tests {
             for opens in [false, true] {
                 for highlight in [None, Some(0), Some(Highlights::MOST as u8 - 1)] {
                     let mark = Mark { role, opens, highlight };
-                    let title = format!("{}{} (1 samples, 1.00%)", guard("a;b (c)"), mark.to_char());
+                    let title =
+                        format!("{}{} (1 samples, 1.00%)", guard("a;b (c)"), mark.to_char());
                     assert_eq!(read(&title), Some(Node::Frame("a;b (c)".into(), mark)));
                 }
             }

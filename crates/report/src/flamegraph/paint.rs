@@ -152,8 +152,7 @@ impl Painter<'_> {
     }
 
     fn function(&mut self, name: &str, mark: Mark, place: &Place, weight: &str, of_all: &str) {
-        let highlight =
-            mark.highlight.and_then(|i| self.highlights.list().get(usize::from(i)));
+        let highlight = mark.highlight.and_then(|i| self.highlights.list().get(usize::from(i)));
         let known_as = highlight.map(|h| printable(&h.classic)).filter(|classic| *classic != name);
         let role = mark.role.label();
 

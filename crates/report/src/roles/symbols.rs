@@ -97,16 +97,30 @@ fn role(name: &str) -> Option<Role> {
         "pipe_read" | "anon_pipe_read" | "fifo_pipe_read" => Role::PipeRead,
 
         // lib/iov_iter.c. With ERMS, `rep movsb` is inlined into `_copy_from_iter`.
-        "copy_page_from_iter" | "_copy_from_iter" | "copy_page_from_iter_iovec" | "copyin"
-        | "copy_user_from_iter" | "iov_iter_copy_from_user" | "iov_iter_fault_in_readable"
-        | "fault_in_iov_iter_readable" | "pipe_iov_copy_from_user" | "copy_from_user_iter" => {
-            Role::CopyIn
-        }
-        "copy_page_to_iter" | "_copy_to_iter" | "copy_page_to_iter_iovec" | "copyout"
-        | "copy_to_user_iter" | "pipe_iov_copy_to_user" => Role::CopyOut,
+        "copy_page_from_iter"
+        | "_copy_from_iter"
+        | "copy_page_from_iter_iovec"
+        | "copyin"
+        | "copy_user_from_iter"
+        | "iov_iter_copy_from_user"
+        | "iov_iter_fault_in_readable"
+        | "fault_in_iov_iter_readable"
+        | "pipe_iov_copy_from_user"
+        | "copy_from_user_iter" => Role::CopyIn,
+        "copy_page_to_iter"
+        | "_copy_to_iter"
+        | "copy_page_to_iter_iovec"
+        | "copyout"
+        | "copy_to_user_iter"
+        | "pipe_iov_copy_to_user" => Role::CopyOut,
 
-        "get_page_from_freelist" | "prep_new_page" | "post_alloc_hook" | "anon_pipe_get_page"
-        | "obj_cgroup_charge_pages" | "try_charge_memcg" | "try_charge" => Role::PageAlloc,
+        "get_page_from_freelist"
+        | "prep_new_page"
+        | "post_alloc_hook"
+        | "anon_pipe_get_page"
+        | "obj_cgroup_charge_pages"
+        | "try_charge_memcg"
+        | "try_charge" => Role::PageAlloc,
         "anon_pipe_buf_release"
         | "page_cache_pipe_buf_release"
         | "generic_pipe_buf_release"
@@ -145,22 +159,51 @@ fn role(name: &str) -> Option<Role> {
         | "__get_user_pages"
         | "faultin_page" => Role::PagePin,
 
-        "mutex_spin_on_owner" | "osq_lock" | "osq_unlock" | "pipe_lock" | "pipe_lock_nested"
-        | "pipe_unlock" | "pipe_double_lock" | "__pipe_lock" | "__pipe_unlock"
-        | "mutex_can_spin_on_owner" | "mutex_optimistic_spin" => Role::PipeLock,
+        "mutex_spin_on_owner"
+        | "osq_lock"
+        | "osq_unlock"
+        | "pipe_lock"
+        | "pipe_lock_nested"
+        | "pipe_unlock"
+        | "pipe_double_lock"
+        | "__pipe_lock"
+        | "__pipe_unlock"
+        | "mutex_can_spin_on_owner"
+        | "mutex_optimistic_spin" => Role::PipeLock,
 
         "wait_for_space" | "pipe_wait_writable" | "opipe_prep" => Role::WaitSpace,
         "pipe_wait_readable" | "ipipe_prep" | "wait_for_partner" => Role::WaitData,
 
-        "pollwake" | "ep_poll_callback" | "ep_autoremove_wake_function" | "kill_fasync"
-        | "autoremove_wake_function" | "default_wake_function" | "woken_wake_function"
-        | "try_to_wake_up" | "wake_up_process" | "wake_up_q" | "select_task_rq"
-        | "select_task_rq_fair" | "wakeup_preempt" | "check_preempt_curr"
-        | "check_preempt_wakeup" | "__wake_up" => Role::Wakeup,
+        "pollwake"
+        | "ep_poll_callback"
+        | "ep_autoremove_wake_function"
+        | "kill_fasync"
+        | "autoremove_wake_function"
+        | "default_wake_function"
+        | "woken_wake_function"
+        | "try_to_wake_up"
+        | "wake_up_process"
+        | "wake_up_q"
+        | "select_task_rq"
+        | "select_task_rq_fair"
+        | "wakeup_preempt"
+        | "check_preempt_curr"
+        | "check_preempt_wakeup"
+        | "__wake_up" => Role::Wakeup,
 
-        "poll_freewait" | "poll_initwait" | "poll_schedule_timeout" | "pipe_poll"
-        | "do_sys_poll" | "do_poll" | "do_select" | "core_sys_select" | "__pollwait"
-        | "do_epoll_wait" | "do_epoll_ctl" | "do_epoll_pwait" | "poll_select_finish" => Role::Poll,
+        "poll_freewait"
+        | "poll_initwait"
+        | "poll_schedule_timeout"
+        | "pipe_poll"
+        | "do_sys_poll"
+        | "do_poll"
+        | "do_select"
+        | "core_sys_select"
+        | "__pollwait"
+        | "do_epoll_wait"
+        | "do_epoll_ctl"
+        | "do_epoll_pwait"
+        | "poll_select_finish" => Role::Poll,
 
         "iter_to_pipe"
         | "add_to_pipe"
@@ -308,21 +351,38 @@ fn waits_for(name: &str) -> Option<Wait> {
         | "pipe_wait_writable" | "opipe_prep" | "iter_to_pipe" | "vmsplice_to_pipe" => {
             For(Role::WaitSpace)
         }
-        "pipe_read" | "anon_pipe_read" | "fifo_pipe_read" | "pipe_wait_readable" | "ipipe_prep"
-        | "splice_from_pipe_next" | "__splice_from_pipe" | "splice_from_pipe" => {
-            For(Role::WaitData)
-        }
+        "pipe_read"
+        | "anon_pipe_read"
+        | "fifo_pipe_read"
+        | "pipe_wait_readable"
+        | "ipipe_prep"
+        | "splice_from_pipe_next"
+        | "__splice_from_pipe"
+        | "splice_from_pipe" => For(Role::WaitData),
         // Where the helpers of vmsplice are inlined only its entry is left.
         "do_vmsplice" | "__do_sys_vmsplice" | "__x64_sys_vmsplice" => For(Role::WaitSpace),
-        "do_sys_poll" | "do_poll" | "poll_schedule_timeout" | "do_epoll_wait" | "do_select"
-        | "core_sys_select" | "do_epoll_pwait" => For(Role::Poll),
+        "do_sys_poll"
+        | "do_poll"
+        | "poll_schedule_timeout"
+        | "do_epoll_wait"
+        | "do_select"
+        | "core_sys_select"
+        | "do_epoll_pwait" => For(Role::Poll),
         _ if name.starts_with("ep_") => For(Role::Poll),
 
         // kernel/entry, arch/x86/entry: the only ways in which a running task loses its CPU.
-        "__cond_resched" | "_cond_resched" | "preempt_schedule" | "preempt_schedule_common"
-        | "preempt_schedule_irq" | "preempt_schedule_notrace" | "preempt_schedule_thunk"
-        | "exit_to_usermode_loop" | "prepare_exit_to_usermode" | "retint_user"
-        | "dynamic_cond_resched" | "do_sched_yield" => Wait::Preempted,
+        "__cond_resched"
+        | "_cond_resched"
+        | "preempt_schedule"
+        | "preempt_schedule_common"
+        | "preempt_schedule_irq"
+        | "preempt_schedule_notrace"
+        | "preempt_schedule_thunk"
+        | "exit_to_usermode_loop"
+        | "prepare_exit_to_usermode"
+        | "retint_user"
+        | "dynamic_cond_resched"
+        | "do_sched_yield" => Wait::Preempted,
         _ if starts_with_any(
             name,
             &["exit_to_user", "irqentry_exit", "raw_irqentry_exit", "dynamic_irqentry_exit"],
@@ -334,56 +394,135 @@ fn waits_for(name: &str) -> Option<Wait> {
         "do_wait" | "kernel_wait4" | "kernel_waitid" => For(Role::WaitChild),
         "do_nanosleep" | "hrtimer_nanosleep" | "common_nsleep" | "msleep" | "do_sigtimedwait"
         | "do_pause" | "sigsuspend" => For(Role::WaitSleep),
-        "futex_wait_queue" | "futex_wait_queue_me" | "futex_wait" | "__futex_wait" | "do_futex"
+        "futex_wait_queue"
+        | "futex_wait_queue_me"
+        | "futex_wait"
+        | "__futex_wait"
+        | "do_futex"
         | "futex_wait_multiple" => For(Role::WaitFutex),
-        "io_schedule" | "io_schedule_timeout" | "wait_on_page_bit" | "wait_on_page_bit_common"
-        | "folio_wait_bit" | "folio_wait_bit_common" | "__lock_page" | "__folio_lock"
-        | "wait_on_buffer" | "__wait_on_buffer" | "bit_wait_io" | "submit_bio_wait"
-        | "blk_io_schedule" | "balance_dirty_pages" | "balance_dirty_pages_ratelimited"
-        | "balance_dirty_pages_ratelimited_flags" | "jbd2_log_wait_commit"
-        | "__iomap_dio_rw" | "rq_qos_wait" | "blk_mq_get_tag" => For(Role::WaitDisk),
-        "sk_wait_data" | "sk_stream_wait_memory" | "inet_csk_accept" | "inet_stream_connect"
-        | "__skb_wait_for_more_packets" | "tcp_recvmsg" | "tcp_recvmsg_locked"
-        | "tcp_sendmsg_locked" | "sock_alloc_send_pskb" | "unix_stream_read_generic"
-        | "unix_wait_for_peer" | "wait_for_connect" | "__inet_stream_connect"
-        | "inet_wait_for_connect" | "unix_stream_data_wait" => For(Role::WaitNetwork),
+        "io_schedule"
+        | "io_schedule_timeout"
+        | "wait_on_page_bit"
+        | "wait_on_page_bit_common"
+        | "folio_wait_bit"
+        | "folio_wait_bit_common"
+        | "__lock_page"
+        | "__folio_lock"
+        | "wait_on_buffer"
+        | "__wait_on_buffer"
+        | "bit_wait_io"
+        | "submit_bio_wait"
+        | "blk_io_schedule"
+        | "balance_dirty_pages"
+        | "balance_dirty_pages_ratelimited"
+        | "balance_dirty_pages_ratelimited_flags"
+        | "jbd2_log_wait_commit"
+        | "__iomap_dio_rw"
+        | "rq_qos_wait"
+        | "blk_mq_get_tag" => For(Role::WaitDisk),
+        "sk_wait_data"
+        | "sk_stream_wait_memory"
+        | "inet_csk_accept"
+        | "inet_stream_connect"
+        | "__skb_wait_for_more_packets"
+        | "tcp_recvmsg"
+        | "tcp_recvmsg_locked"
+        | "tcp_sendmsg_locked"
+        | "sock_alloc_send_pskb"
+        | "unix_stream_read_generic"
+        | "unix_wait_for_peer"
+        | "wait_for_connect"
+        | "__inet_stream_connect"
+        | "inet_wait_for_connect"
+        | "unix_stream_data_wait" => For(Role::WaitNetwork),
         _ => return None,
     })
 }
 
 fn part(name: &str) -> Part {
     match name {
-        "__schedule" | "__schedule_loop" | "finish_task_switch" | "__switch_to"
-        | "__switch_to_asm" | "context_switch" | "io_schedule" | "io_schedule_timeout"
-        | "pick_next_task" | "pick_next_task_fair" | "prepare_task_switch"
-        | "dequeue_task" | "dequeue_task_fair" | "dequeue_entity" | "do_task_dead" => Part::Schedule,
+        "__schedule"
+        | "__schedule_loop"
+        | "finish_task_switch"
+        | "__switch_to"
+        | "__switch_to_asm"
+        | "context_switch"
+        | "io_schedule"
+        | "io_schedule_timeout"
+        | "pick_next_task"
+        | "pick_next_task_fair"
+        | "prepare_task_switch"
+        | "dequeue_task"
+        | "dequeue_task_fair"
+        | "dequeue_entity"
+        | "do_task_dead" => Part::Schedule,
         // `schedule_work` and its like queue something for later; they don't switch.
-        "schedule" | "schedule_preempt_disabled" | "schedule_timeout" | "schedule_tail"
-        | "schedule_rtlock" | "schedule_user" | "schedule_idle" => Part::Schedule,
+        "schedule"
+        | "schedule_preempt_disabled"
+        | "schedule_timeout"
+        | "schedule_tail"
+        | "schedule_rtlock"
+        | "schedule_user"
+        | "schedule_idle" => Part::Schedule,
         _ if starts_with_any(name, &["schedule_hrtimeout", "schedule_timeout_"]) => Part::Schedule,
 
-        "asm_exc_page_fault" | "exc_page_fault" | "async_page_fault" | "page_fault"
-        | "do_page_fault" | "__do_page_fault" | "do_async_page_fault" | "do_user_addr_fault"
+        "asm_exc_page_fault"
+        | "exc_page_fault"
+        | "async_page_fault"
+        | "page_fault"
+        | "do_page_fault"
+        | "__do_page_fault"
+        | "do_async_page_fault"
+        | "do_user_addr_fault"
         | "do_mem_abort" => Part::FaultEntry,
 
-        "asm_common_interrupt" | "common_interrupt" | "ret_from_intr" | "do_IRQ"
-        | "apic_timer_interrupt" | "smp_apic_timer_interrupt" | "reschedule_interrupt"
-        | "call_function_interrupt" | "call_function_single_interrupt" | "irq_work_interrupt"
-        | "asm_exc_nmi" | "el1h_64_irq" | "el0t_64_irq" | "gic_handle_irq" => Part::InterruptEntry,
+        "asm_common_interrupt"
+        | "common_interrupt"
+        | "ret_from_intr"
+        | "do_IRQ"
+        | "apic_timer_interrupt"
+        | "smp_apic_timer_interrupt"
+        | "reschedule_interrupt"
+        | "call_function_interrupt"
+        | "call_function_single_interrupt"
+        | "irq_work_interrupt"
+        | "asm_exc_nmi"
+        | "el1h_64_irq"
+        | "el0t_64_irq"
+        | "gic_handle_irq" => Part::InterruptEntry,
         _ if starts_with_any(name, &["asm_sysvec_", "sysvec_"]) => Part::InterruptEntry,
 
-        "prepare_to_wait" | "prepare_to_wait_event" | "prepare_to_wait_exclusive"
-        | "finish_wait" | "init_wait_entry" | "init_wait_func" | "add_wait_queue"
-        | "remove_wait_queue" | "__add_wait_queue_entry" => Part::WaitQueue,
+        "prepare_to_wait"
+        | "prepare_to_wait_event"
+        | "prepare_to_wait_exclusive"
+        | "finish_wait"
+        | "init_wait_entry"
+        | "init_wait_func"
+        | "add_wait_queue"
+        | "remove_wait_queue"
+        | "__add_wait_queue_entry" => Part::WaitQueue,
 
         _ if name.starts_with("__mutex_unlock") => Part::MutexUnlock,
 
-        "native_queued_spin_lock_slowpath" | "queued_spin_lock_slowpath" | "do_raw_spin_lock"
-        | "do_raw_spin_unlock" | "memcpy" | "memset" | "memcpy_erms" | "memcpy_orig"
-        | "rep_movs_alternative" | "rep_stos_alternative" | "__list_del_entry_valid"
-        | "__list_add_valid" | "__list_del_entry_valid_or_report"
-        | "__list_add_valid_or_report" | "preempt_count_add" | "preempt_count_sub"
-        | "__local_bh_enable_ip" | "__check_object_size" | "__virt_addr_valid"
+        "native_queued_spin_lock_slowpath"
+        | "queued_spin_lock_slowpath"
+        | "do_raw_spin_lock"
+        | "do_raw_spin_unlock"
+        | "memcpy"
+        | "memset"
+        | "memcpy_erms"
+        | "memcpy_orig"
+        | "rep_movs_alternative"
+        | "rep_stos_alternative"
+        | "__list_del_entry_valid"
+        | "__list_add_valid"
+        | "__list_del_entry_valid_or_report"
+        | "__list_add_valid_or_report"
+        | "preempt_count_add"
+        | "preempt_count_sub"
+        | "__local_bh_enable_ip"
+        | "__check_object_size"
+        | "__virt_addr_valid"
         | "check_stack_object" => Part::Absorber,
         _ if starts_with_any(
             name,

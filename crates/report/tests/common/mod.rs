@@ -1,4 +1,5 @@
 //! Profiles for tests: the recorded stages, and what `perf script` prints.
+// Each test binary uses its part.
 #![allow(dead_code)]
 
 use std::collections::HashMap;
@@ -11,9 +12,9 @@ use pipeprof_profiler::profile::{
 use pipeprof_runner::pipeline::End;
 
 /// The five stages that `tests/fixtures` holds a recording of.
-pub const STAGES: [&str; 5] = ["write", "vmsplice", "splice", "huge-page", "busy-loop"];
+pub(crate) const STAGES: [&str; 5] = ["write", "vmsplice", "splice", "huge-page", "busy-loop"];
 
-pub fn quality() -> Quality {
+pub(crate) fn quality() -> Quality {
     Quality {
         event: "cpu-clock".into(),
         fallback: Some("cycles: No such file or directory (ENOENT)".into()),
@@ -37,7 +38,7 @@ pub fn quality() -> Quality {
 }
 
 /// A frame from `name` or `name+hexoffset`.
-pub fn frame(mode: Mode, text: &str) -> Frame {
+pub(crate) fn frame(mode: Mode, text: &str) -> Frame {
     let (name, offset) = match text.rsplit_once('+') {
         Some((name, hex)) => match u64::from_str_radix(hex.trim_start_matches("0x"), 16) {
             Ok(offset) => (name, offset),
@@ -59,20 +60,20 @@ pub fn frame(mode: Mode, text: &str) -> Frame {
 }
 
 /// Adds up stacks per member.
-pub struct Builder {
-    pub profile: Profile,
+pub(crate) struct Builder {
+    pub(crate) profile: Profile,
     counts: Vec<HashMap<StackId, usize>>,
 }
 
 /// At 4999 Hz.
-pub const PERIOD_NS: u64 = 200_040;
+pub(crate) const PERIOD_NS: u64 = 200_040;
 
 impl Builder {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Builder { profile: Profile::new(quality()), counts: Vec::new() }
     }
 
-    pub fn member(&mut self, end: Option<End>, comm: &str, pid: i32) -> usize {
+    pub(crate) fn member(&mut self, end: Option<End>, comm: &str, pid: i32) -> usize {
         self.profile.members.push(MemberProfile {
             pid,
             comm: comm.into(),
@@ -85,7 +86,7 @@ impl Builder {
     }
 
     /// Leaf first.
-    pub fn add(&mut self, member: usize, frames: &[Frame], samples: u64) -> StackId {
+    pub(crate) fn add(&mut self, member: usize, frames: &[Frame], samples: u64) -> StackId {
         let ids: Vec<FrameId> =
             frames.iter().map(|f| self.profile.intern_frame(f.clone())).collect();
         let stack = self.profile.intern_stack(&ids);
@@ -103,7 +104,7 @@ impl Builder {
     }
 
     /// A stack written as in KERNEL notes: `leaf < caller+0x3b2 < …`, all kernel frames.
-    pub fn kernel(&mut self, member: usize, text: &str, samples: u64) -> StackId {
+    pub(crate) fn kernel(&mut self, member: usize, text: &str, samples: u64) -> StackId {
         let frames: Vec<Frame> =
             text.split('<').map(|name| frame(Mode::Kernel, name.trim())).collect();
         self.add(member, &frames, samples)
@@ -111,7 +112,7 @@ impl Builder {
 }
 
 /// One of the recorded stages.
-pub fn stage(name: &str) -> Profile {
+pub(crate) fn stage(name: &str) -> Profile {
     let path = format!("{}/tests/fixtures/{name}.tree", env!("CARGO_MANIFEST_DIR"));
     from_tree(&std::fs::read_to_string(&path).unwrap())
 }
@@ -133,7 +134,8 @@ fn from_tree(text: &str) -> Profile {
             continue;
         }
         let mode = if words[0] == "k" { Mode::Kernel } else { Mode::User };
-        let samples = if words.len() > 2 { words[words.len() - 1].parse::<u64>().ok() } else { None };
+        let samples =
+            if words.len() > 2 { words[words.len() - 1].parse::<u64>().ok() } else { None };
         let name_words = if samples.is_some() { &words[1..words.len() - 1] } else { &words[1..] };
         path.truncate(depth - 1);
         path.push(frame(mode, &name_words.join(" ")));
@@ -147,7 +149,7 @@ fn from_tree(text: &str) -> Profile {
 
 /// Reads `perf script -F comm,pid,tid,time,period,event,ip,sym,symoff,dso`: one member a pid, of
 /// those whose comm `end` knows.
-pub fn from_perf_script(text: &str, end: impl Fn(&str) -> Option<End>) -> Profile {
+pub(crate) fn from_perf_script(text: &str, end: impl Fn(&str) -> Option<End>) -> Profile {
     let mut builder = Builder::new();
     let mut members: HashMap<String, usize> = HashMap::new();
     for record in text.split("\n\n").filter(|record| !record.trim().is_empty()) {
