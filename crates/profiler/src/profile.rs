@@ -286,6 +286,11 @@ impl Profile {
         self.stacks.len()
     }
 
+    /// The ids of all stacks, in order.
+    pub fn stack_ids(&self) -> impl ExactSizeIterator<Item = StackId> + use<> {
+        (0..self.stacks.len() as u32).map(StackId)
+    }
+
     /// The frames of a stack with their records, leaf first.
     pub fn stack_frames(&self, id: StackId) -> impl DoubleEndedIterator<Item = &Frame> + Clone {
         self.stack(id).iter().map(|&frame| self.frame(frame))

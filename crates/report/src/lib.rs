@@ -1,2 +1,16 @@
 //! Turns a profile into roles, folded stacks, flamegraphs and tables.
+//!
+//! Nothing here reads a file or prints: everything is rendered from a
+//! [`Profile`](pipeprof_profiler::profile::Profile) into a writer.
 #![forbid(unsafe_code)]
+
+pub mod caption;
+pub mod error;
+pub mod escape;
+pub mod flamegraph;
+pub mod folded;
+pub mod highlight;
+pub mod roles;
+pub mod summary;
+pub mod text;
+pub mod tree;

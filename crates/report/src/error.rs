@@ -1,0 +1,65 @@
+//! What can go wrong while a report is made.
+
+use std::io;
+
+/// Why a report couldn't be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A picture of nothing was asked for.
+    #[error("no samples of {of}: nothing to draw")]
+    NoSamples {
+        /// Whose samples: `the pipeline`, `the writer`.
+        of: String,
+    },
+    /// A pattern given by the user isn't a regular expression.
+    #[error("{pattern:?} is neither a function's name nor a regular expression: {source}")]
+    Pattern {
+        /// As given.
+        pattern: String,
+        /// What the regex crate says of it.
+        source: Box<regex::Error>,
+    },
+    /// More functions to highlight than a picture can tell apart.
+    #[error("{given} highlights: at most {most} can be told apart")]
+    TooManyHighlights {
+        /// The article's own included.
+        given: usize,
+        /// The limit.
+        most: usize,
+    },
+    /// No sampled stack holds the function.
+    #[error("no sampled stack holds {name:?}")]
+    NoSuchFunction {
+        /// As asked for, escaped by the `Debug` format.
+        name: String,
+        /// Functions of the profile with a similar name, the most sampled first.
+        near: Vec<String>,
+    },
+    /// inferno laid out something that this version doesn't know how to paint.
+    #[error("inferno's picture could not be read back: {0}")]
+    Picture(String),
+    /// The report could not be written.
+    #[error("the report could not be written: {0}")]
+    Write(#[from] io::Error),
+}
+
+impl Error {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::NoSamples { .. } => {
+                Some("pipe more (--bytes 10G) or sample faster (--freq 4999)".into())
+            }
+            Error::Pattern { .. } => {
+                Some("a name alone matches exactly; escape ( ) [ ] . * + ? with a backslash".into())
+            }
+            Error::NoSuchFunction { near, .. } if !near.is_empty() => {
+                Some(format!("sampled were: {}", near.join(", ")))
+            }
+            Error::NoSuchFunction { .. }
+            | Error::TooManyHighlights { .. }
+            | Error::Picture(_)
+            | Error::Write(_) => None,
+        }
+    }
+}

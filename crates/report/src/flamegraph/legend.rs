@@ -1,0 +1,219 @@
+//! The legend: what the fills and marks mean, how much each role weighs, and what to beware of.
+
+use std::fmt::Write;
+
+use pipeprof_profiler::profile::Profile;
+use quick_xml::escape::escape;
+
+use super::{View, members, palette};
+use crate::caption::{rough_percent as percent, thousands};
+use crate::escape::printable;
+use crate::highlight::{Highlights, Sighting};
+use crate::roles::{Basis, Classification, Role};
+
+/// Width of the picture that the static layout is made for.
+pub(super) const WIDTH: usize = 1200;
+const MARGIN: usize = 10;
+const COLUMN: usize = 196;
+const COLUMNS: usize = (WIDTH - 2 * MARGIN) / COLUMN;
+const ROW: usize = 17;
+const GAP: usize = 5;
+const FIRST_BASELINE: usize = 12;
+
+/// What stands between subtitle and frames.
+pub(super) struct Legend {
+    roles: Vec<(Role, String)>,
+    highlights: Vec<(bool, String)>,
+    notes: Vec<String>,
+}
+
+impl Legend {
+    pub(super) fn new(
+        profile: &Profile,
+        roles: &Classification,
+        highlights: &Highlights,
+        view: View,
+    ) -> Self {
+        let mut by_role = [0u64; Role::ALL.len()];
+        let (mut whole, mut absorbed, mut inferred) = (0, 0, 0);
+        for (_, member) in members(profile, view) {
+            for weight in &member.on_cpu {
+                by_role[roles.role(weight.stack).index()] += weight.weight;
+                whole += weight.weight;
+                if roles.absorber(profile.stack(weight.stack)).is_some() {
+                    absorbed += weight.weight;
+                }
+                if roles.basis(weight.stack) == Basis::Inferred {
+                    inferred += weight.weight;
+                }
+            }
+        }
+        let mut shown: Vec<Role> =
+            Role::ALL.into_iter().filter(|role| by_role[role.index()] > 0).collect();
+        shown.sort_by_key(|role| std::cmp::Reverse(by_role[role.index()]));
+        let entry = |role: Role| {
+            let share = percent(by_role[role.index()], whole);
+            (role, format!("{} {share}", role.label()))
+        };
+        Legend {
+            roles: shown.into_iter().map(entry).collect(),
+            highlights: highlight_texts(profile, roles, highlights, view),
+            notes: notes(profile, whole, absorbed, inferred),
+        }
+    }
+
+    pub(super) fn height(&self) -> usize {
+        let rows = self.roles.len().div_ceil(COLUMNS) + self.highlights.len() + self.notes.len();
+        rows * ROW + GAP + 8
+    }
+
+    /// The legend as SVG, its top at `y`.
+    pub(super) fn draw(&self, y: usize) -> String {
+        let mut svg = String::from("<g id=\"legend\">");
+        for (i, (role, text)) in self.roles.iter().enumerate() {
+            let x = MARGIN + i % COLUMNS * COLUMN;
+            let baseline = y + FIRST_BASELINE + i / COLUMNS * ROW;
+            let _ = write!(
+                svg,
+                "<g class=\"key\" fg:role=\"{}\"><title>{}: {}. Click to mark its frames.</title>\
+                 <rect x=\"{x}\" y=\"{}\" width=\"13\" height=\"13\" fill=\"{}\"/>\
+                 <text x=\"{}\" y=\"{baseline}\">{}</text></g>",
+                search_key(*role),
+                escape(role.label()),
+                escape(role.description()),
+                baseline - 11,
+                palette::fill(*role),
+                x + 19,
+                escape(text),
+            );
+        }
+        let mut baseline = y + FIRST_BASELINE + self.roles.len().div_ceil(COLUMNS) * ROW + GAP;
+        for (seen, text) in &self.highlights {
+            let class = if *seen { "hl" } else { "unseen" };
+            let fill = if *seen { "#ffffff" } else { "none" };
+            let _ = write!(
+                svg,
+                "<g class=\"{class}\"><rect x=\"{}\" y=\"{}\" width=\"12\" height=\"12\" \
+                 fill=\"{fill}\"/><text x=\"{}\" y=\"{baseline}\">{}</text></g>",
+                MARGIN + 1,
+                baseline - 10,
+                MARGIN + 19,
+                escape(text),
+            );
+            baseline += ROW;
+        }
+        for note in &self.notes {
+            let _ = write!(
+                svg,
+                "<text class=\"note\" x=\"{MARGIN}\" y=\"{baseline}\">{}</text>",
+                escape(note),
+            );
+            baseline += ROW;
+        }
+        svg.push_str("</g>");
+        svg
+    }
+}
+
+/// How a role is searched for: in capitals, so that a search for a function never finds it.
+pub(super) fn search_key(role: Role) -> String {
+    format!("ROLE {}", role.label().to_uppercase())
+}
+
+fn highlight_texts(
+    profile: &Profile,
+    roles: &Classification,
+    highlights: &Highlights,
+    view: View,
+) -> Vec<(bool, String)> {
+    let by_member: Vec<(String, u64, Vec<Sighting>)> = members(profile, view)
+        .map(|(index, member)| {
+            let who = match member.end {
+                Some(end) => end.as_str().to_owned(),
+                None => printable(&member.comm).into_owned(),
+            };
+            (who, member.weight(), highlights.sightings(profile, roles, index))
+        })
+        .collect();
+    highlights
+        .list()
+        .iter()
+        .enumerate()
+        .map(|(i, highlight)| {
+            let classic = printable(&highlight.classic);
+            let mut names: Vec<&str> = Vec::new();
+            let mut shares = Vec::new();
+            let mut stand_in = None;
+            let mut absent = None;
+            for (who, whole, sightings) in &by_member {
+                let sighting = &sightings[i];
+                absent = absent.or(sighting.absent.as_deref());
+                if sighting.names.is_empty() {
+                    stand_in = stand_in.or_else(|| sighting.stand_in.as_ref().map(|s| (who, s)));
+                    continue;
+                }
+                names.extend(sighting.names.iter().map(String::as_str));
+                shares.push(format!("{} of {who}", percent(sighting.total_weight, *whole)));
+            }
+            names.sort_unstable();
+            names.dedup();
+            names.retain(|name| *name != highlight.classic);
+            if shares.is_empty() {
+                let mut text = format!("◇ {classic}: {}", absent.unwrap_or("not seen"));
+                if let Some((who, s)) = stand_in {
+                    let _ = write!(text, "; see {} of {who}", printable(&s.name));
+                }
+                return (false, shorten(text));
+            }
+            let shares = shares.join(", ");
+            let text = if names.is_empty() {
+                format!("◆ {classic}: {shares}")
+            } else {
+                let here: Vec<_> = names.iter().map(|name| printable(name)).collect();
+                format!("◆ {classic}, here {}: {shares}", here.join(", "))
+            };
+            (true, shorten(text))
+        })
+        .collect()
+}
+
+fn notes(profile: &Profile, whole: u64, absorbed: u64, inferred: u64) -> Vec<String> {
+    let quality = &profile.quality;
+    let mut notes = Vec::new();
+    if quality.timer_driven && absorbed > 0 {
+        notes.push(format!(
+            "! The sampling timer can't fire while interrupts are off: {} was sampled where they \
+             come on again, and is shown in its caller's role.",
+            percent(absorbed, whole)
+        ));
+    }
+    if inferred > 0 {
+        notes.push(format!(
+            "! {} counts as wake-up only because wake-ups end in the function sampled.",
+            percent(inferred, whole)
+        ));
+    }
+    if quality.throttled > 0 || quality.cut_short || quality.malformed_records > 0 {
+        let mut faults = Vec::new();
+        if quality.throttled > 0 {
+            faults.push(format!("throttled {} times", thousands(quality.throttled)));
+        }
+        if quality.malformed_records > 0 {
+            faults.push(format!("{} bad records", thousands(quality.malformed_records)));
+        }
+        if quality.cut_short {
+            faults.push("the recording ends early".into());
+        }
+        notes.push(format!("! {}.", faults.join(", ")));
+    }
+    notes
+}
+
+/// What fits into a row of the legend.
+fn shorten(text: String) -> String {
+    const MOST: usize = 158;
+    if text.chars().count() <= MOST {
+        return text;
+    }
+    text.chars().take(MOST - 1).chain(['…']).collect()
+}

@@ -1,0 +1,51 @@
+//! Folded stacks: one line a stack, as `inferno-flamegraph`, `flamegraph.pl` and speedscope read them.
+//!
+//! `member;frame;frame… weight`, root first, in byte order. Kernel frames end in `_[k]` and inlined
+//! ones in `_[i]`, as `inferno-collapse-perf --annotate-kernel` and its kin have it: the viewers
+//! take those off again and colour by them.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use pipeprof_profiler::profile::{FrameKind, Mode, Profile};
+
+use crate::error::Error;
+use crate::escape::folded;
+use crate::flamegraph::{View, member_label, members};
+
+/// Writes the stacks of a profile. Their weights add up to the profile's.
+///
+/// # Errors
+///
+/// [`Error::Write`] where `out` fails.
+pub fn render(profile: &Profile, view: View, mut out: impl Write) -> Result<(), Error> {
+    let names: Vec<String> = profile
+        .frames()
+        .iter()
+        .map(|frame| {
+            let mut name = folded(&frame.name);
+            name.push_str(match (frame.mode, frame.kind) {
+                (Mode::Kernel, _) => "_[k]",
+                (Mode::User, FrameKind::Inlined) => "_[i]",
+                (Mode::User, _) => "",
+            });
+            name
+        })
+        .collect();
+    let mut lines: BTreeMap<String, u64> = BTreeMap::new();
+    for (_, member) in members(profile, view) {
+        let label = folded(&member_label(member));
+        for weight in member.on_cpu.iter().filter(|w| w.weight > 0) {
+            let mut line = label.clone();
+            for frame in profile.stack(weight.stack).iter().rev() {
+                line.push(';');
+                line.push_str(&names[frame.index()]);
+            }
+            *lines.entry(line).or_default() += weight.weight;
+        }
+    }
+    for (stack, weight) in lines {
+        writeln!(out, "{stack} {weight}")?;
+    }
+    Ok(())
+}

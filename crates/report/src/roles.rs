@@ -1,0 +1,404 @@
+//! Roles: what each stack does for the pipe, exactly one per stack.
+//!
+//! The rules are applied in this order, to source names (see [`source_name`]), leaf first:
+//!
+//! 1. No kernel frame: [`Role::User`].
+//! 2. A page fault or an interrupt that is under way decides, whichever began first, unless the
+//!    task left the CPU inside it for a reason of its own (rule 3).
+//! 3. The task is leaving the CPU, or coming back to it: what it waits for is said by the first
+//!    function rootward of the scheduler that waits for something. A stack recorded at switch-out
+//!    has the same shape, so blocked time is classified by the same rule.
+//! 4. No function of pipes, splice or poll: [`Role::Syscall`] or [`Role::NonPipe`].
+//! 5. Otherwise the first function, from the leaf, that does something for a pipe. Helpers (locks,
+//!    copies, list checks) are charged to their caller.
+//! 6. Where a helper was reached by a tail call its caller is missing from the stack. The return
+//!    address then tells which function was called: it is learned from the stacks of the same
+//!    profile in which that function can be seen. What was never seen is taken for a wake-up, if
+//!    the helper is the one in which wake-ups end, and flagged.
+
+mod symbols;
+
+use pipeprof_profiler::profile::{FrameId, Mode, Profile, StackId};
+use rustc_hash::FxHashMap;
+use serde::Serialize;
+
+pub use symbols::source_name;
+use symbols::{Part, Traits, Wait};
+
+/// What a stack does for the pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// The program's own code.
+    User,
+    /// The way into the kernel and back, and the checks on it.
+    Syscall,
+    /// `pipe_write` itself: the ring, its slots, the checks.
+    PipeWrite,
+    /// `pipe_read` itself.
+    PipeRead,
+    /// Copying from the writer's memory into the pipe's pages.
+    CopyIn,
+    /// Copying from the pipe's pages into the reader's memory.
+    CopyOut,
+    /// Getting the pages that hold the data.
+    PageAlloc,
+    /// Giving pages back, or letting go of pages that belong to the writer.
+    PageFree,
+    /// Finding and pinning the writer's own pages.
+    PagePin,
+    /// Moving references to pages: vmsplice, splice, tee.
+    Splice,
+    /// Taking the pipe's mutex, spinning or asleep, and letting it go.
+    PipeLock,
+    /// Waiting, or getting ready to wait, because the pipe is full.
+    WaitSpace,
+    /// Waiting, or getting ready to wait, because the pipe is empty.
+    WaitData,
+    /// Waking the other end.
+    Wakeup,
+    /// Asking whether the pipe is ready: poll, select, epoll.
+    Poll,
+    /// Off, or coming back to, the CPU because the scheduler wanted it for another task.
+    Preempted,
+    /// A page of the program's memory wasn't there.
+    PageFault,
+    /// A device or a timer wanted the CPU.
+    Interrupt,
+    /// Waiting for a disk.
+    WaitDisk,
+    /// Waiting for the network or a socket.
+    WaitNetwork,
+    /// Waiting for a child process.
+    WaitChild,
+    /// Asleep on purpose.
+    WaitSleep,
+    /// Waiting for another thread of the program.
+    WaitFutex,
+    /// Switching tasks, for a reason that the stack doesn't show.
+    Scheduler,
+    /// Kernel work for something other than a pipe.
+    NonPipe,
+    /// Kernel code of which the stack doesn't show who called it.
+    Other,
+}
+
+impl Role {
+    /// Every role, in the order in which legends and tables break ties.
+    pub const ALL: [Role; 26] = [
+        Role::User,
+        Role::Syscall,
+        Role::PipeWrite,
+        Role::PipeRead,
+        Role::CopyIn,
+        Role::CopyOut,
+        Role::PageAlloc,
+        Role::PageFree,
+        Role::PagePin,
+        Role::Splice,
+        Role::PipeLock,
+        Role::WaitSpace,
+        Role::WaitData,
+        Role::Wakeup,
+        Role::Poll,
+        Role::Preempted,
+        Role::PageFault,
+        Role::Interrupt,
+        Role::WaitDisk,
+        Role::WaitNetwork,
+        Role::WaitChild,
+        Role::WaitSleep,
+        Role::WaitFutex,
+        Role::Scheduler,
+        Role::NonPipe,
+        Role::Other,
+    ];
+
+    /// Position in [`Role::ALL`].
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// A few words for tables and legends.
+    pub fn label(self) -> &'static str {
+        match self {
+            Role::User => "user code",
+            Role::Syscall => "system call",
+            Role::PipeWrite => "pipe write",
+            Role::PipeRead => "pipe read",
+            Role::CopyIn => "copy in",
+            Role::CopyOut => "copy out",
+            Role::PageAlloc => "page allocation",
+            Role::PageFree => "page release",
+            Role::PagePin => "page pinning",
+            Role::Splice => "splice",
+            Role::PipeLock => "pipe lock",
+            Role::WaitSpace => "wait for space",
+            Role::WaitData => "wait for data",
+            Role::Wakeup => "wake-up",
+            Role::Poll => "poll",
+            Role::Preempted => "preempted",
+            Role::PageFault => "page fault",
+            Role::Interrupt => "interrupt",
+            Role::WaitDisk => "wait for disk",
+            Role::WaitNetwork => "wait for network",
+            Role::WaitChild => "wait for child",
+            Role::WaitSleep => "sleep",
+            Role::WaitFutex => "wait for thread",
+            Role::Scheduler => "task switch",
+            Role::NonPipe => "kernel, not pipe",
+            Role::Other => "other kernel",
+        }
+    }
+
+    /// One sentence for a person who meets the role for the first time.
+    pub fn description(self) -> &'static str {
+        match self {
+            Role::User => "the program's own code",
+            Role::Syscall => "the way into the kernel and back, and the checks on it",
+            Role::PipeWrite => "pipe_write itself: the ring of pages and its bookkeeping",
+            Role::PipeRead => "pipe_read itself: the ring of pages and its bookkeeping",
+            Role::CopyIn => "copying the writer's bytes into the pipe's pages",
+            Role::CopyOut => "copying the pipe's bytes to the reader",
+            Role::PageAlloc => "getting pages to hold the data",
+            Role::PageFree => "giving pages back, or letting go of the writer's own",
+            Role::PagePin => "finding and pinning the writer's pages, instead of copying them",
+            Role::Splice => "moving references to pages: vmsplice, splice, tee",
+            Role::PipeLock => "taking the pipe's lock, which both ends share, and letting it go",
+            Role::WaitSpace => "waiting, or getting ready to wait, because the pipe is full",
+            Role::WaitData => "waiting, or getting ready to wait, because the pipe is empty",
+            Role::Wakeup => "waking the other end",
+            Role::Poll => "asking whether the pipe is ready",
+            Role::Preempted => "off the CPU because the scheduler wanted it for another task",
+            Role::PageFault => "a page of the program's memory had to be brought in",
+            Role::Interrupt => "a device or a timer wanted the CPU",
+            Role::WaitDisk => "waiting for a disk",
+            Role::WaitNetwork => "waiting for the network or a socket",
+            Role::WaitChild => "waiting for a child process",
+            Role::WaitSleep => "asleep on purpose",
+            Role::WaitFutex => "waiting for another thread of the program",
+            Role::Scheduler => "switching tasks, for a reason that the stack doesn't show",
+            Role::NonPipe => "kernel work for something other than a pipe",
+            Role::Other => "kernel code of which the stack doesn't show who called it",
+        }
+    }
+}
+
+/// What a role rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Basis {
+    /// A function in the stack.
+    Seen,
+    /// The function that other stacks show at the same call site, where a tail call hid it.
+    Learned,
+    /// Only that wake-ups end in the function that was sampled.
+    Inferred,
+}
+
+/// The roles of all stacks of one profile.
+#[derive(Clone, Debug)]
+pub struct Classification {
+    /// `None` for user frames.
+    traits: Vec<Option<Traits>>,
+    callees: FxHashMap<FrameId, Traits>,
+    stacks: Vec<(Role, Basis)>,
+}
+
+impl Classification {
+    /// Classifies every stack of a profile: one pass to learn the call sites, one to decide.
+    pub fn of(profile: &Profile) -> Self {
+        let mut by_name: FxHashMap<&str, Traits> = FxHashMap::default();
+        let traits: Vec<Option<Traits>> = profile
+            .frames()
+            .iter()
+            .map(|frame| {
+                (frame.mode == Mode::Kernel).then(|| {
+                    let name = source_name(&frame.name);
+                    *by_name.entry(name).or_insert_with(|| symbols::traits(name))
+                })
+            })
+            .collect();
+        let callees = learn_call_sites(profile, &traits);
+        let mut this = Classification { traits, callees, stacks: Vec::new() };
+        this.stacks = profile.stack_ids().map(|id| this.decide(profile.stack(id))).collect();
+        this
+    }
+
+    /// What a stack does.
+    pub fn role(&self, stack: StackId) -> Role {
+        self.stacks[stack.index()].0
+    }
+
+    /// What that rests on.
+    pub fn basis(&self, stack: StackId) -> Basis {
+        self.stacks[stack.index()].1
+    }
+
+    /// The role rests on a guess: see [`Basis::Inferred`].
+    pub fn is_inferred(&self, stack: StackId) -> bool {
+        self.basis(stack) == Basis::Inferred
+    }
+
+    /// The role of a node in a flame graph: of the stack (leaf first) from that node to the root.
+    ///
+    /// It depends on nothing leafward of the node, so a node never has two; the role of the node
+    /// of a whole stack is the role of that stack.
+    pub fn prefix_role(&self, frames: &[FrameId]) -> Role {
+        self.decide(frames).0
+    }
+
+    /// The leaf of a stack, where it is a function that turns interrupts on and so absorbs the
+    /// samples that a timer couldn't take before.
+    pub fn absorber(&self, frames: &[FrameId]) -> Option<FrameId> {
+        frames.first().copied().filter(|&leaf| self.traits_of(leaf).is_some_and(|t| t.unmasks))
+    }
+
+    fn traits_of(&self, frame: FrameId) -> Option<Traits> {
+        self.traits[frame.index()]
+    }
+
+    fn decide(&self, stack: &[FrameId]) -> (Role, Basis) {
+        // User frames are all rootward of the kernel's.
+        let kernel = stack.iter().take_while(|&&f| self.traits_of(f).is_some()).count();
+        let frames = &stack[..kernel];
+        if frames.is_empty() {
+            return (Role::User, Basis::Seen);
+        }
+        let part = |&frame: &FrameId| self.traits_of(frame).unwrap_or_default().part;
+
+        let entry =
+            frames.iter().rposition(|f| matches!(part(f), Part::FaultEntry | Part::InterruptEntry));
+        let inside = &frames[..entry.unwrap_or(frames.len())];
+        if let Some(outermost) = inside.iter().rposition(|f| part(f) == Part::Schedule) {
+            let waiting = self.reason_to_wait(&inside[outermost..]);
+            if let Some(role) = waiting {
+                return (role, Basis::Seen);
+            }
+            if entry.is_none() {
+                return (Role::Scheduler, Basis::Seen);
+            }
+        }
+        if let Some(entry) = entry {
+            let role = match part(&frames[entry]) {
+                Part::FaultEntry => Role::PageFault,
+                _ => Role::Interrupt,
+            };
+            return (role, Basis::Seen);
+        }
+        if !frames.iter().any(|&f| self.traits_of(f).is_some_and(|t| t.anchor)) {
+            return (self.outside_pipes(frames, kernel < stack.len()), Basis::Seen);
+        }
+        self.first_role(frames)
+    }
+
+    /// Rule 3, for the frames from the outermost scheduler frame to the root.
+    fn reason_to_wait(&self, frames: &[FrameId]) -> Option<Role> {
+        let of = |&frame: &FrameId| self.traits_of(frame);
+        match frames.iter().filter_map(of).find_map(|t| t.waits_for)? {
+            Wait::Preempted => Some(Role::Preempted),
+            // Mutexes are everywhere; the pipe's is the one that a pipe function takes.
+            Wait::For(Role::PipeLock) if !frames.iter().filter_map(of).any(|t| t.anchor) => {
+                Some(Role::Scheduler)
+            }
+            Wait::For(role) => Some(role),
+        }
+    }
+
+    /// Rule 4. What user code entered the kernel for and is only a helper (a thunk, through which
+    /// the entry code jumps before it sets up a frame) belongs to the entry.
+    fn outside_pipes(&self, frames: &[FrameId], from_user: bool) -> Role {
+        let mut entered = from_user;
+        for &frame in frames {
+            let traits = self.traits_of(frame).unwrap_or_default();
+            match traits.role {
+                Some(Role::Syscall) => entered = true,
+                _ if traits.part == Part::Absorber => {}
+                _ => return Role::NonPipe,
+            }
+        }
+        if entered { Role::Syscall } else { Role::Other }
+    }
+
+    /// Rules 5 and 6.
+    fn first_role(&self, frames: &[FrameId]) -> (Role, Basis) {
+        let mut helper_ends_wakeups = false;
+        let mut below_helper = false;
+        for (depth, &frame) in frames.iter().enumerate() {
+            let traits = self.traits_of(frame).unwrap_or_default();
+            if traits.part == Part::Absorber {
+                helper_ends_wakeups = traits.unmasks;
+                below_helper = true;
+                continue;
+            }
+            let rootward = &frames[depth..];
+            if below_helper && traits.part == Part::Ordinary {
+                if let Some(callee) = self.callees.get(&frame)
+                    && let Some(role) = self.role_at(*callee, rootward)
+                {
+                    return (role, Basis::Learned);
+                }
+                let runs_the_pipe =
+                    matches!(traits.role, Some(Role::PipeWrite | Role::PipeRead | Role::Splice));
+                if helper_ends_wakeups && runs_the_pipe && !self.callees.contains_key(&frame) {
+                    return (Role::Wakeup, Basis::Inferred);
+                }
+            }
+            below_helper = false;
+            if let Some(role) = self.role_at(traits, rootward) {
+                return (role, Basis::Seen);
+            }
+        }
+        (Role::Other, Basis::Seen)
+    }
+
+    /// The role of a function that was called with these frames, leaf first, rootward of it or
+    /// with itself as the first of them.
+    fn role_at(&self, traits: Traits, rootward: &[FrameId]) -> Option<Role> {
+        let of = |&frame: &FrameId| self.traits_of(frame);
+        match traits.part {
+            Part::WaitQueue => rootward.iter().filter_map(of).find_map(|t| match t.waits_for {
+                Some(Wait::For(role)) => Some(role),
+                _ => None,
+            }),
+            _ => match traits.role? {
+                // Letting go of a contended mutex wakes the next in line: that is the lock's cost.
+                Role::Wakeup
+                    if rootward.iter().filter_map(of).any(|t| t.part == Part::MutexUnlock) =>
+                {
+                    Some(Role::PipeLock)
+                }
+                role => Some(role),
+            },
+        }
+    }
+}
+
+/// For each call site (a caller's frame includes its return address) the function that is seen to
+/// be called there most often, helpers left out.
+fn learn_call_sites(profile: &Profile, traits: &[Option<Traits>]) -> FxHashMap<FrameId, Traits> {
+    let mut seen: FxHashMap<FrameId, FxHashMap<&str, u64>> = FxHashMap::default();
+    for member in &profile.members {
+        for weight in &member.on_cpu {
+            for pair in profile.stack(weight.stack).windows(2) {
+                let (callee, caller) = (pair[0], pair[1]);
+                let (Some(called), Some(_)) = (traits[callee.index()], traits[caller.index()])
+                else {
+                    continue;
+                };
+                // Without a symbol all call sites of an object have offset 0.
+                if called.part == Part::Absorber || profile.frame(caller).offset == 0 {
+                    continue;
+                }
+                let name = source_name(&profile.frame(callee).name);
+                *seen.entry(caller).or_default().entry(name).or_default() += weight.samples;
+            }
+        }
+    }
+    seen.into_iter()
+        .filter_map(|(site, callees)| {
+            let (name, _) = callees.into_iter().max_by_key(|&(name, count)| (count, name))?;
+            Some((site, symbols::traits(name)))
+        })
+        .collect()
+}

@@ -1,0 +1,304 @@
+//! The summary: what each member spent its CPU time on, per role and function, and how far to
+//! trust it. What the terminal shows and `--json` writes are two renderings of this.
+
+use pipeprof_profiler::profile::{MemberProfile, Mode, Profile, Quality, StackWeight, WeightUnit};
+use pipeprof_runner::pipeline::End;
+use rustc_hash::{FxHashMap, FxHashSet};
+use serde::Serialize;
+
+use crate::caption::{Caption, GIB};
+use crate::flamegraph::{View, members};
+use crate::highlight::{Highlights, Sighting};
+use crate::roles::{Basis, Classification, Role, source_name};
+
+/// Raised whenever a field changes its meaning or goes.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Functions listed a member.
+const TOP: usize = 10;
+
+/// A profile in numbers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The stage, or the command line.
+    pub subject: String,
+    /// Release of the kernel that was profiled.
+    pub kernel: Option<String>,
+    /// Throughput of the profiled run.
+    pub bytes_per_second: Option<f64>,
+    /// Bytes through the pipe while it was profiled.
+    pub bytes_piped: Option<u64>,
+    /// In pipeline order.
+    pub members: Vec<MemberSummary>,
+    /// What limits trust in the numbers.
+    pub quality: QualitySummary,
+}
+
+/// One member in numbers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MemberSummary {
+    /// Thread-group id.
+    pub pid: i32,
+    /// Chosen by the process: untrusted text.
+    pub comm: String,
+    /// Which end, where the pipeline is a built-in pair.
+    pub end: Option<End>,
+    /// Samples taken of it.
+    pub samples: u64,
+    /// Sum of their periods, in the unit of [`Quality::unit`].
+    pub weight: u64,
+    /// CPU time: the scheduler's account where there is one, else that of the samples where they
+    /// measure time.
+    pub cpu_time_ns: Option<u64>,
+    /// Heaviest first.
+    pub roles: Vec<RoleShare>,
+    /// The heaviest by self weight.
+    pub top_functions: Vec<FunctionShare>,
+    /// The highlighted functions.
+    pub highlights: Vec<Sighting>,
+}
+
+/// What one role took of a member.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RoleShare {
+    /// The role.
+    pub role: Role,
+    /// Samples in it.
+    pub samples: u64,
+    /// Their weight.
+    pub weight: u64,
+    /// Share of the member's weight, in percent.
+    pub percent: f64,
+    /// CPU nanoseconds for a GiB piped. `None` where bytes or CPU time are unknown.
+    pub ns_per_gib: Option<f64>,
+    /// Samples that a timer could only take once interrupts came on again.
+    pub deferred_samples: u64,
+    /// Samples that are in this role only by inference (see [`Basis::Inferred`]).
+    pub inferred_samples: u64,
+}
+
+/// What one function took of a member.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FunctionShare {
+    /// As the kernel, or the program's symbols, spell it.
+    pub name: String,
+    /// The name that people know it by, where that is another.
+    pub known_as: Option<String>,
+    /// Kernel or user.
+    pub mode: Mode,
+    /// Weight of the samples taken in the function itself.
+    pub self_weight: u64,
+    /// Weight of the stacks that hold it.
+    pub total_weight: u64,
+}
+
+/// [`Quality`], and what follows from it for roles.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct QualitySummary {
+    /// As recorded.
+    #[serde(flatten)]
+    pub recorded: Quality,
+    /// Where a timer took the samples: the functions that took those of code that ran with
+    /// interrupts off. `None` where samples can be taken anywhere.
+    pub skid: Option<Vec<Absorber>>,
+    /// Samples in a role only by inference.
+    pub inferred_samples: u64,
+}
+
+/// A function that turns interrupts on, and is sampled in place of what ran before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Absorber {
+    /// As the kernel spells it.
+    pub function: String,
+    /// Samples taken there, a member each, in the order of [`Summary::members`].
+    pub samples: Vec<u64>,
+}
+
+impl Summary {
+    /// Adds a profile up.
+    pub fn build(
+        profile: &Profile,
+        roles: &Classification,
+        highlights: &Highlights,
+        caption: &Caption,
+        view: View,
+    ) -> Self {
+        let shown: Vec<(usize, &MemberProfile)> = members(profile, view).collect();
+        let members: Vec<MemberSummary> = shown
+            .iter()
+            .map(|&(index, member)| MemberSummary {
+                pid: member.pid,
+                comm: member.comm.clone(),
+                end: member.end,
+                samples: member.samples(),
+                weight: member.weight(),
+                cpu_time_ns: cpu_time_ns(profile, member),
+                roles: role_table(profile, roles, member, caption),
+                top_functions: top_functions(profile, highlights, &member.on_cpu),
+                highlights: highlights.sightings(profile, roles, index),
+            })
+            .collect();
+        let inferred = |member: &MemberSummary| -> u64 {
+            member.roles.iter().map(|role| role.inferred_samples).sum()
+        };
+        Summary {
+            schema_version: SCHEMA_VERSION,
+            subject: caption.subject.clone(),
+            kernel: (!caption.kernel.is_empty()).then(|| caption.kernel.clone()),
+            bytes_per_second: caption.bytes_per_second,
+            bytes_piped: caption.bytes_piped,
+            quality: QualitySummary {
+                recorded: profile.quality.clone(),
+                skid: profile.quality.timer_driven.then(|| skid(profile, roles, &shown)),
+                inferred_samples: members.iter().map(inferred).sum(),
+            },
+            members,
+        }
+    }
+
+    /// The summary as JSON, for a program to read.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::error::Error::Write`] where `out` fails.
+    pub fn write_json(&self, mut out: impl std::io::Write) -> Result<(), crate::error::Error> {
+        serde_json::to_writer_pretty(&mut out, self).map_err(std::io::Error::from)?;
+        writeln!(out)?;
+        Ok(())
+    }
+}
+
+fn cpu_time_ns(profile: &Profile, member: &MemberProfile) -> Option<u64> {
+    member
+        .cpu_time_ns
+        .or_else(|| (profile.quality.unit == WeightUnit::Nanoseconds).then(|| member.weight()))
+}
+
+fn role_table(
+    profile: &Profile,
+    roles: &Classification,
+    member: &MemberProfile,
+    caption: &Caption,
+) -> Vec<RoleShare> {
+    #[derive(Clone, Copy, Default)]
+    struct Sum {
+        samples: u64,
+        weight: u64,
+        deferred: u64,
+        inferred: u64,
+    }
+    let mut sums = [Sum::default(); Role::ALL.len()];
+    for weight in &member.on_cpu {
+        let sum = &mut sums[roles.role(weight.stack).index()];
+        sum.samples += weight.samples;
+        sum.weight += weight.weight;
+        if profile.quality.timer_driven && roles.absorber(profile.stack(weight.stack)).is_some() {
+            sum.deferred += weight.samples;
+        }
+        if roles.basis(weight.stack) == Basis::Inferred {
+            sum.inferred += weight.samples;
+        }
+    }
+    let whole = member.weight();
+    let gib = caption.bytes_piped.filter(|bytes| *bytes > 0).map(|bytes| bytes as f64 / GIB);
+    let ns_per_gib = cpu_time_ns(profile, member).zip(gib).map(|(ns, gib)| ns as f64 / gib);
+    let mut table: Vec<RoleShare> = Role::ALL
+        .into_iter()
+        .map(|role| (role, sums[role.index()]))
+        .filter(|(_, sum)| sum.samples > 0)
+        .map(|(role, sum)| {
+            let share = if whole == 0 { 0.0 } else { sum.weight as f64 / whole as f64 };
+            RoleShare {
+                role,
+                samples: sum.samples,
+                weight: sum.weight,
+                percent: 100.0 * share,
+                ns_per_gib: ns_per_gib.map(|ns| ns * share),
+                deferred_samples: sum.deferred,
+                inferred_samples: sum.inferred,
+            }
+        })
+        .collect();
+    table.sort_by_key(|share| std::cmp::Reverse(share.weight));
+    table
+}
+
+/// The heaviest functions of these stacks.
+fn top_functions(
+    profile: &Profile,
+    highlights: &Highlights,
+    stacks: &[StackWeight],
+) -> Vec<FunctionShare> {
+    // Frames of one function at different addresses are one function.
+    let mut ids: FxHashMap<(&str, Mode), usize> = FxHashMap::default();
+    let mut first_frame = Vec::new();
+    let function_of: Vec<usize> = profile
+        .frames()
+        .iter()
+        .enumerate()
+        .map(|(index, frame)| {
+            *ids.entry((&*frame.name, frame.mode)).or_insert_with(|| {
+                first_frame.push(index);
+                first_frame.len() - 1
+            })
+        })
+        .collect();
+    let mut sums = vec![(0u64, 0u64); first_frame.len()];
+    let mut counted = FxHashSet::default();
+    for weight in stacks {
+        counted.clear();
+        for (depth, frame) in profile.stack(weight.stack).iter().enumerate() {
+            let function = function_of[frame.index()];
+            if depth == 0 {
+                sums[function].0 += weight.weight;
+            }
+            if counted.insert(function) {
+                sums[function].1 += weight.weight;
+            }
+        }
+    }
+    let mut heaviest: Vec<usize> = (0..sums.len()).filter(|&f| sums[f].0 > 0).collect();
+    let name_of = |function: usize| &profile.frames()[first_frame[function]];
+    heaviest.sort_by(|&a, &b| {
+        sums[b].cmp(&sums[a]).then_with(|| name_of(a).name.cmp(&name_of(b).name))
+    });
+    heaviest.truncate(TOP);
+    heaviest
+        .into_iter()
+        .map(|function| {
+            let frame = name_of(function);
+            let classic = highlights.list().iter().find(|h| h.matches(frame)).map(|h| &h.classic);
+            FunctionShare {
+                name: frame.name.to_string(),
+                known_as: classic.filter(|c| **c != *source_name(&frame.name)).cloned(),
+                mode: frame.mode,
+                self_weight: sums[function].0,
+                total_weight: sums[function].1,
+            }
+        })
+        .collect()
+}
+
+fn skid(
+    profile: &Profile,
+    roles: &Classification,
+    shown: &[(usize, &MemberProfile)],
+) -> Vec<Absorber> {
+    let mut absorbers: Vec<Absorber> = Vec::new();
+    for (column, (_, member)) in shown.iter().enumerate() {
+        for weight in &member.on_cpu {
+            let Some(leaf) = roles.absorber(profile.stack(weight.stack)) else { continue };
+            let name = &profile.frame(leaf).name;
+            let at = absorbers.iter().position(|a| *a.function == **name).unwrap_or_else(|| {
+                absorbers
+                    .push(Absorber { function: name.to_string(), samples: vec![0; shown.len()] });
+                absorbers.len() - 1
+            });
+            absorbers[at].samples[column] += weight.samples;
+        }
+    }
+    absorbers.sort_by_key(|a| std::cmp::Reverse(a.samples.iter().sum::<u64>()));
+    absorbers
+}

@@ -1,0 +1,288 @@
+//! The summary on a terminal: at most 100 columns, aligned, calm.
+
+use std::fmt::Write as _;
+use std::io::Write;
+
+use pipeprof_profiler::profile::{Mode, Quality, Scope};
+
+use crate::caption::{duration, rough_percent, thousands, throughput};
+use crate::error::Error;
+use crate::escape::printable;
+use crate::summary::{MemberSummary, Summary};
+
+/// How to write for the terminal at hand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Style {
+    /// Headings in bold and remarks in grey, by ANSI escapes.
+    pub colour: bool,
+}
+
+impl Style {
+    fn heading(self, text: &str) -> String {
+        if self.colour { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.into() }
+    }
+
+    fn remark(self, text: &str) -> String {
+        if self.colour { format!("\u{1b}[2m{text}\u{1b}[0m") } else { text.into() }
+    }
+}
+
+/// Roles below this share are left to `--json`.
+const LEAST_PERCENT: f64 = 0.05;
+const WIDEST: usize = 100;
+
+/// Writes the summary for a person.
+///
+/// # Errors
+///
+/// [`Error::Write`] where `out` fails.
+pub fn render(summary: &Summary, style: Style, mut out: impl Write) -> Result<(), Error> {
+    let mut text = String::new();
+    let mut head = cut(&printable(&summary.subject), 60);
+    if let Some(rate) = summary.bytes_per_second {
+        let _ = write!(head, ": {}", throughput(rate));
+    }
+    if let Some(kernel) = &summary.kernel {
+        let _ = write!(head, " on Linux {}", printable(kernel));
+    }
+    let _ = writeln!(text, "{}", style.heading(&head));
+    for member in &summary.members {
+        text.push('\n');
+        write_member(&mut text, member, style);
+    }
+    text.push('\n');
+    write_quality(&mut text, summary, style);
+    out.write_all(text.as_bytes())?;
+    Ok(())
+}
+
+fn write_member(text: &mut String, member: &MemberSummary, style: Style) {
+    let comm = printable(&member.comm);
+    let mut head = match member.end {
+        Some(end) => format!("{} {comm} ({})", end.as_str(), member.pid),
+        None => format!("{comm} ({})", member.pid),
+    };
+    let _ = write!(head, ": {} samples", thousands(member.samples));
+    if let Some(ns) = member.cpu_time_ns {
+        let _ = write!(head, ", {} on CPU", duration(ns as f64));
+    }
+    let _ = writeln!(text, "{}", style.heading(&head));
+    if member.weight == 0 {
+        return;
+    }
+    let has_rate = member.roles.iter().any(|role| role.ns_per_gib.is_some());
+    let mut header = format!("  {:<18}{:>8}{:>10}", "role", "share", "samples");
+    if has_rate {
+        let _ = write!(header, "{:>14}", "per GiB");
+    }
+    let _ = writeln!(text, "{}", style.remark(&header));
+    for role in member.roles.iter().filter(|role| role.percent >= LEAST_PERCENT) {
+        let _ = write!(
+            text,
+            "  {:<18}{:>8}{:>10}",
+            role.role.label(),
+            format!("{:.1}%", role.percent),
+            thousands(role.samples),
+        );
+        if let Some(ns) = role.ns_per_gib {
+            let _ = write!(text, "{:>14}", duration(ns));
+        }
+        text.push('\n');
+    }
+
+    let _ = writeln!(
+        text,
+        "{}",
+        style.remark(&format!("  {:>6}  {:>6}  {}", "self", "total", "function"))
+    );
+    for function in &member.top_functions {
+        let mut name = printable(&function.name).into_owned();
+        if let Some(classic) = &function.known_as {
+            let _ = write!(name, " ({})", printable(classic));
+        }
+        if function.mode == Mode::User {
+            name.push_str(" [user]");
+        }
+        let _ = writeln!(
+            text,
+            "  {:>6}  {:>6}  {}",
+            rough_percent(function.self_weight, member.weight),
+            rough_percent(function.total_weight, member.weight),
+            cut(&name, WIDEST - 18),
+        );
+    }
+
+    let noteworthy: Vec<_> = member
+        .highlights
+        .iter()
+        .filter(|sighting| !sighting.names.is_empty() || sighting.absent.is_some())
+        .collect();
+    if !noteworthy.is_empty() {
+        let _ = writeln!(text, "{}", style.remark("  highlighted"));
+    }
+    for sighting in noteworthy {
+        let mut line = format!("  {}", printable(&sighting.function));
+        if let Some(why) = &sighting.absent {
+            let _ = write!(line, ": {why}");
+            if let Some(stand_in) = &sighting.stand_in {
+                let share = rough_percent(stand_in.weight, member.weight);
+                let _ = write!(line, "; see {} {share}", printable(&stand_in.name));
+            }
+        } else {
+            let others: Vec<_> = sighting
+                .names
+                .iter()
+                .filter(|name| **name != sighting.function)
+                .map(|name| printable(name))
+                .collect();
+            if !others.is_empty() {
+                let _ = write!(line, ", here {}", others.join(", "));
+            }
+            let _ = write!(
+                line,
+                ": {} ({} itself)",
+                rough_percent(sighting.total_weight, member.weight),
+                rough_percent(sighting.self_weight, member.weight)
+            );
+        }
+        text.push_str(&wrap(&line, 4));
+    }
+}
+
+fn write_quality(text: &mut String, summary: &Summary, style: Style) {
+    let quality = &summary.quality.recorded;
+    let _ = writeln!(text, "{}", style.heading("how far to trust it"));
+    for line in quality_lines(quality) {
+        text.push_str(&wrap(&format!("  {line}"), 4));
+    }
+    let samples: u64 = summary.members.iter().map(|member| member.samples).sum();
+    if let Some(skid) = &summary.quality.skid
+        && !skid.is_empty()
+    {
+        text.push_str(&wrap(
+            "  a timer took the samples, and it can't fire while interrupts are off: what ran then \
+             was sampled where they came on again, and counts in the role of the caller there:",
+            4,
+        ));
+        let who = |member: &MemberSummary| match member.end {
+            Some(end) => end.as_str().to_owned(),
+            None => cut(&printable(&member.comm), 15),
+        };
+        for absorber in skid {
+            let each: Vec<String> = summary
+                .members
+                .iter()
+                .zip(&absorber.samples)
+                .filter(|(_, samples)| **samples > 0)
+                .map(|(member, samples)| {
+                    let share = rough_percent(*samples, member.samples);
+                    format!("{} {} ({share})", who(member), thousands(*samples))
+                })
+                .collect();
+            let name = printable(&absorber.function);
+            text.push_str(&wrap(&format!("    {name}: {}", each.join(", ")), 6));
+        }
+        for member in &summary.members {
+            let each: Vec<String> = member
+                .roles
+                .iter()
+                .filter(|role| role.deferred_samples > 0)
+                .map(|role| {
+                    let share = rough_percent(role.deferred_samples, role.samples);
+                    format!("{} {share}", role.role.label())
+                })
+                .collect();
+            if !each.is_empty() {
+                let line = format!("    of the {}'s roles: {}", who(member), each.join(", "));
+                text.push_str(&wrap(&line, 6));
+            }
+        }
+    }
+    if summary.quality.inferred_samples > 0 {
+        let line = format!(
+            "  {} samples ({}) count as wake-ups only because wake-ups end in the function sampled; \
+             no other stack showed what is called there",
+            thousands(summary.quality.inferred_samples),
+            rough_percent(summary.quality.inferred_samples, samples),
+        );
+        text.push_str(&wrap(&line, 4));
+    }
+}
+
+fn quality_lines(quality: &Quality) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut event = format!("event {}", printable(&quality.event));
+    if let Some(hz) = quality.frequency_hz {
+        let _ = write!(event, " at {hz} Hz");
+    }
+    event.push_str(match quality.scope {
+        Scope::PerCpu => ", one a CPU",
+        Scope::PerTask => ", one a thread: biased towards task switches",
+    });
+    if let Some(why) = &quality.fallback {
+        let _ = write!(event, " (instead of a better one: {})", printable(why));
+    }
+    lines.push(event);
+    let mut counts = format!(
+        "{} samples, {} lost, {} throttled, {} unresolved frames, {} truncated stacks",
+        thousands(quality.samples),
+        thousands(quality.lost),
+        thousands(quality.throttled),
+        rough_percent(quality.unresolved_frames, quality.frames.max(1)),
+        thousands(quality.truncated_stacks),
+    );
+    if quality.foreign_samples > 0 {
+        let _ = write!(counts, ", {} of others dropped", thousands(quality.foreign_samples));
+    }
+    lines.push(counts);
+    if !quality.kernel_visible {
+        lines.push("user code only: this event was not allowed to measure the kernel".into());
+    }
+    if quality.cut_user_stacks > 0 {
+        lines.push(format!(
+            "{} stacks cut in user code built without frame pointers",
+            thousands(quality.cut_user_stacks)
+        ));
+    }
+    if quality.malformed_records > 0 {
+        lines.push(format!("{} bad records passed over", thousands(quality.malformed_records)));
+    }
+    if quality.cut_short {
+        lines.push("the recording ends before its last record did".into());
+    }
+    lines.extend(quality.notes.iter().map(|note| printable(note).into_owned()));
+    lines
+}
+
+/// At most so many characters, the last of them an ellipsis where something is missing.
+fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.into();
+    }
+    text.chars().take(most - 1).chain(['…']).collect()
+}
+
+/// Breaks a line at blanks, so that none is wider than the terminal should need.
+fn wrap(line: &str, indent: usize) -> String {
+    let mut text = String::new();
+    let margin = line.len() - line.trim_start().len();
+    let mut width = 0;
+    for word in line.trim_start().split(' ') {
+        let length = word.chars().count();
+        if width == 0 {
+            text.push_str(&" ".repeat(margin));
+            width = margin;
+        } else if width + 1 + length > WIDEST {
+            text.push('\n');
+            text.push_str(&" ".repeat(indent));
+            width = indent;
+        } else {
+            text.push(' ');
+            width += 1;
+        }
+        text.push_str(word);
+        width += length;
+    }
+    text.push('\n');
+    text
+}

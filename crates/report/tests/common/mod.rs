@@ -1,0 +1,178 @@
+//! Profiles for tests: the recorded stages, and what `perf script` prints.
+// Each test binary uses its part.
+#![allow(dead_code)]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use pipeprof_profiler::profile::{
+    Frame, FrameId, FrameKind, MemberProfile, Mode, Profile, Quality, Scope, StackId, StackWeight,
+    WeightUnit,
+};
+use pipeprof_runner::pipeline::End;
+
+/// The five stages that `tests/fixtures` holds a recording of.
+pub(crate) const STAGES: [&str; 5] = ["write", "vmsplice", "splice", "huge-page", "busy-loop"];
+
+pub(crate) fn quality() -> Quality {
+    Quality {
+        event: "cpu-clock".into(),
+        fallback: Some("cycles: No such file or directory (ENOENT)".into()),
+        frequency_hz: Some(4999),
+        scope: Scope::PerCpu,
+        unit: WeightUnit::Nanoseconds,
+        timer_driven: true,
+        kernel_visible: true,
+        samples: 0,
+        foreign_samples: 0,
+        lost: 0,
+        throttled: 0,
+        unresolved_frames: 0,
+        frames: 0,
+        truncated_stacks: 0,
+        cut_user_stacks: 0,
+        malformed_records: 0,
+        cut_short: false,
+        notes: Vec::new(),
+    }
+}
+
+/// A frame from `name` or `name+hexoffset`.
+pub(crate) fn frame(mode: Mode, text: &str) -> Frame {
+    let (name, offset) = match text.rsplit_once('+') {
+        Some((name, hex)) => match u64::from_str_radix(hex.trim_start_matches("0x"), 16) {
+            Ok(offset) => (name, offset),
+            Err(_) => (text, 0),
+        },
+        None => (text, 0),
+    };
+    let module = match mode {
+        Mode::Kernel => "[kernel.kallsyms]",
+        Mode::User => "/usr/bin/pp",
+    };
+    Frame {
+        name: Arc::from(name),
+        module: Some(Arc::from(module)),
+        mode,
+        kind: FrameKind::Symbol,
+        offset,
+    }
+}
+
+/// Adds up stacks per member.
+pub(crate) struct Builder {
+    pub(crate) profile: Profile,
+    counts: Vec<HashMap<StackId, usize>>,
+}
+
+/// At 4999 Hz.
+pub(crate) const PERIOD_NS: u64 = 200_040;
+
+impl Builder {
+    pub(crate) fn new() -> Self {
+        Builder { profile: Profile::new(quality()), counts: Vec::new() }
+    }
+
+    pub(crate) fn member(&mut self, end: Option<End>, comm: &str, pid: i32) -> usize {
+        self.profile.members.push(MemberProfile {
+            pid,
+            comm: comm.into(),
+            end,
+            on_cpu: Vec::new(),
+            cpu_time_ns: None,
+        });
+        self.counts.push(HashMap::new());
+        self.counts.len() - 1
+    }
+
+    /// Leaf first.
+    pub(crate) fn add(&mut self, member: usize, frames: &[Frame], samples: u64) -> StackId {
+        let ids: Vec<FrameId> =
+            frames.iter().map(|f| self.profile.intern_frame(f.clone())).collect();
+        let stack = self.profile.intern_stack(&ids);
+        let weight = samples * PERIOD_NS;
+        let on_cpu = &mut self.profile.members[member].on_cpu;
+        let at = *self.counts[member].entry(stack).or_insert_with(|| {
+            on_cpu.push(StackWeight { stack, samples: 0, weight: 0 });
+            on_cpu.len() - 1
+        });
+        on_cpu[at].samples += samples;
+        on_cpu[at].weight += weight;
+        self.profile.quality.samples += samples;
+        self.profile.quality.frames += samples * frames.len() as u64;
+        stack
+    }
+
+    /// A stack written as in KERNEL notes: `leaf < caller+0x3b2 < …`, all kernel frames.
+    pub(crate) fn kernel(&mut self, member: usize, text: &str, samples: u64) -> StackId {
+        let frames: Vec<Frame> =
+            text.split('<').map(|name| frame(Mode::Kernel, name.trim())).collect();
+        self.add(member, &frames, samples)
+    }
+}
+
+/// One of the recorded stages.
+pub(crate) fn stage(name: &str) -> Profile {
+    let path = format!("{}/tests/fixtures/{name}.tree", env!("CARGO_MANIFEST_DIR"));
+    from_tree(&std::fs::read_to_string(&path).unwrap())
+}
+
+/// Reads the fixtures' format: a tree, a frame a line, a space of indentation a level, root first,
+/// the samples that ended there last.
+fn from_tree(text: &str) -> Profile {
+    let mut builder = Builder::new();
+    let mut member = 0;
+    let mut path: Vec<Frame> = Vec::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let body = line.trim_start_matches(' ');
+        let depth = line.len() - body.len();
+        let words: Vec<&str> = body.split(' ').collect();
+        if depth == 0 {
+            let end = if words[0] == "writer" { End::Writer } else { End::Reader };
+            member = builder.member(Some(end), words[2], words[1].parse().unwrap());
+            path.clear();
+            continue;
+        }
+        let mode = if words[0] == "k" { Mode::Kernel } else { Mode::User };
+        let samples =
+            if words.len() > 2 { words[words.len() - 1].parse::<u64>().ok() } else { None };
+        let name_words = if samples.is_some() { &words[1..words.len() - 1] } else { &words[1..] };
+        path.truncate(depth - 1);
+        path.push(frame(mode, &name_words.join(" ")));
+        if let Some(samples) = samples {
+            let leaf_first: Vec<Frame> = path.iter().rev().cloned().collect();
+            builder.add(member, &leaf_first, samples);
+        }
+    }
+    builder.profile
+}
+
+/// Reads `perf script -F comm,pid,tid,time,period,event,ip,sym,symoff,dso`: one member a pid, of
+/// those whose comm `end` knows.
+pub(crate) fn from_perf_script(text: &str, end: impl Fn(&str) -> Option<End>) -> Profile {
+    let mut builder = Builder::new();
+    let mut members: HashMap<String, usize> = HashMap::new();
+    for record in text.split("\n\n").filter(|record| !record.trim().is_empty()) {
+        let mut lines = record.lines().filter(|line| !line.is_empty());
+        let header: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
+        let (comm, pid) = (header[0], header[1].split('/').next().unwrap());
+        let Some(which) = end(comm) else { continue };
+        let frames: Vec<Frame> = lines
+            .filter_map(|line| {
+                let (_, rest) = line.trim().split_once(' ')?;
+                let (name, dso) = rest.rsplit_once(" (")?;
+                let dso = dso.trim_end_matches(')');
+                let kernel = dso.starts_with('[') && dso != "[vdso]" && dso != "[unknown]";
+                Some(frame(if kernel { Mode::Kernel } else { Mode::User }, name))
+            })
+            .collect();
+        if frames.is_empty() {
+            continue;
+        }
+        let member = *members
+            .entry(pid.to_owned())
+            .or_insert_with(|| builder.member(Some(which), comm, pid.parse().unwrap()));
+        builder.add(member, &frames, 1);
+    }
+    builder.profile
+}

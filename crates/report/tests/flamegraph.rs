@@ -1,0 +1,291 @@
+//! The SVG: well-formed, complete, and painted as the roles say.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::{Builder, PERIOD_NS, STAGES, frame, stage};
+use pipeprof_profiler::profile::{Mode, Profile};
+use pipeprof_report::caption::Caption;
+use pipeprof_report::error::Error;
+use pipeprof_report::flamegraph::{self, View};
+use pipeprof_report::highlight::Highlights;
+use pipeprof_report::roles::Classification;
+use pipeprof_runner::pipeline::End;
+use proptest::prelude::*;
+use quick_xml::Reader;
+use quick_xml::events::Event;
+
+fn draw(profile: &Profile, subject: &str, view: View) -> Result<String, Error> {
+    let caption = Caption {
+        subject: subject.into(),
+        kernel: "6.18.44".into(),
+        bytes_per_second: Some(12.7 * 1_073_741_824.0),
+        bytes_piped: Some(8 << 30),
+    };
+    let roles = Classification::of(profile);
+    let mut svg = Vec::new();
+    flamegraph::render(profile, &roles, &Highlights::article(), &caption, view, &mut svg)?;
+    Ok(String::from_utf8(svg).unwrap())
+}
+
+/// One frame of a picture.
+#[derive(Debug, Default)]
+struct Drawn {
+    class: String,
+    title: String,
+    fill: String,
+    width_percent: f64,
+}
+
+/// Reads a picture back; panics where it isn't well-formed.
+fn frames(svg: &str) -> Vec<Drawn> {
+    let mut reader = Reader::from_str(svg);
+    let mut inside = false;
+    let mut in_title = false;
+    let mut drawn: Vec<Drawn> = Vec::new();
+    let value = |tag: &quick_xml::events::BytesStart<'_>, name: &str| {
+        let attribute = tag.try_get_attribute(name).unwrap();
+        attribute.map(|a| String::from_utf8(a.value.to_vec()).unwrap()).unwrap_or_default()
+    };
+    loop {
+        match reader.read_event().unwrap() {
+            Event::Eof => return drawn,
+            Event::Start(tag) if value(&tag, "id") == "frames" => inside = true,
+            Event::End(tag) if tag.name().as_ref() == b"svg" => inside = false,
+            Event::Start(tag) if inside && tag.name().as_ref() == b"g" => {
+                drawn.push(Drawn { class: value(&tag, "class"), ..Drawn::default() });
+            }
+            Event::Start(tag) if inside => in_title = tag.name().as_ref() == b"title",
+            Event::End(_) => in_title = false,
+            Event::Text(text) if inside && in_title => {
+                drawn.last_mut().unwrap().title.push_str(&text.decode().unwrap());
+            }
+            Event::GeneralRef(entity) if inside && in_title => {
+                let entity = format!("&{};", entity.decode().unwrap());
+                let text = quick_xml::escape::unescape(&entity).unwrap().into_owned();
+                drawn.last_mut().unwrap().title.push_str(&text);
+            }
+            Event::Empty(tag) if inside => {
+                let frame = drawn.last_mut().unwrap();
+                frame.fill = value(&tag, "fill");
+                frame.width_percent = value(&tag, "width").trim_end_matches('%').parse().unwrap();
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn every_stage_has_both_towers_and_its_highlights() {
+    for name in STAGES {
+        let profile = stage(name);
+        let svg = draw(&profile, name, View::default()).unwrap();
+        // For a look at them: target/tmp/*.svg.
+        std::fs::write(format!("{}/{name}.svg", env!("CARGO_TARGET_TMPDIR")), &svg).unwrap();
+        let frames = frames(&svg);
+        let towers: Vec<&Drawn> = frames.iter().filter(|f| f.class == "tower").collect();
+        let [writer, reader] = towers[..] else { panic!("{name}: {towers:?}") };
+        assert!(writer.title.starts_with("writer pp-write ("), "{}", writer.title);
+        assert!(reader.title.starts_with("reader pp-read ("), "{}", reader.title);
+        assert!((writer.width_percent + reader.width_percent - 100.0).abs() < 0.001);
+
+        let highlighted: BTreeSet<&str> = frames
+            .iter()
+            .filter(|frame| frame.class == "hl")
+            .map(|frame| frame.title.split(" (").next().unwrap())
+            .map(|label| label.split(" · ").next().unwrap())
+            .collect();
+        let expected = if name == "write" {
+            BTreeSet::from(["◆ anon_pipe_write [pipe_write]"])
+        } else {
+            BTreeSet::from(["◆ iov_iter_get_pages2 [iov_iter_get_pages]", "◆ wait_for_space"])
+        };
+        assert_eq!(highlighted, expected, "{name}");
+    }
+}
+
+#[test]
+fn one_end_alone_fills_the_picture() {
+    let profile = stage("vmsplice");
+    let svg = draw(&profile, "vmsplice", View { end: Some(End::Reader) }).unwrap();
+    let frames = frames(&svg);
+    let towers: Vec<&Drawn> = frames.iter().filter(|f| f.class == "tower").collect();
+    assert_eq!(towers.len(), 1);
+    assert!(towers[0].title.starts_with("reader") && towers[0].width_percent == 100.0);
+    assert!(!frames.iter().any(|frame| frame.title.contains("vmsplice")));
+}
+
+#[test]
+fn towers_stand_in_pipeline_order() {
+    let mut builder = Builder::new();
+    for (pid, comm) in ["zcat", "sort", "cat", "uniq"].into_iter().enumerate() {
+        let member = builder.member(None, comm, pid as i32 + 1);
+        builder.add(member, &[frame(Mode::User, "main")], 10);
+    }
+    let svg = draw(&builder.profile, "zcat | sort | cat | uniq", View::default()).unwrap();
+    let at = |label: &str| svg.find(&format!("<title>{label}")).unwrap();
+    assert!(at("zcat (1)") < at("sort (2)"));
+    assert!(at("sort (2)") < at("cat (3)"));
+    assert!(at("cat (3)") < at("uniq (4)"));
+}
+
+#[test]
+fn one_function_in_two_roles_is_two_frames() {
+    let mut builder = Builder::new();
+    let member = builder.member(Some(End::Writer), "pp-write", 1);
+    for (stack, samples) in [
+        ("_raw_spin_unlock_irqrestore < anon_pipe_write+3b2", 60),
+        ("_raw_spin_unlock_irqrestore < anon_pipe_write+358", 40),
+        ("finish_wait < anon_pipe_write+358", 10),
+    ] {
+        builder.kernel(member, stack, samples);
+    }
+    let svg = draw(&builder.profile, "write", View::default()).unwrap();
+    let frames = frames(&svg);
+    let unlocks: Vec<&Drawn> =
+        frames.iter().filter(|f| f.title.starts_with("_raw_spin_unlock")).collect();
+    assert_eq!(unlocks.len(), 2);
+    assert!(unlocks.iter().any(|f| f.title.contains("role wake-up")));
+    assert!(unlocks.iter().any(|f| f.title.contains("role wait for space")));
+    assert_ne!(unlocks[0].fill, unlocks[1].fill);
+    // Their caller is one frame all the same.
+    assert_eq!(frames.iter().filter(|f| f.title.contains("anon_pipe_write")).count(), 1);
+}
+
+#[test]
+fn a_picture_of_nothing_is_refused() {
+    let mut builder = Builder::new();
+    builder.member(Some(End::Writer), "pp-write", 1);
+    let error = draw(&builder.profile, "write", View { end: Some(End::Writer) }).unwrap_err();
+    assert_eq!(error.to_string(), "no samples of the writer: nothing to draw");
+    assert!(error.hint().unwrap().contains("--bytes"));
+}
+
+#[test]
+fn the_users_own_highlights_come_after_the_articles() {
+    let profile = stage("vmsplice");
+    let mut highlights = Highlights::article();
+    highlights.add("gup_fast_fallback").unwrap();
+    highlights.add("^__wake_up").unwrap();
+    assert!(matches!(highlights.add("("), Err(Error::Pattern { .. })));
+    let roles = Classification::of(&profile);
+    let mut svg = Vec::new();
+    let caption = Caption::default();
+    flamegraph::render(&profile, &roles, &highlights, &caption, View::default(), &mut svg).unwrap();
+    let frames = frames(&String::from_utf8(svg).unwrap());
+    let marked = |name: &str| frames.iter().any(|f| f.class == "hl" && f.title.contains(name));
+    assert!(marked("◆ gup_fast_fallback ") && marked("◆ __wake_up [^__wake_up]"));
+}
+
+#[test]
+fn a_small_picture() {
+    let mut builder = Builder::new();
+    let writer = builder.member(Some(End::Writer), "pp-write", 11);
+    let reader = builder.member(Some(End::Reader), "<b>;\u{1b}[31m", 12);
+    builder.kernel(
+        writer,
+        "_copy_from_iter < copy_page_from_iter < anon_pipe_write < vfs_write",
+        3,
+    );
+    builder.kernel(writer, "anon_pipe_write < vfs_write", 1);
+    builder.add(reader, &[frame(Mode::User, "operator<< (std::ostream&)")], 2);
+    let svg = draw(&builder.profile, "write", View::default()).unwrap();
+    // inferno's script is inferno's to test.
+    let start = svg.find("<script").unwrap();
+    let end = svg.find("</script>").unwrap();
+    let shown = format!("{}{}", &svg[..start], &svg[end + "</script>".len()..]);
+    insta::assert_snapshot!(shown.replace("<g", "\n<g").replace("</svg>", "\n</svg>"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Whatever a name holds, it stays one frame and one piece of text.
+    #[test]
+    fn any_name_is_one_frame(
+        names in proptest::collection::vec(any_name(), 1..6),
+        stacks in proptest::collection::vec(proptest::collection::vec(0usize..6, 1..5), 1..6),
+        comm in any_name(),
+    ) {
+        let mut builder = Builder::new();
+        let member = builder.member(None, &comm, 1);
+        let mut nodes = BTreeSet::new();
+        for stack in &stacks {
+            // Numbered, so that no two become the same by escaping.
+            let name = |i: usize| format!("{}:{}", i % names.len(), names[i % names.len()]);
+            let root_first: Vec<String> = stack.iter().map(|&i| name(i)).collect();
+            for depth in 1..=root_first.len() {
+                nodes.insert(root_first[..depth].to_vec());
+            }
+            let frames: Vec<_> = root_first
+                .iter()
+                .rev()
+                .map(|name| {
+                    let mut plain = frame(Mode::User, "x");
+                    plain.name = name.as_str().into();
+                    plain
+                })
+                .collect();
+            builder.add(member, &frames, 1);
+        }
+        let svg = draw(&builder.profile, &comm, View::default()).unwrap();
+        // The root, the tower, and each distinct path.
+        prop_assert_eq!(frames(&svg).len(), 2 + nodes.len());
+        let forbidden = |c: char| (c.is_control() && c != '\n') || ('\u{e000}'..='\u{f8ff}').contains(&c);
+        let end = svg.find("</script>").unwrap();
+        prop_assert!(!svg[end..].contains(forbidden));
+
+        let mut folded = Vec::new();
+        pipeprof_report::folded::render(&builder.profile, View::default(), &mut folded).unwrap();
+        let folded = String::from_utf8(folded).unwrap();
+        let mut weight = 0;
+        for line in folded.lines() {
+            let (path, count) = line.rsplit_once(' ').unwrap();
+            weight += count.parse::<u64>().unwrap();
+            let depth = path.split(';').count() - 1;
+            prop_assert!((1..5).contains(&depth));
+            prop_assert!(!path.contains(forbidden));
+            // A number after a blank would be taken for a second count.
+            let last_word = path.rsplit(' ').next().unwrap();
+            prop_assert!(last_word == path || !last_word.chars().all(|c| c.is_ascii_digit() || c == '.'));
+        }
+        prop_assert_eq!(weight, stacks.len() as u64 * PERIOD_NS);
+    }
+
+    /// Every node has one role, and that of the last is the stack's.
+    #[test]
+    fn a_stack_has_the_role_of_its_last_node(
+        picks in proptest::collection::vec(proptest::collection::vec(0usize..4096, 1..12), 1..30),
+    ) {
+        let recorded = stage("write");
+        let mut builder = Builder::new();
+        let member = builder.member(None, "mixed", 1);
+        let ids: Vec<_> = picks
+            .iter()
+            .map(|stack| {
+                let all = recorded.frames();
+                let frames: Vec<_> = stack.iter().map(|&i| all[i % all.len()].clone()).collect();
+                builder.add(member, &frames, 1)
+            })
+            .collect();
+        let roles = Classification::of(&builder.profile);
+        for id in ids {
+            let stack = builder.profile.stack(id);
+            prop_assert_eq!(roles.prefix_role(stack), roles.role(id));
+        }
+    }
+}
+
+/// Names as a hostile program would choose them.
+fn any_name() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<String>(),
+        "[a-z;<>&\"' ()0-9.#]{0,12}",
+        Just("\u{e000}\u{f8ff};]]>--".to_owned()),
+        Just("a\n<script>alert(1)</script> 12 34".to_owned()),
+        Just("\u{0}\u{b}\u{fffe}\u{202e}".to_owned()),
+        Just("_[k]".to_owned()),
+        Just(String::new()),
+    ]
+}

@@ -1,0 +1,164 @@
+//! Text, folded stacks, JSON and call trees.
+
+mod common;
+
+use common::{Builder, STAGES, frame, stage};
+use pipeprof_profiler::profile::{Mode, Profile, WeightUnit};
+use pipeprof_report::caption::Caption;
+use pipeprof_report::error::Error;
+use pipeprof_report::flamegraph::View;
+use pipeprof_report::folded;
+use pipeprof_report::highlight::Highlights;
+use pipeprof_report::roles::{Classification, Role};
+use pipeprof_report::summary::Summary;
+use pipeprof_report::text::{self, Style};
+use pipeprof_report::tree::{self, Limits};
+use pipeprof_runner::pipeline::End;
+
+fn caption(subject: &str) -> Caption {
+    Caption {
+        subject: subject.into(),
+        kernel: "6.18.44".into(),
+        bytes_per_second: Some(2.3 * 1_073_741_824.0),
+        bytes_piped: Some(8 << 30),
+    }
+}
+
+fn summary(profile: &Profile, caption: &Caption) -> Summary {
+    let roles = Classification::of(profile);
+    Summary::build(profile, &roles, &Highlights::article(), caption, View::default())
+}
+
+fn as_text(summary: &Summary, style: Style) -> String {
+    let mut out = Vec::new();
+    text::render(summary, style, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+fn call_tree(profile: &Profile, function: &str) -> Result<String, Error> {
+    let mut out = Vec::new();
+    let highlights = Highlights::article();
+    tree::render(profile, &highlights, function, Limits::default(), View::default(), &mut out)?;
+    Ok(String::from_utf8(out).unwrap())
+}
+
+#[test]
+fn summaries_of_the_stages() {
+    for name in STAGES {
+        let text = as_text(&summary(&stage(name), &caption(name)), Style::default());
+        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+        insta::assert_snapshot!(format!("summary_{name}"), text);
+    }
+}
+
+#[test]
+fn trees_of_the_articles_functions() {
+    insta::assert_snapshot!(call_tree(&stage("write"), "pipe_write").unwrap());
+    insta::assert_snapshot!(call_tree(&stage("splice"), "__do_sys_vmsplice").unwrap());
+    // Either name will do.
+    let classic = call_tree(&stage("vmsplice"), "iov_iter_get_pages").unwrap();
+    assert_eq!(classic, call_tree(&stage("vmsplice"), "iov_iter_get_pages2").unwrap());
+    // The compiler's suffix may be left off.
+    assert!(
+        call_tree(&stage("busy-loop"), "__mutex_lock")
+            .unwrap()
+            .contains("__mutex_lock.constprop.0")
+    );
+}
+
+#[test]
+fn a_function_that_was_not_sampled_is_named_with_its_neighbours() {
+    let error = call_tree(&stage("vmsplice"), "get_pages").unwrap_err();
+    assert_eq!(error.to_string(), "no sampled stack holds \"get_pages\"");
+    assert!(error.hint().unwrap().starts_with("sampled were: iov_iter_get_pages2"));
+    assert!(call_tree(&stage("vmsplice"), "\u{1b}").unwrap_err().hint().is_none());
+}
+
+#[test]
+fn folded_stacks_keep_all_weight() {
+    for name in STAGES {
+        let profile = stage(name);
+        let mut out = Vec::new();
+        folded::render(&profile, View::default(), &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let weight: u64 =
+            text.lines().map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum();
+        assert_eq!(weight, profile.members.iter().map(|m| m.weight()).sum::<u64>());
+        assert!(text.lines().is_sorted());
+        if name == "busy-loop" {
+            let heavy = |line: &&str| line.rsplit_once(' ').unwrap().1.len() >= 9;
+            insta::assert_snapshot!(text.lines().filter(heavy).collect::<Vec<_>>().join("\n"));
+        }
+    }
+}
+
+#[test]
+fn roles_add_up() {
+    for name in STAGES {
+        let profile = stage(name);
+        let summary = summary(&profile, &caption(name));
+        for (member, profiled) in summary.members.iter().zip(&profile.members) {
+            assert_eq!(member.roles.iter().map(|r| r.samples).sum::<u64>(), profiled.samples());
+            assert_eq!(member.roles.iter().map(|r| r.weight).sum::<u64>(), profiled.weight());
+            let percent: f64 = member.roles.iter().map(|r| r.percent).sum();
+            assert!((percent - 100.0).abs() < 1e-9);
+            // 8 GiB went through.
+            let per_gib: f64 = member.roles.iter().map(|r| r.ns_per_gib.unwrap()).sum();
+            assert!((per_gib * 8.0 / profiled.weight() as f64 - 1.0).abs() < 1e-9);
+        }
+        let skid = summary.quality.skid.as_ref().unwrap();
+        let deferred: u64 =
+            summary.members.iter().flat_map(|m| &m.roles).map(|r| r.deferred_samples).sum();
+        assert_eq!(skid.iter().flat_map(|a| &a.samples).sum::<u64>(), deferred, "{name}");
+    }
+}
+
+#[test]
+fn what_is_not_known_is_not_zero() {
+    let mut profile = stage("write");
+    profile.quality.timer_driven = false;
+    profile.quality.unit = WeightUnit::Events;
+    profile.quality.event = "cycles".into();
+    let summary = summary(&profile, &Caption { bytes_piped: None, ..caption("write") });
+    let json: serde_json::Value = {
+        let mut out = Vec::new();
+        summary.write_json(&mut out).unwrap();
+        serde_json::from_slice(&out).unwrap()
+    };
+    assert_eq!(json["schema_version"], 1);
+    assert_eq!(json["members"][0]["cpu_time_ns"], serde_json::Value::Null);
+    assert_eq!(json["members"][0]["roles"][0]["ns_per_gib"], serde_json::Value::Null);
+    assert_eq!(json["quality"]["skid"], serde_json::Value::Null);
+    assert_eq!(json["quality"]["event"], "cycles");
+    assert_eq!(json["members"][0]["roles"][0]["role"], "wakeup");
+    let text = as_text(&summary, Style::default());
+    assert!(!text.contains("per GiB") && !text.contains("on CPU") && !text.contains("timer"));
+}
+
+#[test]
+fn the_schedulers_account_of_cpu_time_is_preferred() {
+    let mut profile = stage("write");
+    profile.members[0].cpu_time_ns = Some(16_000_000_000);
+    let summary = summary(&profile, &caption("write"));
+    let wakeup = summary.members[0].roles.iter().find(|r| r.role == Role::Wakeup).unwrap();
+    let expected = 2e9 * wakeup.percent / 100.0;
+    assert!((wakeup.ns_per_gib.unwrap() - expected).abs() < 1.0);
+}
+
+#[test]
+fn names_cannot_drive_the_terminal() {
+    let mut builder = Builder::new();
+    let member = builder.member(Some(End::Writer), "\u{1b}]0;x\u{7}", 1);
+    builder.add(member, &[frame(Mode::User, "evil\u{1b}[2J\r\u{202e}")], 3);
+    let mut caption = caption("sh -c '\u{1b}[1m\n'");
+    caption.kernel = "\u{9b}".into();
+    builder.profile.quality.notes.push("\u{1b}[5m".into());
+    let text = as_text(&summary(&builder.profile, &caption), Style::default());
+    assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+    let tree = call_tree(&builder.profile, "evil\u{1b}[2J\r\u{202e}").unwrap();
+    assert!(!tree.contains(|c: char| c.is_control() && c != '\n'), "{tree:?}");
+    // Colour, where asked for, is ours alone.
+    let coloured = as_text(&summary(&builder.profile, &caption), Style { colour: true });
+    let plain = coloured.replace("\u{1b}[0m", "").replace("\u{1b}[1m", "").replace("\u{1b}[2m", "");
+    assert_eq!(plain, text);
+}
