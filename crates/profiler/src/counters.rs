@@ -255,7 +255,7 @@ impl OpenEvent {
             }
             Err(error) => {
                 let explanation = explain(&error);
-                EventState::Refused { reason: explanation.message, hint: explanation.hint }
+                EventState::Refused { reason: explanation.reason, hint: explanation.hint }
             }
         };
         Ok(OpenEvent { event, state })

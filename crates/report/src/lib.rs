@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod caption;
+pub mod counters;
 pub mod error;
 pub mod escape;
 pub mod flamegraph;

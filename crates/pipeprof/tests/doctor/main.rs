@@ -1,0 +1,204 @@
+//! `pipeprof doctor` under real restrictions: levels of paranoia as an ordinary user, and a seccomp
+//! filter as container runtimes set up.
+#![allow(clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod sys;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::Mutex;
+
+const PARANOID: &str = "/proc/sys/kernel/perf_event_paranoid";
+
+/// Tests that change or rely on the setting take turns.
+static SETTING: Mutex<()> = Mutex::new(());
+
+/// Puts the setting back, come what may.
+struct Paranoia {
+    before: String,
+}
+
+impl Paranoia {
+    fn set(level: &str) -> Option<Self> {
+        let before = fs::read_to_string(PARANOID).ok()?;
+        fs::write(PARANOID, level).ok()?;
+        Some(Paranoia { before })
+    }
+}
+
+impl Drop for Paranoia {
+    fn drop(&mut self) {
+        let _ = fs::write(PARANOID, self.before.trim());
+    }
+}
+
+struct Binary {
+    _directory: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl Binary {
+    /// A copy that any user can reach.
+    fn reachable() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))
+            .expect("permissions");
+        let path = directory.path().join("pipeprof");
+        fs::copy(env!("CARGO_BIN_EXE_pipeprof"), &path).expect("a copy");
+        Binary { _directory: directory, path }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.path);
+        command.arg("doctor").current_dir("/");
+        command
+    }
+
+    fn as_nobody(&self) -> Command {
+        let mut command = self.command();
+        command.uid(65_534).gid(65_534);
+        command
+    }
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+/// Status and value of a check.
+fn line<'a>(text: &'a str, name: &str) -> &'a str {
+    text.lines()
+        .find(|line| line.get(9..).is_some_and(|rest| rest.starts_with(name)))
+        .unwrap_or_else(|| panic!("no {name} in:\n{text}"))
+}
+
+fn is_root() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: needs root to change kernel.perf_event_paranoid and users");
+    }
+    root
+}
+
+#[test]
+fn an_ordinary_user_at_each_level() {
+    let _turn = SETTING.lock();
+    if !is_root() {
+        return;
+    }
+    let binary = Binary::reachable();
+    for level in ["1", "2", "3"] {
+        let Some(paranoia) = Paranoia::set(level) else {
+            eprintln!("skipped: kernel.perf_event_paranoid can't be changed here");
+            return;
+        };
+        let output = binary.as_nobody().output().expect("doctor");
+        drop(paranoia);
+        let text = text(&output);
+        let kernel = line(&text, "kernel code");
+        if level == "1" {
+            assert!(kernel.starts_with("ok"), "{text}");
+            assert!(line(&text, "per-CPU events").starts_with("limited"), "{text}");
+            assert_eq!(output.status.code(), Some(0), "{text}");
+            continue;
+        }
+        assert!(kernel.starts_with("missing"), "{text}");
+        assert!(kernel.contains("kernel.perf_event_paranoid"), "{text}");
+        assert!(kernel.contains(level), "{text}");
+        assert!(text.contains("fix: sudo sysctl kernel.perf_event_paranoid=1\n"), "{text}");
+        // What 3 means depends on the kernel's patches; what is said must agree with it.
+        let opens = line(&text, "perf events").starts_with("ok");
+        assert!(opens || level == "3", "{text}");
+        assert_eq!(output.status.code(), Some(if opens { 0 } else { 1 }), "{text}");
+        let verdict = if opens { "user code only" } else { "will not work" };
+        assert!(text.contains(verdict), "{text}");
+    }
+}
+
+#[test]
+fn the_fix_lifts_the_limit() {
+    let _turn = SETTING.lock();
+    if !is_root() {
+        return;
+    }
+    let binary = Binary::reachable();
+    let Some(paranoia) = Paranoia::set("2") else {
+        eprintln!("skipped: kernel.perf_event_paranoid can't be changed here");
+        return;
+    };
+    let before = text(&binary.as_nobody().output().expect("doctor"));
+    let fix = before
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("fix: sudo sysctl "))
+        .expect("a sysctl");
+    let (setting, value) = fix.split_once('=').expect("an assignment");
+    let path = format!("/proc/sys/{}", setting.replace('.', "/"));
+    fs::write(path, value).expect("the fix");
+    let after = text(&binary.as_nobody().output().expect("doctor"));
+    drop(paranoia);
+    assert!(line(&before, "kernel code").starts_with("missing"), "{before}");
+    assert!(line(&after, "kernel code").starts_with("ok"), "{after}");
+}
+
+#[test]
+fn a_seccomp_filter_is_named() {
+    for errno in [libc::EPERM, libc::ENOSYS] {
+        let binary = Binary::reachable();
+        let mut command = binary.command();
+        sys::refuse_perf_event_open(&mut command, errno);
+        let output = command.output().expect("doctor");
+        let text = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        let events = line(&text, "perf events");
+        assert!(events.starts_with("missing") && events.contains("seccomp"), "{text}");
+        assert!(text.contains("fix: docker run"), "{text}");
+        assert!(text.contains("will not work"), "{text}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    }
+}
+
+#[test]
+fn json_says_the_same() {
+    let _turn = SETTING.lock();
+    let run = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_pipeprof"))
+            .arg("doctor")
+            .args(arguments)
+            .output()
+            .expect("doctor")
+    };
+    let (plain, json) = (run(&[]), run(&["--json"]));
+    assert_eq!(plain.status.code(), json.status.code());
+    let text = text(&plain);
+    let report: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(report["works"], plain.status.success());
+    let checks = report["checks"].as_array().expect("checks");
+    assert!(checks.len() >= 12);
+    for check in checks {
+        let (name, status) = (check["name"].as_str(), check["status"].as_str());
+        let (name, status) = (name.expect("a name"), status.expect("a status"));
+        assert!(line(&text, name).starts_with(status), "{check}");
+    }
+    let tried = report["tried"]["events"].as_array().expect("events");
+    for event in ["cycles", "instructions", "cache-misses", "dTLB-load-misses", "branches"] {
+        assert!(tried.iter().any(|trial| trial["event"] == event), "{event}");
+    }
+    assert!(report["environment"]["kernel_release"].is_string());
+    assert!(text.lines().count() <= 26, "{text}");
+}
+
+#[test]
+fn a_closed_stdout_is_no_error() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = Command::new(env!("CARGO_BIN_EXE_pipeprof"))
+        .args(["doctor", "--json"])
+        .stdout(writer)
+        .output()
+        .expect("doctor");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert!(output.status.code().is_some());
+}
