@@ -2,6 +2,8 @@
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::ls;
+
 /// Why is this Unix pipeline not faster?
 #[derive(Debug, Parser)]
 #[command(name = "pipeprof", version, about, propagate_version = true)]
@@ -24,4 +26,6 @@ pub(crate) struct Global {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {}
+pub(crate) enum Command {
+    Ls(ls::LsArgs),
+}

@@ -1,9 +1,13 @@
 //! One module a command: each takes its arguments and does the work through the three crates.
 
+pub(crate) mod ls;
+
 use crate::cli::Command;
 use crate::ui::{Exit, Ui};
 
 /// Carries out one command.
-pub(crate) fn run(command: Command, _ui: &Ui) -> anyhow::Result<Exit> {
-    match command {}
+pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
+    match command {
+        Command::Ls(args) => ls::run(&args, ui),
+    }
 }
