@@ -9,7 +9,7 @@ use pipeprof_runner::discover::Level;
 use pipeprof_runner::pipeline::{Member, MemberId, Pipe, Pipeline};
 
 /// A chain longer than this goes down the page, however wide the page is.
-const LINE_COLUMNS: usize = 100;
+const LINE_COLUMNS: usize = 110;
 
 /// A picture keeps this much of a command line on the narrowest terminal.
 const LEAST_COMMAND_COLUMNS: usize = 16;
@@ -329,15 +329,7 @@ mod tests {
         pipeline.members[1].comm = "y\u{7}".to_owned();
         pipeline.members[1].command_line.clear();
         let text = picture(&pipeline, &[None, None], WIDE);
-        insta::assert_snapshot!(text, @r"
-        'x\u{1b}[2J' 'it'\''s\n' '' '\u{202e}evil' (1)
-          │ pipe:[88121]
-          ▼
-        [y\u{7}] (4122)
-          │ pipe:[88124]
-          ▼
-        uniq -c (4123)
-        ");
+        insta::assert_snapshot!(text, @r"'x\u{1b}[2J' 'it'\''s\n' '' '\u{202e}evil' (1) ──pipe:[88121]──▶ [y\u{7}] (4122) ──pipe:[88124]──▶ uniq -c (4123)");
         assert!(!text.chars().any(|c| c.is_control() && c != '\n'));
     }
 

@@ -181,3 +181,10 @@ fn the_pipeline_of_a_running_command() {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+#[test]
+fn the_kernel_kills_the_command_of_a_launcher_that_ended() {
+    // The thread that forked counts as the parent.
+    let mut running = std::thread::spawn(|| run(program(&["sleep", "60"]))).join().unwrap();
+    assert_eq!(running.wait().unwrap().signal(), Some(9));
+}
