@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::doctor::DoctorArgs;
+use crate::commands::ls;
 
 /// Why is this Unix pipeline not faster?
 #[derive(Debug, Parser)]
@@ -28,4 +29,5 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Doctor(DoctorArgs),
+    Ls(ls::LsArgs),
 }

@@ -1,6 +1,7 @@
 //! One module a command: each takes its arguments and does the work through the three crates.
 
 pub(crate) mod doctor;
+pub(crate) mod ls;
 
 use crate::cli::Command;
 use crate::ui::{Exit, Ui};
@@ -9,5 +10,6 @@ use crate::ui::{Exit, Ui};
 pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
     match command {
         Command::Doctor(args) => doctor::run(&args, ui),
+        Command::Ls(args) => ls::run(&args, ui),
     }
 }

@@ -15,3 +15,4 @@ pub mod roles;
 pub mod summary;
 pub mod text;
 pub mod tree;
+pub mod topology;

@@ -1,4 +1,10 @@
 //! `discover` on real pipelines of real shells.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "helpers of tests fail as tests do"
+)]
 
 use std::collections::HashSet;
 use std::fs;

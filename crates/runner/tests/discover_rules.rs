@@ -4,6 +4,7 @@
 //! at the write end of pipe 5, `r` the read end, `b` both (`O_RDWR`); `c` behind it is close-on-exec
 //! and `F` a named FIFO. Words after `|` say more: `waits` (for a child), `calls=READS/WRITES`, and
 //! `fd=63` (named on its command line).
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
 use pipeprof_runner::discover::{
     Access, Calls, Descriptor, Found, PipeKey, ProcTable, Process, pipeline_of, pipelines, tree_of,

@@ -1,0 +1,155 @@
+//! `pipeprof ls`: the pipelines of this machine.
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::Args;
+use pipeprof_report::topology::{self, Page};
+use pipeprof_runner::discover::{DiscoverError, Extent, Found, Level, discover, discover_all};
+use pipeprof_runner::pipeline::{Member, MemberId};
+use serde::Serialize;
+
+use crate::ui::{Exit, Ui};
+
+/// Show the pipelines that run on this machine
+///
+/// Each with its processes and their command lines, and its pipes with inode, capacity and how full
+/// they are now. Nothing is stopped, signalled or slowed.
+#[derive(Debug, Args)]
+pub(crate) struct LsArgs {
+    /// Only the pipeline that this process belongs to; can be given more than once
+    #[arg(short, long = "pid", value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pids: Vec<i32>,
+    /// Only the processes given with --pid and the pipes between them
+    #[arg(long, requires = "pids")]
+    only_pids: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &LsArgs, ui: &Ui) -> anyhow::Result<Exit> {
+    let (pipelines, unreadable) = find(args).map_err(with_hint)?;
+    let text = if args.json { json(&pipelines, unreadable)? } else { pictures(&pipelines) };
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Done),
+        written => written?,
+    }
+    if args.pids.is_empty() && pipelines.is_empty() {
+        ui.note("no pipeline runs on this machine");
+    }
+    if !args.pids.is_empty() && pipelines.iter().all(|found| found.pipeline.pipes.is_empty()) {
+        ui.note("no pipe joins it to another process");
+    }
+    if unreadable > 0 {
+        let processes = if unreadable == 1 { "process" } else { "processes" };
+        ui.note(format_args!(
+            "{unreadable} {processes} of other users could not be read; run as root to see them"
+        ));
+    }
+    Ok(Exit::Done)
+}
+
+fn find(args: &LsArgs) -> Result<(Vec<Found>, usize), DiscoverError> {
+    if args.pids.is_empty() {
+        return discover_all();
+    }
+    let extent = if args.only_pids { Extent::OnlyThese } else { Extent::Whole };
+    let found = discover(&args.pids, extent)?;
+    let unreadable = found.unreadable;
+    Ok((vec![found], unreadable))
+}
+
+fn with_hint(error: DiscoverError) -> anyhow::Error {
+    match error.hint() {
+        Some(hint) => anyhow::anyhow!("{error}\nhint: {hint}"),
+        None => error.into(),
+    }
+}
+
+fn pictures(pipelines: &[Found]) -> String {
+    let page = page();
+    let mut text = String::new();
+    for found in pipelines {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text += &topology::picture(&found.pipeline, &found.levels(), page);
+        for wrapper in &found.wrappers {
+            // The label is cut to the page, of which these words take a part.
+            let columns = page.columns.map(|columns| columns.saturating_sub("in ".len()));
+            text += &format!("in {}\n", topology::label(wrapper, Page { columns, ..page }));
+        }
+    }
+    text
+}
+
+fn page() -> Page {
+    let columns = io::stdout()
+        .is_terminal()
+        .then(terminal_size::terminal_size)
+        .flatten()
+        .map(|(width, _)| usize::from(width.0));
+    Page { columns, unicode: has_utf8_locale() }
+}
+
+/// As `setlocale` decides: the first of these that is set and not empty.
+fn has_utf8_locale() -> bool {
+    let names = ["LC_ALL", "LC_CTYPE", "LANG"];
+    let locale = names.iter().filter_map(|name| std::env::var(name).ok()).find(|v| !v.is_empty());
+    locale.is_some_and(|locale| {
+        let locale = locale.to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
+}
+
+#[derive(Serialize)]
+struct Listing<'a> {
+    pipelines: Vec<PipelineView<'a>>,
+    /// Processes that may not be read, so that members may be missing.
+    unreadable_processes: usize,
+}
+
+#[derive(Serialize)]
+struct PipelineView<'a> {
+    members: &'a [Member],
+    pipes: Vec<PipeView<'a>>,
+    /// Shells that wait around the members.
+    wrappers: &'a [Member],
+}
+
+#[derive(Serialize)]
+struct PipeView<'a> {
+    inode: u64,
+    device: u64,
+    path: Option<String>,
+    writers: &'a [MemberId],
+    readers: &'a [MemberId],
+    capacity_bytes: Option<u64>,
+    fill_bytes: Option<u64>,
+}
+
+fn json(pipelines: &[Found], unreadable_processes: usize) -> serde_json::Result<String> {
+    let pipelines = pipelines.iter().map(PipelineView::new).collect();
+    let listing = Listing { pipelines, unreadable_processes };
+    serde_json::to_string_pretty(&listing).map(|text| text + "\n")
+}
+
+impl<'a> PipelineView<'a> {
+    fn new(found: &'a Found) -> Self {
+        let pipes = found.pipeline.pipes.iter().zip(found.levels());
+        let pipes = pipes.map(|(pipe, level): (_, Option<Level>)| PipeView {
+            inode: pipe.inode,
+            device: pipe.device,
+            path: pipe.path.as_ref().map(|path| path.to_string_lossy().into_owned()),
+            writers: &pipe.writers,
+            readers: &pipe.readers,
+            capacity_bytes: level.map(|level| level.capacity_bytes),
+            fill_bytes: level.map(|level| level.fill_bytes),
+        });
+        PipelineView {
+            members: &found.pipeline.members,
+            pipes: pipes.collect(),
+            wrappers: &found.wrappers,
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! A pipeline as a picture in text.
+//!
+//! A chain that fits is one line. A longer one goes down the page, a member a line with its pipe
+//! below. What branches lists under each member the pipes that it writes.
+
+use std::fmt::{self, Write};
+
+use pipeprof_runner::discover::Level;
+use pipeprof_runner::pipeline::{Member, MemberId, Pipe, Pipeline};
+
+/// A chain longer than this goes down the page, however wide the page is.
+const LINE_COLUMNS: usize = 110;
+
+/// A picture keeps this much of a command line on the narrowest terminal.
+const LEAST_COMMAND_COLUMNS: usize = 16;
+
+/// What the reader's terminal can show.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// Columns; `None` where it is no terminal, so that nothing needs to be cut.
+    pub columns: Option<usize>,
+    /// Its locale is UTF-8; else the picture is drawn in ASCII.
+    pub unicode: bool,
+}
+
+/// Draws a pipeline. `levels` has an entry for each pipe, in their order; a missing one is unknown.
+///
+/// Every line ends in a newline. Names and command lines are quoted as a shell would take them, with
+/// control characters escaped.
+pub fn picture(pipeline: &Pipeline, levels: &[Option<Level>], page: Page) -> String {
+    let drawing =
+        Drawing { pipeline, levels, page, ink: if page.unicode { &LINES } else { &ASCII } };
+    if !drawing.is_chain() {
+        return drawing.fitted(&drawing.branches());
+    }
+    let line = drawing.line();
+    let fits = page.columns.unwrap_or(LINE_COLUMNS).min(LINE_COLUMNS);
+    if line.chars().count() <= fits { line + "\n" } else { drawing.fitted(&drawing.down()) }
+}
+
+/// One process: its command line, cut to fit, and its pid.
+pub fn label(member: &Member, page: Page) -> String {
+    let pid = format!(" ({})", member.pid);
+    let room = page
+        .columns
+        .map_or(usize::MAX, |columns| columns.saturating_sub(pid.len()).max(LEAST_COMMAND_COLUMNS));
+    let ink = if page.unicode { &LINES } else { &ASCII };
+    cut(&command(member), room, ink.cut) + &pid
+}
+
+struct Ink {
+    dash: &'static str,
+    arrow: &'static str,
+    bar: &'static str,
+    down: &'static str,
+    branch: &'static str,
+    last: &'static str,
+    cut: &'static str,
+}
+
+const LINES: Ink =
+    Ink {
+        dash: "──", arrow: "──▶", bar: "│", down: "▼", branch: "├─", last: "└─", cut: "…"
+    };
+
+const ASCII: Ink =
+    Ink { dash: "--", arrow: "-->", bar: "|", down: "v", branch: "|-", last: "`-", cut: "..." };
+
+struct Drawing<'a> {
+    pipeline: &'a Pipeline,
+    levels: &'a [Option<Level>],
+    page: Page,
+    ink: &'static Ink,
+}
+
+impl Drawing<'_> {
+    /// Each member writes to the next, and to nobody else.
+    fn is_chain(&self) -> bool {
+        let Pipeline { members, pipes } = self.pipeline;
+        pipes.len() + 1 == members.len()
+            && pipes.iter().enumerate().all(|(at, pipe)| {
+                pipe.writers == [MemberId(at)] && pipe.readers == [MemberId(at + 1)]
+            })
+    }
+
+    fn fitted(&self, text: &str) -> String {
+        let columns = self.page.columns.unwrap_or(usize::MAX);
+        text.lines().map(|line| cut(line, columns, self.ink.cut) + "\n").collect()
+    }
+
+    fn line(&self) -> String {
+        let mut line = String::new();
+        for (at, member) in self.pipeline.members.iter().enumerate() {
+            if at > 0 {
+                let pipe = self.pipe(at - 1);
+                let _ = write!(line, " {}{pipe}{} ", self.ink.dash, self.ink.arrow);
+            }
+            let _ = write!(line, "{} ({})", command(member), member.pid);
+        }
+        line
+    }
+
+    fn down(&self) -> String {
+        let mut text = String::new();
+        for (at, member) in self.pipeline.members.iter().enumerate() {
+            if at > 0 {
+                let pipe = self.pipe(at - 1);
+                let _ = writeln!(text, "  {} {pipe}\n  {}", self.ink.bar, self.ink.down);
+            }
+            let _ = writeln!(text, "{}", label(member, self.page));
+        }
+        text
+    }
+
+    fn branches(&self) -> String {
+        let Pipeline { members, pipes } = self.pipeline;
+        let mut text = String::new();
+        for (id, member) in members.iter().enumerate() {
+            let _ = writeln!(text, "{}", label(member, self.page));
+            let written: Vec<usize> =
+                (0..pipes.len()).filter(|&at| pipes[at].writers.contains(&MemberId(id))).collect();
+            for (place, &at) in written.iter().enumerate() {
+                let last = place + 1 == written.len();
+                let branch = if last { self.ink.last } else { self.ink.branch };
+                let readers: Vec<String> = pipes[at]
+                    .readers
+                    .iter()
+                    .map(|reader| &members[reader.0])
+                    .map(|reader| format!("{} ({})", escape(&reader.comm), reader.pid))
+                    .collect();
+                let pipe = self.pipe(at);
+                let _ =
+                    writeln!(text, "  {branch} {pipe} {} {}", self.ink.arrow, readers.join(", "));
+            }
+        }
+        text
+    }
+
+    fn pipe(&self, at: usize) -> String {
+        let name = name(&self.pipeline.pipes[at]);
+        match self.levels.get(at).copied().flatten() {
+            Some(level) => format!("{name} {}, {}", Size(level.capacity_bytes), Fill(level)),
+            None => name,
+        }
+    }
+}
+
+fn name(pipe: &Pipe) -> String {
+    match &pipe.path {
+        Some(path) => quote(&path.to_string_lossy()),
+        None => format!("pipe:[{}]", pipe.inode),
+    }
+}
+
+fn command(member: &Member) -> String {
+    if member.command_line.is_empty() {
+        // As ps shows what has no command line.
+        return format!("[{}]", escape(&member.comm));
+    }
+    let quoted: Vec<String> = member.command_line.iter().map(|argument| quote(argument)).collect();
+    quoted.join(" ")
+}
+
+/// An argument as it could be typed, but for what would move the cursor.
+fn quote(argument: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "_-./,:=+@%^[]{}~".contains(c);
+    if !argument.is_empty() && argument.chars().all(plain) {
+        return escape(argument);
+    }
+    format!("'{}'", escape(&argument.replace('\'', r"'\''")))
+}
+
+/// Spells out control characters, and those that turn the direction of writing.
+fn escape(text: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || turns(c) {
+            safe.extend(c.escape_default());
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
+fn cut(text: &str, columns: usize, mark: &str) -> String {
+    if text.chars().count() <= columns {
+        return text.to_owned();
+    }
+    let kept = columns.saturating_sub(mark.chars().count());
+    text.chars().take(kept).chain(mark.chars()).collect()
+}
+
+struct Size(u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self.0 {
+            bytes if bytes >= 1 << 20 && bytes % (1 << 20) == 0 => write!(f, "{} MiB", bytes >> 20),
+            bytes if bytes >= 1 << 10 && bytes % (1 << 10) == 0 => write!(f, "{} KiB", bytes >> 10),
+            bytes => write!(f, "{bytes} B"),
+        }
+    }
+}
+
+struct Fill(Level);
+
+impl fmt::Display for Fill {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Level { capacity_bytes, fill_bytes } = self.0;
+        if fill_bytes == 0 {
+            return f.write_str("empty");
+        }
+        if fill_bytes == capacity_bytes {
+            return f.write_str("full");
+        }
+        match (fill_bytes * 100).checked_div(capacity_bytes) {
+            // Neither word is true of a pipe that only nearly is so.
+            Some(0) => f.write_str("< 1 % full"),
+            Some(percent) => write!(f, "{percent} % full"),
+            None => write!(f, "{} inside", Size(fill_bytes)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WIDE: Page = Page { columns: Some(200), unicode: true };
+
+    fn member(pid: i32, command_line: &[&str]) -> Member {
+        Member {
+            pid,
+            start_time_ticks: Some(1),
+            comm: command_line[0].to_owned(),
+            command_line: command_line.iter().map(|&argument| argument.to_owned()).collect(),
+            end: None,
+        }
+    }
+
+    fn pipe(inode: u64, writers: &[usize], readers: &[usize]) -> Pipe {
+        Pipe {
+            inode,
+            device: 13,
+            path: None,
+            writers: writers.iter().copied().map(MemberId).collect(),
+            readers: readers.iter().copied().map(MemberId).collect(),
+            capacity_bytes: None,
+        }
+    }
+
+    fn level(fill_bytes: u64) -> Option<Level> {
+        Some(Level { capacity_bytes: 65536, fill_bytes })
+    }
+
+    fn chain() -> Pipeline {
+        Pipeline {
+            members: vec![
+                member(4121, &["zcat", "big.gz"]),
+                member(4122, &["sort"]),
+                member(4123, &["uniq", "-c"]),
+            ],
+            pipes: vec![pipe(88121, &[0], &[1]), pipe(88124, &[1], &[2])],
+        }
+    }
+
+    #[test]
+    fn a_short_chain_is_one_line() {
+        insta::assert_snapshot!(picture(&chain(), &[level(61000), None], WIDE), @"zcat big.gz (4121) ──pipe:[88121] 64 KiB, 93 % full──▶ sort (4122) ──pipe:[88124]──▶ uniq -c (4123)");
+    }
+
+    #[test]
+    fn a_long_chain_goes_down_the_page() {
+        let page = Page { columns: Some(80), unicode: true };
+        insta::assert_snapshot!(picture(&chain(), &[level(65536), level(0)], page), @r"
+        zcat big.gz (4121)
+          │ pipe:[88121] 64 KiB, full
+          ▼
+        sort (4122)
+          │ pipe:[88124] 64 KiB, empty
+          ▼
+        uniq -c (4123)
+        ");
+    }
+
+    #[test]
+    fn ascii_where_the_locale_has_nothing_else() {
+        let page = Page { columns: Some(36), unicode: false };
+        let mut pipeline = chain();
+        pipeline.members[0] = member(4121, &["zcat", "a-file-with-a-long-name.gz"]);
+        let text = picture(&pipeline, &[level(65535), level(1)], page);
+        insta::assert_snapshot!(text, @r"
+        zcat a-file-with-a-long-na... (4121)
+          | pipe:[88121] 64 KiB, 99 % full
+          v
+        sort (4122)
+          | pipe:[88124] 64 KiB, < 1 % full
+          v
+        uniq -c (4123)
+        ");
+        assert!(text.is_ascii());
+    }
+
+    #[test]
+    fn branches_are_listed_under_who_writes_them() {
+        let mut pipeline = chain();
+        pipeline.members.push(member(4124, &["gzip"]));
+        pipeline.members[1] = member(4122, &["tee", "/dev/fd/63"]);
+        pipeline.pipes.push(pipe(88130, &[1, 2], &[3]));
+        pipeline.pipes[2].path = Some("/tmp/a fifo".into());
+        insta::assert_snapshot!(picture(&pipeline, &[level(0), level(4096), None], WIDE), @r"
+        zcat big.gz (4121)
+          └─ pipe:[88121] 64 KiB, empty ──▶ tee (4122)
+        tee /dev/fd/63 (4122)
+          ├─ pipe:[88124] 64 KiB, 6 % full ──▶ uniq (4123)
+          └─ '/tmp/a fifo' ──▶ gzip (4124)
+        uniq -c (4123)
+          └─ '/tmp/a fifo' ──▶ gzip (4124)
+        gzip (4124)
+        ");
+    }
+
+    #[test]
+    fn names_cannot_move_the_cursor() {
+        let mut pipeline = chain();
+        pipeline.members[0] = member(1, &["x\u{1b}[2J", "it's\n", "", "\u{202e}evil"]);
+        pipeline.members[1].comm = "y\u{7}".to_owned();
+        pipeline.members[1].command_line.clear();
+        let text = picture(&pipeline, &[None, None], WIDE);
+        insta::assert_snapshot!(text, @r"'x\u{1b}[2J' 'it'\''s\n' '' '\u{202e}evil' (1) ──pipe:[88121]──▶ [y\u{7}] (4122) ──pipe:[88124]──▶ uniq -c (4123)");
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'));
+    }
+
+    #[test]
+    fn a_pipeline_of_one() {
+        let pipeline = Pipeline { members: vec![member(7, &["cc"])], pipes: Vec::new() };
+        assert_eq!(picture(&pipeline, &[], WIDE), "cc (7)\n");
+    }
+}

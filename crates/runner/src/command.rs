@@ -1,0 +1,233 @@
+//! Launches a command so that it can be profiled from its first instruction.
+//!
+//! [`Spec::prepare`] forks a child that waits at a gate. Events attached to it now, with inherit, see
+//! everything from its `exec` on. [`Prepared::release`] opens the gate, and returns when the
+//! command runs or with the reason why it can't.
+//!
+//! The command finds the world as it would without us: stdin, stdout and stderr, environment, working directory,
+//! umask and limits are the caller's; signals that the caller handles have their default action,
+//! ignored ones stay ignored, and the mask is that of the thread that calls [`Spec::prepare`]. `SIGPIPE` has its default action,
+//! because Rust's ignoring it is not the user's wish. The command stays in the caller's process
+//! group, as with `perf record` and `time`: Ctrl-C reaches it from the terminal, not through us.
+//!
+//! No command outlives its launcher unnoticed: dropping [`Running`] before the command has ended
+//! kills it and all that it started, and where the launcher itself is killed the kernel kills the
+//! command (`PR_SET_PDEATHSIG`). That last resort reaches the command, not what it started in turn;
+//! and it takes the *thread* that called [`Spec::prepare`] for the parent, so that thread must live
+//! as long as the command.
+
+mod error;
+mod sys;
+
+pub use error::CommandError;
+
+use std::collections::BTreeSet;
+use std::ffi::{CString, OsStr, OsString};
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::discover::{DiscoverError, Found, discover_tree};
+
+/// Where a command is looked for when `PATH` is unset, as `execvp` does (glibc 2.24 and later).
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
+/// A command to launch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    arguments: Vec<OsString>,
+}
+
+impl Spec {
+    /// A line for a shell: `SHELL -c LINE`, by default `sh`.
+    pub fn shell(line: &OsStr, shell: Option<&OsStr>) -> Self {
+        let shell = shell.unwrap_or(OsStr::new("sh"));
+        Spec { arguments: vec![shell.to_owned(), OsString::from("-c"), line.to_owned()] }
+    }
+
+    /// A program and its arguments, as they stand. The program is looked for in `PATH`.
+    pub fn program(arguments: impl IntoIterator<Item = OsString>) -> Self {
+        Spec { arguments: arguments.into_iter().collect() }
+    }
+
+    /// Forks the child that will become the command, and leaves it waiting.
+    ///
+    /// # Errors
+    ///
+    /// No program was given, an argument holds a zero byte, or the kernel has no process left.
+    pub fn prepare(self) -> Result<Prepared, CommandError> {
+        let program = self.arguments.first().ok_or(CommandError::Empty)?.clone();
+        let paths = candidates(&program);
+        let files = paths.iter().cloned().map(c_string).collect::<Result<_, _>>()?;
+        let arguments = self.arguments.into_iter().map(c_string).collect::<Result<_, _>>()?;
+        let start = |source| CommandError::Start { source };
+        let (ours, theirs) = UnixStream::pair().map_err(start)?;
+        let pid = sys::Plan::new(files, arguments)
+            .spawn(theirs.as_raw_fd(), ours.as_raw_fd())
+            .map_err(start)?;
+        Ok(Prepared { child: Child { pid, status: None }, gate: ours, program, paths })
+    }
+}
+
+/// A command that waits for its release, as a child that has not executed anything yet.
+#[derive(Debug)]
+pub struct Prepared {
+    child: Child,
+    gate: UnixStream,
+    program: OsString,
+    paths: Vec<OsString>,
+}
+
+impl Prepared {
+    /// The pid, which the command will keep.
+    pub fn pid(&self) -> i32 {
+        self.child.pid
+    }
+
+    /// Lets the command run, and returns as soon as it does.
+    ///
+    /// # Errors
+    ///
+    /// The file is not there or can't be executed.
+    pub fn release(mut self) -> Result<Running, CommandError> {
+        // Where the child was killed at the gate, waiting for it tells by what.
+        let _ = self.gate.write_all(&[1]);
+        let mut report = [0; sys::Report::BYTES];
+        // Executing closes the child's end, so no answer is the good one.
+        match self.gate.read_exact(&mut report) {
+            Ok(()) => Err(self.failure(sys::Report::decode(report))),
+            Err(_) => Ok(Running { child: self.child }),
+        }
+    }
+
+    fn failure(&self, report: sys::Report) -> CommandError {
+        let source = io::Error::from_raw_os_error(report.errno);
+        let path = self.paths.get(report.path).unwrap_or(&self.program);
+        let path = PathBuf::from(path);
+        // A script whose interpreter is missing gives ENOENT, though the script itself is there.
+        if source.kind() == io::ErrorKind::NotFound && !path.exists() {
+            let program = self.program.to_string_lossy().into_owned();
+            return CommandError::NotFound { searched: !program.contains('/'), program };
+        }
+        CommandError::Exec { path, source }
+    }
+}
+
+/// A command that runs. Dropped before it has ended, it is killed with all that it started.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+}
+
+impl Running {
+    /// The pid of the command.
+    pub fn pid(&self) -> i32 {
+        self.child.pid
+    }
+
+    /// Waits until the command itself has ended; what it left in the background runs on.
+    ///
+    /// # Errors
+    ///
+    /// Somebody else has waited for it.
+    pub fn wait(&mut self) -> Result<ExitStatus, CommandError> {
+        loop {
+            if let Some(status) = self.child.look(true)? {
+                return Ok(status);
+            }
+        }
+    }
+
+    /// Whether the command has ended, and how.
+    ///
+    /// # Errors
+    ///
+    /// Somebody else has waited for it.
+    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>, CommandError> {
+        self.child.look(false)
+    }
+
+    /// The command, all that it has started so far, and the pipes between them.
+    ///
+    /// # Errors
+    ///
+    /// It has ended and was waited for, or `/proc` is not there.
+    pub fn pipeline(&self) -> Result<Found, DiscoverError> {
+        discover_tree(self.child.pid)
+    }
+}
+
+/// A child that is killed and waited for at the latest when dropped.
+#[derive(Debug)]
+struct Child {
+    pid: i32,
+    status: Option<ExitStatus>,
+}
+
+impl Child {
+    fn look(&mut self, block: bool) -> Result<Option<ExitStatus>, CommandError> {
+        if self.status.is_none() {
+            let pid = self.pid;
+            let status = sys::wait(pid, block);
+            self.status = status.map_err(|source| CommandError::Wait { pid, source })?;
+        }
+        Ok(self.status)
+    }
+
+    /// Stops the tree process by process until it no longer grows, then kills it. What is stopped
+    /// can't end, so no pid is given to another meanwhile.
+    fn kill(&self) {
+        let mut stopped = BTreeSet::new();
+        while let Some(&fresh) = self.tree().difference(&stopped).next() {
+            let _ = kill(Pid::from_raw(fresh), Signal::SIGSTOP);
+            stopped.insert(fresh);
+        }
+        for pid in stopped {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+
+    fn tree(&self) -> BTreeSet<i32> {
+        let found = discover_tree(self.pid).unwrap_or_default();
+        let members = found.pipeline.members.iter().chain(&found.wrappers);
+        members.map(|member| member.pid).chain([self.pid]).collect()
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if let Ok(None) = self.look(false) {
+            self.kill();
+            let _ = self.look(true);
+        }
+    }
+}
+
+/// The files that a program's name may stand for, in the order in which they are tried.
+fn candidates(program: &OsStr) -> Vec<OsString> {
+    if program.as_bytes().contains(&b'/') || program.is_empty() {
+        return vec![program.to_owned()];
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
+    std::env::split_paths(&path)
+        .map(|directory| {
+            // An empty entry is the working directory.
+            if directory.as_os_str().is_empty() {
+                PathBuf::from(".").join(program).into_os_string()
+            } else {
+                directory.join(program).into_os_string()
+            }
+        })
+        .collect()
+}
+
+fn c_string(text: OsString) -> Result<CString, CommandError> {
+    let argument = text.to_string_lossy().into_owned();
+    CString::new(text.into_vec()).map_err(|_| CommandError::ZeroByte { argument })
+}

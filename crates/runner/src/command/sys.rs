@@ -1,0 +1,206 @@
+//! The child between `fork` and `exec`, where only async-signal-safe calls are allowed.
+
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::io;
+use std::mem::{MaybeUninit, zeroed};
+use std::os::fd::RawFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::ptr;
+
+/// What a shell returns for a command that it couldn't execute. Seen only where the launcher ended
+/// before the gate opened.
+const NOT_EXECUTED: c_int = 127;
+
+const SHELL: &CStr = c"/bin/sh";
+
+unsafe extern "C" {
+    static environ: *const *const c_char;
+}
+
+/// All that the child needs, made before the fork because it may not allocate.
+pub(super) struct Plan {
+    paths: Vec<CString>,
+    argv: Vec<*const c_char>,
+    /// For a script without `#!`: `sh`, a place for its path, its arguments.
+    script_argv: Vec<*const c_char>,
+    /// Keeps what `argv` points to.
+    _arguments: Vec<CString>,
+}
+
+/// The child's last words where it could not execute: an errno, and which of the paths it concerns.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Report {
+    pub(super) errno: i32,
+    pub(super) path: usize,
+}
+
+impl Report {
+    pub(super) const BYTES: usize = 8;
+
+    fn encode(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..4].copy_from_slice(&self.errno.to_ne_bytes());
+        bytes[4..].copy_from_slice(&(self.path as u32).to_ne_bytes());
+        bytes
+    }
+
+    pub(super) fn decode(bytes: [u8; Self::BYTES]) -> Self {
+        let [a, b, c, d, e, f, g, h] = bytes;
+        Report {
+            errno: i32::from_ne_bytes([a, b, c, d]),
+            path: u32::from_ne_bytes([e, f, g, h]) as usize,
+        }
+    }
+}
+
+impl Plan {
+    /// `paths` are tried in turn, as `execvp` tries the directories of `PATH`.
+    pub(super) fn new(paths: Vec<CString>, arguments: Vec<CString>) -> Self {
+        let pointers = || arguments.iter().map(|argument| argument.as_ptr());
+        let argv = pointers().chain([ptr::null()]).collect();
+        let script_argv = [SHELL.as_ptr(), ptr::null()].into_iter();
+        let script_argv = script_argv.chain(pointers().skip(1)).chain([ptr::null()]).collect();
+        Plan { paths, argv, script_argv, _arguments: arguments }
+    }
+
+    /// Forks a child that waits at `gate` for one byte and then executes. It never returns there
+    /// without executing: it ends when the other end of `gate` is closed, or when this thread ends.
+    pub(super) fn spawn(&mut self, gate: RawFd, our_end: RawFd) -> io::Result<i32> {
+        // SAFETY: getpid has no preconditions.
+        let parent = unsafe { libc::getpid() };
+        // SAFETY: all-zero bytes are a valid `sigset_t`, which is made of integers.
+        let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = unsafe { zeroed() };
+        // No handler of ours may run in the child, so signals wait until it has reset them.
+        // SAFETY: both sets are valid and ours.
+        let blocked = unsafe {
+            libc::sigfillset(&raw mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before)
+        };
+        if blocked != 0 {
+            return Err(io::Error::from_raw_os_error(blocked));
+        }
+        // SAFETY: the child calls only `run`, which keeps to async-signal-safe calls.
+        let pid = unsafe { libc::fork() };
+        let failure = io::Error::last_os_error();
+        if pid == 0 {
+            // SAFETY: this is the child just forked; the descriptors and sets are valid in it.
+            unsafe { self.run(gate, our_end, parent, &before) }
+        }
+        // SAFETY: `before` was filled in above.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut()) };
+        if pid < 0 { Err(failure) } else { Ok(pid) }
+    }
+
+    /// # Safety
+    ///
+    /// To be called in a child right after `fork`, with all signals blocked.
+    unsafe fn run(
+        &mut self,
+        gate: RawFd,
+        our_end: RawFd,
+        parent: libc::pid_t,
+        mask: &libc::sigset_t,
+    ) -> ! {
+        // SAFETY: plain system calls on descriptors and memory that this child owns; none
+        // allocates or takes a lock.
+        unsafe {
+            // With our copy of the other end open the gate would never see it close.
+            libc::close(our_end);
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            if libc::getppid() != parent {
+                libc::_exit(NOT_EXECUTED);
+            }
+            reset_handlers();
+            libc::pthread_sigmask(libc::SIG_SETMASK, mask, ptr::null_mut());
+
+            let mut byte = 0_u8;
+            loop {
+                match libc::read(gate, (&raw mut byte).cast(), 1) {
+                    1 => break,
+                    -1 if *libc::__errno_location() == libc::EINTR => {}
+                    _ => libc::_exit(NOT_EXECUTED),
+                }
+            }
+            let report = self.execute().encode();
+            libc::send(gate, report.as_ptr().cast(), report.len(), libc::MSG_NOSIGNAL);
+            libc::_exit(NOT_EXECUTED)
+        }
+    }
+
+    /// Executes the first path that can be, as `execvp` does; returns only on failure.
+    ///
+    /// # Safety
+    ///
+    /// To be called in a child after `fork`.
+    unsafe fn execute(&mut self) -> Report {
+        let mut report = Report { errno: libc::ENOENT, path: 0 };
+        for (index, path) in self.paths.iter().enumerate() {
+            // SAFETY: `argv` and `environ` end in NULL and point to C strings that live on.
+            let errno = unsafe {
+                libc::execve(path.as_ptr(), self.argv.as_ptr(), environ);
+                *libc::__errno_location()
+            };
+            match errno {
+                libc::ENOENT | libc::ENOTDIR => {}
+                libc::EACCES => report = Report { errno, path: index },
+                libc::ENOEXEC => {
+                    if let Some(place) = self.script_argv.get_mut(1) {
+                        *place = path.as_ptr();
+                    }
+                    // SAFETY: as above.
+                    let errno = unsafe {
+                        libc::execve(SHELL.as_ptr(), self.script_argv.as_ptr(), environ);
+                        *libc::__errno_location()
+                    };
+                    return Report { errno, path: index };
+                }
+                _ => return Report { errno, path: index },
+            }
+        }
+        report
+    }
+}
+
+/// Gives every signal that has a handler its default action, as `exec` will. `SIGPIPE` too: Rust
+/// ignores it before `main`, and a pipeline whose members ignored it would never end.
+///
+/// # Safety
+///
+/// To be called in a child after `fork`.
+unsafe fn reset_handlers() {
+    for signal in 1..=libc::SIGRTMAX() {
+        let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: `action` is a whole `sigaction`; all-zero bytes are a valid one, and the kernel
+        // refuses the numbers that are none.
+        unsafe {
+            let known = libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) == 0;
+            let handler = action.assume_init_ref().sa_sigaction;
+            let kept = handler == libc::SIG_IGN || handler == libc::SIG_DFL;
+            if known && (!kept || signal == libc::SIGPIPE) {
+                let mut default = MaybeUninit::<libc::sigaction>::zeroed();
+                default.assume_init_mut().sa_sigaction = libc::SIG_DFL;
+                libc::sigaction(signal, default.as_ptr(), ptr::null_mut());
+            }
+        }
+    }
+}
+
+/// Waits for a child, or looks whether it has ended.
+pub(super) fn wait(pid: i32, block: bool) -> io::Result<Option<ExitStatus>> {
+    let mut status = 0;
+    let options = if block { 0 } else { libc::WNOHANG };
+    loop {
+        // SAFETY: `status` is an int that the kernel may write.
+        match unsafe { libc::waitpid(pid, &raw mut status, options) } {
+            -1 => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+            0 => return Ok(None),
+            _ => return Ok(Some(ExitStatus::from_raw(status))),
+        }
+    }
+}
