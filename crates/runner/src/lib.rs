@@ -1,5 +1,15 @@
 //! Gets you a [`Pipeline`](pipeline::Pipeline): launches the pipe pair, or finds the pipeline that
 //! a process belongs to.
 
+pub mod cpus;
 pub mod discover;
+pub mod ends;
+pub mod error;
+pub mod machine;
+pub mod outcome;
+pub mod pair;
 pub mod pipeline;
+pub mod plan;
+pub mod size;
+pub mod stage;
+mod sys;
