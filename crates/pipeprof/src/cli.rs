@@ -3,6 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::doctor::DoctorArgs;
+use crate::commands::end::{self, EndArgs};
+use crate::commands::run::RunArgs;
 
 /// Why is this Unix pipeline not faster?
 #[derive(Debug, Parser)]
@@ -27,5 +29,8 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Run(RunArgs),
     Doctor(DoctorArgs),
+    #[command(name = end::NAME, hide = true)]
+    End(EndArgs),
 }

@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::ends::{Complaint, Report};
 use crate::pipeline::End;
@@ -21,6 +21,7 @@ pub struct Outcome {
     /// Bytes that the writer put into it.
     pub written_bytes: u64,
     /// Monotonic time from the opening of the gate to the last byte read.
+    #[serde(rename = "elapsed_ns", serialize_with = "as_ns")]
     pub elapsed: Duration,
     /// Stopped by [`Running::interrupt`](crate::pair::Running::interrupt).
     pub interrupted: bool,
@@ -74,6 +75,10 @@ impl EndOutcome {
             (None, None) => died("ended for no known reason".to_owned()),
         }
     }
+}
+
+fn as_ns<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(duration.as_nanos() as u64)
 }
 
 impl Outcome {
