@@ -4,6 +4,10 @@
 
 mod cli;
 mod commands;
+mod interrupt;
+mod output;
+mod pair_args;
+mod progress;
 mod ui;
 
 use std::process::ExitCode;
