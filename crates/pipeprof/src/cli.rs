@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::end::{self, EndArgs};
+use crate::commands::flame::FlameArgs;
 use crate::commands::ls;
 use crate::commands::run::RunArgs;
 
@@ -30,6 +31,7 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Flame(Box<FlameArgs>),
     Run(RunArgs),
     Doctor(DoctorArgs),
     Ls(ls::LsArgs),

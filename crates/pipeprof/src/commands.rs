@@ -2,6 +2,7 @@
 
 pub(crate) mod doctor;
 pub(crate) mod end;
+pub(crate) mod flame;
 pub(crate) mod ls;
 pub(crate) mod run;
 
@@ -12,6 +13,7 @@ use crate::ui::{Exit, Ui};
 pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
     match command {
         Command::End(args) => end::run(&args, ui),
+        Command::Flame(args) => flame::run(&args, ui),
         Command::Run(args) => run::run(&args, ui),
         Command::Doctor(args) => doctor::run(&args, ui),
         Command::Ls(args) => ls::run(&args, ui),

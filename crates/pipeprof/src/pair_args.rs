@@ -1,6 +1,5 @@
 //! The pipe pair as flags: a stage, and every knob that overrides it.
 
-use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 use pipeprof_runner::cpus::Pin;
 use pipeprof_runner::ends::Complaint;
@@ -11,7 +10,7 @@ use pipeprof_runner::size;
 use pipeprof_runner::stage::{ReadWith, Stage, WriteWith};
 
 use crate::commands::end;
-use crate::ui::{Exit, Ui};
+use crate::ui::{Exit, Ui, hinted};
 
 /// Both ends.
 #[derive(Clone, Debug, Default, Args)]
@@ -179,6 +178,12 @@ impl ReaderArgs {
 }
 
 impl PairArgs {
+    /// No stage and no knob was given.
+    pub(crate) fn is_empty(&self) -> bool {
+        let knobs = self.reader.add_to(self.writer.add_to(self.common.knobs()));
+        self.common.stage.is_none() && knobs == Knobs::default()
+    }
+
     /// The pair as asked for; without `--stage`, on the basis of `write`.
     pub(crate) fn plan(&self) -> Result<PairPlan, Error> {
         let knobs = self.reader.add_to(self.writer.add_to(self.common.knobs()));
@@ -204,10 +209,7 @@ pub(crate) fn fail(error: Error, ui: &Ui) -> anyhow::Result<Exit> {
 
 /// A complaint with its hint below it.
 pub(crate) fn complaint(complaint: &Complaint) -> anyhow::Error {
-    match &complaint.hint {
-        Some(hint) => anyhow!("{}\nhint: {hint}", complaint.message),
-        None => anyhow!("{}", complaint.message),
-    }
+    hinted(&complaint.message, complaint.hint.clone())
 }
 
 #[cfg(test)]

@@ -20,24 +20,60 @@ pub(crate) fn watch(
     interrupt: &Interrupt,
     ui: &Ui,
 ) -> Result<(), Error> {
-    let bar = if ui.shows_progress() {
-        ProgressBar::new(plan.bytes.unwrap_or_default()).with_style(style())
-    } else {
-        ProgressBar::hidden()
-    };
+    let mut bar = Watching::bytes(plan.bytes.unwrap_or_default(), ui);
     let mut asked = false;
     while !running.wait_timeout(TICK)? {
-        bar.set_position(running.moved().read);
+        bar.at(running.moved().read);
         if interrupt.is_set() && !asked {
             running.interrupt();
             asked = true;
         }
     }
-    bar.finish_and_clear();
+    bar.done();
     Ok(())
 }
 
-fn style() -> ProgressStyle {
-    ProgressStyle::with_template("{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left")
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
+/// A bar over bytes or time, where somebody watches.
+pub(crate) struct Watching(ProgressBar);
+
+impl Watching {
+    /// Towards so many bytes.
+    pub(crate) fn bytes(total: u64, ui: &Ui) -> Self {
+        Self::new(ui, total, BYTES)
+    }
+
+    /// Towards so much time, or without an end in sight.
+    pub(crate) fn time(total: Option<Duration>, ui: &Ui) -> Self {
+        match total {
+            Some(total) => Self::new(ui, total.as_millis() as u64, "{bar:30} {msg}"),
+            None => Self::new(ui, 0, "{msg}"),
+        }
+    }
+
+    fn new(ui: &Ui, total: u64, template: &str) -> Self {
+        if !ui.shows_progress() {
+            return Watching(ProgressBar::hidden());
+        }
+        let style = ProgressStyle::with_template(template);
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+        Watching(ProgressBar::new(total).with_style(style))
+    }
+
+    /// So many bytes have gone through.
+    pub(crate) fn at(&mut self, bytes: u64) {
+        self.0.set_position(bytes);
+    }
+
+    /// So much time has passed.
+    pub(crate) fn elapsed(&mut self, elapsed: Duration) {
+        self.0.set_position(elapsed.as_millis() as u64);
+        self.0.set_message(format!("watching for {:.1} s", elapsed.as_secs_f64()));
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn done(self) {
+        self.0.finish_and_clear();
+    }
 }
+
+const BYTES: &str = "{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
