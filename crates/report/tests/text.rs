@@ -87,6 +87,12 @@ fn folded_stacks_keep_all_weight() {
             text.lines().map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum();
         assert_eq!(weight, profile.members.iter().map(MemberProfile::weight).sum::<u64>());
         assert!(text.lines().is_sorted());
+        // inferno reads all of it.
+        let mut svg = Vec::new();
+        let mut options = inferno::flamegraph::Options::default();
+        inferno::flamegraph::from_lines(&mut options, text.lines(), &mut svg).unwrap();
+        let total = format!("total_samples=\"{weight}\"");
+        assert!(String::from_utf8(svg).unwrap().contains(&total));
         if name == "busy-loop" {
             let heavy = |line: &&str| line.rsplit_once(' ').unwrap().1.len() >= 9;
             insta::assert_snapshot!(text.lines().filter(heavy).collect::<Vec<_>>().join("\n"));
