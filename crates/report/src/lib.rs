@@ -14,5 +14,5 @@ pub mod highlight;
 pub mod roles;
 pub mod summary;
 pub mod text;
-pub mod tree;
 pub mod topology;
+pub mod tree;
