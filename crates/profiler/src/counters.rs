@@ -1,10 +1,12 @@
 //! Counts events of each member of a pipeline, from the moment it is let go to its end.
 //!
 //! Counting mode only: no samples, no rings. Events are opened on every thread that a member has,
-//! and inherited by all that it starts. They stay readable after a member's end, so nothing has to
-//! be read in haste.
+//! and inherited by all that it starts. They stay readable after a member's end. But they make its
+//! context switches dearer, so of a member that is known to be alone (a built-in end) only what
+//! takes hardware is counted by events, the rest from the accounts that the kernel keeps anyway.
 
 mod event;
+mod ledger;
 mod switches;
 mod value;
 
@@ -23,6 +25,7 @@ pub use switches::ExitUsage;
 pub use value::{Counter, CounterUnit, CounterValue, MemberCounters};
 
 use event::UserOnly;
+use ledger::Ledger;
 use switches::Switches;
 use value::RawCount;
 
@@ -71,10 +74,32 @@ impl CounterError {
     }
 }
 
+/// A process to be counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    pid: i32,
+    alone: bool,
+}
+
+impl Target {
+    /// With all the threads it has, and all that it starts.
+    pub fn process(pid: i32) -> Self {
+        Target { pid, alone: false }
+    }
+
+    /// A process of one thread that starts neither threads nor children, as the ends of the
+    /// built-in pair. Counting it costs it nothing but what hardware events do.
+    pub fn alone(pid: i32) -> Self {
+        Target { pid, alone: true }
+    }
+}
+
 /// The open counters of all members.
 ///
-/// Attach while the members wait, [`enable`](Self::enable) before they are let go,
-/// [`read`](Self::read) after their end (or at any time before).
+/// Attach while the members wait and [`enable`](Self::enable) before they are let go. After their
+/// end, but before they are reaped, [`disable`](Self::disable) takes what ends with them;
+/// [`read`](Self::read) may come at any time. Where they were reaped first,
+/// [`note_exit`](Self::note_exit) makes up for nearly all of it.
 pub struct CounterSet {
     members: Vec<Member>,
 }
@@ -84,6 +109,9 @@ struct Member {
     events: Vec<OpenEvent>,
     /// Threads that were seen but not attached, because they kept coming.
     threads_missed: usize,
+    alone: bool,
+    ledger_at_enable: Option<Ledger>,
+    ledger_at_disable: Option<Ledger>,
     switches_at_enable: Option<Switches>,
     switches_at_disable: Option<Switches>,
     exit: Option<ExitUsage>,
@@ -108,8 +136,9 @@ enum EventState {
 
 impl CounterSet {
     /// Opens the counters of these processes, stopped. Takes a descriptor for each event and thread.
-    pub fn attach(pids: &[i32], env: &Environment) -> Result<Self, CounterError> {
-        let members = pids.iter().map(|&pid| Member::attach(pid, env)).collect::<Result<_, _>>()?;
+    pub fn attach(targets: &[Target], env: &Environment) -> Result<Self, CounterError> {
+        let members =
+            targets.iter().map(|&target| Member::attach(target, env)).collect::<Result<_, _>>()?;
         Ok(CounterSet { members })
     }
 
@@ -117,42 +146,46 @@ impl CounterSet {
     pub fn enable(&mut self) -> Result<(), CounterError> {
         for member in &mut self.members {
             member.switches_at_enable = Switches::of_process(member.pid);
+            member.ledger_at_enable = Ledger::of_process(member.pid);
             member.switch(PerfCounter::enable)?;
         }
         Ok(())
     }
 
-    /// Stops all counters, for members that go on running.
+    /// Stops all counters, of members that go on running or are zombies.
     pub fn disable(&mut self) -> Result<(), CounterError> {
         for member in &mut self.members {
             member.switch(PerfCounter::disable)?;
             member.switches_at_disable = Switches::of_process(member.pid);
+            member.ledger_at_disable = Ledger::of_process(member.pid);
         }
         Ok(())
     }
 
     /// Adds what `wait4()` said of a member that this process reaped. Only that tells voluntary
-    /// from involuntary switches of threads and children that ended before it; without it they
-    /// are read from `/proc`, which has them while the member runs or is a zombie.
+    /// from involuntary switches of threads and children that ended before it, and it stands in
+    /// for what was not read in time.
     pub fn note_exit(&mut self, pid: i32, usage: ExitUsage) {
         if let Some(member) = self.members.iter_mut().find(|member| member.pid == pid) {
             member.exit = Some(usage);
         }
     }
 
-    /// The counts up to now, in the order of the pids given to [`attach`](Self::attach).
+    /// The counts up to now, in the order of the targets given to [`attach`](Self::attach).
     pub fn read(&self) -> Vec<MemberCounters> {
         self.members.iter().map(Member::read).collect()
     }
 }
 
 impl Member {
-    fn attach(pid: i32, env: &Environment) -> Result<Self, CounterError> {
+    fn attach(target: Target, env: &Environment) -> Result<Self, CounterError> {
+        let Target { pid, alone } = target;
         let mut pass = 1;
         loop {
             let before = threads(pid).ok_or(CounterError::Gone { pid })?;
             let events = KnownEvent::COUNTED
                 .into_iter()
+                .filter(|event| event.is_hardware() || !alone)
                 .map(|event| OpenEvent::open(event, pid, &before, env))
                 .collect::<Result<Vec<_>, _>>()?;
             let after = threads(pid).ok_or(CounterError::Gone { pid })?;
@@ -164,6 +197,9 @@ impl Member {
                     pid,
                     events,
                     threads_missed,
+                    alone,
+                    ledger_at_enable: None,
+                    ledger_at_disable: None,
                     switches_at_enable: None,
                     switches_at_disable: None,
                     exit: None,
@@ -188,13 +224,24 @@ impl Member {
     }
 
     fn read(&self) -> MemberCounters {
-        let mut counters: Vec<Counter> = self.events.iter().map(OpenEvent::read).collect();
-        if let Some(at) = counters.iter().position(|c| c.name == "context-switches") {
+        // Whoever has noted the exit has reaped it: its number may be another's by now.
+        let is_there = self.exit.is_none();
+        let mut counters = Vec::new();
+        if self.alone {
+            let end = self
+                .ledger_at_disable
+                .or_else(|| is_there.then(|| Ledger::of_process(self.pid)).flatten());
+            counters = ledger::counters(self.ledger_at_enable.as_ref(), end, self.exit);
+        }
+        counters.extend(self.events.iter().map(OpenEvent::read));
+        if !self.alone
+            && let Some(at) = counters.iter().position(|c| c.name == "context-switches")
+        {
             let total = counters[at].value.exact();
-            let end = match &self.switches_at_disable {
-                Some(switches) => Some(switches.clone()),
-                None => Switches::of_process(self.pid),
-            };
+            let end = self
+                .switches_at_disable
+                .clone()
+                .or_else(|| is_there.then(|| Switches::of_process(self.pid)).flatten());
             let split =
                 switches::split(self.switches_at_enable.as_ref(), end.as_ref(), self.exit, total);
             counters.splice(at + 1..at + 1, split);

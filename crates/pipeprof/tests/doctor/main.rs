@@ -47,7 +47,11 @@ impl Binary {
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))
             .expect("permissions");
         let path = directory.path().join("pipeprof");
-        fs::copy(env!("CARGO_BIN_EXE_pipeprof"), &path).expect("a copy");
+        // By cp, because a file that another test's child inherits open for writing can't be
+        // executed.
+        let mut cp = Command::new("cp");
+        let copied = cp.arg(env!("CARGO_BIN_EXE_pipeprof")).arg(&path).status().expect("cp");
+        assert!(copied.success());
         Binary { _directory: directory, path }
     }
 

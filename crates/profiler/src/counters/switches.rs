@@ -11,20 +11,25 @@ use serde::Serialize;
 
 use super::{Counter, CounterUnit, CounterValue};
 
-/// What `wait4()` says of a process: all of its life, with all threads and reaped children
-/// (`ru_nvcsw`, `ru_nivcsw`).
+/// What `wait4()` says of a process: all of its life, with all threads and reaped children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ExitUsage {
+    /// `ru_utime` and `ru_stime` together, in nanoseconds: what the scheduler charged, to the µs.
+    pub cpu_ns: u64,
     /// `ru_nvcsw`.
     pub voluntary_switches: u64,
     /// `ru_nivcsw`.
     pub involuntary_switches: u64,
+    /// `ru_minflt`.
+    pub minor_faults: u64,
+    /// `ru_majflt`.
+    pub major_faults: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Pair {
-    voluntary: u64,
-    involuntary: u64,
+pub(super) struct Pair {
+    pub(super) voluntary: u64,
+    pub(super) involuntary: u64,
 }
 
 /// The switches of each thread of a process at one moment.
@@ -48,7 +53,7 @@ impl Switches {
         (!threads.is_empty()).then_some(Switches { threads })
     }
 
-    fn total(&self) -> Pair {
+    pub(super) fn total(&self) -> Pair {
         self.threads.values().fold(Pair::default(), |sum, pair| Pair {
             voluntary: sum.voluntary + pair.voluntary,
             involuntary: sum.involuntary + pair.involuntary,
@@ -122,7 +127,7 @@ fn between(
     let sum = voluntary + involuntary;
     let slack = |total: u64| total / 100 + 8;
     match total {
-        Some(total) if sum.abs_diff(total) > slack(total) => Err(THREADS_ENDED),
+        Some(total) if sum.abs_diff(total) > slack(total) => { eprintln!("DBG start {start:?} end {end:?} exit {exit:?} total {total}"); Err(THREADS_ENDED) }
         _ => Ok(Pair { voluntary, involuntary }),
     }
 }
@@ -159,7 +164,13 @@ mod tests {
     #[test]
     fn what_wait4_said_is_better_than_what_is_left_in_proc() {
         let start = switches(&[(1, 10, 1)]);
-        let usage = ExitUsage { voluntary_switches: 1_010, involuntary_switches: 31 };
+        let usage = ExitUsage {
+            cpu_ns: 0,
+            voluntary_switches: 1_010,
+            involuntary_switches: 31,
+            minor_faults: 0,
+            major_faults: 0,
+        };
         let pair = between(Some(&start), None, Some(usage), Some(1_029));
         assert_eq!(pair, Ok(Pair { voluntary: 1_000, involuntary: 30 }));
     }
