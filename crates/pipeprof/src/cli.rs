@@ -7,6 +7,7 @@ use crate::commands::end::{self, EndArgs};
 use crate::commands::flame::FlameArgs;
 use crate::commands::ls;
 use crate::commands::run::RunArgs;
+use crate::commands::stat::StatArgs;
 
 /// Why is this Unix pipeline not faster?
 #[derive(Debug, Parser)]
@@ -32,6 +33,7 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Flame(Box<FlameArgs>),
+    Stat(Box<StatArgs>),
     Run(RunArgs),
     Doctor(DoctorArgs),
     Ls(ls::LsArgs),

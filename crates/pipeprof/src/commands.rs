@@ -5,6 +5,7 @@ pub(crate) mod end;
 pub(crate) mod flame;
 pub(crate) mod ls;
 pub(crate) mod run;
+pub(crate) mod stat;
 
 use crate::cli::Command;
 use crate::ui::{Exit, Ui};
@@ -14,6 +15,7 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
     match command {
         Command::End(args) => end::run(&args, ui),
         Command::Flame(args) => flame::run(&args, ui),
+        Command::Stat(args) => stat::run(&args, ui),
         Command::Run(args) => run::run(&args, ui),
         Command::Doctor(args) => doctor::run(&args, ui),
         Command::Ls(args) => ls::run(&args, ui),
