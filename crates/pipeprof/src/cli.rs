@@ -4,7 +4,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::end::{self, EndArgs};
+use crate::commands::read::ReadArgs;
 use crate::commands::run::RunArgs;
+use crate::commands::stages::StagesArgs;
+use crate::commands::write::WriteArgs;
 
 /// Why is this Unix pipeline not faster?
 #[derive(Debug, Parser)]
@@ -30,6 +33,9 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Run(RunArgs),
+    Write(WriteArgs),
+    Read(ReadArgs),
+    Stages(StagesArgs),
     Doctor(DoctorArgs),
     #[command(name = end::NAME, hide = true)]
     End(EndArgs),

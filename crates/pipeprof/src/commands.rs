@@ -2,7 +2,10 @@
 
 pub(crate) mod doctor;
 pub(crate) mod end;
+pub(crate) mod read;
 pub(crate) mod run;
+pub(crate) mod stages;
+pub(crate) mod write;
 
 use crate::cli::Command;
 use crate::ui::{Exit, Ui};
@@ -12,6 +15,9 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
     match command {
         Command::End(args) => end::run(&args, ui),
         Command::Run(args) => run::run(&args, ui),
+        Command::Write(args) => write::run(&args, ui),
+        Command::Read(args) => read::run(&args, ui),
+        Command::Stages(args) => stages::run(&args, ui),
         Command::Doctor(args) => doctor::run(&args, ui),
     }
 }
