@@ -11,6 +11,7 @@ use nix::sys::stat::{SFlag, fstat};
 use super::{Loop, Tally, monotonic_ns};
 use crate::cpus;
 use crate::error::Error;
+use crate::machine;
 use crate::outcome;
 use crate::pair::set_capacity;
 use crate::pipeline::End;
@@ -80,7 +81,11 @@ impl Alone {
             .and_then(|()| sys::stop_on(Signal::SIGTERM))
             .and_then(|()| sys::stop_on(Signal::SIGINT))
             .map_err(Error::system("can't set up signals"))?;
+        if end == End::Writer && plan.write_with == WriteWith::Vmsplice {
+            notes.extend(machine::vmsplice_note());
+        }
         if let Some(cpu) = cpu {
+            cpus::check_allowed(cpu)?;
             cpus::pin_to(cpu, end)?;
         }
         let body = Loop::new(end, plan, &mut notes)?;
