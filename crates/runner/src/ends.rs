@@ -1,6 +1,7 @@
 //! What an end of the pair does, in its own process: set itself up, wait at the gate, move bytes,
 //! report.
 
+mod alone;
 mod buffer;
 mod pattern;
 mod read;
@@ -17,6 +18,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
+pub use self::alone::{Alone, Moved};
 use self::read::Reading;
 use self::write::Writing;
 use crate::cpus;
