@@ -3,7 +3,10 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::doctor::DoctorArgs;
+use crate::commands::end::{self, EndArgs};
+use crate::commands::flame::FlameArgs;
 use crate::commands::ls;
+use crate::commands::run::RunArgs;
 
 /// Why is this Unix pipeline not faster?
 #[derive(Debug, Parser)]
@@ -28,6 +31,10 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Flame(Box<FlameArgs>),
+    Run(RunArgs),
     Doctor(DoctorArgs),
     Ls(ls::LsArgs),
+    #[command(name = end::NAME, hide = true)]
+    End(EndArgs),
 }

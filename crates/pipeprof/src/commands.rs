@@ -1,7 +1,10 @@
 //! One module a command: each takes its arguments and does the work through the three crates.
 
 pub(crate) mod doctor;
+pub(crate) mod end;
+pub(crate) mod flame;
 pub(crate) mod ls;
+pub(crate) mod run;
 
 use crate::cli::Command;
 use crate::ui::{Exit, Ui};
@@ -9,6 +12,9 @@ use crate::ui::{Exit, Ui};
 /// Carries out one command.
 pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
     match command {
+        Command::End(args) => end::run(&args, ui),
+        Command::Flame(args) => flame::run(&args, ui),
+        Command::Run(args) => run::run(&args, ui),
         Command::Doctor(args) => doctor::run(&args, ui),
         Command::Ls(args) => ls::run(&args, ui),
     }

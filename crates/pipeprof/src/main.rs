@@ -2,8 +2,15 @@
 //! text and an exit status.
 #![forbid(unsafe_code)]
 
+mod capture;
 mod cli;
 mod commands;
+mod interrupt;
+mod output;
+mod pair_args;
+mod progress;
+mod sampling_args;
+mod target_args;
 mod ui;
 
 use std::process::ExitCode;

@@ -8,7 +8,6 @@ use crate::cli::Global;
 
 /// How a command ended; the documented exit statuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(test), allow(dead_code))]
 pub(crate) enum Exit {
     /// 0: done.
     Done,
@@ -31,12 +30,21 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// An error with its hint on a line below.
+pub(crate) fn hinted(error: impl Display, hint: Option<String>) -> anyhow::Error {
+    match hint {
+        Some(hint) => anyhow::anyhow!("{error}\nhint: {hint}"),
+        None => anyhow::anyhow!("{error}"),
+    }
+}
+
 /// What the user asked to hear, and on what kind of stream.
 #[derive(Debug)]
 pub(crate) struct Ui {
     quiet: bool,
     verbose: bool,
     colour: bool,
+    colour_allowed: bool,
 }
 
 impl Ui {
@@ -46,12 +54,18 @@ impl Ui {
             quiet: global.quiet,
             verbose: global.verbose,
             colour: !no_colour && std::io::stderr().is_terminal(),
+            colour_allowed: !no_colour,
         }
     }
 
     /// Progress bars make sense: a terminal, and not `-q`.
     pub(crate) fn shows_progress(&self) -> bool {
         !self.quiet && std::io::stderr().is_terminal()
+    }
+
+    /// Colour on standard output makes sense.
+    pub(crate) fn colours_stdout(&self) -> bool {
+        self.colour_allowed && std::io::stdout().is_terminal()
     }
 
     /// A line that the user should see unless they asked for quiet.

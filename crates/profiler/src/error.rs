@@ -5,35 +5,21 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
+use crate::environment::Explanation;
 use crate::perfdata::read::FormatError;
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Every way to sample was refused.
-    #[error("the kernel lets no event sample: {}", describe_refusals(.refused))]
-    NoEvent {
-        /// What was tried, in words, with the answer, in order.
-        refused: Vec<(String, Errno)>,
-    },
-    /// The event that samples elsewhere could not be opened on a task or CPU.
-    #[error("opening {event} on {target}: {}", .errno.desc())]
-    Open {
-        /// The event.
-        event: String,
-        /// Which task and CPU.
-        target: String,
-        /// The kernel's answer.
-        errno: Errno,
-    },
+    #[error("the kernel lets no event sample: {}", .0.message)]
+    NoEvent(Explanation),
+    /// The event that samples elsewhere could not be opened on some task or CPU.
+    #[error("{}", .0.message)]
+    Open(Explanation),
     /// Not even the smallest ring could be mapped.
-    #[error("mapping a ring buffer of {bytes} bytes: {}", .errno.desc())]
-    Ring {
-        /// Its size.
-        bytes: usize,
-        /// The kernel's answer.
-        errno: Errno,
-    },
+    #[error("{}", .0.message)]
+    Ring(Explanation),
     /// An ioctl on an open event failed.
     #[error("{action} an event: {}", .errno.desc())]
     Control {
@@ -68,13 +54,17 @@ pub enum Error {
     DrainDied,
 }
 
-fn describe_refusals(refused: &[(String, Errno)]) -> String {
-    let mut text = String::new();
-    for (what, errno) in refused {
-        if !text.is_empty() {
-            text.push_str("; ");
+impl Error {
+    /// A fix that can be pasted into a shell.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::NoEvent(explanation) | Error::Open(explanation) | Error::Ring(explanation) => {
+                explanation.hint.clone()
+            }
+            Error::File { action, .. } if action.starts_with("making a temporary") => {
+                Some("TMPDIR=/a/folder/with/room pipeprof …".to_owned())
+            }
+            _ => None,
         }
-        text.push_str(&format!("{what}: {}", errno.desc()));
     }
-    text
 }

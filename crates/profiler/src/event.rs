@@ -4,6 +4,7 @@
 use nix::errno::Errno;
 
 use crate::attr::{EventAttr, event_type, flag};
+use crate::environment::Operation;
 use crate::profile::{Scope, WeightUnit};
 
 /// An event that can be sampled, by perf's name for it.
@@ -87,6 +88,16 @@ pub struct Candidate {
 }
 
 impl Candidate {
+    /// What it asks of the kernel, to have a refusal explained.
+    pub fn operation(&self) -> Operation<'_> {
+        Operation::Open {
+            event: &self.event.name,
+            kernel: self.kernel,
+            per_cpu: self.scope == Scope::PerCpu,
+            pid: None,
+        }
+    }
+
     /// In words: `cycles, per task`.
     pub fn describe(&self) -> String {
         let scope = match self.scope {
@@ -143,8 +154,26 @@ pub fn candidates(asked: Option<&Event>) -> Vec<Candidate> {
 pub struct Choice {
     /// What to sample with.
     pub candidate: Candidate,
-    /// The first candidate that was refused, with the answer; `None` where the first was taken.
-    pub first_refusal: Option<(Candidate, Errno)>,
+    /// The candidates that were refused before it, with the answers.
+    pub refused: Vec<(Candidate, Errno)>,
+}
+
+impl Choice {
+    /// The best that was refused, where that is a better event or scope and not just a more precise
+    /// one, which many PMUs don't have.
+    pub fn fallback_from(&self) -> Option<&(Candidate, Errno)> {
+        let chosen = &self.candidate;
+        self.refused.first().filter(|(first, _)| {
+            (&first.event, first.scope, first.kernel)
+                != (&chosen.event, chosen.scope, chosen.kernel)
+        })
+    }
+
+    /// The refusal that leaves the kernel half out: that of the most modest candidate with it.
+    pub fn kernel_refusal(&self) -> Option<&(Candidate, Errno)> {
+        let refused = self.refused.iter().rev().find(|(candidate, _)| candidate.kernel);
+        refused.filter(|_| !self.candidate.kernel)
+    }
 }
 
 /// The first candidate that `open` takes.
@@ -158,10 +187,7 @@ pub fn choose(
     let mut refused: Vec<(Candidate, Errno)> = Vec::new();
     for candidate in candidates {
         match open(&candidate) {
-            Ok(()) => {
-                let first_refusal = refused.into_iter().next();
-                return Ok(Choice { candidate, first_refusal });
-            }
+            Ok(()) => return Ok(Choice { candidate, refused }),
             Err(errno) => refused.push((candidate, errno)),
         }
     }
@@ -176,7 +202,7 @@ mod tests {
         choose(candidates(None), |c| rule(c)).map_or_else(
             |refused| format!("none of {}", refused.len()),
             |choice| {
-                let first = choice.first_refusal.map(|(_, errno)| errno);
+                let first = choice.refused.first().map(|(_, errno)| *errno);
                 format!("{} p{} {first:?}", choice.candidate.describe(), choice.candidate.precise)
             },
         )

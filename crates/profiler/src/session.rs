@@ -16,6 +16,7 @@ use pipeprof_runner::pipeline::Pipeline;
 use crate::accounts::{Accounts, now_ns};
 use crate::attr::{EventAttr, event_type, flag, sample_type};
 use crate::drain::Drain;
+use crate::environment::{Environment, Explanation, Operation, explain_open_error};
 use crate::error::Error;
 use crate::event::{Candidate, Choice, Event, candidates, choose};
 use crate::perfdata::record::Synthesizer;
@@ -97,12 +98,26 @@ struct Target {
 }
 
 impl Target {
-    fn describe(&self) -> String {
-        if self.pid < 0 {
-            format!("CPU {}", self.cpu)
-        } else {
-            format!("thread {} on CPU {}", self.pid, self.cpu)
+    /// The operation on this target.
+    fn aim<'a>(&self, operation: &Operation<'a>) -> Operation<'a> {
+        match *operation {
+            Operation::Open { event, kernel, per_cpu, .. } => {
+                let pid = (self.pid >= 0).then_some(self.pid);
+                Operation::Open { event, kernel, per_cpu, pid }
+            }
+            other => other,
         }
+    }
+}
+
+fn explain(candidate: &Candidate, errno: Errno) -> Explanation {
+    explain_open_error(errno, &candidate.operation(), &Environment::read())
+}
+
+fn with_hint(what: &str, why: &Explanation) -> String {
+    match &why.hint {
+        Some(hint) => format!("{what}: {}; hint: {hint}", why.reason),
+        None => format!("{what}: {}", why.reason),
     }
 }
 
@@ -127,15 +142,21 @@ impl Session {
             let cpu = cpus.first().map_or(0, |&cpu| cpu as i32);
             system.open(&candidate.attr(), pid, cpu).map(drop)
         })
-        .map_err(|refused| Error::NoEvent {
-            refused: refused.into_iter().map(|(c, errno)| (c.describe(), errno)).collect(),
+        .map_err(|refused| {
+            // The most modest of them says most about what is wrong.
+            let last = refused.last().map(|(candidate, errno)| explain(candidate, *errno));
+            last.map_or(Error::NoTasks, Error::NoEvent)
         })?;
         let mut notes = Vec::new();
+        if let Some((candidate, errno)) = choice.kernel_refusal() {
+            let why = explain(candidate, *errno);
+            notes.push(with_hint("the kernel half is missing", &why));
+        }
         let per_task = tids.len() * cpus.len();
         raise_descriptor_limit((per_task * 2 + cpus.len()) as u64);
         let mut opened = vec![open_all(
             system,
-            &choice.candidate.event.name,
+            &choice.candidate.operation(),
             recorded_attr(&choice.candidate, config),
             &targets(choice.candidate.scope, &tids, &cpus),
         )?];
@@ -179,6 +200,11 @@ impl Session {
         for &pid in children {
             self.meta.accounts.read(pid, true);
         }
+    }
+
+    /// Says who the members were in the end, where more came to light while they were watched.
+    pub fn set_pipeline(&mut self, pipeline: Pipeline) {
+        self.meta.pipeline = pipeline;
     }
 
     /// Stops the events and completes the recording.
@@ -243,7 +269,7 @@ fn recorded_attr(candidate: &Candidate, config: &CaptureConfig) -> EventAttr {
 /// Opens one event a target. Tasks and CPUs that have gone meanwhile are passed over.
 fn open_all(
     system: &dyn PerfSystem,
-    name: &str,
+    operation: &Operation<'_>,
     mut attr: EventAttr,
     targets: &[Target],
 ) -> Result<Opened, Error> {
@@ -258,15 +284,17 @@ fn open_all(
             Ok(fd) => fds.push((fd, target.cpu)),
             Err(Errno::ESRCH | Errno::ENODEV) => {}
             Err(errno) => {
-                let target = target.describe();
-                return Err(Error::Open { event: name.to_owned(), target, errno });
+                let env = Environment::read();
+                let why = explain_open_error(errno, &target.aim(operation), &env);
+                return Err(Error::Open(why));
             }
         }
     }
     if fds.is_empty() {
         return Err(Error::NoTasks);
     }
-    Ok(Opened { name: name.to_owned(), attr, fds })
+    let Operation::Open { event, .. } = operation else { return Err(Error::NoTasks) };
+    Ok(Opened { name: (*event).to_owned(), attr, fds })
 }
 
 /// Context switches of the members: a record for each, and a call chain for some.
@@ -286,15 +314,15 @@ fn open_switches(
     attr.sample_type = SAMPLE_TYPE | sample_type::CALLCHAIN;
     attr.wakeup = (RING_BYTES / 2) as u32;
     attr.read_format = FORMAT_LOST;
-    match open_all(system, "context-switches", attr, targets) {
-        Err(Error::Open { errno: Errno::EACCES | Errno::EPERM, .. }) => {
-            notes.push(
-                "blocked time has no stacks, as the kernel half may not be profiled; \
-                 hint: sudo sysctl kernel.perf_event_paranoid=1"
-                    .to_owned(),
-            );
+    let operation =
+        |kernel| Operation::Open { event: "context-switches", kernel, per_cpu: false, pid: None };
+    match open_all(system, &operation(true), attr, targets) {
+        Err(Error::Open(why)) => {
+            // Without the kernel half the switches are still recorded, so blocked time is known.
             attr.flags |= flag::EXCLUDE_KERNEL | flag::EXCLUDE_HV;
-            open_all(system, "context-switches", attr, targets)
+            let opened = open_all(system, &operation(false), attr, targets)?;
+            notes.push(with_hint("blocked time has no stacks", &why));
+            Ok(opened)
         }
         result => result,
     }
@@ -334,7 +362,12 @@ fn map_rings(
         match mapped {
             Ok(rings) => break rings,
             Err(Errno::EPERM | Errno::ENOMEM) if bytes > page_bytes() => bytes /= 2,
-            Err(errno) => return Err(Error::Ring { bytes, errno }),
+            Err(errno) => {
+                let bytes = (bytes + page_bytes()) as u64;
+                let env = Environment::read();
+                let why = explain_open_error(errno, &Operation::MapRing { bytes }, &env);
+                return Err(Error::Ring(why));
+            }
         }
     };
     if bytes < RING_BYTES {
@@ -390,15 +423,7 @@ fn head_of_kallsyms() -> String {
 
 fn meta(pipeline: &Pipeline, config: &CaptureConfig, choice: &Choice, notes: Vec<String>) -> Meta {
     let candidate = &choice.candidate;
-    // A PMU that merely has no precise events is no fallback.
-    let fallback = choice
-        .first_refusal
-        .as_ref()
-        .filter(|(first, _)| {
-            (&first.event, first.scope, first.kernel)
-                != (&candidate.event, candidate.scope, candidate.kernel)
-        })
-        .map(|(first, errno)| format!("{}: {}", first.describe(), errno.desc()));
+    let fallback = choice.fallback_from().map(|(first, errno)| explain(first, *errno).message);
     Meta {
         pipeline: pipeline.clone(),
         event: candidate.event.name.clone(),

@@ -1,7 +1,7 @@
 //! The flame graph: a tower per member, frames coloured by role.
 //!
 //! inferno lays the tree out and brings search, zoom and reset. It knows frames by name only, so a
-//! name goes in with a mark (see [`mark`]) that says role and highlight, and [`paint`] takes the
+//! name goes in with a mark (`mark.rs`) that says role and highlight, and `paint.rs` takes the
 //! marks out again and colours by them.
 
 mod legend;

@@ -156,6 +156,13 @@ fn write_quality(text: &mut String, summary: &Summary, style: Style) {
         text.push_str(&wrap(&format!("  {line}"), 4));
     }
     let samples: u64 = summary.members.iter().map(|member| member.samples).sum();
+    if summary.quality.skid.as_ref().is_some_and(Vec::is_empty) {
+        text.push_str(&wrap(
+            "  a timer took the samples, and it can't fire while interrupts are off; none was taken \
+             where they come on again, so little ran while they were off",
+            4,
+        ));
+    }
     if let Some(skid) = &summary.quality.skid
         && !skid.is_empty()
     {

@@ -329,7 +329,15 @@ mod tests {
         pipeline.members[1].comm = "y\u{7}".to_owned();
         pipeline.members[1].command_line.clear();
         let text = picture(&pipeline, &[None, None], WIDE);
-        insta::assert_snapshot!(text, @r"'x\u{1b}[2J' 'it'\''s\n' '' '\u{202e}evil' (1) ──pipe:[88121]──▶ [y\u{7}] (4122) ──pipe:[88124]──▶ uniq -c (4123)");
+        insta::assert_snapshot!(text, @r"
+        'x\u{1b}[2J' 'it'\''s\n' '' '\u{202e}evil' (1)
+          │ pipe:[88121]
+          ▼
+        [y\u{7}] (4122)
+          │ pipe:[88124]
+          ▼
+        uniq -c (4123)
+        ");
         assert!(!text.chars().any(|c| c.is_control() && c != '\n'));
     }
 

@@ -1,9 +1,11 @@
 //! Text, folded stacks, JSON and call trees.
+// A helper that fails fails its test.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
 use common::{Builder, STAGES, frame, stage};
-use pipeprof_profiler::profile::{Mode, Profile, WeightUnit};
+use pipeprof_profiler::profile::{MemberProfile, Mode, Profile, WeightUnit};
 use pipeprof_report::caption::Caption;
 use pipeprof_report::error::Error;
 use pipeprof_report::flamegraph::View;
@@ -83,8 +85,14 @@ fn folded_stacks_keep_all_weight() {
         let text = String::from_utf8(out).unwrap();
         let weight: u64 =
             text.lines().map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum();
-        assert_eq!(weight, profile.members.iter().map(|m| m.weight()).sum::<u64>());
+        assert_eq!(weight, profile.members.iter().map(MemberProfile::weight).sum::<u64>());
         assert!(text.lines().is_sorted());
+        // inferno reads all of it.
+        let mut svg = Vec::new();
+        let mut options = inferno::flamegraph::Options::default();
+        inferno::flamegraph::from_lines(&mut options, text.lines(), &mut svg).unwrap();
+        let total = format!("total_samples=\"{weight}\"");
+        assert!(String::from_utf8(svg).unwrap().contains(&total));
         if name == "busy-loop" {
             let heavy = |line: &&str| line.rsplit_once(' ').unwrap().1.len() >= 9;
             insta::assert_snapshot!(text.lines().filter(heavy).collect::<Vec<_>>().join("\n"));

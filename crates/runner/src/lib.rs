@@ -2,5 +2,15 @@
 //! a process belongs to.
 
 pub mod command;
+pub mod cpus;
 pub mod discover;
+pub mod ends;
+pub mod error;
+pub mod machine;
+pub mod outcome;
+pub mod pair;
 pub mod pipeline;
+pub mod plan;
+pub mod size;
+pub mod stage;
+mod sys;

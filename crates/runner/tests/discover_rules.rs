@@ -2,8 +2,8 @@
 //!
 //! A scene has a line a process: `pid parent group name: descriptors`, where `1w5` is descriptor 1
 //! at the write end of pipe 5, `r` the read end, `b` both (`O_RDWR`); `c` behind it is close-on-exec
-//! and `F` a named FIFO. Words after `|` say more: `waits` (for a child), `calls=READS/WRITES`, and
-//! `fd=63` (named on its command line).
+//! and `F` a named FIFO. Words after `|` say more: `waits` (for a child), `forked` (without an
+//! exec), `calls=READS/WRITES`, and `fd=63` (named on its command line).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
 use pipeprof_runner::discover::{
@@ -36,6 +36,8 @@ fn process(line: &str) -> Process {
     for word in more.split_whitespace() {
         if word == "waits" {
             process.waits_for_child = true;
+        } else if word == "forked" {
+            process.forked_only = true;
         } else if let Some(calls) = word.strip_prefix("calls=") {
             let (reads, writes) = calls.split_once('/').unwrap();
             let (reads, writes) = (reads.parse().unwrap(), writes.parse().unwrap());
@@ -290,6 +292,17 @@ fn a_shell_that_reads_or_writes_between_its_commands_is_a_member() {
 }
 
 #[test]
+fn a_loop_in_a_subshell_that_has_only_read_so_far_is_a_member() {
+    let text = "
+        10 1 10 x: 1w1
+        11 1 10 bash: 0r1 1w2 | waits forked calls=2/0
+        12 11 10 sleep: 0r1 1w2
+        13 1 10 y: 0r2";
+    from_each(text, &[13], "x bash sleep y; 1:x>bash,sleep 2:bash,sleep>y");
+    from_each(&text.replace("calls=2", "calls=0"), &[13], "x sleep y; 1:x>sleep 2:sleep>y");
+}
+
+#[test]
 fn without_leave_to_read_its_counters_a_shell_stays_a_member() {
     let text = "
         11 1 10 sh: 1w3 | waits
@@ -312,6 +325,18 @@ fn who_captures_output_is_a_member_but_joins_no_strangers() {
         shapes(&pipelines(&scene(text), 99)),
         ["a b runner; 3:a>b 1:b>runner", "c runner; 2:c>runner"]
     );
+}
+
+#[test]
+fn a_supervisor_that_kept_an_end_which_it_handed_on_joins_no_strangers() {
+    // Python's subprocess: p.stdout is gzip's stdin, and the parent did not close it.
+    let text = "
+        10 1 10 python: 5r1c 6r2c 7r3c
+        11 10 10 dump: 1w1
+        12 10 10 gzip: 0r1 1w2
+        13 10 10 other: 1w3";
+    from_each(text, &[11, 12], "dump gzip python; 1:dump>gzip,python 2:gzip>python");
+    from_each(text, &[13], "other python; 3:other>python");
 }
 
 #[test]

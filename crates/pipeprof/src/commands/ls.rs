@@ -8,7 +8,7 @@ use pipeprof_runner::discover::{DiscoverError, Extent, Found, Level, discover, d
 use pipeprof_runner::pipeline::{Member, MemberId};
 use serde::Serialize;
 
-use crate::ui::{Exit, Ui};
+use crate::ui::{Exit, Ui, hinted};
 
 /// Show the pipelines that run on this machine
 ///
@@ -28,7 +28,7 @@ pub(crate) struct LsArgs {
 }
 
 pub(crate) fn run(args: &LsArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    let (pipelines, unreadable) = find(args).map_err(with_hint)?;
+    let (pipelines, unreadable) = find(args).map_err(|error| hinted(&error, error.hint()))?;
     let text = if args.json { json(&pipelines, unreadable)? } else { pictures(&pipelines) };
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Done),
@@ -57,13 +57,6 @@ fn find(args: &LsArgs) -> Result<(Vec<Found>, usize), DiscoverError> {
     let found = discover(&args.pids, extent)?;
     let unreadable = found.unreadable;
     Ok((vec![found], unreadable))
-}
-
-fn with_hint(error: DiscoverError) -> anyhow::Error {
-    match error.hint() {
-        Some(hint) => anyhow::anyhow!("{error}\nhint: {hint}"),
-        None => error.into(),
-    }
 }
 
 fn pictures(pipelines: &[Found]) -> String {

@@ -69,7 +69,7 @@ impl Legend {
 
     /// The legend as SVG, its top at `y`.
     pub(super) fn draw(&self, y: usize) -> String {
-        let mut svg = String::from("<g id=\"legend\">");
+        let mut svg = format!("<g id=\"legend\" fg:top=\"{y}\" fg:width=\"{WIDTH}\">");
         for (i, (role, text)) in self.roles.iter().enumerate() {
             let x = MARGIN + i % COLUMNS * COLUMN;
             let baseline = y + FIRST_BASELINE + i / COLUMNS * ROW;

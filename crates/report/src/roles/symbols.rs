@@ -50,32 +50,7 @@ pub(super) enum Wait {
     Preempted,
 }
 
-/// The name as the source spells it: without what the compiler or linker appended.
-///
-/// GCC clones functions under `.constprop.0`, `.isra.0`, `.part.0` and `.cold`; Clang's LTO appends
-/// `.llvm.123`, the linker `.lto_priv.0`. `__pfx_` and `__cfi_` name the padding before a function.
-pub fn source_name(name: &str) -> &str {
-    let mut name =
-        name.strip_prefix("__pfx_").or_else(|| name.strip_prefix("__cfi_")).unwrap_or(name);
-    loop {
-        let stem = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
-        let stem = if stem.len() < name.len() && !name[stem.len()..].starts_with('.') {
-            // Digits that belong to the last word: `copy_user.cold` has none, `gup2` does.
-            name
-        } else {
-            stem
-        };
-        let Some((head, tail)) = stem.rsplit_once('.') else { return name };
-        if head.is_empty()
-            || !matches!(tail, "constprop" | "isra" | "part" | "cold" | "llvm" | "lto_priv")
-        {
-            return name;
-        }
-        name = head;
-    }
-}
-
-/// Looks a kernel function up, by its [`source_name`].
+/// Looks a kernel function up, by its [`source_name`](super::source_name).
 pub(super) fn traits(name: &str) -> Traits {
     Traits {
         role: role(name),
@@ -580,31 +555,6 @@ fn is_unmasking(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn suffixes_of_compilers_and_linkers_go() {
-        for (spelled, source) in [
-            ("__mutex_lock.constprop.0", "__mutex_lock"),
-            ("finish_task_switch.isra.0", "finish_task_switch"),
-            ("pipe_write.part.0.isra.0", "pipe_write"),
-            ("pipe_write.cold", "pipe_write"),
-            ("pipe_write.isra.0.cold", "pipe_write"),
-            ("do_tee.llvm.1234567890", "do_tee"),
-            ("do_tee.lto_priv.0", "do_tee"),
-            ("do_tee.constprop.0.1", "do_tee"),
-            ("iov_iter_get_pages2", "iov_iter_get_pages2"),
-            ("iov_iter_get_pages2.cold", "iov_iter_get_pages2"),
-            ("__pfx_pipe_write", "pipe_write"),
-            ("__cfi_pipe_read", "pipe_read"),
-            ("a.b", "a.b"),
-            (".cold", ".cold"),
-            ("x.", "x."),
-            ("1", "1"),
-            ("", ""),
-        ] {
-            assert_eq!(source_name(spelled), source, "{spelled}");
-        }
-    }
 
     #[test]
     fn every_generation_of_a_function_has_its_role() {

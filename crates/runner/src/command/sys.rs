@@ -67,6 +67,7 @@ impl Plan {
     /// Forks a child that waits at `gate` for one byte and then executes. It never returns there
     /// without executing: it ends when the other end of `gate` is closed, or when this thread ends.
     pub(super) fn spawn(&mut self, gate: RawFd, our_end: RawFd) -> io::Result<i32> {
+        let private = close_on_exec();
         // SAFETY: getpid has no preconditions.
         let parent = unsafe { libc::getpid() };
         // SAFETY: all-zero bytes are a valid `sigset_t`, which is made of integers.
@@ -85,7 +86,7 @@ impl Plan {
         let failure = io::Error::last_os_error();
         if pid == 0 {
             // SAFETY: this is the child just forked; the descriptors and sets are valid in it.
-            unsafe { self.run(gate, our_end, parent, &before) }
+            unsafe { self.run(gate, our_end, &private, parent, &before) }
         }
         // SAFETY: `before` was filled in above.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut()) };
@@ -99,6 +100,7 @@ impl Plan {
         &mut self,
         gate: RawFd,
         our_end: RawFd,
+        private: &[RawFd],
         parent: libc::pid_t,
         mask: &libc::sigset_t,
     ) -> ! {
@@ -107,6 +109,13 @@ impl Plan {
         unsafe {
             // With our copy of the other end open the gate would never see it close.
             libc::close(our_end);
+            // Nor may it keep anything else of ours open while it waits: a pipe's end, a file that
+            // is to be executed.
+            for &fd in private {
+                if fd != gate {
+                    libc::close(fd);
+                }
+            }
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
             if libc::getppid() != parent {
                 libc::_exit(NOT_EXECUTED);
@@ -160,6 +169,15 @@ impl Plan {
         }
         report
     }
+}
+
+/// The descriptors that the command would not get anyway; none where `/proc` is not there.
+fn close_on_exec() -> Vec<RawFd> {
+    let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let open = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    // SAFETY: F_GETFD passes no memory, and fails for a descriptor that is closed by now.
+    let flags = |fd: RawFd| unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    open.filter(|&fd| flags(fd) > 0).collect()
 }
 
 /// Gives every signal that has a handler its default action, as `exec` will. `SIGPIPE` too: Rust

@@ -80,7 +80,7 @@ impl Links {
                 let holders = if side == Side::Write { &ends.writers } else { &ends.readers };
                 holders.iter().any(|&other| table.descends(processes[other].pid, process.pid))
             };
-            if only_waits(process, &held) && held.iter().all(shared) {
+            if only_waits(process) && held.iter().all(shared) {
                 let mut keys: Vec<PipeKey> = held.iter().map(|&(key, _)| key).collect();
                 keys.dedup();
                 self.wrappers.insert(at, keys);
@@ -112,14 +112,12 @@ impl Ends {
     }
 }
 
-/// Evidence that a process has used none of its ends and is not about to.
-fn only_waits(process: &Process, held: &[(PipeKey, Side)]) -> bool {
+/// Evidence that a process has used none of its ends and is not about to. What it read and wrote
+/// since its fork counts, whatever the descriptor: a loop that read its first line has not written yet.
+fn only_waits(process: &Process) -> bool {
+    let start_up = if process.forked_only { 0 } else { START_UP_READS };
     let Some(calls) = process.calls else { return false };
-    process.waits_for_child
-        && held.iter().all(|&(_, side)| match side {
-            Side::Write => calls.writes == 0,
-            Side::Read => calls.reads <= START_UP_READS,
-        })
+    process.waits_for_child && calls.writes == 0 && calls.reads <= start_up
 }
 
 /// The holders that count at each end, or `None` where the pipe joins nobody.

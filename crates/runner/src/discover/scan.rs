@@ -73,6 +73,7 @@ impl Reader {
             group: stat.group,
             start_time_ticks: stat.start_time_ticks,
             comm: stat.comm,
+            forked_only: stat.forked_only,
             ..Process::default()
         };
         if stat.kernel_thread {
@@ -198,12 +199,15 @@ pub(super) struct Stat {
     pub(super) group: i32,
     pub(super) start_time_ticks: u64,
     pub(super) kernel_thread: bool,
+    pub(super) forked_only: bool,
     pub(super) leader_ended: bool,
 }
 
 impl Stat {
     /// `PID (COMM) STATE PPID PGRP …`, where COMM may itself hold parentheses and spaces.
     pub(super) fn parse(line: &[u8]) -> Option<Self> {
+        // include/linux/sched.h, the same from v5.10 to v6.18.
+        const PF_FORKNOEXEC: u64 = 0x0000_0040;
         const PF_KTHREAD: u64 = 0x0020_0000;
         let open = line.iter().position(|&byte| byte == b'(')?;
         let close = line.iter().rposition(|&byte| byte == b')')?;
@@ -220,6 +224,7 @@ impl Stat {
             group: field(5)?.parse().ok()?,
             start_time_ticks: field(22)?.parse().ok()?,
             kernel_thread: flags & PF_KTHREAD != 0,
+            forked_only: flags & PF_FORKNOEXEC != 0,
             leader_ended: field(3)? == "Z" && threads > 1,
         })
     }

@@ -58,6 +58,8 @@ pub struct Process {
     pub descriptors: Vec<Descriptor>,
     /// It slept in `wait` or in `sigsuspend`: for a child, as shells and `timeout` do.
     pub waits_for_child: bool,
+    /// It has not executed a program since its fork (`PF_FORKNOEXEC`): a subshell, a worker.
+    pub forked_only: bool,
     /// Read and write calls since its fork (`syscr`, `syscw` of `/proc/PID/io`); `None` where they
     /// may not be read.
     pub calls: Option<Calls>,

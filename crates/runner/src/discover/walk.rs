@@ -71,9 +71,10 @@ impl Walk<'_> {
         };
         let mut found = Vec::new();
         for link in self.links_of(at) {
+            let free = link.other_end.iter().all(|&far| self.may_turn(at, arrival, &link, far));
             for &other in link.same_end {
-                if other != at && self.shares_job(at, other, &link) {
-                    found.push((other, Arrival::Across(link.pipe)));
+                if other != at && free && self.shares_job(at, other, &link) {
+                    found.push((other, self.sideways(&link, other)));
                 }
             }
             if came_by == Some(link.pipe) {
@@ -145,6 +146,15 @@ impl Walk<'_> {
         let pipe = link.pipe;
         match self.branch(to, from, pipe) {
             Some(branch) => Arrival::FromChild { pipe, branch, downstream: link.downstream },
+            None => Arrival::Across(pipe),
+        }
+    }
+
+    /// The arrival at another holder of the same end, as it would be from the other end.
+    fn sideways(&self, link: &Link, to: usize) -> Arrival {
+        let pipe = link.pipe;
+        match link.other_end.iter().find_map(|&far| self.branch(to, far, pipe)) {
+            Some(branch) => Arrival::FromChild { pipe, branch, downstream: !link.downstream },
             None => Arrival::Across(pipe),
         }
     }

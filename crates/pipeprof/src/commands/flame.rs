@@ -1,0 +1,195 @@
+//! `pipeprof flame`: profile a pipeline and draw it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use pipeprof_report::caption::Caption;
+use pipeprof_report::flamegraph::{self, View};
+use pipeprof_report::highlight::Highlights;
+use pipeprof_report::roles::Classification;
+use pipeprof_report::summary::Summary;
+use pipeprof_report::text::Style;
+use pipeprof_report::{folded, text, tree};
+use pipeprof_runner::pipeline::End;
+
+use crate::capture::{Captured, capture};
+use crate::output::{write_file, write_stdout};
+use crate::pair_args;
+use crate::sampling_args::SamplingArgs;
+use crate::target_args::{NO_TARGET, Target, TargetArgs};
+use crate::ui::{Exit, Ui, hinted};
+
+/// Profile a pipe pair or a pipeline and draw its flame graph
+///
+/// Launches the pair of a stage, runs a pipeline, or takes one that runs; samples every process in
+/// it; draws an SVG with a tower for each, coloured by what the stacks do for the pipe; and prints
+/// where the time went.
+#[derive(Debug, clap::Args)]
+pub(crate) struct FlameArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Output")]
+struct OutputArgs {
+    /// Where to write the picture [default: pipeprof-STAGE.svg]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Draw and sum up one end of the pair only
+    #[arg(long, value_enum, value_name = "END")]
+    end: Option<EndArg>,
+    /// Make a function stand out, by name or regular expression; can be given more than once
+    #[arg(long, value_name = "NAME|REGEX")]
+    highlight: Vec<String>,
+    /// Write folded stacks too, as inferno-flamegraph and speedscope read them
+    #[arg(long, value_name = "FILE")]
+    folded: Option<PathBuf>,
+    /// Print the call tree under a function, as perf report -g does
+    #[arg(long, value_name = "FUNC")]
+    tree: Vec<String>,
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum EndArg {
+    Writer,
+    Reader,
+}
+
+impl From<EndArg> for End {
+    fn from(end: EndArg) -> End {
+        match end {
+            EndArg::Writer => End::Writer,
+            EndArg::Reader => End::Reader,
+        }
+    }
+}
+
+pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
+    let output = &args.output;
+    // What is wrong with the arguments is said before anything is launched.
+    let mut highlights = Highlights::article();
+    for highlight in &output.highlight {
+        if let Err(error) = highlights.add(highlight) {
+            ui.error(&hinted(&error, error.hint()));
+            return Ok(Exit::Usage);
+        }
+    }
+    let config = match args.sampling.config() {
+        Ok(config) => config,
+        Err(error) => {
+            ui.error(&error);
+            return Ok(Exit::Usage);
+        }
+    };
+    let target = match args.target.target() {
+        Ok(Some(target)) => target,
+        Ok(None) => {
+            ui.error(&anyhow::anyhow!(NO_TARGET));
+            return Ok(Exit::Usage);
+        }
+        Err(error) => return pair_args::fail(error, ui),
+    };
+    let picture = output.output.clone().unwrap_or_else(|| default_path(&target));
+    let captured = capture(target, &config, ui)?;
+    let drawing = Drawing::new(captured, highlights, View { end: output.end.map(End::from) });
+    drawing.write(&picture, output, ui)
+}
+
+fn default_path(target: &Target) -> PathBuf {
+    let name = match target {
+        Target::Pair(plan) => plan.stage.to_string(),
+        Target::Command { .. } => "command".to_owned(),
+        Target::Running { pids, .. } => {
+            pids.iter().map(i32::to_string).collect::<Vec<_>>().join("-")
+        }
+    };
+    PathBuf::from(format!("pipeprof-{name}.svg"))
+}
+
+struct Drawing {
+    captured: Captured,
+    roles: Classification,
+    highlights: Highlights,
+    caption: Caption,
+    view: View,
+}
+
+impl Drawing {
+    fn new(captured: Captured, highlights: Highlights, view: View) -> Self {
+        let bytes_piped = match &captured.flows[..] {
+            [flow] => flow.bytes.known(),
+            _ => None,
+        };
+        let seconds = captured.elapsed.as_secs_f64();
+        let caption = Caption {
+            subject: captured.title.clone(),
+            kernel: kernel_release(),
+            bytes_per_second: bytes_piped
+                .filter(|_| seconds > 0.0)
+                .map(|bytes| bytes as f64 / seconds),
+            bytes_piped,
+        };
+        let roles = Classification::of(&captured.profile);
+        Drawing { captured, roles, highlights, caption, view }
+    }
+
+    fn write(&self, picture: &Path, output: &OutputArgs, ui: &Ui) -> anyhow::Result<Exit> {
+        let profile = &self.captured.profile;
+        let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
+        let drawn = write_file(picture, |out| {
+            let Drawing { roles, highlights, caption, view, .. } = self;
+            flamegraph::render(profile, roles, highlights, caption, *view, out).map_err(refused)
+        });
+        if let Some(path) = &output.folded {
+            write_file(path, |out| folded::render(profile, self.view, out).map_err(refused))?;
+        }
+        write_stdout(&self.summary(output, ui)?)?;
+        let failures = &self.captured.failures;
+        for failure in failures {
+            ui.error(&pair_args::complaint(failure));
+        }
+        drawn?;
+        ui.note(format_args!("wrote {}", picture.display()));
+        Ok(match (failures.is_empty(), self.captured.interrupted) {
+            (_, true) => Exit::Interrupted,
+            (false, false) => Exit::Failed,
+            (true, false) => Exit::Done,
+        })
+    }
+
+    fn summary(&self, output: &OutputArgs, ui: &Ui) -> anyhow::Result<String> {
+        let Drawing { captured, roles, highlights, caption, view } = self;
+        let profile = &captured.profile;
+        let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
+        let summary = Summary::build(profile, roles, highlights, caption, *view);
+        let mut out = Vec::new();
+        if output.json {
+            summary.write_json(&mut out).map_err(refused)?;
+        } else {
+            let style = Style { colour: ui.colours_stdout() };
+            text::render(&summary, style, &mut out).map_err(refused)?;
+            for function in &output.tree {
+                out.push(b'\n');
+                let limits = tree::Limits::default();
+                match tree::render(profile, highlights, function, limits, *view, &mut out) {
+                    Ok(()) => {}
+                    Err(error) => ui.warn(hinted(&error, error.hint())),
+                }
+            }
+        }
+        String::from_utf8(out).context("the summary is not UTF-8")
+    }
+}
+
+fn kernel_release() -> String {
+    nix::sys::utsname::uname()
+        .map_or_else(|_| String::new(), |system| system.release().to_string_lossy().into_owned())
+}

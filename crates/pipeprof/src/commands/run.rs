@@ -1,0 +1,138 @@
+//! `pipeprof run`: the pipe pair, unprofiled.
+
+use pipeprof_runner::outcome::{EndOutcome, Outcome};
+use pipeprof_runner::pair::launch;
+use pipeprof_runner::stage::{ReadWith, WriteWith};
+
+use crate::interrupt::Interrupt;
+use crate::output::write_stdout;
+use crate::pair_args::{self, PairArgs};
+use crate::progress;
+use crate::ui::{Exit, Ui};
+
+/// Run a pipe pair and print its throughput
+///
+/// Prints the line that the article's program prints:
+/// `12.7GiB/s, 256KiB buffer, 40960 iterations (10GiB piped)`. Time runs from the moment both ends
+/// are released to the last byte read.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pair: PairArgs,
+    /// Print everything that is known about the run as JSON
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+    /// Print a header and a row: the columns of the article's program, then ours
+    #[arg(long)]
+    csv: bool,
+}
+
+pub(crate) fn run(args: &RunArgs, ui: &Ui) -> anyhow::Result<Exit> {
+    let plan = match args.pair.plan() {
+        Ok(plan) => plan,
+        Err(error) => return pair_args::fail(error, ui),
+    };
+    let interrupt = Interrupt::install()?;
+    let prepared = match launch(&plan, &pair_args::reexec()) {
+        Ok(prepared) => prepared,
+        Err(error) => return pair_args::fail(error, ui),
+    };
+    for note in prepared.notes() {
+        ui.warn(note);
+    }
+    let mut running = prepared.release();
+    if let Err(error) = progress::watch(&mut running, &plan, &interrupt, ui) {
+        return pair_args::fail(error, ui);
+    }
+    let outcome = match running.wait() {
+        Ok(outcome) => outcome,
+        Err(error) => return pair_args::fail(error, ui),
+    };
+    report(args, &outcome, ui)
+}
+
+fn report(args: &RunArgs, outcome: &Outcome, ui: &Ui) -> anyhow::Result<Exit> {
+    let text = if args.json {
+        json(outcome)?
+    } else if args.csv {
+        csv(outcome)
+    } else {
+        format!("{}\n", outcome.line())
+    };
+    write_stdout(&text)?;
+    let failures = outcome.failures();
+    for failure in &failures {
+        ui.error(&pair_args::complaint(failure));
+    }
+    Ok(match (failures.is_empty(), outcome.interrupted) {
+        (false, _) => Exit::Failed,
+        (true, true) => Exit::Interrupted,
+        (true, false) => Exit::Done,
+    })
+}
+
+fn json(outcome: &Outcome) -> anyhow::Result<String> {
+    #[derive(serde::Serialize)]
+    struct Report<'a> {
+        gib_per_s: f64,
+        iterations: u64,
+        #[serde(flatten)]
+        outcome: &'a Outcome,
+    }
+    let report =
+        Report { gib_per_s: outcome.gib_per_s(), iterations: outcome.iterations(), outcome };
+    Ok(serde_json::to_string_pretty(&report)? + "\n")
+}
+
+/// The first fourteen columns are those of the article's program (its `measure.py` names them);
+/// the booleans are 0 and 1 as there.
+fn csv(outcome: &Outcome) -> String {
+    let plan = &outcome.plan;
+    let flag = |value: bool| u8::from(value).to_string();
+    let cost = |end: &EndOutcome| {
+        end.report.as_ref().map_or_else(
+            || [String::new(), String::new(), String::new()],
+            |report| {
+                [
+                    report.usage.cpu_ns().to_string(),
+                    report.tally.calls.to_string(),
+                    report.tally.retries.to_string(),
+                ]
+            },
+        )
+    };
+    let [writer_cpu, writer_calls, writer_retries] = cost(&outcome.writer);
+    let [reader_cpu, reader_calls, reader_retries] = cost(&outcome.reader);
+    let columns = [
+        ("gibibytes_per_second", format!("{:.6}", outcome.gib_per_s())),
+        ("bytes_to_pipe", plan.bytes.unwrap_or(outcome.bytes).to_string()),
+        ("buf_size", plan.buf_size.to_string()),
+        ("pipe_size", plan.pipe_size.unwrap_or(0).to_string()),
+        ("busy_loop", flag(plan.busy_loop)),
+        ("poll", flag(plan.poll)),
+        ("huge_page", flag(plan.huge_page)),
+        ("check_huge_page", flag(plan.check_huge_page)),
+        ("write_with_vmsplice", flag(plan.write_with == WriteWith::Vmsplice)),
+        ("read_with_splice", flag(plan.read_with == ReadWith::Splice)),
+        ("gift", flag(plan.gift)),
+        ("lock_memory", flag(plan.lock_memory)),
+        ("dont_touch_pages", flag(plan.dont_touch_pages)),
+        ("same_buffer", flag(plan.same_buffer)),
+        ("stage", plan.stage.to_string()),
+        ("move", flag(plan.move_pages)),
+        ("fill", flag(plan.fill)),
+        ("verify", flag(plan.verify)),
+        ("bytes_piped", outcome.bytes.to_string()),
+        ("elapsed_ns", outcome.elapsed.as_nanos().to_string()),
+        ("writer_cpu_ns", writer_cpu),
+        ("writer_calls", writer_calls),
+        ("writer_retries", writer_retries),
+        ("reader_cpu_ns", reader_cpu),
+        ("reader_calls", reader_calls),
+        ("reader_retries", reader_retries),
+    ];
+    let join = |values: Vec<&str>| values.join(",");
+    let header = join(columns.iter().map(|(name, _)| *name).collect());
+    let row = join(columns.iter().map(|(_, value)| value.as_str()).collect());
+    format!("{header}\n{row}\n")
+}

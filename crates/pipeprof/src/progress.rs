@@ -1,0 +1,79 @@
+//! Waiting for a pair: a progress bar where somebody watches, and Ctrl-C.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use pipeprof_runner::error::Error;
+use pipeprof_runner::pair::Running;
+use pipeprof_runner::plan::PairPlan;
+
+use crate::interrupt::Interrupt;
+use crate::ui::Ui;
+
+/// Often enough to look alive and to obey Ctrl-C at once.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Returns when both ends have finished. Asks them to when the user does.
+pub(crate) fn watch(
+    running: &mut Running,
+    plan: &PairPlan,
+    interrupt: &Interrupt,
+    ui: &Ui,
+) -> Result<(), Error> {
+    let mut bar = Watching::bytes(plan.bytes.unwrap_or_default(), ui);
+    let mut asked = false;
+    while !running.wait_timeout(TICK)? {
+        bar.at(running.moved().read);
+        if interrupt.is_set() && !asked {
+            running.interrupt();
+            asked = true;
+        }
+    }
+    bar.done();
+    Ok(())
+}
+
+/// A bar over bytes or time, where somebody watches.
+pub(crate) struct Watching(ProgressBar);
+
+impl Watching {
+    /// Towards so many bytes.
+    pub(crate) fn bytes(total: u64, ui: &Ui) -> Self {
+        Self::new(ui, total, BYTES)
+    }
+
+    /// Towards so much time, or without an end in sight.
+    pub(crate) fn time(total: Option<Duration>, ui: &Ui) -> Self {
+        match total {
+            Some(total) => Self::new(ui, total.as_millis() as u64, "{bar:30} {msg}"),
+            None => Self::new(ui, 0, "{msg}"),
+        }
+    }
+
+    fn new(ui: &Ui, total: u64, template: &str) -> Self {
+        if !ui.shows_progress() {
+            return Watching(ProgressBar::hidden());
+        }
+        let style = ProgressStyle::with_template(template);
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+        Watching(ProgressBar::new(total).with_style(style))
+    }
+
+    /// So many bytes have gone through.
+    pub(crate) fn at(&mut self, bytes: u64) {
+        self.0.set_position(bytes);
+    }
+
+    /// So much time has passed.
+    pub(crate) fn elapsed(&mut self, elapsed: Duration) {
+        self.0.set_position(elapsed.as_millis() as u64);
+        self.0.set_message(format!("watching for {:.1} s", elapsed.as_secs_f64()));
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn done(self) {
+        self.0.finish_and_clear();
+    }
+}
+
+const BYTES: &str = "{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";

@@ -1,0 +1,122 @@
+//! What to watch: the built-in pair, a command, or what runs already. Shared by every command that
+//! takes a pipeline.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::Args;
+use pipeprof_runner::command::Spec;
+use pipeprof_runner::discover::Extent;
+use pipeprof_runner::error::Error;
+use pipeprof_runner::plan::PairPlan;
+
+use crate::pair_args::PairArgs;
+
+#[derive(Debug, Args)]
+pub(crate) struct TargetArgs {
+    #[command(flatten)]
+    pair: PairArgs,
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Any pipeline")]
+struct PipelineArgs {
+    /// Run a shell line and watch all that it starts
+    #[arg(short = 'c', long = "command", value_name = "LINE",
+          conflicts_with_all = ["stage", "pid", "program"])]
+    line: Option<OsString>,
+    /// Shell for --command
+    #[arg(long, value_name = "SHELL", requires = "line")]
+    shell: Option<OsString>,
+    /// Watch the running pipeline that this process belongs to; can be given more than once
+    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..),
+          conflicts_with_all = ["stage", "program"])]
+    pid: Vec<i32>,
+    /// Only the processes given with --pid, not the rest of their pipeline
+    #[arg(long, requires = "pid")]
+    only_pids: bool,
+    /// Stop after so long, as in 10s, 500ms, 2m [default with --pid: 10s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    duration: Option<Duration>,
+    /// Run a command as it stands and watch all that it starts
+    #[arg(last = true, value_name = "CMD", conflicts_with = "stage")]
+    program: Vec<OsString>,
+}
+
+/// What to watch.
+#[derive(Debug)]
+pub(crate) enum Target {
+    /// The built-in pair.
+    Pair(Box<PairPlan>),
+    /// A command to launch, with the words that name it in a title.
+    Command { spec: Spec, title: String, duration: Option<Duration> },
+    /// Processes that run.
+    Running { pids: Vec<i32>, extent: Extent, duration: Duration },
+}
+
+impl TargetArgs {
+    /// What was asked for; `None` where nothing was.
+    pub(crate) fn target(&self) -> Result<Option<Target>, Error> {
+        let any = &self.pipeline;
+        if let Some(line) = &any.line {
+            let spec = Spec::shell(line, any.shell.as_deref());
+            let title = line.to_string_lossy().into_owned();
+            return Ok(Some(Target::Command { spec, title, duration: any.duration }));
+        }
+        if !any.program.is_empty() {
+            let words: Vec<_> = any.program.iter().map(|word| word.to_string_lossy()).collect();
+            let title = words.join(" ");
+            let spec = Spec::program(any.program.iter().cloned());
+            return Ok(Some(Target::Command { spec, title, duration: any.duration }));
+        }
+        if !any.pid.is_empty() {
+            let extent = if any.only_pids { Extent::OnlyThese } else { Extent::Whole };
+            let duration = any.duration.unwrap_or(Duration::from_secs(10));
+            return Ok(Some(Target::Running { pids: any.pid.clone(), extent, duration }));
+        }
+        if self.pair.is_empty() {
+            return Ok(None);
+        }
+        self.pair.plan().map(|plan| Some(Target::Pair(Box::new(plan))))
+    }
+}
+
+/// Where nothing says what to watch.
+pub(crate) const NO_TARGET: &str = "nothing says what to watch: give --stage vmsplice for the \
+     built-in pair, -c 'A | B' to run a pipeline, or --pid PID for one that runs";
+
+/// `10s`, `1.5s`, `500ms`, `2m`, `1h`; a bare number is seconds.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let scale = match unit {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(format!("{unit:?} is no unit of time; known are ms, s, m and h")),
+    };
+    let number: f64 = number.parse().map_err(|_| "it does not start with a number".to_owned())?;
+    match Duration::try_from_secs_f64(number * scale) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("it has to be longer than nothing".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        assert_eq!(parse_duration("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(parse_duration("1.5"), Ok(Duration::from_millis(1500)));
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
+        for bad in ["", "s", "-1s", "10 days", "0", "1.2.3", "1e400s"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The roles themselves: their order, names and meanings.
+
+use serde::Serialize;
+
+/// What a stack does for the pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// The program's own code.
+    User,
+    /// The way into the kernel and back, and the checks on it.
+    Syscall,
+    /// `pipe_write` itself: the ring, its slots, the checks.
+    PipeWrite,
+    /// `pipe_read` itself.
+    PipeRead,
+    /// Copying from the writer's memory into the pipe's pages.
+    CopyIn,
+    /// Copying from the pipe's pages into the reader's memory.
+    CopyOut,
+    /// Getting the pages that hold the data.
+    PageAlloc,
+    /// Giving pages back, or letting go of pages that belong to the writer.
+    PageFree,
+    /// Finding and pinning the writer's own pages.
+    PagePin,
+    /// Moving references to pages: vmsplice, splice, tee.
+    Splice,
+    /// Taking the pipe's mutex, spinning or asleep, and letting it go.
+    PipeLock,
+    /// Waiting, or getting ready to wait, because the pipe is full.
+    WaitSpace,
+    /// Waiting, or getting ready to wait, because the pipe is empty.
+    WaitData,
+    /// Waking the other end.
+    Wakeup,
+    /// Asking whether the pipe is ready: poll, select, epoll.
+    Poll,
+    /// Off, or coming back to, the CPU because the scheduler wanted it for another task.
+    Preempted,
+    /// A page of the program's memory wasn't there.
+    PageFault,
+    /// A device or a timer wanted the CPU.
+    Interrupt,
+    /// Waiting for a disk.
+    WaitDisk,
+    /// Waiting for the network or a socket.
+    WaitNetwork,
+    /// Waiting for a child process.
+    WaitChild,
+    /// Asleep on purpose.
+    WaitSleep,
+    /// Waiting for another thread of the program.
+    WaitFutex,
+    /// Switching tasks, for a reason that the stack doesn't show.
+    Scheduler,
+    /// Kernel work for something other than a pipe.
+    NonPipe,
+    /// Kernel code of which the stack doesn't show who called it.
+    Other,
+}
+
+impl Role {
+    /// Every role, in the order in which legends and tables break ties.
+    pub const ALL: [Role; 26] = [
+        Role::User,
+        Role::Syscall,
+        Role::PipeWrite,
+        Role::PipeRead,
+        Role::CopyIn,
+        Role::CopyOut,
+        Role::PageAlloc,
+        Role::PageFree,
+        Role::PagePin,
+        Role::Splice,
+        Role::PipeLock,
+        Role::WaitSpace,
+        Role::WaitData,
+        Role::Wakeup,
+        Role::Poll,
+        Role::Preempted,
+        Role::PageFault,
+        Role::Interrupt,
+        Role::WaitDisk,
+        Role::WaitNetwork,
+        Role::WaitChild,
+        Role::WaitSleep,
+        Role::WaitFutex,
+        Role::Scheduler,
+        Role::NonPipe,
+        Role::Other,
+    ];
+
+    /// Position in [`Role::ALL`].
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// A few words for tables and legends.
+    pub fn label(self) -> &'static str {
+        match self {
+            Role::User => "user code",
+            Role::Syscall => "system call",
+            Role::PipeWrite => "pipe write",
+            Role::PipeRead => "pipe read",
+            Role::CopyIn => "copy in",
+            Role::CopyOut => "copy out",
+            Role::PageAlloc => "page allocation",
+            Role::PageFree => "page release",
+            Role::PagePin => "page pinning",
+            Role::Splice => "splice",
+            Role::PipeLock => "pipe lock",
+            Role::WaitSpace => "wait for space",
+            Role::WaitData => "wait for data",
+            Role::Wakeup => "wake-up",
+            Role::Poll => "poll",
+            Role::Preempted => "preempted",
+            Role::PageFault => "page fault",
+            Role::Interrupt => "interrupt",
+            Role::WaitDisk => "wait for disk",
+            Role::WaitNetwork => "wait for network",
+            Role::WaitChild => "wait for child",
+            Role::WaitSleep => "sleep",
+            Role::WaitFutex => "wait for thread",
+            Role::Scheduler => "task switch",
+            Role::NonPipe => "kernel, not pipe",
+            Role::Other => "other kernel",
+        }
+    }
+
+    /// One sentence for a person who meets the role for the first time.
+    pub fn description(self) -> &'static str {
+        match self {
+            Role::User => "the program's own code",
+            Role::Syscall => "the way into the kernel and back, and the checks on it",
+            Role::PipeWrite => "pipe_write itself: the ring of pages and its bookkeeping",
+            Role::PipeRead => "pipe_read itself: the ring of pages and its bookkeeping",
+            Role::CopyIn => "copying the writer's bytes into the pipe's pages",
+            Role::CopyOut => "copying the pipe's bytes to the reader",
+            Role::PageAlloc => "getting pages to hold the data",
+            Role::PageFree => "giving pages back, or letting go of the writer's own",
+            Role::PagePin => "finding and pinning the writer's pages, instead of copying them",
+            Role::Splice => "moving references to pages: vmsplice, splice, tee",
+            Role::PipeLock => "taking the pipe's lock, which both ends share, and letting it go",
+            Role::WaitSpace => "waiting, or getting ready to wait, because the pipe is full",
+            Role::WaitData => "waiting, or getting ready to wait, because the pipe is empty",
+            Role::Wakeup => "waking the other end",
+            Role::Poll => "asking whether the pipe is ready",
+            Role::Preempted => "off the CPU because the scheduler wanted it for another task",
+            Role::PageFault => "a page of the program's memory had to be brought in",
+            Role::Interrupt => "a device or a timer wanted the CPU",
+            Role::WaitDisk => "waiting for a disk",
+            Role::WaitNetwork => "waiting for the network or a socket",
+            Role::WaitChild => "waiting for a child process",
+            Role::WaitSleep => "asleep on purpose",
+            Role::WaitFutex => "waiting for another thread of the program",
+            Role::Scheduler => "switching tasks, for a reason that the stack doesn't show",
+            Role::NonPipe => "kernel work for something other than a pipe",
+            Role::Other => "kernel code of which the stack doesn't show who called it",
+        }
+    }
+}
