@@ -164,8 +164,8 @@ impl PairPlan {
             && writer == reader
         {
             notes.push(format!(
-                "both ends busy-loop on CPU {writer}: each spins while the other waits for \
-                 its turn; use two CPUs (--pin auto)"
+                "both ends busy-loop on CPU {writer}: each spins while the other waits for its \
+                 turn; use two CPUs (--pin auto)"
             ));
         }
         notes
