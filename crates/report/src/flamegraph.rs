@@ -27,6 +27,22 @@ use mark::Mark;
 pub struct View {
     /// One end of a built-in pair; `None` for all members.
     pub end: Option<End>,
+    /// What the widths are.
+    pub time: Time,
+    /// Widths per GiB that each member moved.
+    pub per_byte: bool,
+}
+
+/// What widths stand for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Time {
+    /// Time on a CPU, or occurrences of the sampled event.
+    #[default]
+    Cpu,
+    /// Time asleep.
+    Blocked,
+    /// All of a member's life.
+    Wall,
 }
 
 /// Half a pixel. What is narrower is left out: it can't be seen before it is zoomed into, and deep

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use pipeprof_report::caption::Caption;
-use pipeprof_report::flamegraph::{self, View};
+use pipeprof_report::flamegraph::{self, Time, View};
 use pipeprof_report::highlight::Highlights;
+use pipeprof_report::ledger::Watched;
 use pipeprof_report::roles::Classification;
 use pipeprof_report::summary::Summary;
 use pipeprof_report::text::Style;
@@ -40,6 +41,12 @@ struct OutputArgs {
     /// Where to write the picture [default: pipeprof-STAGE.svg]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// What the widths are [default: wall; cpu with --stage]
+    #[arg(long, value_enum, value_name = "WHAT")]
+    time: Option<TimeArg>,
+    /// Widths in time per GiB that each member moved
+    #[arg(long)]
+    per_byte: bool,
     /// Draw and sum up one end of the pair only
     #[arg(long, value_enum, value_name = "END")]
     end: Option<EndArg>,
@@ -55,6 +62,26 @@ struct OutputArgs {
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum TimeArg {
+    /// Time on a CPU
+    Cpu,
+    /// Time asleep, by the stack slept in
+    Blocked,
+    /// All of each member's life: on a CPU, asleep, and waiting for a CPU
+    Wall,
+}
+
+impl From<TimeArg> for Time {
+    fn from(time: TimeArg) -> Time {
+        match time {
+            TimeArg::Cpu => Time::Cpu,
+            TimeArg::Blocked => Time::Blocked,
+            TimeArg::Wall => Time::Wall,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -82,7 +109,7 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
             return Ok(Exit::Usage);
         }
     }
-    let config = match args.sampling.config() {
+    let mut config = match args.sampling.config() {
         Ok(config) => config,
         Err(error) => {
             ui.error(&error);
@@ -97,10 +124,24 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
         }
         Err(error) => return pair_args::fail(error, ui),
     };
+    let time = output.time.map_or_else(|| default_time(&target), Time::from);
+    // Members that wait cost something to watch; the classic picture shows only the CPU.
+    config.switches = time != Time::Cpu || !matches!(target, Target::Pair(_));
     let picture = output.output.clone().unwrap_or_else(|| default_path(&target));
     let captured = capture(target, &config, ui)?;
-    let drawing = Drawing::new(captured, highlights, View { end: output.end.map(End::from) });
+    let drawing = Drawing::new(
+        captured,
+        highlights,
+        View { end: output.end.map(End::from), time, per_byte: output.per_byte },
+    );
     drawing.write(&picture, output, ui)
+}
+
+fn default_time(target: &Target) -> Time {
+    match target {
+        Target::Pair(_) => Time::Cpu,
+        Target::Command { .. } | Target::Running { .. } => Time::Wall,
+    }
 }
 
 fn default_path(target: &Target) -> PathBuf {
@@ -141,6 +182,12 @@ impl Drawing {
         Drawing { captured, roles, highlights, caption, view }
     }
 
+    fn watched(&self) -> Watched<'_> {
+        let Captured { pipeline, flows, elapsed, .. } = &self.captured;
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        Watched { pipeline, flows, elapsed_ns: elapsed.as_nanos() as u64, cpus }
+    }
+
     fn write(&self, picture: &Path, output: &OutputArgs, ui: &Ui) -> anyhow::Result<Exit> {
         let profile = &self.captured.profile;
         let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
@@ -169,7 +216,8 @@ impl Drawing {
         let Drawing { captured, roles, highlights, caption, view } = self;
         let profile = &captured.profile;
         let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
-        let summary = Summary::build(profile, roles, highlights, caption, *view);
+        let summary =
+            Summary::build(profile, roles, highlights, caption, *view, Some(&self.watched()));
         let mut out = Vec::new();
         if output.json {
             summary.write_json(&mut out).map_err(refused)?;

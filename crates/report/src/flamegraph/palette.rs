@@ -29,6 +29,7 @@ pub(super) fn fill(role: Role) -> &'static str {
         Role::WaitChild => "#e3d3ee",
         Role::WaitSleep => "#e5ead0",
         Role::WaitFutex => "#f0c9d6",
+        Role::WaitFileLock => "#e0d0c0",
         Role::Scheduler => "#cbbfae",
         Role::NonPipe => "#e8dccf",
         Role::Other => "#f4f4f4",

@@ -74,13 +74,7 @@ impl Builder {
     }
 
     pub(crate) fn member(&mut self, end: Option<End>, comm: &str, pid: i32) -> usize {
-        self.profile.members.push(MemberProfile {
-            pid,
-            comm: comm.into(),
-            end,
-            on_cpu: Vec::new(),
-            cpu_time_ns: None,
-        });
+        self.profile.members.push(MemberProfile::new(pid, comm.into(), end));
         self.counts.push(HashMap::new());
         self.counts.len() - 1
     }
