@@ -2,6 +2,8 @@
 //!
 //! The profile has 20,000 distinct stacks of up to 30 frames, as a pipeline of large programs gives.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+
 use std::hint::black_box;
 use std::sync::Arc;
 

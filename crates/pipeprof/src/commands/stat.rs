@@ -13,7 +13,6 @@ use pipeprof_report::counters::{CountedMember, CounterReport, write_json, write_
 use pipeprof_runner::command;
 use pipeprof_runner::discover::{Extent, discover};
 use pipeprof_runner::ends::Complaint;
-use pipeprof_runner::outcome::EndOutcome;
 use pipeprof_runner::pair::launch;
 use pipeprof_runner::pipeline::{Member, MemberId, Pipeline};
 use pipeprof_runner::plan::PairPlan;
@@ -117,25 +116,9 @@ fn pair(plan: &PairPlan, interrupt: &Interrupt, ui: &Ui) -> anyhow::Result<Count
     // Both have ended and neither is reaped: their accounts are still there, and final.
     counters.disable().map_err(|error| refused(&error))?;
     let outcome = running.wait().map_err(failed)?;
-    for end in [&outcome.writer, &outcome.reader] {
-        if let Some(usage) = exit_usage(end) {
-            counters.note_exit(end.pid, usage);
-        }
-    }
     let labels = pipeline.members.iter().map(label);
     let members = labels.zip(counters.read()).map(|(l, c)| (l, Some(outcome.bytes), c)).collect();
     Ok(Counts { members, elapsed: outcome.elapsed, failures: outcome.failures() })
-}
-
-fn exit_usage(end: &EndOutcome) -> Option<ExitUsage> {
-    let usage = end.report.as_ref()?.usage;
-    Some(ExitUsage {
-        cpu_ns: usage.cpu_ns(),
-        voluntary_switches: usage.voluntary_switches,
-        involuntary_switches: usage.involuntary_switches,
-        minor_faults: usage.minor_faults,
-        major_faults: usage.major_faults,
-    })
 }
 
 fn launched(
