@@ -191,6 +191,7 @@ fn neighbours(evidence: &Evidence, found: &Found) -> Vec<String> {
         let of_life = |ns| percent(ns, member.lifetime_ns);
         let longest = member.blocked.iter().copied().max_by_key(|(_, ns)| *ns);
         let (reason, ns) = longest.unwrap_or((Reason::Unknown, 0));
+        let asleep = ns > member.on_cpu_ns && ns > member.runnable_ns;
         let what = if member.on_cpu_ns >= ns && member.on_cpu_ns >= member.runnable_ns {
             format!("on CPU {}", of_life(member.on_cpu_ns))
         } else if member.runnable_ns >= ns {
@@ -204,6 +205,7 @@ fn neighbours(evidence: &Evidence, found: &Found) -> Vec<String> {
             format!("blocked {} {on}({})", of_life(ns), reason.label())
         };
         let pipe = match reason {
+            _ if !asleep => String::new(),
             Reason::WaitSpace => pipe_at(evidence, &member.writes_to, true),
             Reason::WaitData => pipe_at(evidence, &member.reads_from, false),
             _ => String::new(),
