@@ -16,10 +16,14 @@ use crate::roles::{Basis, Classification, Role};
 pub(super) const WIDTH: usize = 1200;
 const MARGIN: usize = 10;
 const COLUMN: usize = 196;
-const COLUMNS: usize = (WIDTH - 2 * MARGIN) / COLUMN;
+/// Where labels say that the time was asleep.
+const WIDE_COLUMN: usize = 236;
 const ROW: usize = 17;
 const GAP: usize = 5;
 const FIRST_BASELINE: usize = 12;
+
+/// Before the label of a role that was slept in.
+const BLOCKED: &str = "blocked: ";
 
 /// What stands between subtitle and frames.
 pub(super) struct Legend {
@@ -64,8 +68,18 @@ impl Legend {
         }
     }
 
+    fn column(&self) -> usize {
+        let is_wide = self.keys.iter().any(|key| key.text.starts_with(BLOCKED));
+        if is_wide { WIDE_COLUMN } else { COLUMN }
+    }
+
+    fn columns(&self) -> usize {
+        (WIDTH - 2 * MARGIN) / self.column()
+    }
+
     pub(super) fn height(&self) -> usize {
-        let rows = self.keys.len().div_ceil(COLUMNS) + self.highlights.len() + self.notes.len();
+        let rows =
+            self.keys.len().div_ceil(self.columns()) + self.highlights.len() + self.notes.len();
         rows * ROW + GAP + 8
     }
 
@@ -73,8 +87,8 @@ impl Legend {
     pub(super) fn draw(&self, y: usize) -> String {
         let mut svg = format!("<g id=\"legend\" fg:top=\"{y}\" fg:width=\"{WIDTH}\">");
         for (i, key) in self.keys.iter().enumerate() {
-            let x = MARGIN + i % COLUMNS * COLUMN;
-            let baseline = y + FIRST_BASELINE + i / COLUMNS * ROW;
+            let x = MARGIN + i % self.columns() * self.column();
+            let baseline = y + FIRST_BASELINE + i / self.columns() * ROW;
             let (class, click, hint) = match &key.search {
                 Some(search) => (
                     " class=\"key\"",
@@ -95,7 +109,8 @@ impl Legend {
                 escape(&key.text),
             );
         }
-        let mut baseline = y + FIRST_BASELINE + self.keys.len().div_ceil(COLUMNS) * ROW + GAP;
+        let mut baseline =
+            y + FIRST_BASELINE + self.keys.len().div_ceil(self.columns()) * ROW + GAP;
         for (seen, text) in &self.highlights {
             let class = if *seen { "hl" } else { "unseen" };
             let fill = if *seen { "#ffffff" } else { "none" };
@@ -155,8 +170,8 @@ fn keys(profile: &Profile, roles: &Classification, towers: &[Tower]) -> Vec<Key>
             keys.push((awake, Key { fill, search, meaning: meaning.clone(), text }));
         }
         if asleep > 0 {
-            let label = if role == Role::Scheduler { "blocked, other" } else { role.label() };
-            let text = format!("{label} {}", percent(asleep, whole));
+            let label = if role == Role::Scheduler { "other" } else { role.label() };
+            let text = format!("{BLOCKED}{label} {}", percent(asleep, whole));
             let meaning = format!("blocked, {meaning}");
             let fill = format!("url(#hatch-{})", role.index());
             keys.push((asleep, Key { fill, search: Some(blocked_key(role)), meaning, text }));

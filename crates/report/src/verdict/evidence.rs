@@ -128,6 +128,12 @@ impl MemberEvidence {
         Work::ALL.iter().map(|&work| self.work(work)).sum()
     }
 
+    /// It neither worked at its pipes nor waited for them.
+    fn is_idle(&self) -> bool {
+        let waits = self.blocked_for(Reason::WaitSpace) + self.blocked_for(Reason::WaitData);
+        waits == 0 && self.pipe_work() == 0 && self.on_cpu_ns * 20 < self.lifetime_ns
+    }
+
     fn has_pipes(&self) -> bool {
         !self.reads_from.is_empty() || !self.writes_to.is_empty()
     }
@@ -175,18 +181,25 @@ impl Evidence {
     }
 
     /// Members that hold the ends of others, and never use them: `timeout` and its like, and what a
-    /// shell starts inside a loop.
+    /// shell starts inside a loop. Where none uses them, whoever lived longest is taken to.
     pub(crate) fn only_holds(&self, member: usize) -> bool {
         let one = &self.members[member];
+        if !one.has_pipes() || !one.is_idle() {
+            return false;
+        }
+        let comes_first = |at: usize| {
+            let other = &self.members[at];
+            let rank =
+                |m: &MemberEvidence, at| (!m.is_idle(), m.lifetime_ns, std::cmp::Reverse(at));
+            rank(other, at) > rank(one, member)
+        };
         let shared = |end: fn(&MemberEvidence) -> &Vec<usize>| {
             end(one).iter().all(|pipe| {
-                let mut others = self.members.iter().enumerate().filter(|(at, _)| *at != member);
-                others.any(|(_, other)| end(other).contains(pipe))
+                let mut others = (0..self.members.len()).filter(|&at| at != member);
+                others.any(|at| end(&self.members[at]).contains(pipe) && comes_first(at))
             })
         };
-        let uses = one.blocked_for(Reason::WaitSpace) + one.blocked_for(Reason::WaitData);
-        let idle = uses == 0 && one.pipe_work() == 0 && one.on_cpu_ns * 20 < one.lifetime_ns;
-        one.has_pipes() && idle && shared(|m| &m.reads_from) && shared(|m| &m.writes_to)
+        shared(|m| &m.reads_from) && shared(|m| &m.writes_to)
     }
 
     fn share(&self, ns: u64) -> f64 {

@@ -172,7 +172,8 @@ fn pipe_words(evidence: &Evidence, found: &Found, cause: PipeCause) -> String {
         PipeCause::TinyCalls => {
             let small = pipe.bytes_per_write.into_iter().chain(pipe.bytes_per_read);
             let least = small.fold(f64::INFINITY, f64::min);
-            format!("a call moves {least:.0} bytes, and each costs as much as one of 64 KiB would")
+            let unit = if least.round() == 1.0 { "byte" } else { "bytes" };
+            format!("a call moves {least:.0} {unit}, and its cost is the call, not the bytes")
         }
     }
 }
