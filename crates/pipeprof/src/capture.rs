@@ -12,7 +12,7 @@ use pipeprof_profiler::sys::RunningKernel;
 use pipeprof_runner::command;
 use pipeprof_runner::discover::{Extent, Found, discover};
 use pipeprof_runner::ends::Complaint;
-use pipeprof_runner::outcome::{EndOutcome, Outcome};
+use pipeprof_runner::outcome::EndOutcome;
 use pipeprof_runner::pair::launch;
 use pipeprof_runner::pipeline::Pipeline;
 use pipeprof_runner::plan::PairPlan;
@@ -31,7 +31,6 @@ pub(crate) struct Captured {
     pub(crate) pipeline: Pipeline,
     pub(crate) flows: Vec<PipeFlow>,
     pub(crate) elapsed: Duration,
-    pub(crate) outcome: Option<Outcome>,
     /// What went wrong with what was watched.
     pub(crate) failures: Vec<Complaint>,
     pub(crate) interrupted: bool,
@@ -133,7 +132,6 @@ fn pair(
         elapsed: outcome.elapsed,
         failures: outcome.failures(),
         interrupted: outcome.interrupted,
-        outcome: Some(outcome),
     })
 }
 
@@ -200,7 +198,6 @@ fn launched(
         pipeline: cast.pipeline,
         flows,
         elapsed,
-        outcome: None,
         failures,
         interrupted: interrupt.is_set(),
     })
@@ -254,7 +251,6 @@ fn running(
         pipeline: cast.pipeline,
         flows,
         elapsed,
-        outcome: None,
         failures: Vec::new(),
         interrupted: interrupt.is_set(),
     })

@@ -147,7 +147,7 @@ fn against_prints_both_medians_and_the_ratio() {
     assert_eq!(output.status.code(), Some(1));
 }
 
-/// A pair that runs until it is stopped, with the pids of its ends.
+/// A pair that runs until it is stopped, with the pids of its ends; both have left the gate.
 fn endless(stage: &str) -> (Child, Vec<i32>) {
     let child = Command::new(PIPEPROF)
         .args(["run", "--bytes", "900000G", "--stage", stage])
@@ -156,17 +156,23 @@ fn endless(stage: &str) -> (Child, Vec<i32>) {
         .spawn()
         .unwrap();
     let pid = child.id();
-    let ends = eventually("both ends have their names", || {
+    let ends = eventually("both ends are in their loops", || {
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
         let pids: Vec<i32> =
             children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
-        let named = pids.iter().filter(|pid| {
-            fs::read_to_string(format!("/proc/{pid}/comm"))
-                .is_ok_and(|comm| comm.starts_with("pp-"))
-        });
-        (named.count() == 2).then_some(pids)
+        let running = pids.iter().filter(|&&pid| is_in_its_loop(pid)).count();
+        (running == 2).then_some(pids)
     });
     (child, ends)
+}
+
+/// It has its name and has used 50 ms of CPU, which setting itself up does not take.
+fn is_in_its_loop(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let Some((name, rest)) = stat.rsplit_once(") ") else { return false };
+    let ticks =
+        rest.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<u64>().ok());
+    name.contains("(pp-") && ticks.sum::<u64>() >= 5
 }
 
 fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -202,7 +208,6 @@ fn no_end_outlives_a_killed_pipeprof() {
 fn ctrl_c_stops_the_pair_and_prints_what_was_moved() {
     for stage in ["write", "busy-loop"] {
         let (mut child, ends) = endless(stage);
-        std::thread::sleep(Duration::from_millis(50));
         // As a terminal does: to every process of the group.
         for pid in ends.iter().copied().chain([child.id() as i32]) {
             kill(Pid::from_raw(pid), Signal::SIGINT).unwrap();

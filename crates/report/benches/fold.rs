@@ -116,8 +116,16 @@ fn fold(criterion: &mut Criterion) {
     group.bench_function("draw", |b| {
         b.iter(|| {
             let mut svg = Vec::new();
-            flamegraph::render(black_box(&profile), &roles, &highlights, &caption, view, &mut svg)
-                .map(|()| svg)
+            flamegraph::render(
+                black_box(&profile),
+                &roles,
+                &highlights,
+                &caption,
+                view,
+                None,
+                &mut svg,
+            )
+            .map(|()| svg)
         });
     });
     group.finish();

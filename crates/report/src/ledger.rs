@@ -134,6 +134,14 @@ pub struct FillSummary {
     pub mean_bytes: f64,
 }
 
+/// Less than this says nothing of a GiB.
+const LEAST_BYTES: u64 = 1 << 20;
+
+/// GiB to divide by, where there is enough.
+pub(crate) fn gib(bytes: Option<u64>) -> Option<f64> {
+    bytes.filter(|bytes| *bytes >= LEAST_BYTES).map(|bytes| bytes as f64 / GIB)
+}
+
 /// Share of the whole, in percent; 0 of nothing.
 pub(crate) fn percent(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { 100.0 * part as f64 / whole as f64 }
@@ -169,7 +177,7 @@ pub(crate) fn blocked_table(
     }
     let accounted: u64 = sums.iter().sum();
     sums[Reason::Unknown as usize] += split.blocked_ns.saturating_sub(accounted);
-    let gib = moved.filter(|bytes| *bytes > 0).map(|bytes| bytes as f64 / GIB);
+    let gib = gib(moved);
     let mut table: Vec<BlockedShare> = Reason::ALL
         .into_iter()
         .filter(|&reason| sums[reason as usize] > 0)
@@ -201,12 +209,8 @@ impl Watched<'_> {
     /// Members with pipes first, each behind those that write to it; the others in their order.
     pub fn order(&self) -> Vec<usize> {
         let Pipeline { members, pipes } = self.pipeline;
-        let holds = |member: usize| {
-            let id = MemberId(member);
-            pipes.iter().any(|pipe| pipe.writers.contains(&id) || pipe.readers.contains(&id))
-        };
         let (mut left, bare): (Vec<usize>, Vec<usize>) =
-            (0..members.len()).partition(|&member| holds(member));
+            (0..members.len()).partition(|&member| self.holds_pipe(member));
         let mut order = Vec::with_capacity(members.len());
         while !left.is_empty() {
             let sources = |member: usize| {
@@ -220,6 +224,13 @@ impl Watched<'_> {
         }
         order.extend(bare);
         order
+    }
+
+    /// A member has a pipe of the pipeline.
+    pub(crate) fn holds_pipe(&self, member: usize) -> bool {
+        let id = MemberId(member);
+        let pipes = &self.pipeline.pipes;
+        pipes.iter().any(|pipe| pipe.writers.contains(&id) || pipe.readers.contains(&id))
     }
 
     /// Inodes of the pipes that a member reads from, or writes to.
@@ -288,8 +299,10 @@ impl Watched<'_> {
             None => (None, None, Some("the pipe was not metered")),
         };
         let fill = flow.and_then(|flow| flow.fill).filter(|fill| fill.looks > 0);
-        let writes = flow.and_then(|flow| flow.writes);
-        let reads = flow.and_then(|flow| flow.reads);
+        // No calls, for bytes, are calls that were made after the last look.
+        let seen = |calls: &u64| *calls > 0 || bytes == Some(0);
+        let writes = flow.and_then(|flow| flow.writes).filter(seen);
+        let reads = flow.and_then(|flow| flow.reads).filter(seen);
         let per_second = |count: Option<u64>| {
             count.filter(|_| seconds > 0.0).map(|count| count as f64 / seconds)
         };
@@ -297,7 +310,7 @@ impl Watched<'_> {
             let calls = calls.filter(|calls| *calls > 0)?;
             Some(bytes? as f64 / calls as f64)
         };
-        let gib = bytes.filter(|bytes| *bytes > 0).map(|bytes| bytes as f64 / GIB);
+        let gib = gib(bytes);
         let cost = self.cost(at, profile, roles);
         let pids = |ids: &[MemberId]| -> Vec<i32> {
             ids.iter().filter_map(|id| self.pipeline.members.get(id.0)).map(|m| m.pid).collect()
@@ -328,7 +341,7 @@ impl Watched<'_> {
             writes_per_second: per_second(writes),
             reads_per_second: per_second(reads),
             calls_unknown: (writes.is_none() || reads.is_none())
-                .then_some("an end uses other pipes or files too, and calls are counted together"),
+                .then_some("an end uses other pipes or files too, or ended before it was counted"),
             cpu_ns_per_gib: cost.zip(gib).map(|((cpu, _), gib)| cpu as f64 / gib),
             blocked_ns_per_gib: cost.zip(gib).map(|((_, blocked), gib)| blocked as f64 / gib),
         }

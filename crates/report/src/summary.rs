@@ -6,7 +6,7 @@ use pipeprof_runner::pipeline::End;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
-use crate::caption::{Caption, GIB};
+use crate::caption::Caption;
 use crate::escape::printable;
 use crate::flamegraph::{View, members};
 use crate::highlight::{Highlights, Sighting};
@@ -71,6 +71,8 @@ pub struct MemberSummary {
     pub reads_from: Vec<u64>,
     /// Inodes of the pipes that it writes.
     pub writes_to: Vec<u64>,
+    /// It holds the pipe ends of others and never uses them, as `timeout` does.
+    pub only_holds: bool,
     /// What it slept for, longest first.
     pub blocked: Vec<BlockedShare>,
     /// Heaviest first.
@@ -153,7 +155,7 @@ impl Summary {
             let place = |member: usize| order.iter().position(|&at| at == member);
             shown.sort_by_key(|&(member, _)| place(member).unwrap_or(usize::MAX));
         }
-        let members: Vec<MemberSummary> = shown
+        let mut members: Vec<MemberSummary> = shown
             .iter()
             .map(|&(index, member)| {
                 let moved = match watched {
@@ -173,6 +175,7 @@ impl Summary {
                     weight: member.weight(),
                     cpu_time_ns: cpu_time_ns(profile, member),
                     life: ledger::life(member),
+                    only_holds: false,
                     blocked: ledger::blocked_table(profile, roles, member, moved.bytes),
                     roles: role_table(profile, roles, member, moved.bytes),
                     bytes_moved: moved.bytes,
@@ -185,9 +188,15 @@ impl Summary {
             })
             .collect();
         let pipes = watched.map_or_else(Vec::new, |watched| watched.pipe_table(profile, roles));
-        let verdict = watched
+        let evidence = watched
             .filter(|_| members.iter().any(|member| member.life.is_some()))
-            .map(|watched| judge(&evidence(&members, &pipes, watched, &profile.quality)));
+            .map(|watched| evidence(&members, &pipes, watched, &profile.quality));
+        if let Some(evidence) = &evidence {
+            for (at, member) in members.iter_mut().enumerate() {
+                member.only_holds = evidence.only_holds(at);
+            }
+        }
+        let verdict = evidence.as_ref().map(judge);
         let inferred = |member: &MemberSummary| -> u64 {
             member.roles.iter().map(|role| role.inferred_samples).sum()
         };
@@ -298,7 +307,7 @@ fn role_table(
         }
     }
     let whole = member.weight();
-    let gib = bytes_moved.filter(|bytes| *bytes > 0).map(|bytes| bytes as f64 / GIB);
+    let gib = ledger::gib(bytes_moved);
     let ns_per_gib = cpu_time_ns(profile, member).zip(gib).map(|(ns, gib)| ns as f64 / gib);
     let mut table: Vec<RoleShare> = Role::ALL
         .into_iter()

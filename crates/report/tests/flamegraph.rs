@@ -27,7 +27,7 @@ fn draw(profile: &Profile, subject: &str, view: View) -> Result<String, Error> {
     };
     let roles = Classification::of(profile);
     let mut svg = Vec::new();
-    flamegraph::render(profile, &roles, &Highlights::article(), &caption, view, &mut svg)?;
+    flamegraph::render(profile, &roles, &Highlights::article(), &caption, view, None, &mut svg)?;
     Ok(String::from_utf8(svg).unwrap())
 }
 
@@ -110,7 +110,8 @@ fn every_stage_has_both_towers_and_its_highlights() {
 #[test]
 fn one_end_alone_fills_the_picture() {
     let profile = stage("vmsplice");
-    let svg = draw(&profile, "vmsplice", View { end: Some(End::Reader) }).unwrap();
+    let svg =
+        draw(&profile, "vmsplice", View { end: Some(End::Reader), ..View::default() }).unwrap();
     let frames = frames(&svg);
     let towers: Vec<&Drawn> = frames.iter().filter(|f| f.class == "tower").collect();
     assert_eq!(towers.len(), 1);
@@ -159,7 +160,8 @@ fn one_function_in_two_roles_is_two_frames() {
 fn a_picture_of_nothing_is_refused() {
     let mut builder = Builder::new();
     builder.member(Some(End::Writer), "pp-write", 1);
-    let error = draw(&builder.profile, "write", View { end: Some(End::Writer) }).unwrap_err();
+    let error = draw(&builder.profile, "write", View { end: Some(End::Writer), ..View::default() })
+        .unwrap_err();
     assert_eq!(error.to_string(), "no samples of the writer: nothing to draw");
     assert!(error.hint().unwrap().contains("--bytes"));
 }
@@ -174,7 +176,8 @@ fn the_users_own_highlights_come_after_the_articles() {
     let roles = Classification::of(&profile);
     let mut svg = Vec::new();
     let caption = Caption::default();
-    flamegraph::render(&profile, &roles, &highlights, &caption, View::default(), &mut svg).unwrap();
+    flamegraph::render(&profile, &roles, &highlights, &caption, View::default(), None, &mut svg)
+        .unwrap();
     let frames = frames(&String::from_utf8(svg).unwrap());
     let marked = |name: &str| frames.iter().any(|f| f.class == "hl" && f.title.contains(name));
     assert!(marked("◆ gup_fast_fallback ") && marked("◆ __wake_up [^__wake_up]"));

@@ -28,7 +28,7 @@ fn caption(subject: &str) -> Caption {
 
 fn summary(profile: &Profile, caption: &Caption) -> Summary {
     let roles = Classification::of(profile);
-    Summary::build(profile, &roles, &Highlights::article(), caption, View::default())
+    Summary::build(profile, &roles, &Highlights::article(), caption, View::default(), None)
 }
 
 fn as_text(summary: &Summary, style: Style) -> String {
@@ -133,7 +133,7 @@ fn what_is_not_known_is_not_zero() {
         summary.write_json(&mut out).unwrap();
         serde_json::from_slice(&out).unwrap()
     };
-    assert_eq!(json["schema_version"], 1);
+    assert_eq!(json["schema_version"], 2);
     assert_eq!(json["members"][0]["cpu_time_ns"], serde_json::Value::Null);
     assert_eq!(json["members"][0]["roles"][0]["ns_per_gib"], serde_json::Value::Null);
     assert_eq!(json["quality"]["skid"], serde_json::Value::Null);
@@ -166,7 +166,8 @@ fn names_cannot_drive_the_terminal() {
     let tree = call_tree(&builder.profile, "evil\u{1b}[2J\r\u{202e}").unwrap();
     assert!(!tree.contains(|c: char| c.is_control() && c != '\n'), "{tree:?}");
     // Colour, where asked for, is ours alone.
-    let coloured = as_text(&summary(&builder.profile, &caption), Style { colour: true });
+    let coloured =
+        as_text(&summary(&builder.profile, &caption), Style { colour: true, ascii: false });
     let plain = coloured.replace("\u{1b}[0m", "").replace("\u{1b}[1m", "").replace("\u{1b}[2m", "");
     assert_eq!(plain, text);
 }

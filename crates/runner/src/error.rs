@@ -35,7 +35,7 @@ pub enum Error {
         source: Errno,
     },
     /// `mlock` was refused.
-    #[error("can't lock {} of memory: {source}", size::exact(*bytes))]
+    #[error("can't lock {} of memory, probably above what `ulimit -l` allows: {source}", size::exact(*bytes))]
     LockMemory {
         /// Bytes to lock.
         bytes: u64,

@@ -14,6 +14,7 @@ use pipeprof_report::{folded, text, tree};
 use pipeprof_runner::pipeline::End;
 
 use crate::capture::{Captured, capture};
+use crate::commands::ls::has_utf8_locale;
 use crate::output::{write_file, write_stdout};
 use crate::pair_args;
 use crate::sampling_args::SamplingArgs;
@@ -193,7 +194,16 @@ impl Drawing {
         let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
         let drawn = write_file(picture, |out| {
             let Drawing { roles, highlights, caption, view, .. } = self;
-            flamegraph::render(profile, roles, highlights, caption, *view, out).map_err(refused)
+            flamegraph::render(
+                profile,
+                roles,
+                highlights,
+                caption,
+                *view,
+                Some(&self.watched()),
+                out,
+            )
+            .map_err(refused)
         });
         if let Some(path) = &output.folded {
             write_file(path, |out| folded::render(profile, self.view, out).map_err(refused))?;
@@ -222,7 +232,7 @@ impl Drawing {
         if output.json {
             summary.write_json(&mut out).map_err(refused)?;
         } else {
-            let style = Style { colour: ui.colours_stdout() };
+            let style = Style { colour: ui.colours_stdout(), ascii: !has_utf8_locale() };
             text::render(&summary, style, &mut out).map_err(refused)?;
             for function in &output.tree {
                 out.push(b'\n');

@@ -22,8 +22,6 @@ use crate::ui::{Exit, Ui};
 /// are released to the last byte read.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunArgs {
-    #[command(flatten)]
-    pair: PairArgs,
     /// Print everything that is known about the run as JSON
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -41,6 +39,9 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = 11, requires = "against",
           value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
+    // Last, because its help heading would go on above what follows.
+    #[command(flatten)]
+    pair: PairArgs,
 }
 
 pub(crate) fn run(args: &RunArgs, ui: &Ui) -> anyhow::Result<Exit> {

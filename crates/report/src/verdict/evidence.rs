@@ -128,6 +128,12 @@ impl MemberEvidence {
         Work::ALL.iter().map(|&work| self.work(work)).sum()
     }
 
+    /// It neither worked at its pipes nor waited for them.
+    fn is_idle(&self) -> bool {
+        let waits = self.blocked_for(Reason::WaitSpace) + self.blocked_for(Reason::WaitData);
+        waits == 0 && self.pipe_work() == 0 && self.on_cpu_ns * 20 < self.lifetime_ns
+    }
+
     fn has_pipes(&self) -> bool {
         !self.reads_from.is_empty() || !self.writes_to.is_empty()
     }
@@ -168,17 +174,41 @@ impl Evidence {
         let mut candidates: Vec<usize> = (0..self.members.len())
             .filter(|&at| self.members[at].lifetime_ns > 0)
             .filter(|&at| !any_pipes || self.members[at].has_pipes())
+            .filter(|&at| !self.only_holds(at))
             .collect();
         candidates.sort_by(|&a, &b| self.drive(b).total_cmp(&self.drive(a)));
         candidates
+    }
+
+    /// Members that hold the ends of others, and never use them: `timeout` and its like, and what a
+    /// shell starts inside a loop. Where none uses them, whoever lived longest is taken to.
+    pub(crate) fn only_holds(&self, member: usize) -> bool {
+        let one = &self.members[member];
+        if !one.has_pipes() || !one.is_idle() {
+            return false;
+        }
+        let comes_first = |at: usize| {
+            let other = &self.members[at];
+            let rank =
+                |m: &MemberEvidence, at| (!m.is_idle(), m.lifetime_ns, std::cmp::Reverse(at));
+            rank(other, at) > rank(one, member)
+        };
+        let shared = |end: fn(&MemberEvidence) -> &Vec<usize>| {
+            end(one).iter().all(|pipe| {
+                let mut others = (0..self.members.len()).filter(|&at| at != member);
+                others.any(|at| end(&self.members[at]).contains(pipe) && comes_first(at))
+            })
+        };
+        shared(|m| &m.reads_from) && shared(|m| &m.writes_to)
     }
 
     fn share(&self, ns: u64) -> f64 {
         ns as f64 / self.elapsed_ns.max(1) as f64
     }
 
-    /// Time that a member waited for its neighbours, in nanoseconds. Time in poll counts as far as
-    /// its pipes were found empty, or full: that is all that tells what it polled for.
+    /// Time that a member waited for its neighbours, in nanoseconds. Time in poll, or where no stack
+    /// was sampled, counts as far as its pipes were found empty, or full: nothing else tells what it
+    /// waited for.
     pub(super) fn waited(&self, member: usize) -> u64 {
         let member = &self.members[member];
         let pipes: u64 = [Reason::WaitSpace, Reason::WaitData, Reason::PipeLock]
@@ -186,8 +216,9 @@ impl Evidence {
             .filter(|&reason| member.is_neighbours(reason))
             .map(|reason| member.blocked_for(reason))
             .sum();
-        let poll = member.blocked_for(Reason::Poll) as f64 * self.polls_for_neighbours(member);
-        (pipes + poll as u64).min(self.elapsed_ns)
+        let untold = member.blocked_for(Reason::Poll) + member.blocked_for(Reason::Unknown);
+        let untold = untold as f64 * self.polls_for_neighbours(member);
+        (pipes + untold as u64).min(self.elapsed_ns)
     }
 
     fn polls_for_neighbours(&self, member: &MemberEvidence) -> f64 {
@@ -306,12 +337,13 @@ impl Evidence {
         let one = &self.members[member];
         let waits = |at: usize, reason: Reason| {
             let other = &self.members[at];
-            let poll = other.blocked_for(Reason::Poll);
+            let poll = other.blocked_for(Reason::Poll) + other.blocked_for(Reason::Unknown);
             let gone = other.lifetime_ns < self.elapsed_ns / 2;
             gone || (other.blocked_for(reason) + poll) * 2 >= other.lifetime_ns
         };
         let shares = |a: &[usize], b: &[usize]| a.iter().any(|pipe| b.contains(pipe));
-        (0..self.members.len()).filter(|&at| at != member).all(|at| {
+        let mut others = (0..self.members.len()).filter(|&at| at != member && !self.only_holds(at));
+        others.all(|at| {
             let other = &self.members[at];
             (!shares(&other.writes_to, &one.reads_from) || waits(at, Reason::WaitSpace))
                 && (!shares(&other.reads_from, &one.writes_to) || waits(at, Reason::WaitData))

@@ -172,7 +172,8 @@ fn pipe_words(evidence: &Evidence, found: &Found, cause: PipeCause) -> String {
         PipeCause::TinyCalls => {
             let small = pipe.bytes_per_write.into_iter().chain(pipe.bytes_per_read);
             let least = small.fold(f64::INFINITY, f64::min);
-            format!("a call moves {least:.0} bytes, and each costs as much as one of 64 KiB would")
+            let unit = if least.round() == 1.0 { "byte" } else { "bytes" };
+            format!("a call moves {least:.0} {unit}, and its cost is the call, not the bytes")
         }
     }
 }
@@ -191,6 +192,7 @@ fn neighbours(evidence: &Evidence, found: &Found) -> Vec<String> {
         let of_life = |ns| percent(ns, member.lifetime_ns);
         let longest = member.blocked.iter().copied().max_by_key(|(_, ns)| *ns);
         let (reason, ns) = longest.unwrap_or((Reason::Unknown, 0));
+        let asleep = ns > member.on_cpu_ns && ns > member.runnable_ns;
         let what = if member.on_cpu_ns >= ns && member.on_cpu_ns >= member.runnable_ns {
             format!("on CPU {}", of_life(member.on_cpu_ns))
         } else if member.runnable_ns >= ns {
@@ -204,6 +206,7 @@ fn neighbours(evidence: &Evidence, found: &Found) -> Vec<String> {
             format!("blocked {} {on}({})", of_life(ns), reason.label())
         };
         let pipe = match reason {
+            _ if !asleep => String::new(),
             Reason::WaitSpace => pipe_at(evidence, &member.writes_to, true),
             Reason::WaitData => pipe_at(evidence, &member.reads_from, false),
             _ => String::new(),
