@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use pipeprof_runner::pipeline::Pipeline;
 
 use crate::accounts::{Accounts, now_ns};
-use crate::attr::{EventAttr, flag, sample_type};
+use crate::attr::{EventAttr, event_type, flag, sample_type};
 use crate::drain::Drain;
 use crate::environment::{Environment, Explanation, Operation, explain_open_error};
 use crate::error::Error;
