@@ -1,9 +1,10 @@
 //! Recording to profile: one pass over the records in the order of time, then one look-up a
 //! distinct address.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::address_space::AddressSpaces;
+use crate::attr::event_type;
 use crate::error::Error;
 use crate::order::RoundSorter;
 use crate::perfdata::read::{FormatError, PerfDataFile};
@@ -17,6 +18,8 @@ use crate::recording::{Meta, Recording};
 use crate::resolve::Resolver;
 use crate::sleep::Sleep;
 use crate::symbolize::Symbolizer;
+use crate::wakeups::{WakeTracker, Wakeups};
+use crate::windows::{Window, gaps};
 
 /// Turns a recording into a profile.
 ///
@@ -60,6 +63,7 @@ pub fn analyse_bytes(
         at += size;
     }
     sorter.finish(|(at, event)| pass.take(data, at, event, &file));
+    pass.pass_gaps(meta.end_ns);
     Ok(pass.into_profile(symbolizer))
 }
 
@@ -72,6 +76,9 @@ fn event_of(file: &PerfDataFile, record: &Record<'_>) -> usize {
     }
 }
 
+/// The event that records switches, after the one that samples.
+const SWITCHES: usize = 1;
+
 /// What the pass over the records gathers.
 struct Pass<'a> {
     meta: &'a Meta,
@@ -79,6 +86,11 @@ struct Pass<'a> {
     member_of: FxHashMap<i32, usize>,
     stacks: RawStacks,
     sleep: Sleep<'a>,
+    /// Threads whose switches have call chains of their own, apart from those of their CPU.
+    own_chains: FxHashSet<i32>,
+    wakes: WakeTracker,
+    /// Times without records of switches that are still to come, the next one last.
+    gaps: Vec<Window>,
     comms: FxHashMap<i32, String>,
     samples: u64,
     foreign_samples: u64,
@@ -100,6 +112,12 @@ impl<'a> Pass<'a> {
             spaces: AddressSpaces::default(),
             member_of,
             sleep,
+            own_chains: FxHashSet::default(),
+            wakes: WakeTracker::default(),
+            gaps: match &meta.windows[..] {
+                [] => Vec::new(),
+                some => gaps(some, (meta.start_ns, meta.end_ns)).into_iter().rev().collect(),
+            },
             stacks: RawStacks::default(),
             comms: FxHashMap::default(),
             samples: 0,
@@ -116,9 +134,15 @@ impl<'a> Pass<'a> {
     fn take(&mut self, data: &[u8], at: usize, event: usize, file: &PerfDataFile) {
         let Some((record, _)) = split_record(&data[at..]) else { return };
         let layout = file.events[event].layout;
+        if !self.gaps.is_empty() {
+            self.pass_gaps(layout.time(&record).unwrap_or(0));
+        }
         match parse(&record, layout) {
             Some(Parsed::Sample(sample)) if event == 0 => self.sample(&sample, record.misc),
-            Some(Parsed::Sample(sample)) => self.switch_sample(&sample),
+            Some(Parsed::Sample(sample)) if file.events[event].kind == event_type::TRACEPOINT => {
+                self.woken(&sample);
+            }
+            Some(Parsed::Sample(sample)) => self.switch_sample(&sample, event),
             Some(Parsed::Mapping(mapping)) => self.spaces.map(&mapping),
             Some(Parsed::Comm(comm)) => {
                 if comm.exec {
@@ -132,7 +156,11 @@ impl<'a> Pass<'a> {
             Some(Parsed::Fork(task)) => self.fork(task, layout.time(&record)),
             Some(Parsed::Exit(task)) => self.sleep.exit(task.tid, layout.time(&record)),
             Some(Parsed::Switch { out, preempted }) => {
-                self.sleep.switch(layout.sample_id(&record), out, preempted);
+                let id = layout.sample_id(&record);
+                self.sleep.switch(id, out, preempted);
+                if let (Some(tid), Some(time)) = (id.tid, id.time) {
+                    self.wakes.switched(tid, out, time);
+                }
             }
             Some(Parsed::Lost(count)) => self.lost += count,
             Some(Parsed::Throttle) => self.throttled += 1,
@@ -175,9 +203,35 @@ impl<'a> Pass<'a> {
         self.chain = chain;
     }
 
+    /// Goes past the gaps that began before `time`.
+    fn pass_gaps(&mut self, time: u64) {
+        while let Some(&(from, until)) = self.gaps.last().filter(|(from, _)| *from <= time) {
+            self.gaps.pop();
+            self.sleep.gap(from, until);
+            self.wakes.gap();
+        }
+    }
+
+    /// A thread is being woken, by the thread that the sample is of.
+    fn woken(&mut self, sample: &Sample<'_>) {
+        let (Ok(format), Some(waker), Some(time)) =
+            (&self.meta.wakeups, sample.id.tid, sample.id.time)
+        else {
+            return;
+        };
+        let sleep = &self.sleep;
+        let read = self.wakes.woken(*format, sample.raw, waker, time, |tid| sleep.member_of(tid));
+        self.malformed += u64::from(read.is_none());
+    }
+
     /// A thread of a member is about to leave its CPU.
-    fn switch_sample(&mut self, sample: &Sample<'_>) {
+    fn switch_sample(&mut self, sample: &Sample<'_>, event: usize) {
         let (Some(pid), Some(tid)) = (sample.id.pid, sample.id.tid) else { return };
+        if event > SWITCHES {
+            self.own_chains.insert(tid);
+        } else if self.own_chains.contains(&tid) {
+            return;
+        }
         let Some(&member) = self.member_of.get(&pid) else { return };
         let mut chain = std::mem::take(&mut self.chain);
         self.read_chain(sample, misc::KERNEL, &mut chain);
@@ -204,6 +258,16 @@ impl<'a> Pass<'a> {
         let meta = self.meta;
         let mut profile = Profile::new(self.quality(meta));
         let slept = self.sleep.finish();
+        profile.wakeups = match &meta.wakeups {
+            Err(why) => Wakeups::Unknown { why: why.clone() },
+            Ok(_) => Wakeups::Known {
+                edges: self.wakes.finish(),
+                watched_ns: match &meta.windows[..] {
+                    [] => meta.end_ns.saturating_sub(meta.start_ns),
+                    some => some.iter().map(|(from, until)| until - from).sum(),
+                },
+            },
+        };
         profile.members = meta
             .pipeline
             .members

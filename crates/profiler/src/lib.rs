@@ -25,9 +25,13 @@ mod resolve;
 pub mod ring;
 pub mod session;
 mod sleep;
+mod switching;
 pub mod symbolize;
 mod synth;
 pub mod sys;
 mod thread_time;
+pub mod tracepoints;
+pub mod wakeups;
+pub mod windows;
 
 pub use error::Error;

@@ -10,6 +10,8 @@ use tempfile::TempDir;
 use crate::accounts::Accounts;
 use crate::error::Error;
 use crate::profile::Scope;
+use crate::wakeups::WakeFormat;
+use crate::windows::Window;
 
 /// Where a recording lives.
 #[derive(Debug)]
@@ -79,6 +81,10 @@ pub struct Meta {
     pub lost: Option<u64>,
     /// Context switches were recorded, by the second event of the file.
     pub switches: bool,
+    /// When switches and wake-ups were recorded, where that was by turns; empty for always.
+    pub windows: Vec<Window>,
+    /// How to read the records of wake-ups; `Err` says why there are none.
+    pub wakeups: Result<WakeFormat, String>,
     /// When the events were started and stopped, `CLOCK_MONOTONIC`.
     pub start_ns: u64,
     /// See `start_ns`.

@@ -142,7 +142,7 @@ fn subtitle(profile: &Profile, caption: &Caption, view: View) -> String {
         (Time::Blocked, _) => "time asleep".into(),
         (Time::Wall, _) => "time: on a CPU, blocked (hatched), waiting for a CPU".to_owned(),
     };
-    let per = if view.per_byte { " per GiB moved" } else { "" };
+    let per = if view.per_byte { ", per GiB moved" } else { "" };
     parts.push(format!("width is {width}{per}"));
     parts.join(" · ")
 }

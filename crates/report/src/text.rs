@@ -383,7 +383,9 @@ fn wrap(line: &str, indent: usize) -> String {
     let mut text = String::new();
     let margin = line.len() - line.trim_start().len();
     let mut width = 0;
-    for word in line.trim_start().split(' ') {
+    // A number and its unit stay together.
+    let glued = line.trim_start().replace(" %", "\u{a0}%").replace("pid ", "pid\u{a0}");
+    for word in glued.split(' ') {
         let length = word.chars().count();
         if width == 0 {
             text.push_str(&" ".repeat(margin));
@@ -396,7 +398,7 @@ fn wrap(line: &str, indent: usize) -> String {
             text.push(' ');
             width += 1;
         }
-        text.push_str(word);
+        text.push_str(&word.replace('\u{a0}', " "));
         width += length;
     }
     text.push('\n');

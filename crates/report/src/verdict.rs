@@ -106,6 +106,9 @@ const LEAST_DRIVE: f64 = 0.3;
 /// Members this near to each other hold the pipeline back together.
 const NEAR: f64 = 0.08;
 
+/// Whoever is above this is held back by what it does itself.
+const MOSTLY: f64 = 0.5;
+
 /// Where nobody is above this, members take turns.
 const TURNS: f64 = 0.65;
 
@@ -158,24 +161,23 @@ fn find(evidence: &Evidence) -> Found {
             why: None,
         };
     }
-    if let Some((pipe, cause)) = evidence.pipe_work_of(first) {
-        let ends = evidence.ends(pipe);
-        let confidence = if drive(first) >= TURNS { Confidence::High } else { Confidence::Medium };
-        return Found {
-            finding: Finding::PipeBound(cause),
-            members: ends,
-            pipe: Some(pipe),
-            confidence: Some(confidence),
-            why: None,
-        };
+    let pipe_bound = |(pipe, cause), confidence| Found {
+        finding: Finding::PipeBound(cause),
+        members: evidence.ends(pipe),
+        pipe: Some(pipe),
+        confidence: Some(confidence),
+        why: None,
+    };
+    if drive(first) >= MOSTLY
+        && let Some(found) = evidence.pipe_work_of(first)
+    {
+        let is_sure = drive(first) >= TURNS;
+        return pipe_bound(found, if is_sure { Confidence::High } else { Confidence::Medium });
     }
     if drive(first) <= TURNS
-        && let Some((pipe, cause)) = evidence.taking_turns()
+        && let Some(found) = evidence.taking_turns()
     {
-        let members = evidence.ends(pipe);
-        let confidence = Some(Confidence::Medium);
-        let finding = Finding::PipeBound(cause);
-        return Found { finding, members, pipe: Some(pipe), confidence, why: None };
+        return pipe_bound(found, Confidence::Medium);
     }
     if drive(first) < LEAST_DRIVE {
         return Found::unclear(format!(

@@ -6,7 +6,7 @@ use pipeprof_profiler::profile::Profile;
 use quick_xml::escape::escape;
 
 use super::tower::{Kind, Tower};
-use super::{View, members, palette};
+use super::{Time, View, members, palette};
 use crate::caption::{rough_percent as percent, thousands};
 use crate::escape::printable;
 use crate::highlight::{Highlights, Sighting};
@@ -63,8 +63,15 @@ impl Legend {
         }
         Legend {
             keys: keys(profile, roles, towers),
-            highlights: highlight_texts(profile, roles, highlights, view),
-            notes: notes(profile, whole, absorbed, inferred),
+            // Both speak of samples, which are taken on a CPU.
+            highlights: match view.time {
+                Time::Blocked => Vec::new(),
+                _ => highlight_texts(profile, roles, highlights, view),
+            },
+            notes: match view.time {
+                Time::Blocked => Vec::new(),
+                _ => notes(profile, whole, absorbed, inferred),
+            },
         }
     }
 
@@ -229,7 +236,8 @@ fn highlight_texts(
                     continue;
                 }
                 names.extend(sighting.names.iter().map(String::as_str));
-                shares.push(format!("{} of {who}", percent(sighting.total_weight, *whole)));
+                let of = if view.time == Time::Cpu { "" } else { "'s CPU time" };
+                shares.push(format!("{} of {who}{of}", percent(sighting.total_weight, *whole)));
             }
             names.sort_unstable();
             names.dedup();

@@ -127,7 +127,7 @@ fn tower(member: &MemberProfile, time: Time) -> Tower {
         (Time::Wall, Some(split)) => {
             let share = |ns| percent(ns, split.lifetime_ns);
             label += &format!(
-                ": on CPU {:.0}%, blocked {:.0}%, runnable {:.0}%",
+                ": {:.0}% cpu, {:.0}% blocked, {:.0}% runnable",
                 share(split.on_cpu_ns),
                 share(split.blocked_ns),
                 share(split.runnable_ns)

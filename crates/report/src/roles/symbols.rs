@@ -374,6 +374,9 @@ fn waits_for(name: &str) -> Option<Wait> {
         }
         "do_nanosleep" | "hrtimer_nanosleep" | "common_nsleep" | "msleep" | "do_sigtimedwait"
         | "do_pause" | "sigsuspend" => For(Role::WaitSleep),
+        _ if name.ends_with("_sys_pause") || name.contains("_sys_rt_sigsuspend") => {
+            For(Role::WaitSleep)
+        }
         "do_futex" => For(Role::WaitFutex),
         _ if starts_with_any(name, &["futex_", "__futex_"]) => For(Role::WaitFutex),
         "flock_lock_inode_wait"

@@ -87,6 +87,7 @@ fn cpu(evidence: &Evidence, found: &Found) -> Vec<Remedy> {
     let Some(&at) = found.members.first() else { return Vec::new() };
     let member = &evidence.members[at];
     let (next, bound) = next_in_line(evidence, found);
+    let pipes = without(member.pipe_work() as f64 / member.on_cpu_ns.max(1) as f64);
     let own = percent(member.pipe_work(), member.on_cpu_ns);
     vec![
         Remedy::new(
@@ -96,8 +97,8 @@ fn cpu(evidence: &Evidence, found: &Found) -> Vec<Remedy> {
         ),
         Remedy::new(
             "a larger pipe, or vmsplice and splice",
-            format!("next to nothing: pipes take {own} of its CPU time"),
-            Some(without(member.pipe_work() as f64 / member.on_cpu_ns.max(1) as f64)),
+            format!("at most {} as fast: pipes take {own} of its CPU time", times(pipes)),
+            Some(pipes),
         ),
     ]
 }

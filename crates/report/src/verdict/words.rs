@@ -119,8 +119,13 @@ fn starved(evidence: &Evidence, members: &[usize]) -> String {
     };
     let per_elapsed = |ns: u64| ns as f64 / evidence.elapsed_ns.max(1) as f64;
     let (on_cpu, runnable) = (sum(|m| m.on_cpu_ns), sum(|m| m.runnable_ns));
+    let others = if per_elapsed(on_cpu) < 0.75 * evidence.cpus as f64 {
+        " (something else runs there, or they may not)"
+    } else {
+        ""
+    };
     format!(
-        "bottleneck: the CPUs: the members kept {:.1} of {} busy and would have used {:.1} more; \
+        "bottleneck: the CPUs: the members kept {:.1} of {} busy{others} and waited for {:.1} more; \
          most of all {}",
         per_elapsed(on_cpu),
         evidence.cpus,
