@@ -177,6 +177,14 @@ impl Evidence {
             .filter(|&at| !any_pipes || self.members[at].has_pipes())
             .filter(|&at| !self.only_holds(at))
             .collect();
+        // A shell that waits for the others is not what they wait for.
+        let waits = |at: &usize| {
+            let member = &self.members[*at];
+            member.blocked_for(Reason::Child) * 2 > member.lifetime_ns
+        };
+        if !any_pipes && !candidates.iter().all(waits) {
+            candidates.retain(|at| !waits(at));
+        }
         candidates.sort_by(|&a, &b| self.drive(b).total_cmp(&self.drive(a)));
         candidates
     }
