@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use crate::accounts::Accounts;
 use crate::error::Error;
 use crate::profile::Scope;
+use crate::sleepers::Sleepers;
 use crate::wakeups::WakeFormat;
 use crate::windows::Window;
 
@@ -93,6 +94,8 @@ pub struct Meta {
     pub threads: Vec<ThreadStart>,
     /// The scheduler's own account of the threads.
     pub accounts: Accounts,
+    /// Where threads were seen asleep while they were watched.
+    pub sleepers: Sleepers,
     /// Sentences for the quality block.
     pub notes: Vec<String>,
 }
