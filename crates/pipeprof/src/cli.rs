@@ -6,6 +6,8 @@ use crate::commands::doctor::DoctorArgs;
 use crate::commands::end::{self, EndArgs};
 use crate::commands::flame::FlameArgs;
 use crate::commands::ls;
+use crate::commands::record::RecordArgs;
+use crate::commands::report::ReportArgs;
 use crate::commands::run::RunArgs;
 
 /// Why is this Unix pipeline not faster?
@@ -33,6 +35,8 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     Flame(Box<FlameArgs>),
     Run(RunArgs),
+    Record(Box<RecordArgs>),
+    Report(ReportArgs),
     Doctor(DoctorArgs),
     Ls(ls::LsArgs),
     #[command(name = end::NAME, hide = true)]

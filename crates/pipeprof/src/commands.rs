@@ -4,6 +4,8 @@ pub(crate) mod doctor;
 pub(crate) mod end;
 pub(crate) mod flame;
 pub(crate) mod ls;
+pub(crate) mod record;
+pub(crate) mod report;
 pub(crate) mod run;
 
 use crate::cli::Command;
@@ -15,6 +17,8 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
         Command::End(args) => end::run(&args, ui),
         Command::Flame(args) => flame::run(&args, ui),
         Command::Run(args) => run::run(&args, ui),
+        Command::Record(args) => record::run(&args, ui),
+        Command::Report(args) => report::run(&args, ui),
         Command::Doctor(args) => doctor::run(&args, ui),
         Command::Ls(args) => ls::run(&args, ui),
     }

@@ -29,5 +29,6 @@ pub mod symbolize;
 mod synth;
 pub mod sys;
 mod thread_time;
+mod window;
 
 pub use error::Error;

@@ -26,6 +26,10 @@ use crate::ui::{Exit, Ui, hinted};
 /// where the time went.
 #[derive(Debug, clap::Args)]
 pub(crate) struct FlameArgs {
+    /// Draw what was recorded before: a folder of pipeprof record, or a perf.data file
+    #[arg(value_name = "RECORDING",
+          conflicts_with_all = ["stage", "line", "pid", "program", "duration", "event"])]
+    recording: Option<PathBuf>,
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
@@ -89,7 +93,11 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
             return Ok(Exit::Usage);
         }
     };
-    let target = match args.target.target() {
+    let asked = match &args.recording {
+        Some(path) => Ok(Some(Target::Recording(path.clone()))),
+        None => args.target.target(),
+    };
+    let target = match asked {
         Ok(Some(target)) => target,
         Ok(None) => {
             ui.error(&anyhow::anyhow!(NO_TARGET));
@@ -110,8 +118,15 @@ fn default_path(target: &Target) -> PathBuf {
         Target::Running { pids, .. } => {
             pids.iter().map(i32::to_string).collect::<Vec<_>>().join("-")
         }
+        Target::Recording(path) => return beside(path),
     };
     PathBuf::from(format!("pipeprof-{name}.svg"))
+}
+
+/// The name of a recording, in the folder where the user is.
+fn beside(recording: &Path) -> PathBuf {
+    let name = recording.canonicalize().unwrap_or_else(|_| recording.to_owned());
+    PathBuf::from(name.file_stem().unwrap_or(name.as_os_str())).with_extension("svg")
 }
 
 struct Drawing {
@@ -124,19 +139,7 @@ struct Drawing {
 
 impl Drawing {
     fn new(captured: Captured, highlights: Highlights, view: View) -> Self {
-        let bytes_piped = match &captured.flows[..] {
-            [flow] => flow.bytes.known(),
-            _ => None,
-        };
-        let seconds = captured.elapsed.as_secs_f64();
-        let caption = Caption {
-            subject: captured.title.clone(),
-            kernel: kernel_release(),
-            bytes_per_second: bytes_piped
-                .filter(|_| seconds > 0.0)
-                .map(|bytes| bytes as f64 / seconds),
-            bytes_piped,
-        };
+        let caption = captured.caption();
         let roles = Classification::of(&captured.profile);
         Drawing { captured, roles, highlights, caption, view }
     }
@@ -187,9 +190,4 @@ impl Drawing {
         }
         String::from_utf8(out).context("the summary is not UTF-8")
     }
-}
-
-fn kernel_release() -> String {
-    nix::sys::utsname::uname()
-        .map_or_else(|_| String::new(), |system| system.release().to_string_lossy().into_owned())
 }
