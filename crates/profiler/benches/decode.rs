@@ -1,6 +1,6 @@
 //! The pass over the records: 100,000 samples of some hundred distinct call chains.
 
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, dead_code, clippy::unwrap_used)]
 
 #[path = "../tests/common/file.rs"]
 mod file;
