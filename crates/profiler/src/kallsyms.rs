@@ -77,8 +77,9 @@ impl Kallsyms {
         &self.text[range.start as usize..range.end as usize]
     }
 
-    /// Several names for one address: the one that perf prints (choose_best_symbol in
-    /// tools/perf/util/symbol.c, v6.1), so that the two can be compared line by line.
+    /// Several names for one address: the one that choose_best_symbol in tools/perf/util/symbol.c
+    /// (v6.1) prefers. perf itself ends up with the last, as in a table without sizes all others
+    /// come out empty; the plainest name is the one that people know.
     fn keep_best_of_aliases(&mut self) {
         let mut symbols = std::mem::take(&mut self.symbols);
         symbols.dedup_by(|next, kept| {
