@@ -22,6 +22,9 @@ pub(crate) struct Mapped {
 
 type Space = BTreeMap<u64, Mapped>;
 
+/// Path, inode, and the process where it made the code.
+type ObjectKey = (Box<[u8]>, u64, i32);
+
 /// An address within an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Located {
@@ -38,8 +41,7 @@ pub(crate) struct AddressSpaces {
     of_process: FxHashMap<i32, SpaceId>,
     /// A state that samples were taken in must stay as it was.
     sampled: Vec<bool>,
-    /// By path, inode and, where code was made at run time, process.
-    objects: FxHashMap<(Box<[u8]>, u64, i32), Arc<Object>>,
+    objects: FxHashMap<ObjectKey, Arc<Object>>,
 }
 
 impl AddressSpaces {

@@ -138,7 +138,7 @@ impl<'a> Pass<'a> {
         let layout = file.events[event].layout;
         match parse(&record, layout) {
             Some(Parsed::Sample(sample)) if event == self.sampled_event => {
-                self.sample(&sample, record.misc)
+                self.sample(&sample, record.misc);
             }
             Some(Parsed::Sample(sample)) => self.switch_sample(&sample),
             Some(Parsed::Mapping(mapping)) => self.map(&mapping),

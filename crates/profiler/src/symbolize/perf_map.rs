@@ -46,7 +46,7 @@ impl PerfMap {
             let (start, size, name) = &self.functions[after.checked_sub(1)?];
             let offset = address - start;
             let name = name.as_str().into();
-            (offset < *size).then(|| Function { name, module: None, offset, inlined: false })
+            (offset < *size).then_some(Function { name, module: None, offset, inlined: false })
         };
         addresses.iter().map(|&address| function(address).into_iter().collect()).collect()
     }
