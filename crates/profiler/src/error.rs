@@ -75,7 +75,8 @@ pub enum Error {
         path: PathBuf,
     },
     /// A recording of that name is being made, or its maker was killed.
-    #[error("{} exists: a recording of that name is being made, or was cut short", .path.display())]
+    #[error("{} exists: a recording of that name is being made, or was cut short, and \
+             pipeprof report still reads it", .path.display())]
     Unfinished {
         /// The folder.
         path: PathBuf,
@@ -96,10 +97,7 @@ impl Error {
                 Some("TMPDIR=/a/folder/with/room pipeprof …".to_owned())
             }
             Error::Exists { path } => Some(format!("rm -r {}", quoted(path))),
-            Error::Unfinished { path } => {
-                let path = quoted(path);
-                Some(format!("pipeprof report {path}, then rm -r {path}"))
-            }
+            Error::Unfinished { path } => Some(format!("rm -r {}", quoted(path))),
             _ => None,
         }
     }
