@@ -11,10 +11,11 @@ use pipeprof_profiler::session::{CaptureConfig, Session, affinity};
 use pipeprof_profiler::symbolize::{Remembering, SymbolTable};
 use pipeprof_profiler::sys::RunningKernel;
 use pipeprof_report::caption::Caption;
+use pipeprof_report::ledger::Watched;
 use pipeprof_runner::command;
 use pipeprof_runner::discover::{Extent, Found, discover};
 use pipeprof_runner::ends::Complaint;
-use pipeprof_runner::outcome::{EndOutcome, Outcome};
+use pipeprof_runner::outcome::EndOutcome;
 use pipeprof_runner::pair::launch;
 use pipeprof_runner::pipeline::Pipeline;
 use pipeprof_runner::plan::PairPlan;
@@ -39,7 +40,6 @@ pub(crate) struct Captured {
     pub(crate) pipeline: Pipeline,
     pub(crate) flows: Vec<PipeFlow>,
     pub(crate) elapsed: Duration,
-    pub(crate) outcome: Option<Outcome>,
     /// What went wrong with what was watched.
     pub(crate) failures: Vec<Complaint>,
     pub(crate) interrupted: bool,
@@ -63,6 +63,15 @@ impl Captured {
     }
 }
 
+impl Captured {
+    /// What was watched, for what is drawn of the pipes.
+    pub(crate) fn watched(&self) -> Watched<'_> {
+        let Captured { pipeline, flows, elapsed, .. } = self;
+        let cpus = self.recording.about.cpus.max(1);
+        Watched { pipeline, flows, elapsed_ns: elapsed.as_nanos() as u64, cpus }
+    }
+}
+
 /// Watches a target to its end, with a recording that goes when the result does.
 pub(crate) fn capture(target: Target, config: &CaptureConfig, ui: &Ui) -> anyhow::Result<Captured> {
     let dir = RecordingDir::temporary().map_err(|error| hinted(&error, error.hint()))?;
@@ -76,9 +85,6 @@ pub(crate) fn capture_into(
     config: &CaptureConfig,
     ui: &Ui,
 ) -> anyhow::Result<Captured> {
-    if let Target::Recording(path) = target {
-        return reopen(&path, ui);
-    }
     let interrupt = Interrupt::install()?;
     match target {
         Target::Pair(plan) => pair(dir, &plan, config, &interrupt, ui),
@@ -88,7 +94,6 @@ pub(crate) fn capture_into(
         Target::Running { pids, extent, duration } => {
             running(dir, &pids, extent, duration, config, &interrupt, ui)
         }
-        Target::Recording(path) => reopen(&path, ui),
     }
 }
 
@@ -105,12 +110,21 @@ fn attach(
     config: &CaptureConfig,
 ) -> anyhow::Result<Session> {
     let attached = Session::attach(&RunningKernel, pipeline, config, dir).and_then(|session| {
-        let about = About { title: title.to_owned(), kernel: kernel_release(), ..About::default() };
+        let about = About {
+            title: title.to_owned(),
+            kernel: kernel_release(),
+            cpus: cpu_count(),
+            ..About::default()
+        };
         let (path, meta) = session.so_far();
         recording::begin(path, meta, &about)?;
         Ok(session)
     });
     attached.map_err(|error| hinted(&error, error.hint()))
+}
+
+fn cpu_count() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn kernel_release() -> String {
@@ -146,7 +160,6 @@ fn analysed(recording: Recording, ui: &Ui) -> anyhow::Result<Captured> {
         pipeline: recording.meta.pipeline.clone(),
         flows: about.flows,
         elapsed: Duration::from_nanos(about.elapsed_ns),
-        outcome: None,
         failures: Vec::new(),
         interrupted: about.interrupted,
         recording,
@@ -209,9 +222,10 @@ fn pair(
         interrupted: outcome.interrupted,
         flows: vec![flow],
         cpu_time_ns: [&outcome.writer, &outcome.reader].map(cpu_ns).to_vec(),
+        cpus: cpu_count(),
     };
     let captured = finish(session, about, ui)?;
-    Ok(Captured { failures: outcome.failures(), outcome: Some(outcome), ..captured })
+    Ok(Captured { failures: outcome.failures(), ..captured })
 }
 
 fn cpu_ns(end: &EndOutcome) -> Option<u64> {
@@ -272,6 +286,7 @@ fn launched(
         interrupted: interrupt.is_set(),
         flows,
         cpu_time_ns: Vec::new(),
+        cpus: cpu_count(),
     };
     let captured = finish(session, about, ui)?;
     let failures = match status {
@@ -331,6 +346,7 @@ fn running(
         interrupted: interrupt.is_set(),
         flows,
         cpu_time_ns: Vec::new(),
+        cpus: cpu_count(),
     };
     session.set_pipeline(cast.pipeline);
     finish(session, about, ui)

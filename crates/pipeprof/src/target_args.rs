@@ -2,7 +2,6 @@
 //! takes a pipeline.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -55,8 +54,6 @@ pub(crate) enum Target {
     Command { spec: Spec, title: String, duration: Option<Duration> },
     /// Processes that run.
     Running { pids: Vec<i32>, extent: Extent, duration: Duration },
-    /// What was recorded before: a folder of `record`, or a perf.data file.
-    Recording(PathBuf),
 }
 
 impl TargetArgs {

@@ -1,11 +1,13 @@
 //! Recording to profile: one pass over the records in the order of time, then one look-up a
 //! distinct address.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::address_space::AddressSpaces;
+use crate::attr::event_type;
 use crate::error::Error;
 use crate::order::RoundSorter;
+use crate::paging::Paging;
 use crate::perfdata::read::{FormatError, PerfDataFile};
 use crate::perfdata::record::{
     CONTEXT_KERNEL, CONTEXT_MAX, CONTEXT_USER, Mapping, Parsed, Sample, Task, kind, misc, parse,
@@ -17,7 +19,8 @@ use crate::recording::{Loaded, Meta, Recording};
 use crate::resolve::Resolver;
 use crate::sleep::Sleep;
 use crate::symbolize::Symbolizer;
-use crate::window::Window;
+use crate::wakeups::{WakeTracker, Wakeups};
+use crate::windows::{Window, gaps};
 
 /// Turns a recording into a profile.
 ///
@@ -26,8 +29,8 @@ use crate::window::Window;
 /// records inside it are counted, not errors.
 pub fn analyse(recording: &Recording, symbolizer: &mut dyn Symbolizer) -> Result<Profile, Error> {
     let Loaded { file, bytes } = recording.load()?;
-    let window = Window::new(&bytes);
-    let mut profile = analyse_records(&file, &bytes, window, &recording.meta, symbolizer);
+    let paging = Paging::new(&bytes);
+    let mut profile = analyse_records(&file, &bytes, paging, &recording.meta, symbolizer);
     for (member, &cpu_time_ns) in profile.members.iter_mut().zip(&recording.about.cpu_time_ns) {
         member.cpu_time_ns = member.cpu_time_ns.or(cpu_time_ns);
     }
@@ -48,13 +51,13 @@ pub fn analyse_bytes(
     symbolizer: &mut dyn Symbolizer,
 ) -> Result<Profile, FormatError> {
     let file = PerfDataFile::parse(bytes)?;
-    Ok(analyse_records(&file, bytes, Window::none(), meta, symbolizer))
+    Ok(analyse_records(&file, bytes, Paging::none(), meta, symbolizer))
 }
 
 fn analyse_records(
     file: &PerfDataFile,
     bytes: &[u8],
-    mut window: Window<'_>,
+    mut paging: Paging<'_>,
     meta: &Meta,
     symbolizer: &mut dyn Symbolizer,
 ) -> Profile {
@@ -64,7 +67,7 @@ fn analyse_records(
     let data = &bytes[file.data.clone()];
     let (mut round_at, mut of_round) = (0, 0);
     for (at, record) in records.by_ref() {
-        window.reach(file.data.start + at);
+        paging.reach(file.data.start + at);
         if record.kind < kind::HEADER_ATTR {
             let event = file.event_of_record(&record);
             let time = file.events[event].layout.time(&record).unwrap_or(0);
@@ -74,15 +77,19 @@ fn analyse_records(
         if record.kind == kind::FINISHED_ROUND || of_round == MOST_HELD {
             sorter.end_round(|(at, event)| pass.take(data, at, event, file));
             // What is held back now is of this round.
-            window.leave(file.data.start + round_at);
+            paging.leave(file.data.start + round_at);
             (round_at, of_round) = (at, 0);
         }
     }
     // Nothing after a record that does not end can be found again.
     pass.cut_short = file.cut_short || records.is_cut_short();
     sorter.finish(|(at, event)| pass.take(data, at, event, file));
+    pass.pass_gaps(meta.end_ns);
     pass.into_profile(symbolizer)
 }
+
+/// The event that records switches, after the one that samples.
+const SWITCHES: usize = 1;
 
 /// What the pass over the records gathers.
 struct Pass<'a> {
@@ -94,6 +101,11 @@ struct Pass<'a> {
     member_of: FxHashMap<i32, usize>,
     stacks: RawStacks,
     sleep: Sleep<'a>,
+    /// Threads whose switches have call chains of their own, apart from those of their CPU.
+    own_chains: FxHashSet<i32>,
+    wakes: WakeTracker,
+    /// Times without records of switches that are still to come, the next one last.
+    gaps: Vec<Window>,
     comms: FxHashMap<i32, String>,
     /// A symbol of the recorded kernel, and where it was.
     kernel_base: Option<(Vec<u8>, u64)>,
@@ -119,6 +131,12 @@ impl<'a> Pass<'a> {
             spaces: AddressSpaces::default(),
             member_of,
             sleep,
+            own_chains: FxHashSet::default(),
+            wakes: WakeTracker::default(),
+            gaps: match &meta.windows[..] {
+                [] => Vec::new(),
+                some => gaps(some, (meta.start_ns, meta.end_ns)).into_iter().rev().collect(),
+            },
             stacks: RawStacks::default(),
             comms: FxHashMap::default(),
             kernel_base: None,
@@ -136,11 +154,17 @@ impl<'a> Pass<'a> {
     fn take(&mut self, data: &[u8], at: usize, event: usize, file: &PerfDataFile) {
         let Some((record, _)) = split_record(&data[at..]) else { return };
         let layout = file.events[event].layout;
+        if !self.gaps.is_empty() {
+            self.pass_gaps(layout.time(&record).unwrap_or(0));
+        }
         match parse(&record, layout) {
             Some(Parsed::Sample(sample)) if event == self.sampled_event => {
                 self.sample(&sample, record.misc);
             }
-            Some(Parsed::Sample(sample)) => self.switch_sample(&sample),
+            Some(Parsed::Sample(sample)) if file.events[event].kind == event_type::TRACEPOINT => {
+                self.woken(&sample);
+            }
+            Some(Parsed::Sample(sample)) => self.switch_sample(&sample, event),
             Some(Parsed::Mapping(mapping)) => self.map(&mapping),
             Some(Parsed::Comm(comm)) => {
                 if comm.exec {
@@ -154,7 +178,11 @@ impl<'a> Pass<'a> {
             Some(Parsed::Fork(task)) => self.fork(task, layout.time(&record)),
             Some(Parsed::Exit(task)) => self.sleep.exit(task.tid, layout.time(&record)),
             Some(Parsed::Switch { out, preempted }) => {
-                self.sleep.switch(layout.sample_id(&record), out, preempted);
+                let id = layout.sample_id(&record);
+                self.sleep.switch(id, out, preempted);
+                if let (Some(tid), Some(time)) = (id.tid, id.time) {
+                    self.wakes.switched(tid, out, time);
+                }
             }
             Some(Parsed::Lost(count)) => self.lost += count,
             Some(Parsed::Throttle) => self.throttled += 1,
@@ -224,9 +252,35 @@ impl<'a> Pass<'a> {
         self.chain = chain;
     }
 
+    /// Goes past the gaps that began before `time`.
+    fn pass_gaps(&mut self, time: u64) {
+        while let Some(&(from, until)) = self.gaps.last().filter(|(from, _)| *from <= time) {
+            self.gaps.pop();
+            self.sleep.gap(from, until);
+            self.wakes.gap();
+        }
+    }
+
+    /// A thread is being woken, by the thread that the sample is of.
+    fn woken(&mut self, sample: &Sample<'_>) {
+        let (Ok(format), Some(waker), Some(time)) =
+            (&self.meta.wakeups, sample.id.tid, sample.id.time)
+        else {
+            return;
+        };
+        let sleep = &self.sleep;
+        let read = self.wakes.woken(*format, sample.raw, waker, time, |tid| sleep.member_of(tid));
+        self.malformed += u64::from(read.is_none());
+    }
+
     /// A thread of a member is about to leave its CPU.
-    fn switch_sample(&mut self, sample: &Sample<'_>) {
+    fn switch_sample(&mut self, sample: &Sample<'_>, event: usize) {
         let (Some(pid), Some(tid)) = (sample.id.pid, sample.id.tid) else { return };
+        if event > SWITCHES {
+            self.own_chains.insert(tid);
+        } else if self.own_chains.contains(&tid) {
+            return;
+        }
         let Some(&member) = self.member_of.get(&pid) else { return };
         let mut chain = std::mem::take(&mut self.chain);
         self.read_chain(sample, misc::KERNEL, &mut chain);
@@ -253,6 +307,16 @@ impl<'a> Pass<'a> {
         let meta = self.meta;
         let mut profile = Profile::new(self.quality(meta));
         let slept = self.sleep.finish();
+        profile.wakeups = match &meta.wakeups {
+            Err(why) => Wakeups::Unknown { why: why.clone() },
+            Ok(_) => Wakeups::Known {
+                edges: self.wakes.finish(),
+                watched_ns: match &meta.windows[..] {
+                    [] => meta.end_ns.saturating_sub(meta.start_ns),
+                    some => some.iter().map(|(from, until)| until - from).sum(),
+                },
+            },
+        };
         let known = |index: usize| meta.pipeline.members.get(index);
         profile.members = (self.pids.iter().enumerate())
             .map(|(index, pid)| {

@@ -17,6 +17,8 @@ pub const STREAM_HEADER_BYTES: u64 = 16;
 
 /// Bit numbers of the feature map (tools/perf/util/header.h, v6.1).
 pub mod feature {
+    /// Formats of the tracepoints.
+    pub const TRACING_DATA: u32 = 1;
     /// Host name.
     pub const HOSTNAME: u32 = 3;
     /// Kernel release.

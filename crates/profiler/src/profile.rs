@@ -6,6 +6,8 @@ use pipeprof_runner::pipeline::End;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
+use crate::wakeups::Wakeups;
+
 /// Index of a [`Frame`] in [`Profile::frame`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FrameId(u32);
@@ -227,6 +229,8 @@ pub struct Profile {
     stack_ids: FxHashMap<Box<[FrameId]>, StackId>,
     /// In pipeline order.
     pub members: Vec<MemberProfile>,
+    /// Who woke the members, and how long they then waited for a CPU.
+    pub wakeups: Wakeups,
     /// What limits trust in the numbers.
     pub quality: Quality,
 }
@@ -240,6 +244,7 @@ impl Profile {
             stacks: Vec::new(),
             stack_ids: FxHashMap::default(),
             members: Vec::new(),
+            wakeups: Wakeups::Unknown { why: "wake-ups were not recorded".to_owned() },
             quality,
         }
     }

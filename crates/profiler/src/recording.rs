@@ -26,6 +26,8 @@ use crate::perfdata::read::PerfDataFile;
 use crate::perfdata::stream::{self, UnpackError};
 use crate::profile::Scope;
 use crate::symbolize::{LocalSymbols, SymbolTable, Symbolizer};
+use crate::wakeups::WakeFormat;
+use crate::windows::Window;
 
 /// What a folder's name ends with.
 pub const SUFFIX: &str = "pipeprof";
@@ -140,6 +142,10 @@ pub struct Meta {
     pub lost: Option<u64>,
     /// Context switches were recorded, by the second event of the file.
     pub switches: bool,
+    /// When switches and wake-ups were recorded, where that was by turns; empty for always.
+    pub windows: Vec<Window>,
+    /// How to read the records of wake-ups; `Err` says why there are none.
+    pub wakeups: Result<WakeFormat, String>,
     /// When the events were started and stopped, `CLOCK_MONOTONIC`.
     pub start_ns: u64,
     /// See `start_ns`.

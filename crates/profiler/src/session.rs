@@ -24,8 +24,10 @@ use crate::perfdata::write::{EventDescription, PerfDataWriter, Provenance};
 use crate::profile::Scope;
 use crate::recording::{Meta, Recording, RecordingDir, ThreadStart};
 use crate::ring::{Ring, page_bytes};
+use crate::switching::Switching;
 use crate::synth;
 use crate::sys::PerfSystem;
+use crate::windows::Windows;
 
 /// What to capture.
 #[derive(Clone, Debug)]
@@ -39,6 +41,8 @@ pub struct CaptureConfig {
     /// Record context switches, which tell blocked time, with a call chain for as many
     /// switches-out a second and thread as samples.
     pub switches: bool,
+    /// With `switches`, record who wakes the members too, where tracepoints can be read.
+    pub wakeups: bool,
     /// The members run on these CPUs and nowhere else, so that per-CPU events are needed on no
     /// other. `None` where they may run anywhere.
     pub cpus: Option<Vec<u32>>,
@@ -51,6 +55,7 @@ impl Default for CaptureConfig {
             frequency_hz: 997,
             call_chains: true,
             switches: false,
+            wakeups: true,
             cpus: None,
         }
     }
@@ -58,41 +63,40 @@ impl Default for CaptureConfig {
 
 /// Room for records of one CPU: two seconds of 997 Hz with deep call chains, several times over,
 /// so that the drain thread sleeps through most runs.
-const RING_BYTES: usize = 2 << 20;
+pub(crate) const RING_BYTES: usize = 2 << 20;
 
 /// What every sample carries.
-const SAMPLE_TYPE: u64 = sample_type::IDENTIFIER
+pub(crate) const SAMPLE_TYPE: u64 = sample_type::IDENTIFIER
     | sample_type::IP
     | sample_type::TID
     | sample_type::TIME
     | sample_type::CPU
     | sample_type::PERIOD;
 
-/// `PERF_COUNT_SW_CONTEXT_SWITCHES`.
-const CONTEXT_SWITCHES: u64 = 3;
-
 /// `PERF_FORMAT_LOST`, since Linux 6.0: the event counts what it had no room for.
-const FORMAT_LOST: u64 = 1 << 4;
+pub(crate) const FORMAT_LOST: u64 = 1 << 4;
 
 /// A running capture.
 #[derive(Debug)]
 pub struct Session {
     events: Arc<[OwnedFd]>,
     drain: Drain,
+    windows: Option<Windows>,
+    tracing_data: Option<Vec<u8>>,
     counts_lost: bool,
     dir: RecordingDir,
     meta: Meta,
 }
 
 /// An event that is open on all its targets.
-struct Opened {
+pub(crate) struct Opened {
     name: String,
     attr: EventAttr,
     /// With the CPU that each is bound to.
-    fds: Vec<(OwnedFd, i32)>,
+    pub(crate) fds: Vec<(OwnedFd, i32)>,
 }
 
-struct Target {
+pub(crate) struct Target {
     pid: i32,
     cpu: i32,
 }
@@ -114,7 +118,7 @@ fn explain(candidate: &Candidate, errno: Errno) -> Explanation {
     explain_open_error(errno, &candidate.operation(), &Environment::read())
 }
 
-fn with_hint(what: &str, why: &Explanation) -> String {
+pub(crate) fn with_hint(what: &str, why: &Explanation) -> String {
     match &why.hint {
         Some(hint) => format!("{what}: {}; hint: {hint}", why.reason),
         None => format!("{what}: {}", why.reason),
@@ -160,14 +164,24 @@ impl Session {
             recorded_attr(&choice.candidate, config),
             &targets(choice.candidate.scope, &tids, &cpus),
         )?];
+        let mut dear = 0..0;
+        let mut counted = 0..0;
+        let mut wakeups = Err("wake-ups were not recorded".to_owned());
+        let mut tracing_data = None;
         if config.switches {
-            let targets = targets(Scope::PerTask, &tids, &cpus);
-            opened.push(open_switches(system, config, &targets, &mut notes)?);
+            let switching = Switching::open(system, config, &tids, &cpus, &mut notes)?;
+            let first = opened.iter().map(|event| event.fds.len()).sum::<usize>();
+            counted = first..first + switching.events[0].fds.len();
+            let dear_events = &switching.events[..switching.by_turns];
+            dear = first..first + dear_events.iter().map(|event| event.fds.len()).sum::<usize>();
+            opened.extend(switching.events);
+            (wakeups, tracing_data) = (switching.wakeups, switching.tracing_data);
         }
         let rings = map_rings(system, &opened, &mut notes)?;
         let path = dir.path().join("perf.data");
         let descriptions = describe(system, &opened)?;
         let mut meta = meta(pipeline, config, &choice, notes);
+        meta.wakeups = wakeups;
         let writer = start_file(&path, descriptions, pipeline).map_err(|source| Error::File {
             action: "writing",
             path,
@@ -177,17 +191,22 @@ impl Session {
         let events = opened.into_iter().flat_map(|event| event.fds);
         let events: Arc<[OwnedFd]> = events.map(|(fd, _)| fd).collect();
         let drain = Drain::start(rings, Arc::clone(&events), writer)?;
-        for event in events.iter() {
-            system
-                .enable(event.as_fd())
-                .map_err(|errno| Error::Control { action: "starting", errno })?;
+        for (index, event) in events.iter().enumerate() {
+            if !dear.contains(&index) {
+                system
+                    .enable(event.as_fd())
+                    .map_err(|errno| Error::Control { action: "starting", errno })?;
+            }
         }
         meta.start_ns = now_ns();
+        let windows = (!dear.is_empty())
+            .then(|| Windows::start(Arc::clone(&events), dear, counted))
+            .transpose()?;
         for member in &pipeline.members {
             meta.threads.extend(thread_starts(member.pid));
             meta.accounts.read(member.pid, false);
         }
-        Ok(Session { events, drain, counts_lost, dir, meta })
+        Ok(Session { events, drain, windows, tracing_data, counts_lost, dir, meta })
     }
 
     /// Reads the scheduler's account of the members' threads, and of `children`: processes that
@@ -219,7 +238,15 @@ impl Session {
     /// before, and a note says so.
     pub fn finish(mut self, system: &dyn PerfSystem) -> Result<Recording, Error> {
         self.read_accounts(&[]);
+        if let Some(windows) = self.windows.take() {
+            self.meta.windows = windows.finish()?;
+        }
         self.meta.end_ns = now_ns();
+        if let [(_, until)] = self.meta.windows[..] {
+            // On from start to end.
+            self.meta.end_ns = until;
+            self.meta.windows.clear();
+        }
         for event in self.events.iter() {
             // An event whose task has exited may refuse; there is nothing left to stop then.
             let _ = system.disable(event.as_fd());
@@ -233,14 +260,14 @@ impl Session {
                 "the recording stops early: writing {} failed: {failure}",
                 self.dir.path().display()
             ));
-        } else if let Err(error) = drained.writer.finish(&provenance()) {
+        } else if let Err(error) = drained.writer.finish(&provenance(self.tracing_data)) {
             self.meta.notes.push(format!("the recording's end could not be written: {error}"));
         }
         Ok(Recording::captured(self.dir, self.meta))
     }
 }
 
-fn targets(scope: Scope, tids: &[i32], cpus: &[u32]) -> Vec<Target> {
+pub(crate) fn targets(scope: Scope, tids: &[i32], cpus: &[u32]) -> Vec<Target> {
     let cpus = cpus.iter().map(|&cpu| cpu as i32);
     match scope {
         Scope::PerCpu => cpus.map(|cpu| Target { pid: -1, cpu }).collect(),
@@ -272,14 +299,19 @@ fn recorded_attr(candidate: &Candidate, config: &CaptureConfig) -> EventAttr {
 }
 
 /// Opens one event a target. Tasks and CPUs that have gone meanwhile are passed over.
-fn open_all(
+pub(crate) fn open_all(
     system: &dyn PerfSystem,
     operation: &Operation<'_>,
     mut attr: EventAttr,
     targets: &[Target],
 ) -> Result<Opened, Error> {
     let mut fds = Vec::with_capacity(targets.len());
+    let asked = attr.period_or_frequency;
+    let staggered = attr.kind == event_type::SOFTWARE && attr.config <= 1;
     for target in targets {
+        if staggered {
+            attr.period_or_frequency = staggered_frequency(asked, target.cpu);
+        }
         let mut result = system.open(&attr, target.pid, target.cpu);
         if matches!(result, Err(Errno::EINVAL)) && attr.read_format & FORMAT_LOST != 0 {
             attr.read_format &= !FORMAT_LOST;
@@ -298,39 +330,20 @@ fn open_all(
     if fds.is_empty() {
         return Err(Error::NoTasks);
     }
+    attr.period_or_frequency = asked;
     let Operation::Open { event, .. } = operation else { return Err(Error::NoTasks) };
     Ok(Opened { name: (*event).to_owned(), attr, fds })
 }
 
-/// Context switches of the members: a record for each, and a call chain for some.
+/// The frequency of a clock on one CPU, up to 2 % below what was asked.
 ///
-/// A frequency, not a period: a pair that switches 50,000 times a second would pay for 50,000 call
-/// chains, and a member that sleeps twice a second gets both of its chains all the same. The
-/// kernel counts each chain's weight in its period.
-fn open_switches(
-    system: &dyn PerfSystem,
-    config: &CaptureConfig,
-    targets: &[Target],
-    notes: &mut Vec<String>,
-) -> Result<Opened, Error> {
-    let mut attr = EventAttr::new(event_type::SOFTWARE, CONTEXT_SWITCHES)
-        .with_flag(flag::INHERIT | flag::FREQ | flag::WATERMARK | flag::CONTEXT_SWITCH, true);
-    attr.period_or_frequency = config.frequency_hz;
-    attr.sample_type = SAMPLE_TYPE | sample_type::CALLCHAIN;
-    attr.wakeup = (RING_BYTES / 2) as u32;
-    attr.read_format = FORMAT_LOST;
-    let operation =
-        |kernel| Operation::Open { event: "context-switches", kernel, per_cpu: false, pid: None };
-    match open_all(system, &operation(true), attr, targets) {
-        Err(Error::Open(why)) => {
-            // Without the kernel half the switches are still recorded, so blocked time is known.
-            attr.flags |= flag::EXCLUDE_KERNEL | flag::EXCLUDE_HV;
-            let opened = open_all(system, &operation(false), attr, targets)?;
-            notes.push(with_hint("blocked time has no stacks", &why));
-            Ok(opened)
-        }
-        result => result,
-    }
+/// Clocks of one frequency on two CPUs keep their distance for a whole run. The two ends of a pipe
+/// depend on each other within microseconds, so each would always be sampled in the same state of
+/// the other: in that of having just been interrupted, if the distance happens to be small.
+fn staggered_frequency(asked: u64, cpu: i32) -> u64 {
+    const STEPS: u64 = 8;
+    let step = (asked / 400).max(1);
+    asked.saturating_sub(cpu as u64 % STEPS * step).max(1)
 }
 
 /// The events as the file describes them.
@@ -440,6 +453,8 @@ fn meta(pipeline: &Pipeline, config: &CaptureConfig, choice: &Choice, notes: Vec
         max_stack: read_number("/proc/sys/kernel/perf_event_max_stack").unwrap_or(127),
         lost: None,
         switches: config.switches,
+        windows: Vec::new(),
+        wakeups: Err(String::new()),
         start_ns: 0,
         end_ns: 0,
         threads: Vec::new(),
@@ -458,7 +473,7 @@ fn read_lost(event: &OwnedFd) -> Option<u64> {
     words.last_chunk::<8>().map(|word| u64::from_ne_bytes(*word))
 }
 
-fn provenance() -> Provenance {
+fn provenance(tracing_data: Option<Vec<u8>>) -> Provenance {
     let Ok(system) = nix::sys::utsname::uname() else { return Provenance::default() };
     let online = online_cpus().len() as u32;
     Provenance {
@@ -467,6 +482,7 @@ fn provenance() -> Provenance {
         arch: system.machine().to_string_lossy().into_owned(),
         cpus: (online, online),
         command_line: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
+        tracing_data,
     }
 }
 
@@ -536,6 +552,14 @@ fn read_number(path: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clocks_of_neighbouring_cpus_drift_apart() {
+        let on = |cpu| staggered_frequency(997, cpu);
+        assert_eq!((on(0), on(1), on(8)), (997, 995, 997));
+        assert!((0..64).all(|cpu| on(cpu) * 100 >= 997 * 98));
+        assert_eq!(staggered_frequency(1, 5), 1);
+    }
 
     #[test]
     fn cpu_lists() {

@@ -65,6 +65,21 @@ impl Life {
         }
     }
 
+    /// What was seen of it for a share of the time, made whole.
+    fn extrapolated(self, end_ns: u64) -> Self {
+        let lifetime = self.ended.unwrap_or(end_ns).saturating_sub(self.began);
+        let seen = self.on_cpu + self.blocked + self.preempted;
+        let whole = |part| if seen == 0 { 0 } else { scale(part, lifetime, seen) };
+        Life {
+            on_cpu: whole(self.on_cpu),
+            blocked: whole(self.blocked),
+            preempted: whole(self.preempted),
+            sleeps: whole(self.sleeps),
+            preemptions: whole(self.preemptions),
+            ..self
+        }
+    }
+
     /// Its split. The scheduler's account comes first, as far as it goes: between the record of a
     /// switch-out and that of the switch-in lies the switch itself, which the scheduler charges as
     /// time on CPU, and only it knows how long a woken thread waited for a CPU.
@@ -173,6 +188,18 @@ impl<'a> Sleep<'a> {
         }
     }
 
+    /// Nothing was recorded from `from` to `until`.
+    pub(crate) fn gap(&mut self, from: u64, until: u64) {
+        for interval in self.threads.skip(from, until) {
+            self.lived(interval);
+        }
+    }
+
+    /// The member that a thread belongs to.
+    pub(crate) fn member_of(&self, tid: i32) -> Option<usize> {
+        self.lives.get(&tid).map(|life| life.member)
+    }
+
     fn lived(&mut self, interval: Interval<Slept>) {
         let Some(life) = self.lives.get_mut(&interval.tid) else { return };
         let read_at = self.meta.accounts.of(interval.tid).map_or(u64::MAX, |c| c.read_at_ns);
@@ -253,7 +280,12 @@ impl<'a> Sleep<'a> {
         let mut splits = vec![TimeSplit { wake_delay_ns: Some(0), ..Default::default() }; members];
         let mut raw_blocked = vec![0; members];
         for (&tid, life) in &self.lives {
-            let one = life.split(self.meta.accounts.of(tid), self.meta.end_ns);
+            let end_ns = self.meta.end_ns;
+            let whole = match self.meta.windows[..] {
+                [] => *life,
+                _ => life.extrapolated(end_ns),
+            };
+            let one = whole.split(self.meta.accounts.of(tid), end_ns);
             let sum = &mut splits[life.member];
             sum.lifetime_ns += one.lifetime_ns;
             sum.on_cpu_ns += one.on_cpu_ns;

@@ -119,6 +119,22 @@ impl<S: Copy> ThreadTimes<S> {
         finish(tid, &mut thread, time, State::On, ended)
     }
 
+    /// Nothing was recorded from `from` to `until`: lives go on at its end as they were at its
+    /// start, and what lies between is nobody's.
+    pub(crate) fn skip(&mut self, from: u64, until: u64) -> Vec<Interval<S>> {
+        let pause = |(&tid, thread): (&i32, &mut Thread<S>)| {
+            let ended = match thread.state {
+                State::On | State::Unseen(Start::Running) => Some((Activity::OnCpu, None)),
+                _ => thread.off_activity(),
+            };
+            let state = thread.state;
+            let interval = finish(tid, thread, from, state, ended);
+            thread.since = until;
+            interval
+        };
+        self.threads.iter_mut().filter_map(pause).collect()
+    }
+
     /// The threads that have not ended.
     pub(crate) fn alive(&self) -> Vec<i32> {
         self.threads.keys().copied().collect()

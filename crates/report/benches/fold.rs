@@ -2,6 +2,8 @@
 //!
 //! The profile has 20,000 distinct stacks of up to 30 frames, as a pipeline of large programs gives.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -114,8 +116,16 @@ fn fold(criterion: &mut Criterion) {
     group.bench_function("draw", |b| {
         b.iter(|| {
             let mut svg = Vec::new();
-            flamegraph::render(black_box(&profile), &roles, &highlights, &caption, view, &mut svg)
-                .map(|()| svg)
+            flamegraph::render(
+                black_box(&profile),
+                &roles,
+                &highlights,
+                &caption,
+                view,
+                None,
+                &mut svg,
+            )
+            .map(|()| svg)
         });
     });
     group.finish();

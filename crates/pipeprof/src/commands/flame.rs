@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use pipeprof_report::caption::Caption;
-use pipeprof_report::flamegraph::{self, View};
+use pipeprof_report::flamegraph::{self, Time, View};
 use pipeprof_report::highlight::Highlights;
 use pipeprof_report::roles::Classification;
 use pipeprof_report::summary::Summary;
@@ -12,7 +12,8 @@ use pipeprof_report::text::Style;
 use pipeprof_report::{folded, text, tree};
 use pipeprof_runner::pipeline::End;
 
-use crate::capture::{Captured, capture};
+use crate::capture::{Captured, capture, reopen};
+use crate::commands::ls::has_utf8_locale;
 use crate::output::{write_file, write_stdout};
 use crate::pair_args;
 use crate::sampling_args::SamplingArgs;
@@ -44,6 +45,12 @@ struct OutputArgs {
     /// Where to write the picture [default: pipeprof-STAGE.svg]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// What the widths are [default: wall; cpu with --stage]
+    #[arg(long, value_enum, value_name = "WHAT")]
+    time: Option<TimeArg>,
+    /// Widths in time per GiB that each member moved
+    #[arg(long)]
+    per_byte: bool,
     /// Draw and sum up one end of the pair only
     #[arg(long, value_enum, value_name = "END")]
     end: Option<EndArg>,
@@ -59,6 +66,26 @@ struct OutputArgs {
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum TimeArg {
+    /// Time on a CPU
+    Cpu,
+    /// Time asleep, by the stack slept in
+    Blocked,
+    /// All of each member's life: on a CPU, asleep, and waiting for a CPU
+    Wall,
+}
+
+impl From<TimeArg> for Time {
+    fn from(time: TimeArg) -> Time {
+        match time {
+            TimeArg::Cpu => Time::Cpu,
+            TimeArg::Blocked => Time::Blocked,
+            TimeArg::Wall => Time::Wall,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -86,18 +113,22 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
             return Ok(Exit::Usage);
         }
     }
-    let config = match args.sampling.config() {
+    let mut config = match args.sampling.config() {
         Ok(config) => config,
         Err(error) => {
             ui.error(&error);
             return Ok(Exit::Usage);
         }
     };
-    let asked = match &args.recording {
-        Some(path) => Ok(Some(Target::Recording(path.clone()))),
-        None => args.target.target(),
-    };
-    let target = match asked {
+    if let Some(path) = &args.recording {
+        let picture = output.output.clone().unwrap_or_else(|| beside(path));
+        let captured = reopen(path, ui)?;
+        let recorded = if captured.recording.meta.switches { Time::Wall } else { Time::Cpu };
+        let time = output.time.map_or(recorded, Time::from);
+        let view = View { end: output.end.map(End::from), time, per_byte: output.per_byte };
+        return Drawing::new(captured, highlights, view).write(&picture, output, ui);
+    }
+    let target = match args.target.target() {
         Ok(Some(target)) => target,
         Ok(None) => {
             ui.error(&anyhow::anyhow!(NO_TARGET));
@@ -105,10 +136,24 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
         }
         Err(error) => return pair_args::fail(error, ui),
     };
+    let time = output.time.map_or_else(|| default_time(&target), Time::from);
+    // Members that wait cost something to watch; the classic picture shows only the CPU.
+    config.switches = time != Time::Cpu || !matches!(target, Target::Pair(_));
     let picture = output.output.clone().unwrap_or_else(|| default_path(&target));
     let captured = capture(target, &config, ui)?;
-    let drawing = Drawing::new(captured, highlights, View { end: output.end.map(End::from) });
+    let drawing = Drawing::new(
+        captured,
+        highlights,
+        View { end: output.end.map(End::from), time, per_byte: output.per_byte },
+    );
     drawing.write(&picture, output, ui)
+}
+
+fn default_time(target: &Target) -> Time {
+    match target {
+        Target::Pair(_) => Time::Cpu,
+        Target::Command { .. } | Target::Running { .. } => Time::Wall,
+    }
 }
 
 fn default_path(target: &Target) -> PathBuf {
@@ -118,7 +163,6 @@ fn default_path(target: &Target) -> PathBuf {
         Target::Running { pids, .. } => {
             pids.iter().map(i32::to_string).collect::<Vec<_>>().join("-")
         }
-        Target::Recording(path) => return beside(path),
     };
     PathBuf::from(format!("pipeprof-{name}.svg"))
 }
@@ -149,7 +193,16 @@ impl Drawing {
         let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
         let drawn = write_file(picture, |out| {
             let Drawing { roles, highlights, caption, view, .. } = self;
-            flamegraph::render(profile, roles, highlights, caption, *view, out).map_err(refused)
+            flamegraph::render(
+                profile,
+                roles,
+                highlights,
+                caption,
+                *view,
+                Some(&self.captured.watched()),
+                out,
+            )
+            .map_err(refused)
         });
         if let Some(path) = &output.folded {
             write_file(path, |out| folded::render(profile, self.view, out).map_err(refused))?;
@@ -172,12 +225,19 @@ impl Drawing {
         let Drawing { captured, roles, highlights, caption, view } = self;
         let profile = &captured.profile;
         let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
-        let summary = Summary::build(profile, roles, highlights, caption, *view);
+        let summary = Summary::build(
+            profile,
+            roles,
+            highlights,
+            caption,
+            *view,
+            Some(&self.captured.watched()),
+        );
         let mut out = Vec::new();
         if output.json {
             summary.write_json(&mut out).map_err(refused)?;
         } else {
-            let style = Style { colour: ui.colours_stdout() };
+            let style = Style { colour: ui.colours_stdout(), ascii: !has_utf8_locale() };
             text::render(&summary, style, &mut out).map_err(refused)?;
             for function in &output.tree {
                 out.push(b'\n');

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use pipeprof_profiler::recording::{RecordingDir, SUFFIX};
+use pipeprof_profiler::session::CaptureConfig;
 
 use crate::capture::capture_into;
 use crate::pair_args;
@@ -29,7 +30,8 @@ pub(crate) struct RecordArgs {
 
 pub(crate) fn run(args: &RecordArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let config = match args.sampling.config() {
-        Ok(config) => config,
+        // What a reader will ask for is not known yet, and blocked time can't be added later.
+        Ok(config) => CaptureConfig { switches: true, ..config },
         Err(error) => {
             ui.error(&error);
             return Ok(Exit::Usage);

@@ -11,6 +11,7 @@ use pipeprof_report::text::{self, Style};
 use pipeprof_report::tree;
 
 use crate::capture::{Captured, reopen};
+use crate::commands::ls::has_utf8_locale;
 use crate::output::write_stdout;
 use crate::ui::{Exit, Ui, hinted};
 
@@ -46,11 +47,18 @@ fn page(captured: &Captured, args: &ReportArgs, ui: &Ui) -> anyhow::Result<Strin
     let mut out = Vec::new();
     if args.tree.is_empty() {
         let roles = Classification::of(profile);
-        let summary = Summary::build(profile, &roles, &highlights, &captured.caption(), view);
+        let summary = Summary::build(
+            profile,
+            &roles,
+            &highlights,
+            &captured.caption(),
+            view,
+            Some(&captured.watched()),
+        );
         if args.json {
             summary.write_json(&mut out).map_err(refused)?;
         } else {
-            let style = Style { colour: ui.colours_stdout() };
+            let style = Style { colour: ui.colours_stdout(), ascii: !has_utf8_locale() };
             text::render(&summary, style, &mut out).map_err(refused)?;
         }
     }

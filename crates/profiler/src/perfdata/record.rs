@@ -180,6 +180,8 @@ pub struct Sample<'a> {
     pub period: Option<u64>,
     /// Call chain in 8-byte words, leaf first, with context markers; empty where not recorded.
     pub callchain: &'a [u8],
+    /// Data of a tracepoint; empty where not recorded.
+    pub raw: &'a [u8],
 }
 
 impl Sample<'_> {
@@ -209,7 +211,7 @@ impl Layout {
         self.sample_type & bit != 0
     }
 
-    /// The fields of a sample up to its call chain.
+    /// The fields of a sample up to its tracepoint data.
     pub fn sample<'a>(self, body: &'a [u8]) -> Option<Sample<'a>> {
         let mut at = Cursor(body);
         let mut id = SampleId::default();
@@ -250,7 +252,13 @@ impl Layout {
         } else {
             &[]
         };
-        Some(Sample { id, ip, period, callchain })
+        let raw = if self.has(sample_type::RAW) {
+            let bytes = usize::try_from(at.u32()?).ok()?;
+            at.bytes(bytes)?
+        } else {
+            &[]
+        };
+        Some(Sample { id, ip, period, callchain, raw })
     }
 
     fn skip_read(self, at: &mut Cursor<'_>) -> Option<()> {

@@ -30,6 +30,8 @@ pub struct Provenance {
     pub cpus: (u32, u32),
     /// The command that recorded.
     pub command_line: Vec<String>,
+    /// The formats of the tracepoints, where the file has records of any.
+    pub tracing_data: Option<Vec<u8>>,
 }
 
 /// A file whose header is written; records are appended to [`PerfDataWriter::file`].
@@ -110,14 +112,18 @@ impl PerfDataWriter {
         for word in &provenance.command_line {
             push_header_string(&mut command, word);
         }
-        vec![
+        let tracing = provenance.tracing_data.clone();
+        let mut sections: Vec<(u32, Vec<u8>)> =
+            tracing.map(|bytes| (feature::TRACING_DATA, bytes)).into_iter().collect();
+        sections.extend([
             (feature::HOSTNAME, header_string(&provenance.hostname)),
             (feature::OSRELEASE, header_string(&provenance.release)),
             (feature::ARCH, header_string(&provenance.arch)),
             (feature::NRCPUS, cpus),
             (feature::CMDLINE, command),
             (feature::EVENT_DESC, self.event_desc()),
-        ]
+        ]);
+        sections
     }
 
     fn event_desc(&self) -> Vec<u8> {

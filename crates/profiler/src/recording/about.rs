@@ -19,4 +19,6 @@ pub struct About {
     pub flows: Vec<PipeFlow>,
     /// CPU time of each member by its own account, where it gave one.
     pub cpu_time_ns: Vec<Option<u64>>,
+    /// CPUs that the members could run on; 0 where unknown.
+    pub cpus: usize,
 }

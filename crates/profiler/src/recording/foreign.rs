@@ -50,6 +50,8 @@ fn meta(file: &PerfDataFile) -> Meta {
         max_stack: DEFAULT_MAX_STACK,
         lost: None,
         switches: false,
+        windows: Vec::new(),
+        wakeups: Err("perf.data does not tell".to_owned()),
         start_ns: 0,
         end_ns: 0,
         threads: Vec::new(),

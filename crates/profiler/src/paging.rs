@@ -7,7 +7,7 @@ const AHEAD: usize = 4 << 20;
 
 /// Moves along a file: pages in what comes, a stretch at a time, and lets go of what is done.
 #[derive(Debug)]
-pub(crate) struct Window<'a> {
+pub(crate) struct Paging<'a> {
     map: Option<&'a Mmap>,
     page: usize,
     /// Nothing before this is needed any more.
@@ -16,17 +16,17 @@ pub(crate) struct Window<'a> {
     end: usize,
 }
 
-impl<'a> Window<'a> {
+impl<'a> Paging<'a> {
     /// At the start of the file.
     pub(crate) fn new(map: &'a Mmap) -> Self {
         // All advice is for speed alone: an old kernel that does not know it reads all the same.
         let _ = map.advise(Advice::Sequential);
-        Window { map: Some(map), page: crate::ring::page_bytes(), start: 0, end: 0 }
+        Paging { map: Some(map), page: crate::ring::page_bytes(), start: 0, end: 0 }
     }
 
     /// For bytes that are in memory for good.
     pub(crate) fn none() -> Self {
-        Window { map: None, page: 1, start: 0, end: usize::MAX }
+        Paging { map: None, page: 1, start: 0, end: usize::MAX }
     }
 
     /// The pass has come so far.

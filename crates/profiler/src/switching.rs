@@ -1,0 +1,178 @@
+//! The events that tell when threads leave and get their CPUs, where they sleep, and who wakes
+//! them: chosen so that a pair that switches a hundred thousand times a second hardly notices.
+//!
+//! A record for each switch comes from an event a CPU, for two reasons (measured, see
+//! docs/measurement.md). An event bound to a thread has to be scheduled in and out with it: a fast
+//! pair loses an eighth of its speed to it even while it is off. And one bound to a CPU can be on
+//! by turns ([`crate::windows`]) at next to no cost in between.
+//!
+//! Call chains come with these records too, at a frequency: for a thread that sleeps twice a second
+//! beside one that does so fifty thousand times that would be none. So slow threads, which can
+//! afford it, have an event of their own for their chains, on all the time.
+
+use std::time::Duration;
+
+use crate::attr::{EventAttr, event_type, flag, sample_type};
+use crate::environment::Operation;
+use crate::error::Error;
+use crate::profile::Scope;
+use crate::session::{
+    CaptureConfig, FORMAT_LOST, Opened, RING_BYTES, SAMPLE_TYPE, open_all, targets, with_hint,
+};
+use crate::sys::PerfSystem;
+use crate::wakeups::{self, WakeFormat};
+
+/// `PERF_COUNT_SW_CONTEXT_SWITCHES`.
+const CONTEXT_SWITCHES: u64 = 3;
+
+/// How long threads are watched to tell fast ones from slow ones.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Switches a second beyond which a thread is fast: an event of its own would take 0.2 % of it.
+const FAST: f64 = 2_000.0;
+
+/// What was opened.
+pub(crate) struct Switching {
+    /// The one that records switches first.
+    pub(crate) events: Vec<Opened>,
+    /// So many of them, from the first, can be on by turns.
+    pub(crate) by_turns: usize,
+    /// How to read wake-ups, or why there are none.
+    pub(crate) wakeups: Result<WakeFormat, String>,
+    /// For the file.
+    pub(crate) tracing_data: Option<Vec<u8>>,
+}
+
+impl Switching {
+    pub(crate) fn open(
+        system: &dyn PerfSystem,
+        config: &CaptureConfig,
+        tids: &[i32],
+        cpus: &[u32],
+        notes: &mut Vec<String>,
+    ) -> Result<Self, Error> {
+        let on_cpus = targets(Scope::PerCpu, tids, cpus);
+        let attr = chains(config).with_flag(flag::CONTEXT_SWITCH, true);
+        let events = match open_all(system, &operation(true, true), attr, &on_cpus) {
+            Ok(switches) => vec![switches],
+            Err(Error::Open(_)) => return Self::per_task(system, config, tids, cpus, notes),
+            Err(error) => return Err(error),
+        };
+        let mut switching = Switching {
+            events,
+            by_turns: 1,
+            wakeups: Err("wake-ups were not asked for".to_owned()),
+            tracing_data: None,
+        };
+        if config.wakeups {
+            switching.wakeups = switching.open_wakeups(system, cpus);
+        }
+        let slow = slow(tids);
+        if !slow.is_empty() {
+            let attr = chains(config).with_flag(flag::INHERIT, true);
+            let targets = targets(Scope::PerTask, &slow, cpus);
+            match open_all(system, &operation(true, false), attr, &targets) {
+                Ok(own) => switching.events.push(own),
+                // They have ended meanwhile.
+                Err(Error::NoTasks) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(switching)
+    }
+
+    /// Where CPUs as a whole are closed to this user: one event a thread for everything.
+    fn per_task(
+        system: &dyn PerfSystem,
+        config: &CaptureConfig,
+        tids: &[i32],
+        cpus: &[u32],
+        notes: &mut Vec<String>,
+    ) -> Result<Self, Error> {
+        let targets = targets(Scope::PerTask, tids, cpus);
+        let mut attr = chains(config).with_flag(flag::INHERIT | flag::CONTEXT_SWITCH, true);
+        let opened = match open_all(system, &operation(true, false), attr, &targets) {
+            Err(Error::Open(why)) => {
+                // Without the kernel half the switches are still recorded, so blocked time is
+                // known.
+                attr.flags |= flag::EXCLUDE_KERNEL | flag::EXCLUDE_HV;
+                let opened = open_all(system, &operation(false, false), attr, &targets)?;
+                notes.push(with_hint("blocked time has no stacks", &why));
+                opened
+            }
+            result => result?,
+        };
+        Ok(Switching {
+            events: vec![opened],
+            by_turns: 0,
+            wakeups: Err("who wakes whom shows only to who may watch whole CPUs; \
+                 hint: run it as root, or see pipeprof doctor"
+                .to_owned()),
+            tracing_data: None,
+        })
+    }
+
+    fn open_wakeups(
+        &mut self,
+        system: &dyn PerfSystem,
+        cpus: &[u32],
+    ) -> Result<WakeFormat, String> {
+        let (tracefs, waking, format) = wakeups::tracepoint()?;
+        let mut attr =
+            EventAttr::new(event_type::TRACEPOINT, waking.id).with_flag(flag::WATERMARK, true);
+        attr.period_or_frequency = 1;
+        attr.sample_type = SAMPLE_TYPE | sample_type::RAW;
+        attr.wakeup = (RING_BYTES / 2) as u32;
+        attr.read_format = FORMAT_LOST;
+        let operation =
+            Operation::Open { event: &waking.name, kernel: true, per_cpu: true, pid: None };
+        let opened = open_all(system, &operation, attr, &targets(Scope::PerCpu, &[], cpus));
+        let opened = opened.map_err(|error| match error.hint() {
+            Some(hint) => format!("{error}; hint: {hint}"),
+            None => error.to_string(),
+        })?;
+        self.events.push(opened);
+        self.by_turns += 1;
+        self.tracing_data = Some(tracefs.tracing_data(&[&waking]));
+        Ok(format)
+    }
+}
+
+fn operation(kernel: bool, per_cpu: bool) -> Operation<'static> {
+    Operation::Open { event: "context-switches", kernel, per_cpu, pid: None }
+}
+
+/// Call chains of switches.
+///
+/// A frequency, not a period: a pair that switches 50,000 times a second would pay for 50,000 call
+/// chains, and a thread that sleeps twice a second gets both of its own all the same. The kernel
+/// counts each chain's weight in its period.
+fn chains(config: &CaptureConfig) -> EventAttr {
+    let mut attr = EventAttr::new(event_type::SOFTWARE, CONTEXT_SWITCHES)
+        .with_flag(flag::FREQ | flag::WATERMARK, true);
+    attr.period_or_frequency = config.frequency_hz;
+    attr.sample_type = SAMPLE_TYPE | sample_type::CALLCHAIN;
+    attr.wakeup = (RING_BYTES / 2) as u32;
+    attr.read_format = FORMAT_LOST;
+    attr
+}
+
+/// The threads that switch seldom.
+fn slow(tids: &[i32]) -> Vec<i32> {
+    let counts = || -> Vec<Option<u64>> { tids.iter().map(|&tid| runs(tid)).collect() };
+    let (started, before) = (std::time::Instant::now(), counts());
+    std::thread::sleep(LOOK);
+    let (after, seconds) = (counts(), started.elapsed().as_secs_f64());
+    let is_slow = |before: Option<u64>, after: Option<u64>| match before.zip(after) {
+        Some((before, after)) => (after.saturating_sub(before) as f64) < FAST * seconds,
+        None => true,
+    };
+    let pairs = before.into_iter().zip(after);
+    tids.iter().zip(pairs).filter(|(_, (a, b))| is_slow(*a, *b)).map(|(&tid, _)| tid).collect()
+}
+
+/// How often a thread got a CPU so far: the last field of its schedstat.
+fn runs(tid: i32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{tid}/schedstat")).ok()?;
+    text.split_ascii_whitespace().nth(2)?.parse().ok()
+}
