@@ -7,6 +7,8 @@ use crate::commands::end::{self, EndArgs};
 use crate::commands::flame::FlameArgs;
 use crate::commands::ls;
 use crate::commands::read::ReadArgs;
+use crate::commands::record::RecordArgs;
+use crate::commands::report::ReportArgs;
 use crate::commands::run::RunArgs;
 use crate::commands::stages::StagesArgs;
 use crate::commands::stat::StatArgs;
@@ -38,6 +40,8 @@ pub(crate) enum Command {
     Flame(Box<FlameArgs>),
     Stat(Box<StatArgs>),
     Run(RunArgs),
+    Record(Box<RecordArgs>),
+    Report(ReportArgs),
     Write(WriteArgs),
     Read(ReadArgs),
     Stages(StagesArgs),

@@ -5,6 +5,8 @@ pub(crate) mod end;
 pub(crate) mod flame;
 pub(crate) mod ls;
 pub(crate) mod read;
+pub(crate) mod record;
+pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod stages;
 pub(crate) mod stat;
@@ -20,6 +22,8 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
         Command::Flame(args) => flame::run(&args, ui),
         Command::Stat(args) => stat::run(&args, ui),
         Command::Run(args) => run::run(&args, ui),
+        Command::Record(args) => record::run(&args, ui),
+        Command::Report(args) => report::run(&args, ui),
         Command::Write(args) => write::run(&args, ui),
         Command::Read(args) => read::run(&args, ui),
         Command::Stages(args) => stages::run(&args, ui),

@@ -17,6 +17,7 @@ pub mod event;
 mod kallsyms;
 pub mod meter;
 mod order;
+mod paging;
 pub mod perfdata;
 pub mod profile;
 mod raw_stacks;

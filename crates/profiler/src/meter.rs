@@ -14,7 +14,7 @@ use pipeprof_runner::discover::{Found, Level};
 use pipeprof_runner::pipeline::{MemberId, Pipe};
 use rustc_hash::FxHashMap;
 use segments::Segments;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use estimate::{Bytes, EndCount, Source, estimate};
 pub use io::{Elsewhere, IoCounts, IoWatch, can_splice};
@@ -32,7 +32,7 @@ const PERIOD: Duration = Duration::from_millis(10);
 const THOROUGH: u64 = 4;
 
 /// What was measured of one pipe.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PipeFlow {
     /// Inode of the pipe.
     pub inode: u64,
@@ -51,7 +51,7 @@ pub struct PipeFlow {
 }
 
 /// How full a pipe was at the looks that were taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Fill {
     /// How many looks.
     pub looks: u64,

@@ -241,6 +241,11 @@ impl Session {
         }
     }
 
+    /// Where the recording lies, and what is known of it so far.
+    pub fn so_far(&self) -> (&Path, &Meta) {
+        (self.dir.path(), &self.meta)
+    }
+
     /// Says who the members were in the end, where more came to light while they were watched.
     pub fn set_pipeline(&mut self, pipeline: Pipeline) {
         self.meta.pipeline = pipeline;
@@ -278,7 +283,7 @@ impl Session {
         } else if let Err(error) = drained.writer.finish(&provenance(self.tracing_data)) {
             self.meta.notes.push(format!("the recording's end could not be written: {error}"));
         }
-        Ok(Recording { dir: self.dir, meta: self.meta })
+        Ok(Recording::captured(self.dir, self.meta))
     }
 }
 

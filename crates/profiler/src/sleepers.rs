@@ -7,18 +7,20 @@
 use std::fs;
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
 /// More threads than this are looked at less often, so that looking stays below 1 % of a CPU.
 const THREADS_A_LOOK: usize = 64;
 
 /// What the looks saw.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sleepers {
     /// When each look was, `CLOCK_MONOTONIC` ns.
     looks: Vec<u64>,
     names: Vec<String>,
     /// For each thread the looks at which its answer changed, with the name, `None` for awake.
     threads: FxHashMap<i32, Vec<(u32, Option<u32>)>>,
+    #[serde(skip)]
     skipped: usize,
 }
 

@@ -1,6 +1,8 @@
 //! The ledger: where the life of each member went and what each pipe carried, per second and per
 //! GiB. Every number of a verdict can be looked up here.
 
+use std::borrow::Cow;
+
 use pipeprof_profiler::meter::{Bytes, Fill, PipeFlow, Point, Source};
 use pipeprof_profiler::profile::{MemberProfile, Profile, TimeSplit};
 use pipeprof_runner::pipeline::{End, MemberId, Pipe, Pipeline};
@@ -88,7 +90,7 @@ pub struct PipeSummary {
     /// Who counted them.
     pub bytes_source: Option<Source>,
     /// Why they are not known.
-    pub bytes_unknown: Option<&'static str>,
+    pub bytes_unknown: Option<Cow<'static, str>>,
     /// Over the whole time.
     pub bytes_per_second: Option<f64>,
     /// Bytes so far, over time.
@@ -293,10 +295,10 @@ impl Watched<'_> {
         let pipe = &self.pipeline.pipes[at];
         let flow = self.flow(pipe);
         let seconds = self.elapsed_ns as f64 / 1e9;
-        let (bytes, bytes_source, bytes_unknown) = match flow.map(|flow| flow.bytes) {
+        let (bytes, bytes_source, bytes_unknown) = match flow.map(|flow| flow.bytes.clone()) {
             Some(Bytes::Known { bytes, source }) => (Some(bytes), Some(source), None),
             Some(Bytes::Unknown { why }) => (None, None, Some(why)),
-            None => (None, None, Some("the pipe was not metered")),
+            None => (None, None, Some(Cow::Borrowed("the pipe was not metered"))),
         };
         let fill = flow.and_then(|flow| flow.fill).filter(|fill| fill.looks > 0);
         // No calls, for bytes, are calls that were made after the last look.

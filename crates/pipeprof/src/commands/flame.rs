@@ -6,14 +6,13 @@ use anyhow::Context;
 use pipeprof_report::caption::Caption;
 use pipeprof_report::flamegraph::{self, Time, View};
 use pipeprof_report::highlight::Highlights;
-use pipeprof_report::ledger::Watched;
 use pipeprof_report::roles::Classification;
 use pipeprof_report::summary::Summary;
 use pipeprof_report::text::Style;
 use pipeprof_report::{folded, text, tree};
 use pipeprof_runner::pipeline::End;
 
-use crate::capture::{Captured, capture};
+use crate::capture::{Captured, capture, reopen};
 use crate::commands::ls::has_utf8_locale;
 use crate::output::{write_file, write_stdout};
 use crate::pair_args;
@@ -28,6 +27,10 @@ use crate::ui::{Exit, Ui, hinted};
 /// where the time went.
 #[derive(Debug, clap::Args)]
 pub(crate) struct FlameArgs {
+    /// Draw what was recorded before: a folder of pipeprof record, or a perf.data file
+    #[arg(value_name = "RECORDING",
+          conflicts_with_all = ["stage", "line", "pid", "program", "duration", "event"])]
+    recording: Option<PathBuf>,
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
@@ -117,6 +120,14 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
             return Ok(Exit::Usage);
         }
     };
+    if let Some(path) = &args.recording {
+        let picture = output.output.clone().unwrap_or_else(|| beside(path));
+        let captured = reopen(path, ui)?;
+        let recorded = if captured.recording.meta.switches { Time::Wall } else { Time::Cpu };
+        let time = output.time.map_or(recorded, Time::from);
+        let view = View { end: output.end.map(End::from), time, per_byte: output.per_byte };
+        return Drawing::new(captured, highlights, view).write(&picture, output, ui);
+    }
     let target = match args.target.target() {
         Ok(Some(target)) => target,
         Ok(None) => {
@@ -156,6 +167,12 @@ fn default_path(target: &Target) -> PathBuf {
     PathBuf::from(format!("pipeprof-{name}.svg"))
 }
 
+/// The name of a recording, in the folder where the user is.
+fn beside(recording: &Path) -> PathBuf {
+    let name = recording.canonicalize().unwrap_or_else(|_| recording.to_owned());
+    PathBuf::from(name.file_stem().unwrap_or(name.as_os_str())).with_extension("svg")
+}
+
 struct Drawing {
     captured: Captured,
     roles: Classification,
@@ -166,27 +183,9 @@ struct Drawing {
 
 impl Drawing {
     fn new(captured: Captured, highlights: Highlights, view: View) -> Self {
-        let bytes_piped = match &captured.flows[..] {
-            [flow] => flow.bytes.known(),
-            _ => None,
-        };
-        let seconds = captured.elapsed.as_secs_f64();
-        let caption = Caption {
-            subject: captured.title.clone(),
-            kernel: kernel_release(),
-            bytes_per_second: bytes_piped
-                .filter(|_| seconds > 0.0)
-                .map(|bytes| bytes as f64 / seconds),
-            bytes_piped,
-        };
+        let caption = captured.caption();
         let roles = Classification::of(&captured.profile);
         Drawing { captured, roles, highlights, caption, view }
-    }
-
-    fn watched(&self) -> Watched<'_> {
-        let Captured { pipeline, flows, elapsed, .. } = &self.captured;
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        Watched { pipeline, flows, elapsed_ns: elapsed.as_nanos() as u64, cpus }
     }
 
     fn write(&self, picture: &Path, output: &OutputArgs, ui: &Ui) -> anyhow::Result<Exit> {
@@ -200,7 +199,7 @@ impl Drawing {
                 highlights,
                 caption,
                 *view,
-                Some(&self.watched()),
+                Some(&self.captured.watched()),
                 out,
             )
             .map_err(refused)
@@ -226,8 +225,14 @@ impl Drawing {
         let Drawing { captured, roles, highlights, caption, view } = self;
         let profile = &captured.profile;
         let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
-        let summary =
-            Summary::build(profile, roles, highlights, caption, *view, Some(&self.watched()));
+        let summary = Summary::build(
+            profile,
+            roles,
+            highlights,
+            caption,
+            *view,
+            Some(&self.captured.watched()),
+        );
         let mut out = Vec::new();
         if output.json {
             summary.write_json(&mut out).map_err(refused)?;
@@ -245,9 +250,4 @@ impl Drawing {
         }
         String::from_utf8(out).context("the summary is not UTF-8")
     }
-}
-
-fn kernel_release() -> String {
-    nix::sys::utsname::uname()
-        .map_or_else(|_| String::new(), |system| system.release().to_string_lossy().into_owned())
 }

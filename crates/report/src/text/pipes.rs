@@ -53,7 +53,7 @@ fn write_pipe(text: &mut String, summary: &Summary, pipe: &PipeSummary, style: S
                 ),
             );
         }
-        _ => row("bytes", not_known(pipe.bytes_unknown)),
+        _ => row("bytes", not_known(pipe.bytes_unknown.as_deref())),
     }
     match &pipe.fill {
         Some(fill) => row(
