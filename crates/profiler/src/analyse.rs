@@ -263,10 +263,7 @@ impl<'a> Pass<'a> {
             Err(why) => Wakeups::Unknown { why: why.clone() },
             Ok(_) => Wakeups::Known {
                 edges: self.wakes.finish(),
-                watched_ns: match &meta.windows[..] {
-                    [] => meta.end_ns.saturating_sub(meta.start_ns),
-                    some => some.iter().map(|(from, until)| until - from).sum(),
-                },
+                watched_ns: meta.wakeups_watched_ns(),
             },
         };
         profile.members = meta

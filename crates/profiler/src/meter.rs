@@ -27,9 +27,11 @@ use crate::error::Error;
 /// one second are 1 %.
 const PERIOD: Duration = Duration::from_millis(10);
 
-/// Every so many looks, fill and descriptors are looked at too, some 15 microseconds a
-/// pipe and 5 a descriptor.
+/// Every so many looks, fill is looked at too, some 15 microseconds a pipe.
 const THOROUGH: u64 = 4;
+
+/// And every so many, what else a process has open, some 5 microseconds a descriptor.
+const DESCRIPTORS: u64 = 32;
 
 /// What was measured of one pipe.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -256,6 +258,7 @@ impl Watch {
 
     fn look(&mut self) {
         let thorough = self.looks.is_multiple_of(THOROUGH);
+        let descriptors = self.looks.is_multiple_of(DESCRIPTORS);
         self.looks += 1;
         // Before the children: a child that is still there afterwards is in no sum of these.
         let sums: Vec<(i32, IoCounts)> = self
@@ -278,6 +281,8 @@ impl Watch {
             }
             if thorough {
                 process.splices |= watch.is_splicing();
+            }
+            if descriptors {
                 let now = watch.elsewhere();
                 process.elsewhere.reads |= now.reads;
                 process.elsewhere.writes |= now.writes;
