@@ -465,7 +465,7 @@ fn provenance(tracing_data: Option<Vec<u8>>) -> Provenance {
 }
 
 /// The threads of a process; empty where it has gone.
-fn threads(pid: i32) -> Vec<i32> {
+pub(crate) fn threads(pid: i32) -> Vec<i32> {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     tasks.flatten().filter_map(|task| task.file_name().to_str()?.parse().ok()).collect()
 }

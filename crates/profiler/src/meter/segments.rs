@@ -105,6 +105,9 @@ impl Segments {
             Some(EndCount {
                 bytes: latest.bytes.saturating_sub(bytes),
                 calls: latest.calls.saturating_sub(calls),
+                spliced: latest.spliced.map(|spliced| {
+                    spliced.saturating_sub(began.and_then(|end| end.spliced).unwrap_or(0))
+                }),
                 ..latest
             })
         };
@@ -121,7 +124,7 @@ mod tests {
     use super::*;
 
     fn end(bytes: u64) -> Option<EndCount> {
-        Some(EndCount { bytes, calls: bytes / 10, splices: false, elsewhere: false })
+        Some(EndCount { bytes, calls: bytes / 10, splices: false, elsewhere: false, spliced: None })
     }
 
     fn total(looks: &[Ends]) -> Option<u64> {
