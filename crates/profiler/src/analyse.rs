@@ -220,8 +220,7 @@ impl<'a> Pass<'a> {
             return;
         };
         let sleep = &self.sleep;
-        let read =
-            self.wakes.woken(*format, sample.raw, waker, time, |tid| sleep.member_of(tid));
+        let read = self.wakes.woken(*format, sample.raw, waker, time, |tid| sleep.member_of(tid));
         self.malformed += u64::from(read.is_none());
     }
 
@@ -261,10 +260,9 @@ impl<'a> Pass<'a> {
         let slept = self.sleep.finish();
         profile.wakeups = match &meta.wakeups {
             Err(why) => Wakeups::Unknown { why: why.clone() },
-            Ok(_) => Wakeups::Known {
-                edges: self.wakes.finish(),
-                watched_ns: meta.wakeups_watched_ns(),
-            },
+            Ok(_) => {
+                Wakeups::Known { edges: self.wakes.finish(), watched_ns: meta.wakeups_watched_ns() }
+            }
         };
         profile.members = meta
             .pipeline

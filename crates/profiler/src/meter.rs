@@ -430,13 +430,8 @@ impl Watch {
             if gone == Gone::AreNoEnd && !pids.iter().any(is_there) {
                 return None;
             }
-            let mut sum = EndCount {
-                bytes: 0,
-                calls: 0,
-                splices: false,
-                elsewhere: false,
-                spliced: Some(0),
-            };
+            let mut sum =
+                EndCount { bytes: 0, calls: 0, splices: false, elsewhere: false, spliced: Some(0) };
             for process in pids.iter().filter_map(|pid| self.processes.get(pid)) {
                 let one = count(process);
                 sum.splices |= one.splices;

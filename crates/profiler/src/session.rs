@@ -24,8 +24,8 @@ use crate::perfdata::write::{EventDescription, PerfDataWriter, Provenance};
 use crate::profile::Scope;
 use crate::recording::{Meta, Recording, RecordingDir, ThreadStart};
 use crate::ring::{Ring, page_bytes};
-use crate::synth;
 use crate::switching::Switching;
+use crate::synth;
 use crate::sys::PerfSystem;
 use crate::windows::{Windows, read_counts};
 

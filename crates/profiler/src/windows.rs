@@ -112,13 +112,12 @@ impl Windows {
                 }
             }
         };
-        let thread = std::thread::Builder::new()
-            .name("pp-windows".to_owned())
-            .spawn(run)
-            .map_err(|error| Error::Control {
+        let thread = std::thread::Builder::new().name("pp-windows".to_owned()).spawn(run).map_err(
+            |error| Error::Control {
                 action: "starting the thread that turns on",
                 errno: Errno::from_raw(error.raw_os_error().unwrap_or(libc::EAGAIN)),
-            })?;
+            },
+        )?;
         Ok(Windows { stop, thread })
     }
 
@@ -157,7 +156,10 @@ pub(crate) fn read_counts(event: &OwnedFd) -> Option<[Option<u64>; 2]> {
 
 /// How often each event occurred so far.
 fn counts(events: &[OwnedFd]) -> Vec<u64> {
-    events.iter().map(|event| read_counts(event).and_then(|counts| counts[0]).unwrap_or(0)).collect()
+    events
+        .iter()
+        .map(|event| read_counts(event).and_then(|counts| counts[0]).unwrap_or(0))
+        .collect()
 }
 
 /// The share of the time that the events can be on, with an event a CPU.
@@ -166,7 +168,7 @@ fn affordable(before: &[u64], after: &[u64], seconds: f64) -> f64 {
     let rates = before.iter().zip(after);
     let rates = rates.map(|(before, after)| after.saturating_sub(*before) as f64 / seconds);
     let busiest = rates.clone().fold(0.0, f64::max);
-    let all: f64 = rates.sum();
+    let all = rates.fold(0.0, |sum: f64, rate| sum + rate);
     (BUDGET / (busiest * COST_SECONDS)).min(MOST_A_SECOND / all).min(1.0)
 }
 

@@ -190,8 +190,14 @@ mod tests {
         // Splices counted by call, at one end.
         let counted = EndCount { spliced: Some(900), ..splicing(7) };
         assert_eq!(of(splicing(0), counted), known(907, Source::Syscalls));
-        assert_eq!(of(counted, EndCount { elsewhere: true, ..splicing(1) }), known(907, Source::Syscalls));
-        assert_eq!(of(end(1000), EndCount { elsewhere: true, ..counted }), known(1000, Source::Writer));
+        assert_eq!(
+            of(counted, EndCount { elsewhere: true, ..splicing(1) }),
+            known(907, Source::Syscalls)
+        );
+        assert_eq!(
+            of(end(1000), EndCount { elsewhere: true, ..counted }),
+            known(1000, Source::Writer)
+        );
         for unknown in [
             of(splicing(0), splicing(0)),
             of(splicing(9), elsewhere(2)),
