@@ -34,11 +34,12 @@ const HARDLY: u64 = 1;
 const PARTS: &[Part] = &[
     Part { name: "nothing", session: None, meter: false },
     Part { name: "clock", session: Some((997, false, false)), meter: false },
+    Part { name: "clock 249 Hz", session: Some((249, false, false)), meter: false },
     Part { name: "switches", session: Some((HARDLY, true, false)), meter: false },
     Part { name: "meter", session: None, meter: true },
-    Part { name: "wakeups", session: Some((HARDLY, false, true)), meter: false },
-    Part { name: "clock+switches", session: Some((997, true, false)), meter: false },
-    Part { name: "everything", session: Some((997, true, true)), meter: true },
+    Part { name: "wakeups too", session: Some((HARDLY, true, true)), meter: false },
+    Part { name: "everything", session: Some((249, true, true)), meter: true },
+    Part { name: "at 997 Hz", session: Some((997, true, true)), meter: true },
 ];
 
 /// Ends the pipeline with the program.

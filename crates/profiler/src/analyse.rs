@@ -309,13 +309,9 @@ impl<'a> Pass<'a> {
         let slept = self.sleep.finish();
         profile.wakeups = match &meta.wakeups {
             Err(why) => Wakeups::Unknown { why: why.clone() },
-            Ok(_) => Wakeups::Known {
-                edges: self.wakes.finish(),
-                watched_ns: match &meta.windows[..] {
-                    [] => meta.end_ns.saturating_sub(meta.start_ns),
-                    some => some.iter().map(|(from, until)| until - from).sum(),
-                },
-            },
+            Ok(_) => {
+                Wakeups::Known { edges: self.wakes.finish(), watched_ns: meta.wakeups_watched_ns() }
+            }
         };
         let known = |index: usize| meta.pipeline.members.get(index);
         profile.members = (self.pids.iter().enumerate())

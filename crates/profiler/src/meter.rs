@@ -5,7 +5,9 @@ mod estimate;
 mod io;
 mod segments;
 mod series;
+mod splices;
 
+use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -15,6 +17,7 @@ use pipeprof_runner::pipeline::{MemberId, Pipe};
 use rustc_hash::FxHashMap;
 use segments::Segments;
 use serde::{Deserialize, Serialize};
+use splices::Splices;
 
 pub use estimate::{Bytes, EndCount, Source, estimate};
 pub use io::{Elsewhere, IoCounts, IoWatch, can_splice};
@@ -27,9 +30,11 @@ use crate::error::Error;
 /// one second are 1 %.
 const PERIOD: Duration = Duration::from_millis(10);
 
-/// Every so many looks, fill and descriptors are looked at too, some 15 microseconds a
-/// pipe and 5 a descriptor.
+/// Every so many looks, fill is looked at too, some 15 microseconds a pipe.
 const THOROUGH: u64 = 4;
+
+/// And every so many, what else a process has open, some 5 microseconds a descriptor.
+const DESCRIPTORS: u64 = 32;
 
 /// What was measured of one pipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -151,13 +156,19 @@ struct Watch {
     parents: FxHashMap<i32, (IoWatch, IoCounts)>,
     pipes: Vec<WatchedPipe>,
     found: Found,
+    /// The splices of members that count nothing else, or why they cannot be counted.
+    splices: Option<Result<Splices, String>>,
 }
 
 struct Process {
+    pid: i32,
     watch: Option<IoWatch>,
     first: IoCounts,
     last: IoCounts,
     splices: bool,
+    program: Option<PathBuf>,
+    /// The pipes that it can read and write, where its splices are counted.
+    counted: Option<(usize, usize)>,
     elsewhere: Elsewhere,
     parent: Option<i32>,
     /// How many pipes of the pipeline it writes to, and reads from.
@@ -192,6 +203,7 @@ impl Watch {
             parents: FxHashMap::default(),
             pipes: Vec::new(),
             found: Found::default(),
+            splices: None,
         }
     }
 
@@ -209,6 +221,9 @@ impl Watch {
                 let now = watch.as_ref().and_then(IoWatch::counts).unwrap_or_default();
                 let first = if from_birth { IoCounts::default() } else { now };
                 Process {
+                    pid: member.pid,
+                    program: watch.as_ref().and_then(IoWatch::program),
+                    counted: None,
                     watch,
                     first,
                     last: now,
@@ -256,6 +271,7 @@ impl Watch {
 
     fn look(&mut self) {
         let thorough = self.looks.is_multiple_of(THOROUGH);
+        let descriptors = self.looks.is_multiple_of(DESCRIPTORS);
         self.looks += 1;
         // Before the children: a child that is still there afterwards is in no sum of these.
         let sums: Vec<(i32, IoCounts)> = self
@@ -278,6 +294,14 @@ impl Watch {
             }
             if thorough {
                 process.splices |= watch.is_splicing();
+            }
+            if descriptors {
+                // What a shell forked has the program it is to run only from its exec on.
+                let program = watch.program();
+                if program != process.program {
+                    process.splices |= can_splice(pid);
+                    process.program = program;
+                }
                 let now = watch.elsewhere();
                 process.elsewhere.reads |= now.reads;
                 process.elsewhere.writes |= now.writes;
@@ -291,8 +315,14 @@ impl Watch {
                 *latest = counts;
             }
         }
+        if let Some(Ok(splices)) = &mut self.splices {
+            splices.look();
+        }
         if thorough {
             self.look_into_pipes();
+        }
+        if descriptors {
+            self.count_splices_where_nothing_else_counts();
         }
         let at_ns = self.start.elapsed().as_nanos() as u64;
         for index in 0..self.pipes.len() {
@@ -330,6 +360,58 @@ impl Watch {
         }
     }
 
+    fn count_splices_where_nothing_else_counts(&mut self) {
+        for index in 0..self.pipes.len() {
+            let (writer, reader) = self.ends(&self.pipes[index], Gone::AreNoEnd);
+            let uncounted = |end: EndCount| end.splices && end.spliced.is_none();
+            if !(writer.is_some_and(uncounted) && reader.is_some_and(uncounted))
+                || estimate(writer, reader).known().is_some()
+            {
+                continue;
+            }
+            let pipe = &self.pipes[index];
+            // One end is enough: the reader's, where it can tell, as what it takes has gone through.
+            let ends = [(&pipe.readers, true), (&pipe.writers, false)];
+            let Some(pids) = ends.iter().find_map(|&(pids, reads)| self.unambiguous(pids, reads))
+            else {
+                continue;
+            };
+            let splices = self.splices.get_or_insert_with(Splices::new);
+            for (pid, pipes) in pids {
+                let Ok(counting) = splices else { break };
+                match counting.add(pid) {
+                    Ok(()) => {
+                        if let Some(process) = self.processes.get_mut(&pid) {
+                            process.counted = Some(pipes);
+                        }
+                    }
+                    Err(why) => *splices = Err(why),
+                }
+            }
+        }
+    }
+
+    /// The processes of an end that splice, with the pipes that they have, where a splice of theirs
+    /// can only be of this pipe: they have no other on this side, and nothing else to splice there.
+    fn unambiguous(&self, pids: &[i32], reads: bool) -> Option<Vec<(i32, (usize, usize))>> {
+        let mut counted = Vec::new();
+        for &pid in pids {
+            let process = self.processes.get(&pid)?;
+            let Some(watch) = &process.watch else { continue };
+            let pipes = watch.pipes();
+            let (ends, elsewhere) = if reads {
+                (pipes.0, process.elsewhere.reads)
+            } else {
+                (pipes.1, process.elsewhere.writes)
+            };
+            if ends > 1 || elsewhere {
+                return None;
+            }
+            counted.push((pid, pipes));
+        }
+        Some(counted)
+    }
+
     fn look_into_pipes(&mut self) {
         let levels = self.found.levels();
         for (pipe, level) in self.found.pipeline.pipes.iter().zip(levels) {
@@ -348,7 +430,8 @@ impl Watch {
             if gone == Gone::AreNoEnd && !pids.iter().any(is_there) {
                 return None;
             }
-            let mut sum = EndCount { bytes: 0, calls: 0, splices: false, elsewhere: false };
+            let mut sum =
+                EndCount { bytes: 0, calls: 0, splices: false, elsewhere: false, spliced: Some(0) };
             for process in pids.iter().filter_map(|pid| self.processes.get(pid)) {
                 let one = count(process);
                 sum.splices |= one.splices;
@@ -363,8 +446,19 @@ impl Watch {
                     sum.bytes += one.bytes;
                     sum.calls += one.calls;
                 }
+                if one.splices {
+                    sum.spliced = sum.spliced.zip(one.spliced).map(|(sum, one)| sum + one);
+                }
             }
+            sum.spliced = sum.spliced.filter(|_| sum.splices);
             Some(sum)
+        };
+        let spliced = |process: &Process| match &self.splices {
+            Some(Ok(splices)) => {
+                let (reads, writes) = process.counted?;
+                splices.of(process.pid, reads > 0, writes > 0)
+            }
+            _ => None,
         };
         let writer = sum(&pipe.writers, &|process| {
             let moved = process.last.since(process.first);
@@ -373,6 +467,7 @@ impl Watch {
                 calls: moved.writes,
                 splices: process.splices,
                 elsewhere: process.elsewhere.writes || process.writes_to > 1,
+                spliced: spliced(process).filter(|_| one_pipe(process, |p| p.1)).map(|s| s.written),
             }
         });
         let reader = sum(&pipe.readers, &|process| {
@@ -382,24 +477,58 @@ impl Watch {
                 calls: moved.reads,
                 splices: process.splices,
                 elsewhere: process.elsewhere.reads || process.reads_from > 1,
+                spliced: spliced(process).filter(|_| one_pipe(process, |p| p.0)).map(|s| s.read),
             }
         });
         (writer, reader)
     }
 
+    /// Bytes of a pipe, unless its splices were counted for a part of the time only.
+    fn total(&self, pipe: &WatchedPipe) -> Bytes {
+        let total = pipe.segments.total();
+        match (&total, &self.splices) {
+            (Bytes::Known { source: Source::Syscalls, .. }, Some(Ok(splices))) => {
+                let since = pipe.readers.iter().chain(&pipe.writers);
+                let late = since.filter_map(|&pid| splices.since(pid)).max();
+                let late = late.map_or(Duration::ZERO, |since| since.duration_since(self.start));
+                if late * 100 > self.start.elapsed() {
+                    Bytes::Unknown { why: COUNTED_LATE.into() }
+                } else {
+                    total
+                }
+            }
+            (Bytes::Unknown { why }, Some(Err(_))) if *why == estimate::BOTH_SPLICE => {
+                Bytes::Unknown { why: UNCOUNTED.into() }
+            }
+            _ => total,
+        }
+    }
+
     fn flows(self) -> Vec<PipeFlow> {
-        let flow = |pipe: WatchedPipe| PipeFlow {
+        let totals: Vec<Bytes> = self.pipes.iter().map(|pipe| self.total(pipe)).collect();
+        let flow = |(pipe, bytes): (WatchedPipe, Bytes)| PipeFlow {
             inode: pipe.pipe.inode,
-            bytes: pipe.segments.total(),
+            bytes,
             writes: pipe.segments.writes(),
             reads: pipe.segments.reads(),
             over_time: pipe.series.points().to_vec(),
             capacity_bytes: pipe.capacity_bytes,
             fill: pipe.fill,
         };
-        self.pipes.into_iter().map(flow).collect()
+        self.pipes.into_iter().zip(totals).map(flow).collect()
     }
 }
+
+/// The pipes on one side of a process whose splices are counted are just one.
+fn one_pipe(process: &Process, side: impl Fn((usize, usize)) -> usize) -> bool {
+    process.counted.is_some_and(|pipes| side(pipes) == 1)
+}
+
+const COUNTED_LATE: &str = "both ends splice, and the system calls could be counted for less than \
+     99 % of the time; watch for longer";
+
+const UNCOUNTED: &str = "both ends can splice, which /proc/PID/io does not count, and the system \
+     calls cannot be traced; hint: as root, mount -t tracefs tracefs /sys/kernel/tracing";
 
 /// The parent of a process: field 4 of `/proc/PID/stat`.
 fn parent(pid: i32) -> Option<i32> {

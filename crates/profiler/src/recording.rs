@@ -145,6 +145,8 @@ pub struct Meta {
     pub switches: bool,
     /// When switches and wake-ups were recorded, where that was by turns; empty for always.
     pub windows: Vec<Window>,
+    /// When wake-ups were no longer recorded, where that was before the end.
+    pub wakeups_until_ns: Option<u64>,
     /// How to read the records of wake-ups; `Err` says why there are none.
     pub wakeups: Result<WakeFormat, String>,
     /// When the events were started and stopped, `CLOCK_MONOTONIC`.
@@ -159,6 +161,16 @@ pub struct Meta {
     pub sleepers: Sleepers,
     /// Sentences for the quality block.
     pub notes: Vec<String>,
+}
+
+impl Meta {
+    /// The time in which wake-ups were recorded.
+    pub(crate) fn wakeups_watched_ns(&self) -> u64 {
+        let whole = [(self.start_ns, self.end_ns)];
+        let windows = if self.windows.is_empty() { &whole[..] } else { &self.windows };
+        let last = self.wakeups_until_ns.unwrap_or(u64::MAX);
+        windows.iter().map(|&(from, until)| until.min(last).saturating_sub(from)).sum()
+    }
 }
 
 /// A finished capture.

@@ -28,7 +28,7 @@ use crate::sleepers::Sleepers;
 use crate::switching::Switching;
 use crate::synth;
 use crate::sys::PerfSystem;
-use crate::windows::Windows;
+use crate::windows::{Windows, read_counts};
 
 /// What to capture.
 #[derive(Clone, Debug)]
@@ -165,19 +165,25 @@ impl Session {
             recorded_attr(&choice.candidate, config),
             &targets(choice.candidate.scope, &tids, &cpus),
         )?];
-        let mut dear = 0..0;
-        let mut counted = 0..0;
+        let mut by_turns = 0..0;
         let mut wakeups = Err("wake-ups were not recorded".to_owned());
-        let mut tracing_data = None;
         if config.switches {
-            let switching = Switching::open(system, config, &tids, &cpus, &mut notes)?;
             let first = opened.iter().map(|event| event.fds.len()).sum::<usize>();
-            counted = first..first + switching.events[0].fds.len();
-            let dear_events = &switching.events[..switching.by_turns];
-            dear = first..first + dear_events.iter().map(|event| event.fds.len()).sum::<usize>();
-            opened.extend(switching.events);
-            (wakeups, tracing_data) = (switching.wakeups, switching.tracing_data);
+            let switching = Switching::open(system, config, &tids, &cpus, &mut notes)?;
+            if switching.by_turns {
+                by_turns = first..first + switching.switches.fds.len();
+            }
+            opened.push(switching.switches);
+            opened.extend(switching.own_chains);
+            wakeups = switching.wakeups;
         }
+        let (wakeups, tracing_data) = match wakeups {
+            Ok(wakeups) => {
+                opened.push(wakeups.opened);
+                (Ok(wakeups.format), Some(wakeups.tracing_data))
+            }
+            Err(why) => (Err(why), None),
+        };
         let rings = map_rings(system, &opened, &mut notes)?;
         let path = dir.path().join("perf.data");
         let descriptions = describe(system, &opened)?;
@@ -189,19 +195,22 @@ impl Session {
             source,
         })?;
         let counts_lost = opened.iter().all(|event| event.attr.read_format & FORMAT_LOST != 0);
+        let tracepoints = if meta.wakeups.is_ok() { opened.pop() } else { None };
+        let tracepoints = tracepoints.into_iter().flat_map(|event| event.fds);
+        let tracepoints = tracepoints.map(|(fd, _)| fd).collect();
         let events = opened.into_iter().flat_map(|event| event.fds);
         let events: Arc<[OwnedFd]> = events.map(|(fd, _)| fd).collect();
         let drain = Drain::start(rings, Arc::clone(&events), writer)?;
         for (index, event) in events.iter().enumerate() {
-            if !dear.contains(&index) {
+            if !by_turns.contains(&index) {
                 system
                     .enable(event.as_fd())
                     .map_err(|errno| Error::Control { action: "starting", errno })?;
             }
         }
         meta.start_ns = now_ns();
-        let windows = (!dear.is_empty())
-            .then(|| Windows::start(Arc::clone(&events), dear, counted))
+        let windows = (!by_turns.is_empty())
+            .then(|| Windows::start(Arc::clone(&events), by_turns, tracepoints))
             .transpose()?;
         for member in &pipeline.members {
             meta.threads.extend(thread_starts(member.pid));
@@ -258,21 +267,21 @@ impl Session {
     /// before, and a note says so.
     pub fn finish(mut self, system: &dyn PerfSystem) -> Result<Recording, Error> {
         self.read_accounts(&[]);
-        if let Some(windows) = self.windows.take() {
-            self.meta.windows = windows.finish()?;
-        }
+        let turns = self.windows.take().map(Windows::finish).transpose()?.unwrap_or_default();
         self.meta.end_ns = now_ns();
-        if let [(_, until)] = self.meta.windows[..] {
+        match turns.windows[..] {
             // On from start to end.
-            self.meta.end_ns = until;
-            self.meta.windows.clear();
+            [(_, until)] if turns.tracepoints_until.is_none() => self.meta.end_ns = until,
+            _ => self.meta.windows = turns.windows,
         }
+        self.meta.wakeups_until_ns = turns.tracepoints_until;
         for event in self.events.iter() {
             // An event whose task has exited may refuse; there is nothing left to stop then.
             let _ = system.disable(event.as_fd());
         }
         if self.counts_lost {
-            self.meta.lost = self.events.iter().map(read_lost).sum();
+            let lost = self.events.iter().map(|event| read_counts(event)?[1]).sum::<Option<u64>>();
+            self.meta.lost = lost.map(|lost| lost + turns.lost);
         }
         let drained = self.drain.finish()?;
         if let Some(failure) = drained.failure {
@@ -474,6 +483,7 @@ fn meta(pipeline: &Pipeline, config: &CaptureConfig, choice: &Choice, notes: Vec
         lost: None,
         switches: config.switches,
         windows: Vec::new(),
+        wakeups_until_ns: None,
         wakeups: Err(String::new()),
         start_ns: 0,
         end_ns: 0,
@@ -482,16 +492,6 @@ fn meta(pipeline: &Pipeline, config: &CaptureConfig, choice: &Choice, notes: Vec
         sleepers: Sleepers::default(),
         notes,
     }
-}
-
-fn read_lost(event: &OwnedFd) -> Option<u64> {
-    // struct read_format without a group: value, then lost (include/uapi/linux/perf_event.h).
-    let mut words = [0u8; 16];
-    let length = nix::unistd::read(event, &mut words).ok()?;
-    if length != words.len() {
-        return None;
-    }
-    words.last_chunk::<8>().map(|word| u64::from_ne_bytes(*word))
 }
 
 fn provenance(tracing_data: Option<Vec<u8>>) -> Provenance {
@@ -508,7 +508,7 @@ fn provenance(tracing_data: Option<Vec<u8>>) -> Provenance {
 }
 
 /// The threads of a process; empty where it has gone.
-fn threads(pid: i32) -> Vec<i32> {
+pub(crate) fn threads(pid: i32) -> Vec<i32> {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     tasks.flatten().filter_map(|task| task.file_name().to_str()?.parse().ok()).collect()
 }

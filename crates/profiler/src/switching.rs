@@ -33,14 +33,22 @@ const FAST: f64 = 2_000.0;
 
 /// What was opened.
 pub(crate) struct Switching {
-    /// The one that records switches first.
-    pub(crate) events: Vec<Opened>,
-    /// So many of them, from the first, can be on by turns.
-    pub(crate) by_turns: usize,
-    /// How to read wake-ups, or why there are none.
-    pub(crate) wakeups: Result<WakeFormat, String>,
+    /// Records switches, with a call chain for some.
+    pub(crate) switches: Opened,
+    /// They are recorded a CPU, and can be on by turns.
+    pub(crate) by_turns: bool,
+    /// Call chains of slow threads.
+    pub(crate) own_chains: Option<Opened>,
+    /// The event of wake-ups, or why there is none.
+    pub(crate) wakeups: Result<WakeEvent, String>,
+}
+
+/// The event of wake-ups.
+pub(crate) struct WakeEvent {
+    pub(crate) opened: Opened,
+    pub(crate) format: WakeFormat,
     /// For the file.
-    pub(crate) tracing_data: Option<Vec<u8>>,
+    pub(crate) tracing_data: Vec<u8>,
 }
 
 impl Switching {
@@ -53,32 +61,30 @@ impl Switching {
     ) -> Result<Self, Error> {
         let on_cpus = targets(Scope::PerCpu, tids, cpus);
         let attr = chains(config).with_flag(flag::CONTEXT_SWITCH, true);
-        let events = match open_all(system, &operation(true, true), attr, &on_cpus) {
-            Ok(switches) => vec![switches],
+        let switches = match open_all(system, &operation(true, true), attr, &on_cpus) {
+            Ok(switches) => switches,
             Err(Error::Open(_)) => return Self::per_task(system, config, tids, cpus, notes),
             Err(error) => return Err(error),
         };
-        let mut switching = Switching {
-            events,
-            by_turns: 1,
-            wakeups: Err("wake-ups were not asked for".to_owned()),
-            tracing_data: None,
-        };
-        if config.wakeups {
-            switching.wakeups = switching.open_wakeups(system, cpus);
-        }
         let slow = slow(tids);
-        if !slow.is_empty() {
+        let own_chains = if slow.is_empty() {
+            None
+        } else {
             let attr = chains(config).with_flag(flag::INHERIT, true);
             let targets = targets(Scope::PerTask, &slow, cpus);
             match open_all(system, &operation(true, false), attr, &targets) {
-                Ok(own) => switching.events.push(own),
+                Ok(own) => Some(own),
                 // They have ended meanwhile.
-                Err(Error::NoTasks) => {}
+                Err(Error::NoTasks) => None,
                 Err(error) => return Err(error),
             }
-        }
-        Ok(switching)
+        };
+        let wakeups = if config.wakeups {
+            open_wakeups(system, cpus)
+        } else {
+            Err("wake-ups were not asked for".to_owned())
+        };
+        Ok(Switching { switches, by_turns: true, own_chains, wakeups })
     }
 
     /// Where CPUs as a whole are closed to this user: one event a thread for everything.
@@ -102,40 +108,28 @@ impl Switching {
             }
             result => result?,
         };
-        Ok(Switching {
-            events: vec![opened],
-            by_turns: 0,
-            wakeups: Err("who wakes whom shows only to who may watch whole CPUs; \
-                 hint: run it as root, or see pipeprof doctor"
-                .to_owned()),
-            tracing_data: None,
-        })
+        let wakeups = Err("who wakes whom shows only to who may watch whole CPUs; \
+             hint: run it as root, or see pipeprof doctor"
+            .to_owned());
+        Ok(Switching { switches: opened, by_turns: false, own_chains: None, wakeups })
     }
+}
 
-    fn open_wakeups(
-        &mut self,
-        system: &dyn PerfSystem,
-        cpus: &[u32],
-    ) -> Result<WakeFormat, String> {
-        let (tracefs, waking, format) = wakeups::tracepoint()?;
-        let mut attr =
-            EventAttr::new(event_type::TRACEPOINT, waking.id).with_flag(flag::WATERMARK, true);
-        attr.period_or_frequency = 1;
-        attr.sample_type = SAMPLE_TYPE | sample_type::RAW;
-        attr.wakeup = (RING_BYTES / 2) as u32;
-        attr.read_format = FORMAT_LOST;
-        let operation =
-            Operation::Open { event: &waking.name, kernel: true, per_cpu: true, pid: None };
-        let opened = open_all(system, &operation, attr, &targets(Scope::PerCpu, &[], cpus));
-        let opened = opened.map_err(|error| match error.hint() {
-            Some(hint) => format!("{error}; hint: {hint}"),
-            None => error.to_string(),
-        })?;
-        self.events.push(opened);
-        self.by_turns += 1;
-        self.tracing_data = Some(tracefs.tracing_data(&[&waking]));
-        Ok(format)
-    }
+fn open_wakeups(system: &dyn PerfSystem, cpus: &[u32]) -> Result<WakeEvent, String> {
+    let (tracefs, waking, format) = wakeups::tracepoint()?;
+    let mut attr =
+        EventAttr::new(event_type::TRACEPOINT, waking.id).with_flag(flag::WATERMARK, true);
+    attr.period_or_frequency = 1;
+    attr.sample_type = SAMPLE_TYPE | sample_type::RAW;
+    attr.wakeup = (RING_BYTES / 2) as u32;
+    attr.read_format = FORMAT_LOST;
+    let operation = Operation::Open { event: &waking.name, kernel: true, per_cpu: true, pid: None };
+    let opened = open_all(system, &operation, attr, &targets(Scope::PerCpu, &[], cpus));
+    let opened = opened.map_err(|error| match error.hint() {
+        Some(hint) => format!("{error}; hint: {hint}"),
+        None => error.to_string(),
+    })?;
+    Ok(WakeEvent { opened, format, tracing_data: tracefs.tracing_data(&[&waking]) })
 }
 
 fn operation(kernel: bool, per_cpu: bool) -> Operation<'static> {

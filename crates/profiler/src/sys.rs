@@ -39,6 +39,19 @@ pub trait PerfSystem {
     /// The errno of the ioctl.
     fn disable(&self, event: BorrowedFd<'_>) -> Result<(), Errno>;
 
+    /// Changes the period of an event that is open.
+    ///
+    /// # Errors
+    /// The errno of the ioctl.
+    fn set_period(&self, event: BorrowedFd<'_>, period: u64) -> Result<(), Errno>;
+
+    /// Lets a tracepoint's event count and record only what passes a filter
+    /// (Documentation/trace/events.rst, "Event filtering").
+    ///
+    /// # Errors
+    /// The errno of the ioctl; EINVAL where the filter names no field of the tracepoint.
+    fn set_filter(&self, event: BorrowedFd<'_>, filter: &str) -> Result<(), Errno>;
+
     /// The id that records of this event carry.
     ///
     /// # Errors
@@ -54,6 +67,8 @@ pub struct RunningKernel;
 const IOC_ENABLE: libc::Ioctl = 0x2400;
 const IOC_DISABLE: libc::Ioctl = 0x2401;
 const IOC_SET_OUTPUT: libc::Ioctl = 0x2405;
+const IOC_PERIOD: libc::Ioctl = 0x4008_2404;
+const IOC_SET_FILTER: libc::Ioctl = 0x4008_2406;
 const IOC_ID: libc::Ioctl = 0x8008_2407;
 
 const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 1 << 3;
@@ -97,6 +112,20 @@ impl PerfSystem for RunningKernel {
     fn disable(&self, event: BorrowedFd<'_>) -> Result<(), Errno> {
         // SAFETY: DISABLE takes a flag word as its integer argument and touches no memory.
         Errno::result(unsafe { libc::ioctl(event.as_raw_fd(), IOC_DISABLE, 0) }).map(drop)
+    }
+
+    fn set_period(&self, event: BorrowedFd<'_>, period: u64) -> Result<(), Errno> {
+        // SAFETY: PERIOD reads one u64 through the pointer, which points to one.
+        let set = unsafe { libc::ioctl(event.as_raw_fd(), IOC_PERIOD, &raw const period) };
+        Errno::result(set).map(drop)
+    }
+
+    fn set_filter(&self, event: BorrowedFd<'_>, filter: &str) -> Result<(), Errno> {
+        let filter = std::ffi::CString::new(filter).map_err(|_| Errno::EINVAL)?;
+        // SAFETY: SET_FILTER reads a string that ends with a NUL, which a CString does, and copies
+        // it before it returns.
+        let set = unsafe { libc::ioctl(event.as_raw_fd(), IOC_SET_FILTER, filter.as_ptr()) };
+        Errno::result(set).map(drop)
     }
 
     fn id(&self, event: BorrowedFd<'_>) -> Result<u64, Errno> {

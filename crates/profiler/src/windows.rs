@@ -2,7 +2,7 @@
 //! however often they occur.
 
 use std::ops::Range;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
@@ -18,7 +18,7 @@ use crate::sys::{PerfSystem, RunningKernel};
 pub type Window = (u64, u64);
 
 /// The share of a CPU's time that the events may cost.
-const BUDGET: f64 = 0.015;
+const BUDGET: f64 = 0.003;
 
 /// What one occurrence costs, measured (docs/measurement.md): the records of a switch out and in,
 /// and of a wake-up.
@@ -36,51 +36,79 @@ const FIRST: Duration = Duration::from_millis(10);
 /// Longest time off, so that a run of some seconds has several windows.
 const MOST_OFF: Duration = Duration::from_millis(480);
 
+/// Time on that is enough to know the wake-ups of a pair so fast that its events are on by turns.
+/// A tracepoint costs each wake-up of the machine something as long as its event is open, on or
+/// off, so that is closed then.
+const ENOUGH: Duration = Duration::from_millis(100);
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    /// When the events were on.
+    pub(crate) windows: Vec<Window>,
+    /// When the tracepoints were closed, if they were.
+    pub(crate) tracepoints_until: Option<u64>,
+    /// Records that the tracepoints found no room for.
+    pub(crate) lost: u64,
+}
+
 /// Events that are on by turns.
 #[derive(Debug)]
 pub(crate) struct Windows {
     stop: Sender<()>,
-    thread: JoinHandle<Vec<Window>>,
+    thread: JoinHandle<Turns>,
 }
 
 impl Windows {
-    /// Turns `dear` of the events on, and takes over. Those that `counted` names count what occurs.
+    /// Turns `tracepoints` and `dear` of the events on, and takes over. The latter count what
+    /// occurs, with an event a CPU.
     ///
     /// # Errors
     /// [`Error::Control`] where no thread can be started.
     pub(crate) fn start(
         events: Arc<[OwnedFd]>,
         dear: Range<usize>,
-        counted: Range<usize>,
+        mut tracepoints: Vec<OwnedFd>,
     ) -> Result<Self, Error> {
         let (stop, stopped) = mpsc::channel();
+        let told_to_stop = move |wait| stopped.recv_timeout(wait) != Err(RecvTimeoutError::Timeout);
         let run = move || {
-            let mut windows: Vec<Window> = Vec::new();
+            let dear = &events[dear];
+            let mut turns = Turns::default();
             let mut on = FIRST;
+            let mut watched = Duration::ZERO;
             loop {
-                each(&events[dear.clone()], |event| RunningKernel.enable(event));
+                each(dear.iter().chain(&tracepoints), |event| RunningKernel.enable(event));
                 let began = now_ns();
                 let share = loop {
-                    let (before, from) = (counts(&events[counted.clone()]), now_ns());
-                    if stopped.recv_timeout(on) != Err(RecvTimeoutError::Timeout) {
-                        windows.push((began, now_ns()));
-                        return windows;
+                    let (before, from) = (counts(dear), now_ns());
+                    if told_to_stop(on) {
+                        turns.windows.push((began, now_ns()));
+                        turns.lost += lost(&tracepoints);
+                        return turns;
                     }
                     let seconds = (now_ns() - from) as f64 / 1e9;
-                    let share = affordable(&before, &counts(&events[counted.clone()]), seconds);
+                    let share = affordable(&before, &counts(dear), seconds);
                     if share < 1.0 {
                         break share;
                     }
                     on = ON;
                 };
                 let ended = now_ns();
-                each(&events[dear.clone()], |event| RunningKernel.disable(event));
-                windows.push((began, ended));
+                each(dear.iter().chain(&tracepoints), |event| RunningKernel.disable(event));
+                turns.windows.push((began, ended));
+                watched += on;
+                if watched >= ENOUGH && !tracepoints.is_empty() {
+                    turns.lost += lost(&tracepoints);
+                    turns.tracepoints_until = Some(ended);
+                    tracepoints.clear();
+                }
                 // What a long window has cost is past: the next share begins with the last look.
                 let off = on.mul_f64((1.0 - share) / share).min(MOST_OFF);
                 on = ON;
-                if stopped.recv_timeout(off) != Err(RecvTimeoutError::Timeout) {
-                    return windows;
+                if told_to_stop(off) {
+                    turns.lost += lost(&tracepoints);
+                    return turns;
                 }
             }
         };
@@ -93,32 +121,45 @@ impl Windows {
         Ok(Windows { stop, thread })
     }
 
-    /// Ends it and tells when the events were on. They may be on still.
+    /// Ends it. The events may be on still; the tracepoints are closed.
     ///
     /// # Errors
     /// [`Error::DrainDied`] where the thread died.
-    pub(crate) fn finish(self) -> Result<Vec<Window>, Error> {
+    pub(crate) fn finish(self) -> Result<Turns, Error> {
         drop(self.stop);
         self.thread.join().map_err(|_| Error::DrainDied)
     }
 }
 
-fn each(events: &[OwnedFd], control: impl Fn(std::os::fd::BorrowedFd<'_>) -> Result<(), Errno>) {
+fn each<'e>(
+    events: impl Iterator<Item = &'e OwnedFd>,
+    control: impl Fn(BorrowedFd<'e>) -> Result<(), Errno>,
+) {
     for event in events {
         // A CPU that went offline took its event along.
         let _ = control(event.as_fd());
     }
 }
 
+fn lost(events: &[OwnedFd]) -> u64 {
+    events.iter().filter_map(|event| read_counts(event)?[1]).sum()
+}
+
+/// What an event counted, and what it lost where it tells
+/// (struct read_format in include/uapi/linux/perf_event.h).
+pub(crate) fn read_counts(event: &OwnedFd) -> Option<[Option<u64>; 2]> {
+    let mut words = [0u8; 16];
+    let length = nix::unistd::read(event, &mut words).ok()?;
+    let word = |at: usize| words.get(at..length)?.first_chunk().map(|w| u64::from_ne_bytes(*w));
+    Some([word(0), word(8)])
+}
+
 /// How often each event occurred so far.
 fn counts(events: &[OwnedFd]) -> Vec<u64> {
-    let count = |event: &OwnedFd| {
-        // The value comes first in struct read_format (include/uapi/linux/perf_event.h).
-        let mut words = [0u8; 16];
-        let length = nix::unistd::read(event, &mut words).unwrap_or(0);
-        words.first_chunk().filter(|_| length >= 8).map_or(0, |word| u64::from_ne_bytes(*word))
-    };
-    events.iter().map(count).collect()
+    events
+        .iter()
+        .map(|event| read_counts(event).and_then(|counts| counts[0]).unwrap_or(0))
+        .collect()
 }
 
 /// The share of the time that the events can be on, with an event a CPU.
@@ -127,7 +168,7 @@ fn affordable(before: &[u64], after: &[u64], seconds: f64) -> f64 {
     let rates = before.iter().zip(after);
     let rates = rates.map(|(before, after)| after.saturating_sub(*before) as f64 / seconds);
     let busiest = rates.clone().fold(0.0, f64::max);
-    let all: f64 = rates.sum();
+    let all = rates.fold(0.0, |sum: f64, rate| sum + rate);
     (BUDGET / (busiest * COST_SECONDS)).min(MOST_A_SECOND / all).min(1.0)
 }
 

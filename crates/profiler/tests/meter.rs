@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+#[path = "common/tracefs.rs"]
+mod tracefs;
+
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -87,4 +90,45 @@ fn a_reader_that_also_reads_elsewhere_does_not_add_to_the_pipe() {
     let bytes = flows[0].bytes.known().unwrap();
     assert!(bytes.abs_diff(truth) * 100 <= truth, "{bytes} of {truth}: {flows:?}");
     assert_eq!(flows[0].bytes, Bytes::Known { bytes, source: Source::Writer });
+}
+
+/// Meters `line` from now for a while, from outside as for a running pipeline, and holds its last
+/// pipe against what arrived, which the line counts itself into a file.
+fn held_against_the_truth(line: &str, bytes: u64) -> PipeFlow {
+    let flows = meter(line, 3_000);
+    let flow = flows.last().unwrap().clone();
+    let found = flow.bytes.known().unwrap_or_else(|| unreachable!("{line}: {flows:?}"));
+    assert!(found.abs_diff(bytes) * 100 <= bytes, "{line}: {found} of {bytes}, {:?}", flow.bytes);
+    flow
+}
+
+#[test]
+fn a_pipe_with_a_splice_at_both_ends_is_counted_by_its_calls() {
+    if Command::new("pv").arg("--version").stdout(Stdio::null()).status().is_err() {
+        eprintln!("skipped: pv is not installed");
+        return;
+    }
+    if !tracefs::mounted() {
+        return;
+    }
+    // Silence first, so that the calls are counted before the first of them is made.
+    let line = format!(
+        "(sleep 0.5; head -c {BYTES} /dev/zero; sleep 3) | pv -q -L {} | pv -q >/dev/null",
+        BYTES / 2
+    );
+    let flow = held_against_the_truth(&line, BYTES);
+    let Bytes::Known { source, .. } = flow.bytes else { return };
+    assert!(matches!(source, Source::Syscalls | Source::Writer | Source::Reader), "{flow:?}");
+}
+
+#[test]
+fn common_programs_are_counted_whatever_they_move_data_with() {
+    let head = format!("(sleep 0.3; head -c {BYTES} /dev/zero; sleep 3)");
+    for rest in [
+        "cat | cat >/dev/null",
+        "tee /dev/null | wc -c >/dev/null",
+        "dd bs=1M status=none | cat >/dev/null",
+    ] {
+        held_against_the_truth(&format!("{head} | {rest}"), BYTES);
+    }
 }

@@ -86,6 +86,34 @@ impl IoWatch {
         matches!(number, Some(libc::SYS_splice | libc::SYS_vmsplice | libc::SYS_tee))
     }
 
+    /// How many pipes it can read, and write, leaving out where complaints go (descriptor 2).
+    pub fn pipes(&self) -> (usize, usize) {
+        let root = format!("/proc/{}", self.pid);
+        let (mut read, mut written) = (Vec::new(), Vec::new());
+        for entry in std::fs::read_dir(format!("{root}/fd")).into_iter().flatten().flatten() {
+            let Ok(target) = std::fs::read_link(entry.path()) else { continue };
+            let name = entry.file_name();
+            let fd = name.to_string_lossy();
+            if fd == "2" || !target.to_string_lossy().starts_with("pipe:[") {
+                continue;
+            }
+            let info = std::fs::read_to_string(format!("{root}/fdinfo/{fd}")).unwrap_or_default();
+            let access = access_mode(&info);
+            if access != Some(libc::O_WRONLY) && !read.contains(&target) {
+                read.push(target.clone());
+            }
+            if access != Some(libc::O_RDONLY) && !written.contains(&target) {
+                written.push(target);
+            }
+        }
+        (read.len(), written.len())
+    }
+
+    /// The program that it runs, as a name that changes with it.
+    pub(super) fn program(&self) -> Option<std::path::PathBuf> {
+        std::fs::read_link(format!("/proc/{}/exe", self.pid)).ok()
+    }
+
     /// What it has open that counts into the same sums, looked up in its descriptors now.
     ///
     /// Left out is what sees no data to speak of: terminals, `/dev/null`, and the standard

@@ -56,8 +56,11 @@ impl Segments {
                 Bytes::Known { bytes: self.done_bytes + bytes, source }
             }
             (None, unknown) => match self.source {
-                Some(source) => Bytes::Known { bytes: self.done_bytes, source },
-                None => unknown,
+                // Both ends have gone, and what they moved was counted.
+                Some(source) if self.ends_there() == (false, false) => {
+                    Bytes::Known { bytes: self.done_bytes, source }
+                }
+                _ => unknown,
             },
         }
     }
@@ -107,6 +110,9 @@ impl Segments {
             Some(EndCount {
                 bytes: latest.bytes.saturating_sub(bytes),
                 calls: latest.calls.saturating_sub(calls),
+                spliced: latest.spliced.map(|spliced| {
+                    spliced.saturating_sub(began.and_then(|end| end.spliced).unwrap_or(0))
+                }),
                 ..latest
             })
         };
@@ -123,7 +129,7 @@ mod tests {
     use super::*;
 
     fn end(bytes: u64) -> Option<EndCount> {
-        Some(EndCount { bytes, calls: bytes / 10, splices: false, elsewhere: false })
+        Some(EndCount { bytes, calls: bytes / 10, splices: false, elsewhere: false, spliced: None })
     }
 
     fn total(looks: &[Ends]) -> Option<u64> {

@@ -53,6 +53,7 @@ fn meta(file: &PerfDataFile) -> Meta {
         switches: false,
         windows: Vec::new(),
         wakeups: Err("perf.data does not tell".to_owned()),
+        wakeups_until_ns: None,
         start_ns: 0,
         end_ns: 0,
         threads: Vec::new(),
