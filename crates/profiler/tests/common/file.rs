@@ -137,6 +137,7 @@ pub(crate) fn meta(pids: &[i32]) -> Meta {
         sleepers: Sleepers::default(),
         windows: Vec::new(),
         wakeups: Err("not recorded".to_owned()),
+        wakeups_until_ns: None,
         notes: Vec::new(),
     }
 }
