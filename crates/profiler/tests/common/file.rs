@@ -133,6 +133,8 @@ pub(crate) fn meta(pids: &[i32]) -> Meta {
         end_ns: 0,
         threads: Vec::new(),
         accounts: Accounts::default(),
+        windows: Vec::new(),
+        wakeups: Err("not recorded".to_owned()),
         notes: Vec::new(),
     }
 }
