@@ -191,17 +191,20 @@ fn pair(
     let config = CaptureConfig { cpus, ..config.clone() };
     let title = plan.stage.to_string();
     let mut session = attach(dir, &title, &pipeline, &config)?;
+    session.members_are_released();
     let mut running = prepared.release();
     let mut watching = Watching::bytes(plan.bytes.unwrap_or_default(), ui);
     let mut series = Series::default();
+    let mut asked = false;
     let started = Instant::now();
     while !running.wait_timeout(TICK).map_err(refused)? {
         let moved = running.moved();
         watching.at(moved.read);
         series.add(Point { at_ns: started.elapsed().as_nanos() as u64, bytes: moved.read });
         session.read_accounts(&[]);
-        if interrupt.is_set() {
+        if interrupt.is_set() && !asked {
             running.interrupt();
+            asked = true;
         }
     }
     watching.done();
@@ -254,6 +257,7 @@ fn launched(
     let mut cast = Cast::new(found.clone());
     let meter = Meter::start(found, true).map_err(|error| hinted(&error, error.hint()))?;
     let started = Instant::now();
+    session.members_are_released();
     let mut running = prepared.release().map_err(refused)?;
     let mut watching = Watching::time(duration, ui);
     let mut pause = FIRST_LOOK;

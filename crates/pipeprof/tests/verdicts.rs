@@ -1,6 +1,7 @@
 //! Verdicts on pipelines whose bottleneck is known because it was built in.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+#![allow(clippy::print_stderr, reason = "what was judged is shown where a test fails")]
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -62,15 +63,15 @@ fn names(summary: &Value) -> Vec<String> {
     pids.iter().map(of).collect()
 }
 
-/// The named members waited for a CPU longer than they had one: the machine was too busy for what
-/// was built in to show, and the tables say so.
+/// The members waited for a CPU about as long as they had one: the machine was too busy for what was
+/// built in to show, and the tables say so.
 fn is_crowded(summary: &Value) -> bool {
     let members = summary["members"].as_array().unwrap();
     let sum = |field: &str| -> u64 {
         let lives = members.iter().filter_map(|member| member["life"][field].as_u64());
         lives.sum()
     };
-    sum("runnable_ns") > sum("on_cpu_ns")
+    sum("runnable_ns") * 4 > sum("on_cpu_ns") * 3
 }
 
 fn is_right(summary: &Value, built: Built) -> bool {
@@ -122,6 +123,7 @@ impl Drop for Killed {
 }
 
 fn report(wrong: &mut Vec<String>, name: &str, summary: &Value, built: Built) {
+    eprintln!("{name}: {}", summary["verdict"]["headline"]);
     if !is_right(summary, built) {
         let lives: Vec<String> = summary["members"]
             .as_array()
@@ -192,8 +194,8 @@ fn built_in_bottlenecks_are_named() {
         (
             "a disk",
             format!(
-                "timeout 1.5 cat /dev/zero | dd of='{file}' bs=16K count=1500 iflag=fullblock \
-                 oflag=direct,dsync 2>/dev/null"
+                "timeout 1.5 cat /dev/zero | dd of='{file}' bs=4K count=300 iflag=fullblock \
+                 oflag=sync 2>/dev/null"
             ),
             Built::Outside("dd", &["disk"]),
         ),

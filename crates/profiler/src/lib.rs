@@ -26,6 +26,7 @@ mod resolve;
 pub mod ring;
 pub mod session;
 mod sleep;
+pub mod sleepers;
 mod switching;
 pub mod symbolize;
 mod synth;

@@ -25,6 +25,7 @@ use crate::error::Error;
 use crate::perfdata::read::PerfDataFile;
 use crate::perfdata::stream::{self, UnpackError};
 use crate::profile::Scope;
+use crate::sleepers::Sleepers;
 use crate::symbolize::{LocalSymbols, SymbolTable, Symbolizer};
 use crate::wakeups::WakeFormat;
 use crate::windows::Window;
@@ -154,6 +155,8 @@ pub struct Meta {
     pub threads: Vec<ThreadStart>,
     /// The scheduler's own account of the threads.
     pub accounts: Accounts,
+    /// Where threads were seen asleep while they were watched.
+    pub sleepers: Sleepers,
     /// Sentences for the quality block.
     pub notes: Vec<String>,
 }

@@ -24,6 +24,7 @@ use crate::perfdata::write::{EventDescription, PerfDataWriter, Provenance};
 use crate::profile::Scope;
 use crate::recording::{Meta, Recording, RecordingDir, ThreadStart};
 use crate::ring::{Ring, page_bytes};
+use crate::sleepers::Sleepers;
 use crate::switching::Switching;
 use crate::synth;
 use crate::sys::PerfSystem;
@@ -209,10 +210,29 @@ impl Session {
         Ok(Session { events, drain, windows, tracing_data, counts_lost, dir, meta })
     }
 
+    /// To be called right before members that wait at a gate are let go: their lives begin here,
+    /// and the wait at the gate is none of it.
+    pub fn members_are_released(&mut self) {
+        self.meta.start_ns = now_ns();
+        for thread in &mut self.meta.threads {
+            thread.asleep = false;
+            thread.wchan = None;
+        }
+        for member in &self.meta.pipeline.members {
+            self.meta.accounts.read(member.pid, false);
+        }
+    }
+
     /// Reads the scheduler's account of the members' threads, and of `children`: processes that
-    /// began after the capture did. To be called a few times a second, as a thread that ends takes
-    /// its account with it.
+    /// began after the capture did; and where they sleep, if switches are recorded. To be called
+    /// some ten times a second: a thread that ends takes its account with it.
     pub fn read_accounts(&mut self, children: &[i32]) {
+        if self.meta.switches {
+            let members = self.meta.pipeline.members.iter().map(|member| member.pid);
+            let others: Vec<i32> = members.clone().collect();
+            let children = children.iter().copied().filter(|pid| !others.contains(pid));
+            self.meta.sleepers.look(members.chain(children), now_ns());
+        }
         for member in &self.meta.pipeline.members {
             self.meta.accounts.read(member.pid, false);
         }
@@ -459,6 +479,7 @@ fn meta(pipeline: &Pipeline, config: &CaptureConfig, choice: &Choice, notes: Vec
         end_ns: 0,
         threads: Vec::new(),
         accounts: Accounts::default(),
+        sleepers: Sleepers::default(),
         notes,
     }
 }

@@ -51,13 +51,7 @@ fn profile() -> Profile {
         notes: Vec::new(),
     });
     for (end, comm) in [(End::Writer, "pp-write"), (End::Reader, "pp-read")] {
-        profile.members.push(MemberProfile {
-            pid: 1000,
-            comm: comm.into(),
-            end: Some(end),
-            on_cpu: Vec::new(),
-            cpu_time_ns: None,
-        });
+        profile.members.push(MemberProfile::new(1000, comm.into(), Some(end)));
     }
     // A fixed sequence, so that runs can be compared (Knuth's MMIX generator).
     let mut state = 1u64;
@@ -111,7 +105,7 @@ fn fold(criterion: &mut Criterion) {
         });
     });
     group.bench_function("summarise", |b| {
-        b.iter(|| Summary::build(black_box(&profile), &roles, &highlights, &caption, view));
+        b.iter(|| Summary::build(black_box(&profile), &roles, &highlights, &caption, view, None));
     });
     group.bench_function("draw", |b| {
         b.iter(|| {

@@ -139,6 +139,14 @@ pub struct Absorber {
     pub samples: Vec<u64>,
 }
 
+impl MemberSummary {
+    /// It has a pipe, and uses it.
+    pub(crate) fn uses_pipes(&self) -> bool {
+        let has = !self.reads_from.is_empty() || !self.writes_to.is_empty();
+        has && !self.only_holds
+    }
+}
+
 impl Summary {
     /// Adds a profile up.
     pub fn build(

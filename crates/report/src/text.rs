@@ -94,10 +94,8 @@ fn named(member: &MemberSummary) -> String {
 /// Shells that wait, and what they start for a moment, are left to `--json`.
 fn is_worth_a_table(summary: &Summary, member: &MemberSummary) -> bool {
     let all: u64 = summary.members.iter().filter_map(|member| member.cpu_time_ns).sum();
-    let uses_pipe =
-        !member.only_holds && !(member.reads_from.is_empty() && member.writes_to.is_empty());
     let is_busy = member.cpu_time_ns.is_none_or(|ns| ns * 50 >= all);
-    summary.pipes.is_empty() || uses_pipe || is_busy
+    summary.pipes.is_empty() || member.uses_pipes() || is_busy
 }
 
 fn write_verdict(text: &mut String, verdict: &Verdict, style: Style) {

@@ -36,6 +36,8 @@ pub(crate) const FAILED: u8 = 1;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Configuration {
     pub(crate) end: End,
+    /// The process that launched it.
+    pub(crate) parent: i32,
     pub(crate) plan: PairPlan,
     pub(crate) cpu: Option<usize>,
     /// Descriptor of the shared [`sys::Board`].
@@ -155,8 +157,16 @@ impl Usage {
 /// [`Error::Configuration`] where `configuration` was not made by `launch`. What goes wrong later
 /// is told to the parent, which reports it.
 pub fn main(configuration: &str) -> Result<u8, Error> {
-    let Configuration { end, plan, cpu, board, channel } = serde_json::from_str(configuration)
-        .map_err(|error| Error::Configuration(error.to_string()))?;
+    let Configuration { end, parent, plan, cpu, board, channel } =
+        serde_json::from_str(configuration)
+            .map_err(|error| Error::Configuration(error.to_string()))?;
+    // The launcher has asked for this before the exec already, but executing a file that has
+    // capabilities takes it back (begin_new_exec in fs/exec.c, v6.18).
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
+        .map_err(Error::system("can't follow pipeprof"))?;
+    if nix::unistd::getppid().as_raw() != parent {
+        return Err(Error::Configuration("pipeprof has gone meanwhile".to_owned()));
+    }
     let inherited = |error: Errno| Error::Configuration(format!("inherited descriptor: {error}"));
     let mut channel = std::fs::File::from(sys::adopt(channel).map_err(inherited)?);
     let memory = sys::adopt(board).map_err(inherited)?;

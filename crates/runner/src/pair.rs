@@ -271,6 +271,7 @@ impl EndProcess {
             pipe2(OFlag::O_CLOEXEC).map_err(Error::system("can't make a pipe"))?;
         let configuration = Configuration {
             end,
+            parent: nix::unistd::getpid().as_raw(),
             plan: plan.clone(),
             cpu,
             board: memory.as_raw_fd(),

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::event::Event as NamedEvent;
 use crate::perfdata::read::PerfDataFile;
 use crate::profile::Scope;
+use crate::sleepers::Sleepers;
 
 /// `kernel.perf_event_max_stack` where nobody changed it; perf.data does not tell.
 const DEFAULT_MAX_STACK: u64 = 127;
@@ -56,6 +57,7 @@ fn meta(file: &PerfDataFile) -> Meta {
         end_ns: 0,
         threads: Vec::new(),
         accounts: Accounts::default(),
+        sleepers: Sleepers::default(),
         notes,
     }
 }

@@ -10,6 +10,7 @@ use pipeprof_profiler::perfdata::record::{Mapping, Synthesizer, kind, misc};
 use pipeprof_profiler::perfdata::write::{EventDescription, PerfDataWriter, Provenance};
 use pipeprof_profiler::profile::Scope;
 use pipeprof_profiler::recording::Meta;
+use pipeprof_profiler::sleepers::Sleepers;
 use pipeprof_profiler::symbolize::{Function, Functions, Object, Symbolizer};
 use pipeprof_runner::pipeline::{Member, Pipeline};
 
@@ -133,6 +134,7 @@ pub(crate) fn meta(pids: &[i32]) -> Meta {
         end_ns: 0,
         threads: Vec::new(),
         accounts: Accounts::default(),
+        sleepers: Sleepers::default(),
         windows: Vec::new(),
         wakeups: Err("not recorded".to_owned()),
         notes: Vec::new(),

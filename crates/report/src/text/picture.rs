@@ -9,11 +9,8 @@ use crate::topology::{Page, chain};
 
 pub(super) fn write(text: &mut String, summary: &Summary, style: Style) {
     let page = Page { columns: Some(WIDEST), unicode: !style.ascii };
-    let members: Vec<&MemberSummary> = summary
-        .members
-        .iter()
-        .filter(|m| !m.only_holds && !(m.reads_from.is_empty() && m.writes_to.is_empty()))
-        .collect();
+    let members: Vec<&MemberSummary> =
+        summary.members.iter().filter(|member| member.uses_pipes()).collect();
     if members.len() < 2 {
         return;
     }

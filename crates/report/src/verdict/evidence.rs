@@ -138,7 +138,8 @@ impl MemberEvidence {
         !self.reads_from.is_empty() || !self.writes_to.is_empty()
     }
 
-    /// What a member that holds the others back spends its life on: `None` for CPU.
+    /// What a member that holds the others back spends most of its life on: `None` for a CPU, or for
+    /// waiting for one.
     pub(super) fn kind(&self, elapsed_ns: u64) -> Option<Reason> {
         let mut outside: Vec<(Reason, u64)> = Reason::ALL
             .into_iter()
@@ -153,7 +154,7 @@ impl MemberEvidence {
             }
         }
         let (reason, ns) = outside.into_iter().max_by_key(|(_, ns)| *ns)?;
-        (ns > self.on_cpu_ns + self.runnable_ns).then_some(reason)
+        (ns > self.on_cpu_ns.max(self.runnable_ns)).then_some(reason)
     }
 
     /// The reason is one that a neighbour in the pipeline gives.
@@ -176,6 +177,14 @@ impl Evidence {
             .filter(|&at| !any_pipes || self.members[at].has_pipes())
             .filter(|&at| !self.only_holds(at))
             .collect();
+        // A shell that waits for the others is not what they wait for.
+        let waits = |at: &usize| {
+            let member = &self.members[*at];
+            member.blocked_for(Reason::Child) * 2 > member.lifetime_ns
+        };
+        if !any_pipes && !candidates.iter().all(waits) {
+            candidates.retain(|at| !waits(at));
+        }
         candidates.sort_by(|&a, &b| self.drive(b).total_cmp(&self.drive(a)));
         candidates
     }
@@ -249,7 +258,12 @@ impl Evidence {
         let held_back = match waiting[..] {
             [] => false,
             [one] => self.drive(one) >= LEAST_DRIVE && candidates[0] == one && of_one(one),
-            _ => runnable as f64 >= 0.6 * on_cpu as f64 && waiting.contains(&candidates[0]),
+            // Where the members themselves fill the CPUs, less waiting shows that they don't suffice.
+            _ => {
+                let fill_cpus = self.share(on_cpu) >= 0.85 * self.cpus as f64;
+                let least = if fill_cpus { 0.3 } else { 0.8 };
+                runnable as f64 >= least * on_cpu as f64 && waiting.contains(&candidates[0])
+            }
         };
         let mostly_cpu =
             candidates.first().is_some_and(|&at| self.members[at].kind(self.elapsed_ns).is_none());

@@ -280,6 +280,15 @@ fn who_only_holds_an_end_is_not_in_the_way() {
 }
 
 #[test]
+fn a_shell_that_waits_for_one_command() {
+    let members = vec![member(0, 1, 1, 0, &[(Reason::Child, 999)]), member(0, 1, 990, 0, &[])];
+    let mut evidence = evidence(members, Vec::new());
+    evidence.members[1].pid = 7;
+    let verdict = judge(&evidence);
+    assert_eq!((verdict.finding, &verdict.members[..]), (Finding::CpuBound, &[7][..]));
+}
+
+#[test]
 fn thin_evidence_is_no_verdict() {
     let change = |change: fn(&mut Evidence)| {
         let mut evidence = sorting();

@@ -58,10 +58,15 @@ fn headline(evidence: &Evidence, found: &Found) -> String {
             format!("bottleneck: {}, {}", named(member), busy(member, evidence.elapsed_ns))
         }
         (Finding::Outside(reason), Some(member)) => format!(
-            "bottleneck: {}, {} {} of the time",
+            "bottleneck: {}, {} {} of {}",
             named(member),
             outside(reason),
-            percent(member.blocked_for(reason), member.lifetime_ns)
+            percent(member.blocked_for(reason), member.lifetime_ns),
+            if member.is_many(evidence.elapsed_ns) {
+                "the time of its threads and children together"
+            } else {
+                "the time"
+            },
         ),
         (Finding::Starved, Some(_)) => starved(evidence, &found.members),
         (Finding::Balanced, Some(_)) => {
