@@ -77,7 +77,7 @@ impl Sleepers {
         let mut since = from;
         (first..last).filter_map(move |look| {
             let ended = if look + 1 == last { until } else { self.looks[look] };
-            let ns = ended - std::mem::replace(&mut since, ended);
+            let ns = ended.saturating_sub(std::mem::replace(&mut since, ended));
             Some((self.at(tid, look)?, ns))
         })
     }
