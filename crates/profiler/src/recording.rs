@@ -115,7 +115,7 @@ pub struct ThreadStart {
     pub tid: i32,
     /// Asleep, rather than running or waiting for a CPU.
     pub asleep: bool,
-    /// The kernel function it slept in (`/proc/TID/wchan`), where the kernel tells.
+    /// The kernel functions it slept in, leaf first and joined by `;`, where the kernel tells.
     pub wchan: Option<String>,
 }
 

@@ -24,7 +24,7 @@ use crate::perfdata::write::{EventDescription, PerfDataWriter, Provenance};
 use crate::profile::Scope;
 use crate::recording::{Meta, Recording, RecordingDir, ThreadStart};
 use crate::ring::{Ring, page_bytes};
-use crate::sleepers::Sleepers;
+use crate::sleepers::{Sleepers, asleep_in};
 use crate::switching::Switching;
 use crate::synth;
 use crate::sys::PerfSystem;
@@ -520,9 +520,7 @@ fn thread_starts(pid: i32) -> Vec<ThreadStart> {
         let stat = fs::read_to_string(format!("{root}/stat")).ok()?;
         // The name before it may hold anything, so the state is what follows the last `)`.
         let state = stat.rsplit_once(')')?.1.trim_start().chars().next()?;
-        let wchan = fs::read_to_string(format!("{root}/wchan")).unwrap_or_default();
-        let known = !matches!(wchan.as_str(), "" | "0");
-        let wchan = (state != 'R' && known).then_some(wchan);
+        let wchan = asleep_in(Path::new(&root)).filter(|_| state != 'R');
         Some(ThreadStart { pid, tid, asleep: state != 'R', wchan })
     };
     threads(pid).into_iter().filter_map(start).collect()

@@ -342,11 +342,18 @@ impl SleptTimes {
     }
 }
 
-fn put_named(profile: &mut Profile, member: usize, name: &str, kind: FrameKind, ns: u64) {
-    let module = Some(Arc::from("[kernel.kallsyms]"));
-    let frame = Frame { name: name.into(), module, mode: Mode::Kernel, kind, offset: 0 };
-    let frame = profile.intern_frame(frame);
-    let stack = profile.intern_stack(&[frame]);
+/// Adds a kernel stack that is known by name, leaf first, its functions joined by `;`.
+fn put_named(profile: &mut Profile, member: usize, stack: &str, kind: FrameKind, ns: u64) {
+    let module: Arc<str> = Arc::from("[kernel.kallsyms]");
+    let frame = |name: &str| Frame {
+        name: name.into(),
+        module: Some(Arc::clone(&module)),
+        mode: Mode::Kernel,
+        kind,
+        offset: 0,
+    };
+    let frames: Vec<_> = stack.split(';').map(|name| profile.intern_frame(frame(name))).collect();
+    let stack = profile.intern_stack(&frames);
     profile.members[member].blocked.push(StackWeight { stack, samples: 1, weight: ns });
 }
 

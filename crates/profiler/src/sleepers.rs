@@ -1,10 +1,12 @@
-//! Who was asleep, and in which kernel function, at looks some ten times a second: `/proc/TID/wchan`.
+//! Who was asleep, and where in the kernel, at looks some ten times a second: `/proc/TID/stack` for
+//! root, else the one function of `/proc/TID/wchan`.
 //!
 //! Call chains are recorded for some switches-out only. A short sleep that has none is much like
 //! those that have one; a long one is not, and may be the only one of its kind. But no sleep longer
 //! than the time between two looks escapes these.
 
 use std::fs;
+use std::path::Path;
 
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -17,8 +19,9 @@ const THREADS_A_LOOK: usize = 64;
 pub struct Sleepers {
     /// When each look was, `CLOCK_MONOTONIC` ns.
     looks: Vec<u64>,
-    names: Vec<String>,
-    /// For each thread the looks at which its answer changed, with the name, `None` for awake.
+    /// Kernel stacks, leaf first, their functions joined by `;`.
+    stacks: Vec<String>,
+    /// For each thread the looks at which its answer changed, with the stack, `None` for awake.
     threads: FxHashMap<i32, Vec<(u32, Option<u32>)>>,
     #[serde(skip)]
     skipped: usize,
@@ -37,9 +40,8 @@ impl Sleepers {
             let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { continue };
             for task in tasks.flatten() {
                 let tid = task.file_name().to_str().and_then(|name| name.parse().ok());
-                let wchan = fs::read_to_string(task.path().join("wchan"));
-                if let (Some(tid), Ok(wchan)) = (tid, wchan) {
-                    self.saw(tid, Some(wchan.as_str()).filter(|name| !matches!(*name, "" | "0")));
+                if let Some(tid) = tid {
+                    self.saw(tid, asleep_in(&task.path()).as_deref());
                 }
             }
         }
@@ -49,18 +51,18 @@ impl Sleepers {
         self.looks.push(now_ns);
     }
 
-    fn saw(&mut self, tid: i32, wchan: Option<&str>) {
+    fn saw(&mut self, tid: i32, stack: Option<&str>) {
         let look = self.looks.len() as u32 - 1;
-        let name = wchan.map(|wchan| {
-            let known = self.names.iter().position(|name| name == wchan);
+        let stack = stack.map(|stack| {
+            let known = self.stacks.iter().position(|known| known == stack);
             known.unwrap_or_else(|| {
-                self.names.push(wchan.to_owned());
-                self.names.len() - 1
+                self.stacks.push(stack.to_owned());
+                self.stacks.len() - 1
             }) as u32
         });
         let answers = self.threads.entry(tid).or_default();
-        if answers.last().is_none_or(|&(_, latest)| latest != name) {
-            answers.push((look, name));
+        if answers.last().is_none_or(|&(_, latest)| latest != stack) {
+            answers.push((look, stack));
         }
     }
 
@@ -85,11 +87,11 @@ impl Sleepers {
     fn at(&self, tid: i32, look: usize) -> Option<&str> {
         let answers = self.threads.get(&tid)?;
         let after = answers.partition_point(|&(changed, _)| changed as usize <= look);
-        let (_, name) = answers.get(after.checked_sub(1)?)?;
-        self.names.get(name.as_ref().copied()? as usize).map(String::as_str)
+        let (_, stack) = answers.get(after.checked_sub(1)?)?;
+        self.stacks.get(stack.as_ref().copied()? as usize).map(String::as_str)
     }
 
-    /// The function in which a thread was seen asleep at a look after `from` and before `until`.
+    /// The stack in which a thread was seen asleep at a look after `from` and before `until`.
     pub fn within(&self, tid: i32, from: u64, until: u64) -> Option<&str> {
         let first = self.looks.partition_point(|&look| look <= from);
         if *self.looks.get(first)? >= until {
@@ -99,9 +101,38 @@ impl Sleepers {
     }
 }
 
+/// Where a thread sleeps now, leaf first; `None` while it runs.
+pub(crate) fn asleep_in(task: &Path) -> Option<String> {
+    let wchan = fs::read_to_string(task.join("wchan")).ok()?;
+    if matches!(wchan.as_str(), "" | "0") {
+        return None;
+    }
+    let stack = fs::read_to_string(task.join("stack")).unwrap_or_default();
+    let stack = functions(&stack);
+    // The function that waits is not always the leaf: the scheduler's own are above it. A stack
+    // without it was taken after the thread had woken up.
+    Some(if stack.split(';').any(|name| name == wchan) { stack } else { wchan })
+}
+
+/// `[<0>] anon_pipe_read+0x1a2/0x4e0`, a line a function.
+fn functions(stack: &str) -> String {
+    let name = |line: &'_ str| -> Option<String> {
+        let (name, _) = line.trim().strip_prefix("[<0>] ")?.split_once('+')?;
+        Some(name.to_owned())
+    };
+    stack.lines().filter_map(name).collect::<Vec<_>>().join(";")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_of_a_kernel_stack() {
+        let text = "[<0>] wait_woken+0x5c/0x70\n[<0>] sk_wait_data+0x11f/0x140\n[<0>] 0xffff\n";
+        assert_eq!(functions(text), "wait_woken;sk_wait_data");
+        assert_eq!(functions(""), "");
+    }
 
     #[test]
     fn a_sleep_is_known_by_a_look_inside_it() {
