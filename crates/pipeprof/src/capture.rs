@@ -1,18 +1,21 @@
 //! From a target to its profile: launch or find, attach, let go, watch, stop, analyse.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use pipeprof_profiler::analyse::analyse;
 use pipeprof_profiler::meter::{Bytes, Meter, PipeFlow, Point, Series, Source};
 use pipeprof_profiler::profile::Profile;
-use pipeprof_profiler::recording::{Recording, RecordingDir};
+use pipeprof_profiler::recording::{self, About, Recording, RecordingDir};
 use pipeprof_profiler::session::{CaptureConfig, Session, affinity};
-use pipeprof_profiler::symbolize::LocalSymbols;
+use pipeprof_profiler::symbolize::{Remembering, SymbolTable};
 use pipeprof_profiler::sys::RunningKernel;
+use pipeprof_report::caption::Caption;
+use pipeprof_report::ledger::Watched;
 use pipeprof_runner::command;
 use pipeprof_runner::discover::{Extent, Found, discover};
 use pipeprof_runner::ends::Complaint;
-use pipeprof_runner::outcome::{EndOutcome, Outcome};
+use pipeprof_runner::outcome::EndOutcome;
 use pipeprof_runner::pair::launch;
 use pipeprof_runner::pipeline::Pipeline;
 use pipeprof_runner::plan::PairPlan;
@@ -26,55 +29,145 @@ use crate::ui::{Ui, hinted};
 /// What came of watching a target.
 pub(crate) struct Captured {
     pub(crate) profile: Profile,
+    /// What it was made of.
+    pub(crate) recording: Recording,
+    /// The names of all addresses in it.
+    pub(crate) symbols: SymbolTable,
+    /// Release of the kernel that was profiled.
+    pub(crate) kernel: String,
     /// The stage or the command line.
     pub(crate) title: String,
     pub(crate) pipeline: Pipeline,
     pub(crate) flows: Vec<PipeFlow>,
     pub(crate) elapsed: Duration,
-    pub(crate) outcome: Option<Outcome>,
     /// What went wrong with what was watched.
     pub(crate) failures: Vec<Complaint>,
     pub(crate) interrupted: bool,
 }
 
-/// Watches a target to its end.
-pub(crate) fn capture(target: Target, config: &CaptureConfig, ui: &Ui) -> anyhow::Result<Captured> {
-    let interrupt = Interrupt::install()?;
-    match target {
-        Target::Pair(plan) => pair(&plan, config, &interrupt, ui),
-        Target::Command { spec, title, duration } => {
-            launched(spec, title, duration, config, &interrupt, ui)
-        }
-        Target::Running { pids, extent, duration } => {
-            running(&pids, extent, duration, config, &interrupt, ui)
+impl Captured {
+    /// What titles and rates are made of.
+    pub(crate) fn caption(&self) -> Caption {
+        let bytes_piped = match &self.flows[..] {
+            [flow] => flow.bytes.known(),
+            _ => None,
+        };
+        let seconds = self.elapsed.as_secs_f64();
+        let per_second = |bytes: u64| bytes as f64 / seconds;
+        Caption {
+            subject: self.title.clone(),
+            kernel: self.kernel.clone(),
+            bytes_per_second: bytes_piped.filter(|_| seconds > 0.0).map(per_second),
+            bytes_piped,
         }
     }
 }
 
-fn attach(pipeline: &Pipeline, config: &CaptureConfig) -> anyhow::Result<Session> {
-    let attached = RecordingDir::temporary()
-        .and_then(|dir| Session::attach(&RunningKernel, pipeline, config, dir));
+impl Captured {
+    /// What was watched, for what is drawn of the pipes.
+    pub(crate) fn watched(&self) -> Watched<'_> {
+        let Captured { pipeline, flows, elapsed, .. } = self;
+        let cpus = self.recording.about.cpus.max(1);
+        Watched { pipeline, flows, elapsed_ns: elapsed.as_nanos() as u64, cpus }
+    }
+}
+
+/// Watches a target to its end, with a recording that goes when the result does.
+pub(crate) fn capture(target: Target, config: &CaptureConfig, ui: &Ui) -> anyhow::Result<Captured> {
+    let dir = RecordingDir::temporary().map_err(|error| hinted(&error, error.hint()))?;
+    capture_into(dir, target, config, ui)
+}
+
+/// Watches a target to its end and records into `dir`.
+pub(crate) fn capture_into(
+    dir: RecordingDir,
+    target: Target,
+    config: &CaptureConfig,
+    ui: &Ui,
+) -> anyhow::Result<Captured> {
+    let interrupt = Interrupt::install()?;
+    match target {
+        Target::Pair(plan) => pair(dir, &plan, config, &interrupt, ui),
+        Target::Command { spec, title, duration } => {
+            launched(dir, spec, title, duration, config, &interrupt, ui)
+        }
+        Target::Running { pids, extent, duration } => {
+            running(dir, &pids, extent, duration, config, &interrupt, ui)
+        }
+    }
+}
+
+/// Analyses what was recorded before.
+pub(crate) fn reopen(path: &Path, ui: &Ui) -> anyhow::Result<Captured> {
+    let recording = Recording::open(path).map_err(|error| hinted(&error, error.hint()))?;
+    analysed(recording, ui)
+}
+
+fn attach(
+    dir: RecordingDir,
+    title: &str,
+    pipeline: &Pipeline,
+    config: &CaptureConfig,
+) -> anyhow::Result<Session> {
+    let attached = Session::attach(&RunningKernel, pipeline, config, dir).and_then(|session| {
+        let about = About {
+            title: title.to_owned(),
+            kernel: kernel_release(),
+            cpus: cpu_count(),
+            ..About::default()
+        };
+        let (path, meta) = session.so_far();
+        recording::begin(path, meta, &about)?;
+        Ok(session)
+    });
     attached.map_err(|error| hinted(&error, error.hint()))
 }
 
-fn finish(session: Session, ui: &Ui) -> anyhow::Result<Profile> {
-    let recording = session.finish(&RunningKernel).map_err(|error| hinted(&error, error.hint()))?;
-    analysed(&recording, ui)
+fn cpu_count() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn analysed(recording: &Recording, ui: &Ui) -> anyhow::Result<Profile> {
+fn kernel_release() -> String {
+    nix::sys::utsname::uname()
+        .map_or_else(|_| String::new(), |system| system.release().to_string_lossy().into_owned())
+}
+
+fn finish(session: Session, about: About, ui: &Ui) -> anyhow::Result<Captured> {
+    let finished = session.finish(&RunningKernel);
+    let mut recording = finished.map_err(|error| hinted(&error, error.hint()))?;
+    recording.about = about;
+    analysed(recording, ui)
+}
+
+fn analysed(recording: Recording, ui: &Ui) -> anyhow::Result<Captured> {
     let started = Instant::now();
-    let profile = analyse(recording, &mut LocalSymbols::new())
-        .map_err(|error| hinted(&error, error.hint()))?;
+    let mut symbolizer = recording.symbolizer();
+    let mut remembering = Remembering::new(symbolizer.as_mut());
+    let profile =
+        analyse(&recording, &mut remembering).map_err(|error| hinted(&error, error.hint()))?;
+    let symbols = remembering.into_table();
     ui.detail(format_args!(
         "analysed {} samples in {:.0} ms",
         profile.quality.samples,
         started.elapsed().as_secs_f64() * 1e3
     ));
-    Ok(profile)
+    let about = recording.about.clone();
+    Ok(Captured {
+        profile,
+        symbols,
+        kernel: about.kernel,
+        title: about.title,
+        pipeline: recording.meta.pipeline.clone(),
+        flows: about.flows,
+        elapsed: Duration::from_nanos(about.elapsed_ns),
+        failures: Vec::new(),
+        interrupted: about.interrupted,
+        recording,
+    })
 }
 
 fn pair(
+    dir: RecordingDir,
     plan: &PairPlan,
     config: &CaptureConfig,
     interrupt: &Interrupt,
@@ -96,26 +189,26 @@ fn pair(
         cpus.dedup();
     }
     let config = CaptureConfig { cpus, ..config.clone() };
-    let mut session = attach(&pipeline, &config)?;
+    let title = plan.stage.to_string();
+    let mut session = attach(dir, &title, &pipeline, &config)?;
+    session.members_are_released();
     let mut running = prepared.release();
     let mut watching = Watching::bytes(plan.bytes.unwrap_or_default(), ui);
     let mut series = Series::default();
+    let mut asked = false;
     let started = Instant::now();
     while !running.wait_timeout(TICK).map_err(refused)? {
         let moved = running.moved();
         watching.at(moved.read);
         series.add(Point { at_ns: started.elapsed().as_nanos() as u64, bytes: moved.read });
         session.read_accounts(&[]);
-        if interrupt.is_set() {
+        if interrupt.is_set() && !asked {
             running.interrupt();
+            asked = true;
         }
     }
     watching.done();
     let outcome = running.wait().map_err(refused)?;
-    let mut profile = finish(session, ui)?;
-    for (member, end) in profile.members.iter_mut().zip([&outcome.writer, &outcome.reader]) {
-        member.cpu_time_ns = member.cpu_time_ns.or_else(|| cpu_ns(end));
-    }
     let flow = PipeFlow {
         inode: pipeline.pipes.first().map_or(0, |pipe| pipe.inode),
         bytes: Bytes::Known { bytes: outcome.bytes, source: Source::Pair },
@@ -125,16 +218,17 @@ fn pair(
         capacity_bytes: pipeline.pipes.first().and_then(|pipe| pipe.capacity_bytes),
         fill: None,
     };
-    Ok(Captured {
-        profile,
-        title: plan.stage.to_string(),
-        pipeline,
-        flows: vec![flow],
-        elapsed: outcome.elapsed,
-        failures: outcome.failures(),
+    let about = About {
+        title,
+        kernel: kernel_release(),
+        elapsed_ns: outcome.elapsed.as_nanos() as u64,
         interrupted: outcome.interrupted,
-        outcome: Some(outcome),
-    })
+        flows: vec![flow],
+        cpu_time_ns: [&outcome.writer, &outcome.reader].map(cpu_ns).to_vec(),
+        cpus: cpu_count(),
+    };
+    let captured = finish(session, about, ui)?;
+    Ok(Captured { failures: outcome.failures(), ..captured })
 }
 
 fn cpu_ns(end: &EndOutcome) -> Option<u64> {
@@ -146,6 +240,7 @@ fn calls(end: &EndOutcome) -> Option<u64> {
 }
 
 fn launched(
+    dir: RecordingDir,
     spec: command::Spec,
     title: String,
     duration: Option<Duration>,
@@ -158,10 +253,11 @@ fn launched(
     let root = prepared.pid();
     let found =
         discover(&[root], Extent::OnlyThese).map_err(|error| hinted(&error, error.hint()))?;
-    let mut session = attach(&found.pipeline, config)?;
+    let mut session = attach(dir, &title, &found.pipeline, config)?;
     let mut cast = Cast::new(found.clone());
     let meter = Meter::start(found, true).map_err(|error| hinted(&error, error.hint()))?;
     let started = Instant::now();
+    session.members_are_released();
     let mut running = prepared.release().map_err(refused)?;
     let mut watching = Watching::time(duration, ui);
     let mut pause = FIRST_LOOK;
@@ -186,27 +282,28 @@ fn launched(
     watching.done();
     let elapsed = started.elapsed();
     let flows = meter.finish().map_err(|error| hinted(&error, error.hint()))?;
-    session.set_pipeline(cast.pipeline.clone());
-    let profile = finish(session, ui)?;
+    session.set_pipeline(cast.pipeline);
+    let about = About {
+        title,
+        kernel: kernel_release(),
+        elapsed_ns: elapsed.as_nanos() as u64,
+        interrupted: interrupt.is_set(),
+        flows,
+        cpu_time_ns: Vec::new(),
+        cpus: cpu_count(),
+    };
+    let captured = finish(session, about, ui)?;
     let failures = match status {
         Some(status) if !status.success() => {
             vec![Complaint { message: format!("the command ended with {status}"), hint: None }]
         }
         _ => Vec::new(),
     };
-    Ok(Captured {
-        profile,
-        title,
-        pipeline: cast.pipeline,
-        flows,
-        elapsed,
-        outcome: None,
-        failures,
-        interrupted: interrupt.is_set(),
-    })
+    Ok(Captured { failures, ..captured })
 }
 
 fn running(
+    dir: RecordingDir,
     pids: &[i32],
     extent: Extent,
     duration: Duration,
@@ -222,7 +319,7 @@ fn running(
         ));
     }
     let mut cast = Cast::new(found.clone());
-    let mut session = attach(&cast.pipeline, config)?;
+    let mut session = attach(dir, &cast.title(), &cast.pipeline, config)?;
     let meter = Meter::start(found, false).map_err(|error| hinted(&error, error.hint()))?;
     let mut watching = Watching::time(Some(duration), ui);
     let started = Instant::now();
@@ -246,18 +343,17 @@ fn running(
     watching.done();
     let elapsed = started.elapsed();
     let flows = meter.finish().map_err(|error| hinted(&error, error.hint()))?;
-    let profile = finish(session, ui)?;
-    let names: Vec<&str> = cast.pipeline.members.iter().map(|m| m.comm.as_str()).collect();
-    Ok(Captured {
-        title: names.join(" | "),
-        profile,
-        pipeline: cast.pipeline,
-        flows,
-        elapsed,
-        outcome: None,
-        failures: Vec::new(),
+    let about = About {
+        title: cast.title(),
+        kernel: kernel_release(),
+        elapsed_ns: elapsed.as_nanos() as u64,
         interrupted: interrupt.is_set(),
-    })
+        flows,
+        cpu_time_ns: Vec::new(),
+        cpus: cpu_count(),
+    };
+    session.set_pipeline(cast.pipeline);
+    finish(session, about, ui)
 }
 
 /// Often enough to look alive and to obey Ctrl-C at once.
@@ -286,13 +382,19 @@ impl Cast {
         self.pipeline.merge(&found.pipeline, &found.wrappers)
     }
 
+    /// `yes | gzip`.
+    fn title(&self) -> String {
+        let names: Vec<&str> = self.pipeline.members.iter().map(|m| m.comm.as_str()).collect();
+        names.join(" | ")
+    }
+
     fn pids(&self) -> Vec<i32> {
         self.pipeline.members.iter().map(|member| member.pid).collect()
     }
 
     fn alive(&self) -> Vec<i32> {
         let mut pids = self.pids();
-        pids.retain(|pid| std::path::Path::new(&format!("/proc/{pid}/fd")).exists());
+        pids.retain(|pid| Path::new(&format!("/proc/{pid}/fd")).exists());
         pids
     }
 

@@ -6,7 +6,13 @@ use crate::commands::doctor::DoctorArgs;
 use crate::commands::end::{self, EndArgs};
 use crate::commands::flame::FlameArgs;
 use crate::commands::ls;
+use crate::commands::read::ReadArgs;
+use crate::commands::record::RecordArgs;
+use crate::commands::report::ReportArgs;
 use crate::commands::run::RunArgs;
+use crate::commands::stages::StagesArgs;
+use crate::commands::stat::StatArgs;
+use crate::commands::write::WriteArgs;
 
 /// Why is this Unix pipeline not faster?
 #[derive(Debug, Parser)]
@@ -32,7 +38,13 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Flame(Box<FlameArgs>),
+    Stat(Box<StatArgs>),
     Run(RunArgs),
+    Record(Box<RecordArgs>),
+    Report(ReportArgs),
+    Write(WriteArgs),
+    Read(ReadArgs),
+    Stages(StagesArgs),
     Doctor(DoctorArgs),
     Ls(ls::LsArgs),
     #[command(name = end::NAME, hide = true)]

@@ -4,7 +4,13 @@ pub(crate) mod doctor;
 pub(crate) mod end;
 pub(crate) mod flame;
 pub(crate) mod ls;
+pub(crate) mod read;
+pub(crate) mod record;
+pub(crate) mod report;
 pub(crate) mod run;
+pub(crate) mod stages;
+pub(crate) mod stat;
+pub(crate) mod write;
 
 use crate::cli::Command;
 use crate::ui::{Exit, Ui};
@@ -14,7 +20,13 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
     match command {
         Command::End(args) => end::run(&args, ui),
         Command::Flame(args) => flame::run(&args, ui),
+        Command::Stat(args) => stat::run(&args, ui),
         Command::Run(args) => run::run(&args, ui),
+        Command::Record(args) => record::run(&args, ui),
+        Command::Report(args) => report::run(&args, ui),
+        Command::Write(args) => write::run(&args, ui),
+        Command::Read(args) => read::run(&args, ui),
+        Command::Stages(args) => stages::run(&args, ui),
         Command::Doctor(args) => doctor::run(&args, ui),
         Command::Ls(args) => ls::run(&args, ui),
     }

@@ -6,6 +6,7 @@
 use std::fs;
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use pipeprof_profiler::meter::Meter;
@@ -13,6 +14,7 @@ use pipeprof_profiler::recording::RecordingDir;
 use pipeprof_profiler::session::{CaptureConfig, Session};
 use pipeprof_profiler::sys::RunningKernel;
 use pipeprof_runner::discover::{Extent, Found, discover};
+use pipeprof_runner::pipeline::{Member, Pipeline};
 
 /// A bash pipeline in a session of its own, ended when dropped.
 struct Live(Child);
@@ -70,6 +72,8 @@ fn round(pid: i32) -> Result<bool, String> {
     Ok(true)
 }
 
+static TURN: Mutex<()> = Mutex::new(());
+
 fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
 }
@@ -96,6 +100,8 @@ fn may_attach() -> bool {
 /// `PIPEPROF_ATTACH_ROUNDS` asks for a number; else as many as ten seconds hold.
 #[test]
 fn rounds_of_attaching_change_nothing() {
+    // Descriptors and threads of this process are counted, so the tests take turns.
+    let _turn = TURN.lock();
     if !may_attach() {
         return;
     }
@@ -158,6 +164,8 @@ fn rounds_of_attaching_change_nothing() {
 
 #[test]
 fn a_writer_gets_its_signal_while_its_pipe_is_looked_at() {
+    // Descriptors and threads of this process are counted, so the tests take turns.
+    let _turn = TURN.lock();
     if !may_attach() {
         return;
     }
@@ -187,6 +195,8 @@ fn found(live: &Live, members: usize) -> Found {
 
 #[test]
 fn fifty_members_and_two_hundred_threads_are_all_attached() {
+    // Descriptors and threads of this process are counted, so the tests take turns.
+    let _turn = TURN.lock();
     if !may_attach() {
         return;
     }
@@ -210,10 +220,17 @@ fn fifty_members_and_two_hundred_threads_are_all_attached() {
         })
         .collect();
     let me = std::process::id() as i32;
-    let mine = discover(&[me], Extent::OnlyThese).unwrap();
+    let mine = Member {
+        pid: me,
+        start_time_ticks: None,
+        comm: "attach".to_owned(),
+        command_line: Vec::new(),
+        end: None,
+    };
+    let mine = Pipeline { members: vec![mine], pipes: Vec::new() };
     let dir = RecordingDir::temporary().unwrap();
     let config = CaptureConfig { switches: true, ..Default::default() };
-    let session = Session::attach(&RunningKernel, &mine.pipeline, &config, dir).unwrap();
+    let session = Session::attach(&RunningKernel, &mine, &config, dir).unwrap();
     std::thread::sleep(Duration::from_millis(500));
     let recording = session.finish(&RunningKernel).unwrap();
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -232,6 +249,8 @@ fn fifty_members_and_two_hundred_threads_are_all_attached() {
 
 #[test]
 fn members_that_come_and_go_meanwhile_are_no_error() {
+    // Descriptors and threads of this process are counted, so the tests take turns.
+    let _turn = TURN.lock();
     if !may_attach() {
         return;
     }

@@ -6,9 +6,10 @@ use std::path::Path;
 
 use nix::time::{ClockId, clock_gettime};
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
 /// What the scheduler charged to a thread since it began, in nanoseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// On a CPU.
     pub cpu_ns: u64,
@@ -36,12 +37,13 @@ pub struct Charged {
 
 /// First and latest reading of each thread. A thread that ends keeps its last one, so reading now
 /// and then bounds what is missed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Accounts {
     threads: FxHashMap<i32, Readings>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Readings {
     first: Account,
     last: Account,

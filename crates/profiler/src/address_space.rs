@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::perfdata::record::Mapping;
+use crate::symbolize::Object;
 
 /// One state of one address space. Two processes share it after a fork, until either changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,17 +17,20 @@ pub(crate) struct SpaceId(pub u32);
 pub(crate) struct Mapped {
     end: u64,
     file_offset: u64,
-    path: Arc<[u8]>,
+    object: Arc<Object>,
 }
 
 type Space = BTreeMap<u64, Mapped>;
 
+/// Path, inode, and the process where it made the code.
+type ObjectKey = (Box<[u8]>, u64, i32);
+
 /// An address within an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Located {
-    /// Path of the object, or a name in brackets.
-    pub path: Arc<[u8]>,
-    /// Offset in its file.
+    /// What lies there.
+    pub object: Arc<Object>,
+    /// Offset in its file; the address itself where code was made at run time.
     pub file_offset: u64,
 }
 
@@ -37,7 +41,7 @@ pub(crate) struct AddressSpaces {
     of_process: FxHashMap<i32, SpaceId>,
     /// A state that samples were taken in must stay as it was.
     sampled: Vec<bool>,
-    paths: FxHashMap<Arc<[u8]>, ()>,
+    objects: FxHashMap<ObjectKey, Arc<Object>>,
 }
 
 impl AddressSpaces {
@@ -54,15 +58,19 @@ impl AddressSpaces {
         if mapping.length == 0 {
             return;
         }
-        let path = match self.paths.get_key_value(mapping.path) {
-            Some((path, ())) => Arc::clone(path),
-            None => {
-                let path: Arc<[u8]> = mapping.path.into();
-                self.paths.insert(Arc::clone(&path), ());
-                path
-            }
+        let mut object =
+            Object { path: mapping.path.into(), inode: mapping.inode, pid: mapping.pid };
+        let owner = if object.is_jit() { mapping.pid } else { 0 };
+        let key = (object.path.clone(), object.inode, owner);
+        let file_offset = if object.is_jit() {
+            // Names are found by address, whatever lies behind it.
+            object.inode = 0;
+            mapping.start
+        } else {
+            mapping.file_offset
         };
-        let mapped = Mapped { end, file_offset: mapping.file_offset, path };
+        let object = Arc::clone(self.objects.entry(key).or_insert_with(|| Arc::new(object)));
+        let mapped = Mapped { end, file_offset, object };
         let space = self.change(mapping.pid);
         cut_out(space, mapping.start, end);
         space.insert(mapping.start, mapped);
@@ -89,7 +97,7 @@ impl AddressSpaces {
         let space = self.states.get(space.0 as usize)?;
         let (start, mapped) = space.range(..=address).next_back()?;
         (address < mapped.end).then(|| Located {
-            path: Arc::clone(&mapped.path),
+            object: Arc::clone(&mapped.object),
             file_offset: (address - start).wrapping_add(mapped.file_offset),
         })
     }
@@ -150,12 +158,12 @@ mod tests {
 
     fn map(spaces: &mut AddressSpaces, pid: i32, start: u64, length: u64, path: &str) {
         let path = path.as_bytes();
-        spaces.map(&Mapping { pid, start, length, file_offset: 0x100, path });
+        spaces.map(&Mapping { pid, start, length, file_offset: 0x100, inode: 0, path });
     }
 
     fn at(spaces: &AddressSpaces, space: SpaceId, address: u64) -> Option<(String, u64)> {
         let found = spaces.locate(space, address)?;
-        Some((String::from_utf8_lossy(&found.path).into_owned(), found.file_offset))
+        Some((String::from_utf8_lossy(&found.object.path).into_owned(), found.file_offset))
     }
 
     #[test]

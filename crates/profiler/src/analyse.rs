@@ -7,14 +7,15 @@ use crate::address_space::AddressSpaces;
 use crate::attr::event_type;
 use crate::error::Error;
 use crate::order::RoundSorter;
+use crate::paging::Paging;
 use crate::perfdata::read::{FormatError, PerfDataFile};
 use crate::perfdata::record::{
-    CONTEXT_KERNEL, CONTEXT_MAX, CONTEXT_USER, Parsed, Record, Sample, Task, kind, misc, parse,
+    CONTEXT_KERNEL, CONTEXT_MAX, CONTEXT_USER, Mapping, Parsed, Sample, Task, kind, misc, parse,
     split_record,
 };
 use crate::profile::{MemberProfile, Profile, Quality, StackId, StackWeight, WeightUnit};
 use crate::raw_stacks::{RawStack, RawStacks};
-use crate::recording::{Meta, Recording};
+use crate::recording::{Loaded, Meta, Recording};
 use crate::resolve::Resolver;
 use crate::sleep::Sleep;
 use crate::symbolize::Symbolizer;
@@ -27,10 +28,18 @@ use crate::windows::{Window, gaps};
 /// [`Error::File`] where it cannot be read, [`Error::Format`] where it is no recording. Bad
 /// records inside it are counted, not errors.
 pub fn analyse(recording: &Recording, symbolizer: &mut dyn Symbolizer) -> Result<Profile, Error> {
-    let bytes = recording.map()?;
-    analyse_bytes(&bytes, &recording.meta, symbolizer)
-        .map_err(|source| Error::Format { path: recording.perf_data(), source })
+    let Loaded { file, bytes } = recording.load()?;
+    let paging = Paging::new(&bytes);
+    let mut profile = analyse_records(&file, &bytes, paging, &recording.meta, symbolizer);
+    for (member, &cpu_time_ns) in profile.members.iter_mut().zip(&recording.about.cpu_time_ns) {
+        member.cpu_time_ns = member.cpu_time_ns.or(cpu_time_ns);
+    }
+    Ok(profile)
 }
+
+/// A file without rounds is sorted in stretches of so many records, so that it needs no more memory
+/// the longer it is. No ring holds as many.
+const MOST_HELD: usize = 1 << 20;
 
 /// Turns the bytes of a perf.data file into a profile.
 ///
@@ -42,38 +51,41 @@ pub fn analyse_bytes(
     symbolizer: &mut dyn Symbolizer,
 ) -> Result<Profile, FormatError> {
     let file = PerfDataFile::parse(bytes)?;
-    let mut pass = Pass::new(meta);
-    pass.cut_short = file.cut_short;
-    let data = &bytes[file.data.clone()];
-    let mut sorter: RoundSorter<(usize, usize)> = RoundSorter::new();
-    let mut at = 0;
-    while at < data.len() {
-        let Some((record, size)) = split_record(&data[at..]) else {
-            // Nothing after a record that does not end can be found again.
-            pass.cut_short = true;
-            break;
-        };
-        if record.kind == kind::FINISHED_ROUND {
-            sorter.end_round(|(at, event)| pass.take(data, at, event, &file));
-        } else if record.kind < kind::FINISHED_ROUND {
-            let event = event_of(&file, &record);
-            let time = file.events[event].layout.time(&record).unwrap_or(0);
-            sorter.push(time, (at, event));
-        }
-        at += size;
-    }
-    sorter.finish(|(at, event)| pass.take(data, at, event, &file));
-    pass.pass_gaps(meta.end_ns);
-    Ok(pass.into_profile(symbolizer))
+    Ok(analyse_records(&file, bytes, Paging::none(), meta, symbolizer))
 }
 
-/// Which event a record is of. The ids of all events lie at one place
-/// (`PERF_SAMPLE_IDENTIFIER`), so any layout finds them.
-fn event_of(file: &PerfDataFile, record: &Record<'_>) -> usize {
-    match &file.events[..] {
-        [_] => 0,
-        events => file.event_of(events[0].layout.sample_id(record).id).unwrap_or(0),
+fn analyse_records(
+    file: &PerfDataFile,
+    bytes: &[u8],
+    mut paging: Paging<'_>,
+    meta: &Meta,
+    symbolizer: &mut dyn Symbolizer,
+) -> Profile {
+    let mut pass = Pass::new(meta, file.sampled_event());
+    let mut records = file.records(bytes);
+    let mut sorter: RoundSorter<(usize, usize)> = RoundSorter::new();
+    let data = &bytes[file.data.clone()];
+    let (mut round_at, mut of_round) = (0, 0);
+    for (at, record) in records.by_ref() {
+        paging.reach(file.data.start + at);
+        if record.kind < kind::HEADER_ATTR {
+            let event = file.event_of_record(&record);
+            let time = file.events[event].layout.time(&record).unwrap_or(0);
+            sorter.push(time, (at, event));
+            of_round += 1;
+        }
+        if record.kind == kind::FINISHED_ROUND || of_round == MOST_HELD {
+            sorter.end_round(|(at, event)| pass.take(data, at, event, file));
+            // What is held back now is of this round.
+            paging.leave(file.data.start + round_at);
+            (round_at, of_round) = (at, 0);
+        }
     }
+    // Nothing after a record that does not end can be found again.
+    pass.cut_short = file.cut_short || records.is_cut_short();
+    sorter.finish(|(at, event)| pass.take(data, at, event, file));
+    pass.pass_gaps(meta.end_ns);
+    pass.into_profile(symbolizer)
 }
 
 /// The event that records switches, after the one that samples.
@@ -82,6 +94,9 @@ const SWITCHES: usize = 1;
 /// What the pass over the records gathers.
 struct Pass<'a> {
     meta: &'a Meta,
+    sampled_event: usize,
+    /// The processes of the members.
+    pids: Vec<i32>,
     spaces: AddressSpaces,
     member_of: FxHashMap<i32, usize>,
     stacks: RawStacks,
@@ -92,6 +107,8 @@ struct Pass<'a> {
     /// Times without records of switches that are still to come, the next one last.
     gaps: Vec<Window>,
     comms: FxHashMap<i32, String>,
+    /// A symbol of the recorded kernel, and where it was.
+    kernel_base: Option<(Vec<u8>, u64)>,
     samples: u64,
     foreign_samples: u64,
     lost: u64,
@@ -103,12 +120,14 @@ struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    fn new(meta: &'a Meta) -> Self {
-        let members = meta.pipeline.members.iter().enumerate();
-        let member_of = members.map(|(index, member)| (member.pid, index)).collect();
+    fn new(meta: &'a Meta, sampled_event: usize) -> Self {
+        let pids: Vec<i32> = meta.pipeline.members.iter().map(|member| member.pid).collect();
+        let member_of = pids.iter().enumerate().map(|(index, &pid)| (pid, index)).collect();
         let sleep = Sleep::new(meta, &member_of);
         Pass {
             meta,
+            sampled_event,
+            pids,
             spaces: AddressSpaces::default(),
             member_of,
             sleep,
@@ -120,6 +139,7 @@ impl<'a> Pass<'a> {
             },
             stacks: RawStacks::default(),
             comms: FxHashMap::default(),
+            kernel_base: None,
             samples: 0,
             foreign_samples: 0,
             lost: 0,
@@ -138,12 +158,14 @@ impl<'a> Pass<'a> {
             self.pass_gaps(layout.time(&record).unwrap_or(0));
         }
         match parse(&record, layout) {
-            Some(Parsed::Sample(sample)) if event == 0 => self.sample(&sample, record.misc),
+            Some(Parsed::Sample(sample)) if event == self.sampled_event => {
+                self.sample(&sample, record.misc);
+            }
             Some(Parsed::Sample(sample)) if file.events[event].kind == event_type::TRACEPOINT => {
                 self.woken(&sample);
             }
             Some(Parsed::Sample(sample)) => self.switch_sample(&sample, event),
-            Some(Parsed::Mapping(mapping)) => self.spaces.map(&mapping),
+            Some(Parsed::Mapping(mapping)) => self.map(&mapping),
             Some(Parsed::Comm(comm)) => {
                 if comm.exec {
                     self.spaces.exec(comm.pid);
@@ -169,12 +191,26 @@ impl<'a> Pass<'a> {
         }
     }
 
+    fn map(&mut self, mapping: &Mapping<'_>) {
+        match mapping.path.strip_prefix(b"[kernel.kallsyms]") {
+            // Where the offset in the file would be, perf notes the address of this symbol.
+            Some(symbol) if mapping.pid < 0 && !symbol.is_empty() => {
+                self.kernel_base = Some((symbol.to_vec(), mapping.file_offset));
+            }
+            _ => self.spaces.map(mapping),
+        }
+    }
+
     /// A child belongs to the member that made it. A stranger's child that got the number of a
     /// member that has died does not.
     fn fork(&mut self, task: Task, time: Option<u64>) {
         let member = self.member_of.get(&task.parent_pid).copied();
+        let member = member.filter(|_| !self.takes_all());
         if task.pid != task.parent_pid {
             self.spaces.fork(task.parent_pid, task.pid);
+            if let Some(comm) = self.comms.get(&task.parent_pid).cloned() {
+                self.comms.insert(task.pid, comm);
+            }
             match member {
                 Some(member) => {
                     self.member_of.entry(task.pid).or_insert(member);
@@ -189,11 +225,24 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// Nobody said who the members are, so all are.
+    fn takes_all(&self) -> bool {
+        self.meta.pipeline.members.is_empty()
+    }
+
     fn sample(&mut self, sample: &Sample<'_>, misc: u16) {
         let pid = sample.id.pid.unwrap_or(-1);
-        let Some(&member) = self.member_of.get(&pid) else {
-            self.foreign_samples += 1;
-            return;
+        let member = match self.member_of.get(&pid) {
+            Some(&member) => member,
+            None if self.takes_all() => {
+                self.pids.push(pid);
+                self.member_of.insert(pid, self.pids.len() - 1);
+                self.pids.len() - 1
+            }
+            None => {
+                self.foreign_samples += 1;
+                return;
+            }
         };
         self.samples += 1;
         let mut chain = std::mem::take(&mut self.chain);
@@ -264,15 +313,22 @@ impl<'a> Pass<'a> {
                 Wakeups::Known { edges: self.wakes.finish(), watched_ns: meta.wakeups_watched_ns() }
             }
         };
-        profile.members = meta
-            .pipeline
-            .members
-            .iter()
-            .map(|member| {
-                let comm = self.comms.get(&member.pid).unwrap_or(&member.comm).clone();
-                MemberProfile::new(member.pid, comm, member.end)
+        let known = |index: usize| meta.pipeline.members.get(index);
+        profile.members = (self.pids.iter().enumerate())
+            .map(|(index, pid)| {
+                let comm = self.comms.get(pid).cloned().or_else(|| match (known(index), pid) {
+                    (Some(member), _) => Some(member.comm.clone()),
+                    // The idle task of each CPU, which no record names.
+                    (None, 0) => Some("swapper".to_owned()),
+                    (None, _) => None,
+                });
+                let end = known(index).and_then(|member| member.end);
+                MemberProfile::new(*pid, comm.unwrap_or_else(|| format!(":{pid}")), end)
             })
             .collect();
+        if let Some((symbol, address)) = &self.kernel_base {
+            symbolizer.kernel_base(symbol, *address);
+        }
         let mut resolver = Resolver::new(&self.spaces);
         let on_cpu = self.stacks.split();
         let blocked = slept.stacks.split();
@@ -291,6 +347,10 @@ impl<'a> Pass<'a> {
             profile.members[stack.member].blocked.push(weight);
         }
         slept.put_into(&mut profile);
+        if meta.pipeline.members.is_empty() {
+            // Nothing says who stands upstream of whom: the heaviest first.
+            profile.members.sort_by_key(|member| std::cmp::Reverse(member.weight()));
+        }
         profile.quality.notes.extend(symbolizer.notes());
         profile
     }

@@ -1,7 +1,7 @@
 //! Everything that can go wrong between a pipeline and its profile.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
@@ -49,6 +49,38 @@ pub enum Error {
         /// What is wrong with it.
         source: FormatError,
     },
+    /// A file beside the records cannot be understood.
+    #[error("{} is damaged: {source}", .path.display())]
+    Sidecar {
+        /// Which file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// A file beside the records was written by another version of this program.
+    #[error("{} has format version {version}, and this pipeprof reads version {known}",
+            .path.display())]
+    Version {
+        /// Which file.
+        path: PathBuf,
+        /// Its version.
+        version: u32,
+        /// The version that is read.
+        known: u32,
+    },
+    /// There is something under the name that a recording is to get.
+    #[error("{} exists already", .path.display())]
+    Exists {
+        /// The name.
+        path: PathBuf,
+    },
+    /// A recording of that name is being made, or its maker was killed.
+    #[error("{} exists: a recording of that name is being made, or was cut short, and \
+             pipeprof report still reads it", .path.display())]
+    Unfinished {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The thread that drains the rings ended without an answer.
     #[error("the thread that drains the ring buffers died")]
     DrainDied,
@@ -64,7 +96,14 @@ impl Error {
             Error::File { action, .. } if action.starts_with("making a temporary") => {
                 Some("TMPDIR=/a/folder/with/room pipeprof …".to_owned())
             }
+            Error::Exists { path } => Some(format!("rm -r {}", quoted(path))),
+            Error::Unfinished { path } => Some(format!("rm -r {}", quoted(path))),
             _ => None,
         }
     }
+}
+
+/// As a shell reads it back.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
 }

@@ -8,6 +8,8 @@ pub(crate) struct Kallsyms {
     text: String,
     /// Sorted by address, one an address.
     symbols: Vec<Symbol>,
+    /// What perf measures the kernel's place by; often an alias, so apart from the others.
+    bases: Vec<(String, u64)>,
 }
 
 #[derive(Clone, Debug)]
@@ -40,7 +42,11 @@ impl Kallsyms {
             at += line.len();
         }
         symbols.sort_by_key(|symbol| symbol.address);
-        let mut kallsyms = Kallsyms { text, symbols };
+        let name = |symbol: &Symbol| &text[symbol.name.start as usize..symbol.name.end as usize];
+        let is_base = |symbol: &&Symbol| matches!(name(symbol), "_text" | "_stext");
+        let bases = symbols.iter().filter(is_base);
+        let bases = bases.map(|symbol| (name(symbol).to_owned(), symbol.address)).collect();
+        let mut kallsyms = Kallsyms { text, symbols, bases };
         kallsyms.keep_best_of_aliases();
         kallsyms
     }
@@ -62,12 +68,18 @@ impl Kallsyms {
         })
     }
 
+    /// Where a function of the kernel proper starts.
+    pub(crate) fn address(&self, name: &str) -> Option<u64> {
+        self.bases.iter().find(|(known, _)| known == name).map(|&(_, address)| address)
+    }
+
     fn slice(&self, range: &Range<u32>) -> &str {
         &self.text[range.start as usize..range.end as usize]
     }
 
-    /// Several names for one address: the one that perf prints (choose_best_symbol in
-    /// tools/perf/util/symbol.c, v6.1), so that the two can be compared line by line.
+    /// Several names for one address: the one that choose_best_symbol in tools/perf/util/symbol.c
+    /// (v6.1) prefers. perf itself ends up with the last, as in a table without sizes all others
+    /// come out empty; the plainest name is the one that people know.
     fn keep_best_of_aliases(&mut self) {
         let mut symbols = std::mem::take(&mut self.symbols);
         symbols.dedup_by(|next, kept| {

@@ -16,7 +16,7 @@ use pipeprof_runner::discover::{Found, Level};
 use pipeprof_runner::pipeline::{MemberId, Pipe};
 use rustc_hash::FxHashMap;
 use segments::Segments;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use splices::Splices;
 
 pub use estimate::{Bytes, EndCount, Source, estimate};
@@ -37,7 +37,7 @@ const THOROUGH: u64 = 4;
 const DESCRIPTORS: u64 = 32;
 
 /// What was measured of one pipe.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PipeFlow {
     /// Inode of the pipe.
     pub inode: u64,
@@ -56,7 +56,7 @@ pub struct PipeFlow {
 }
 
 /// How full a pipe was at the looks that were taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Fill {
     /// How many looks.
     pub looks: u64,
@@ -486,19 +486,19 @@ impl Watch {
     /// Bytes of a pipe, unless its splices were counted for a part of the time only.
     fn total(&self, pipe: &WatchedPipe) -> Bytes {
         let total = pipe.segments.total();
-        match (total, &self.splices) {
+        match (&total, &self.splices) {
             (Bytes::Known { source: Source::Syscalls, .. }, Some(Ok(splices))) => {
                 let since = pipe.readers.iter().chain(&pipe.writers);
                 let late = since.filter_map(|&pid| splices.since(pid)).max();
                 let late = late.map_or(Duration::ZERO, |since| since.duration_since(self.start));
                 if late * 100 > self.start.elapsed() {
-                    Bytes::Unknown { why: COUNTED_LATE }
+                    Bytes::Unknown { why: COUNTED_LATE.into() }
                 } else {
                     total
                 }
             }
-            (Bytes::Unknown { why: estimate::BOTH_SPLICE }, Some(Err(_))) => {
-                Bytes::Unknown { why: UNCOUNTED }
+            (Bytes::Unknown { why }, Some(Err(_))) if *why == estimate::BOTH_SPLICE => {
+                Bytes::Unknown { why: UNCOUNTED.into() }
             }
             _ => total,
         }

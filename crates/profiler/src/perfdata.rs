@@ -3,6 +3,7 @@
 
 pub mod read;
 pub mod record;
+pub mod stream;
 pub mod write;
 
 /// First eight bytes of a file in native byte order.
@@ -10,6 +11,9 @@ pub const MAGIC: [u8; 8] = *b"PERFILE2";
 
 /// Size of `struct perf_file_header`: magic, two sizes, three sections, a 256-bit feature map.
 pub const HEADER_BYTES: u64 = 104;
+
+/// Size of the header of a stream: magic and this size, as nothing can be sought back to.
+pub const STREAM_HEADER_BYTES: u64 = 16;
 
 /// Bit numbers of the feature map (tools/perf/util/header.h, v6.1).
 pub mod feature {
@@ -27,4 +31,6 @@ pub mod feature {
     pub const CMDLINE: u32 = 11;
     /// Names, attributes and ids of the events.
     pub const EVENT_DESC: u32 = 12;
+    /// The records are compressed.
+    pub const COMPRESSED: u32 = 27;
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pipeprof_runner::pipeline::End;
 use rustc_hash::FxHashMap;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::wakeups::Wakeups;
 
@@ -166,7 +166,7 @@ impl MemberProfile {
 }
 
 /// Where the sampling event was attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
     /// One event a CPU, records of other processes dropped afterwards.

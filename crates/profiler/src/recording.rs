@@ -1,25 +1,54 @@
 //! The recording: what was captured, unprocessed, on disk.
+//!
+//! A folder `NAME.pipeprof` holds `perf.data` with the kernel's records, `pipeprof.json` with what
+//! perf.data cannot hold, and `symbols.json` with the names of all addresses in it. While it is
+//! made the folder is called `NAME.pipeprof.partial`, so that under its own name it is whole.
+//! A bare perf.data file is a recording too, of which less is known. See docs/recording.md.
 
-use std::fs::File;
+mod about;
+mod foreign;
+mod sidecar;
+
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 use pipeprof_runner::pipeline::Pipeline;
+use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
+
+pub use about::About;
 
 use crate::accounts::Accounts;
 use crate::error::Error;
+use crate::perfdata::read::PerfDataFile;
+use crate::perfdata::stream::{self, UnpackError};
 use crate::profile::Scope;
+use crate::sleepers::Sleepers;
+use crate::symbolize::{LocalSymbols, SymbolTable, Symbolizer};
 use crate::wakeups::WakeFormat;
 use crate::windows::Window;
+
+/// What a folder's name ends with.
+pub const SUFFIX: &str = "pipeprof";
 
 /// Where a recording lives.
 #[derive(Debug)]
 pub enum RecordingDir {
     /// Removed with the value.
     Temporary(TempDir),
+    /// A folder that is being filled, and the name it gets when it is whole.
+    Partial {
+        /// Where it is now.
+        path: PathBuf,
+        /// What it will be called.
+        name: PathBuf,
+    },
     /// Kept.
     Kept(PathBuf),
+    /// A bare perf.data file.
+    Bare(PathBuf),
 }
 
 impl RecordingDir {
@@ -36,17 +65,49 @@ impl RecordingDir {
         })
     }
 
-    /// Its path.
+    /// A folder to keep, called `name` once it is whole and `name.partial` until then.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] or [`Error::Unfinished`] where the name is taken, [`Error::File`] where
+    /// the folder cannot be made.
+    pub fn create(name: &Path) -> Result<Self, Error> {
+        if name.symlink_metadata().is_ok() {
+            return Err(Error::Exists { path: name.to_owned() });
+        }
+        let mut path = name.as_os_str().to_owned();
+        path.push(".partial");
+        let path = PathBuf::from(path);
+        let made = match fs::create_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(Error::Unfinished { path: path.clone() })
+            }
+            made => {
+                made.map_err(|source| Error::File { action: "making", path: path.clone(), source })
+            }
+        };
+        made.map(|()| RecordingDir::Partial { path, name: name.to_owned() })
+    }
+
+    /// The folder; of a bare file, the file.
     pub fn path(&self) -> &Path {
         match self {
             RecordingDir::Temporary(dir) => dir.path(),
-            RecordingDir::Kept(path) => path,
+            RecordingDir::Partial { path, .. }
+            | RecordingDir::Kept(path)
+            | RecordingDir::Bare(path) => path,
+        }
+    }
+
+    fn perf_data(&self) -> PathBuf {
+        match self {
+            RecordingDir::Bare(path) => path.clone(),
+            folder => folder.path().join("perf.data"),
         }
     }
 }
 
 /// A thread at the time of attaching.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ThreadStart {
     /// Its process.
     pub pid: i32,
@@ -58,10 +119,11 @@ pub struct ThreadStart {
     pub wchan: Option<String>,
 }
 
-/// What perf.data cannot hold.
-#[derive(Clone, Debug)]
+/// What the analysis has to know beside the records.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
-    /// The pipeline at the time of attaching.
+    /// The pipeline at the time of attaching. Without members, every process that was sampled
+    /// becomes one, as nobody said who matters.
     pub pipeline: Pipeline,
     /// The sampled event.
     pub event: String,
@@ -95,6 +157,8 @@ pub struct Meta {
     pub threads: Vec<ThreadStart>,
     /// The scheduler's own account of the threads.
     pub accounts: Accounts,
+    /// Where threads were seen asleep while they were watched.
+    pub sleepers: Sleepers,
     /// Sentences for the quality block.
     pub notes: Vec<String>,
 }
@@ -113,23 +177,119 @@ impl Meta {
 #[derive(Debug)]
 pub struct Recording {
     pub(crate) dir: RecordingDir,
-    /// What perf.data cannot hold.
+    /// What the analysis has to know beside the records.
     pub meta: Meta,
+    /// How the capture went.
+    pub about: About,
+    symbols: Option<SymbolTable>,
+    /// It ends before its maker wanted it to.
+    cut_short: bool,
 }
 
 impl Recording {
-    /// The kernel's records.
-    pub fn perf_data(&self) -> PathBuf {
-        self.dir.path().join("perf.data")
+    /// What a capture has just written into `dir`.
+    pub(crate) fn captured(dir: RecordingDir, meta: Meta) -> Self {
+        Recording { dir, meta, about: About::default(), symbols: None, cut_short: false }
     }
 
-    /// The records in memory. The file is only ever appended to by its recorder, which is done.
+    /// Opens a recording's folder, or a bare perf.data file.
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be mapped.
-    pub fn map(&self) -> Result<Mmap, Error> {
-        let path = self.perf_data();
-        let file = File::open(&path).and_then(|file| crate::sys::map_file(&file));
-        file.map_err(|source| Error::File { action: "reading", path, source })
+    /// [`Error::File`], [`Error::Format`], [`Error::Sidecar`], [`Error::Version`].
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        if path.is_dir() { sidecar::open(path) } else { foreign::open(path) }
     }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The kernel's records.
+    pub fn perf_data(&self) -> PathBuf {
+        self.dir.perf_data()
+    }
+
+    /// Cut short by what killed its maker.
+    pub fn is_cut_short(&self) -> bool {
+        self.cut_short
+    }
+
+    /// Its own names where they were saved with it, else those of this machine.
+    pub fn symbolizer(&self) -> Box<dyn Symbolizer> {
+        match &self.symbols {
+            Some(table) => Box::new(table.clone()),
+            None => Box::new(LocalSymbols::of_release(&self.about.kernel)),
+        }
+    }
+
+    /// Saves what is known beside the records, with the names of their addresses, and gives the
+    /// folder its own name.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be written.
+    pub fn complete(&mut self, symbols: &SymbolTable) -> Result<(), Error> {
+        sidecar::write_symbols(self.path(), symbols)?;
+        sidecar::write(self.path(), &self.meta, &self.about, true)?;
+        let RecordingDir::Partial { path, name } = &self.dir else { return Ok(()) };
+        let renamed = File::open(path).and_then(|folder| folder.sync_all()).and_then(|()| {
+            // A folder that appeared meanwhile and holds something refuses, and stays.
+            fs::rename(path, name)
+        });
+        renamed.map_err(|source| Error::File { action: "naming", path: name.clone(), source })?;
+        self.dir = RecordingDir::Kept(name.clone());
+        Ok(())
+    }
+
+    /// The records, in memory as far as they are looked at; unpacked where they were compressed.
+    ///
+    /// # Errors
+    /// [`Error::File`] where they cannot be mapped or unpacked, [`Error::Format`] where they are
+    /// none.
+    pub fn load(&self) -> Result<Loaded, Error> {
+        let path = self.perf_data();
+        let bytes = map(&path)?;
+        let bad = |source| Error::Format { path: path.clone(), source };
+        let mut file = PerfDataFile::parse(&bytes).map_err(bad)?;
+        file.cut_short |= self.cut_short;
+        if !file.compressed {
+            return Ok(Loaded { file, bytes });
+        }
+        let failed = |source| Error::File { action: "unpacking", path: path.clone(), source };
+        let plain = stream::unpack(&bytes[file.data.clone()]).map_err(|error| match error {
+            UnpackError::Format(source) => bad(source),
+            UnpackError::Write(source) => failed(source),
+        })?;
+        let bytes = crate::sys::map_file(&plain).map_err(failed)?;
+        file.data = 0..bytes.len();
+        Ok(Loaded { file, bytes })
+    }
+}
+
+/// The records of a recording.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Its header. `data` is a range of `bytes`.
+    pub file: PerfDataFile,
+    /// Where the records are.
+    pub bytes: Mmap,
+}
+
+/// Maps a file, which is only ever appended to by its maker, and its maker is done.
+fn map(path: &Path) -> Result<Mmap, Error> {
+    let failed = |source| Error::File { action: "reading", path: path.to_owned(), source };
+    // Opening a FIFO would wait for somebody to write to it.
+    if !path.metadata().map_err(failed)?.is_file() {
+        return Err(failed(io::Error::other("it is no regular file")));
+    }
+    File::open(path).and_then(|file| crate::sys::map_file(&file)).map_err(failed)
+}
+
+/// Notes beside records that are being made who the members are and when it began, so that a
+/// recording whose maker is killed still opens.
+///
+/// # Errors
+/// [`Error::File`] where it cannot be written.
+pub fn begin(dir: &Path, meta: &Meta, about: &About) -> Result<(), Error> {
+    sidecar::write(dir, meta, about, false)
 }

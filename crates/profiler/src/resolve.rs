@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use crate::address_space::{AddressSpaces, SpaceId};
 use crate::profile::{Frame, FrameId, FrameKind, Mode, Profile};
-use crate::symbolize::{Function, Symbolizer};
+use crate::symbolize::{Function, Object, Symbolizer};
 
 /// An address of a call chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,14 +73,14 @@ impl<'a> Resolver<'a> {
         let mut wanted: Vec<RawFrame> = self.resolved.keys().copied().collect();
         wanted.sort_by_key(|frame| (frame.space.map(|space| space.0), frame.address, frame.exact));
         let mut kernel = Vec::new();
-        let mut objects: BTreeMap<Arc<[u8]>, Vec<(RawFrame, u64)>> = BTreeMap::new();
+        let mut objects: BTreeMap<Arc<Object>, Vec<(RawFrame, u64)>> = BTreeMap::new();
         for frame in wanted {
             let Some(space) = frame.space else {
                 kernel.push(frame);
                 continue;
             };
             if let Some(found) = self.spaces.locate(space, frame.lookup()) {
-                objects.entry(found.path).or_default().push((frame, found.file_offset));
+                objects.entry(found.object).or_default().push((frame, found.file_offset));
             } else if frame.exact {
                 let id = profile.intern_frame(unknown(Mode::User, "[unknown]", None));
                 self.resolved.insert(frame, Some(Resolved::Frames(vec![id])));
@@ -94,10 +94,10 @@ impl<'a> Resolver<'a> {
             let name = "[kernel]";
             self.put(frame, functions, profile, Mode::Kernel, "[kernel.kallsyms]", name);
         }
-        for (path, frames) in objects {
+        for (object, frames) in objects {
             let offsets: Vec<u64> = frames.iter().map(|&(_, offset)| offset).collect();
-            let named = symbolizer.object(&path, &offsets);
-            let module = String::from_utf8_lossy(&path);
+            let named = symbolizer.object(&object, &offsets);
+            let module = String::from_utf8_lossy(&object.path);
             let name = bracketed(&module);
             for ((frame, _), functions) in frames.into_iter().zip(named) {
                 self.put(frame, functions, profile, Mode::User, &module, &name);

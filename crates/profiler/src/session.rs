@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use pipeprof_runner::pipeline::Pipeline;
 
 use crate::accounts::{Accounts, now_ns};
-use crate::attr::{EventAttr, flag, sample_type};
+use crate::attr::{EventAttr, event_type, flag, sample_type};
 use crate::drain::Drain;
 use crate::environment::{Environment, Explanation, Operation, explain_open_error};
 use crate::error::Error;
@@ -24,6 +24,7 @@ use crate::perfdata::write::{EventDescription, PerfDataWriter, Provenance};
 use crate::profile::Scope;
 use crate::recording::{Meta, Recording, RecordingDir, ThreadStart};
 use crate::ring::{Ring, page_bytes};
+use crate::sleepers::Sleepers;
 use crate::switching::Switching;
 use crate::synth;
 use crate::sys::PerfSystem;
@@ -218,16 +219,40 @@ impl Session {
         Ok(Session { events, drain, windows, tracing_data, counts_lost, dir, meta })
     }
 
+    /// To be called right before members that wait at a gate are let go: their lives begin here,
+    /// and the wait at the gate is none of it.
+    pub fn members_are_released(&mut self) {
+        self.meta.start_ns = now_ns();
+        for thread in &mut self.meta.threads {
+            thread.asleep = false;
+            thread.wchan = None;
+        }
+        for member in &self.meta.pipeline.members {
+            self.meta.accounts.read(member.pid, false);
+        }
+    }
+
     /// Reads the scheduler's account of the members' threads, and of `children`: processes that
-    /// began after the capture did. To be called a few times a second, as a thread that ends takes
-    /// its account with it.
+    /// began after the capture did; and where they sleep, if switches are recorded. To be called
+    /// some ten times a second: a thread that ends takes its account with it.
     pub fn read_accounts(&mut self, children: &[i32]) {
+        if self.meta.switches {
+            let members = self.meta.pipeline.members.iter().map(|member| member.pid);
+            let others: Vec<i32> = members.clone().collect();
+            let children = children.iter().copied().filter(|pid| !others.contains(pid));
+            self.meta.sleepers.look(members.chain(children), now_ns());
+        }
         for member in &self.meta.pipeline.members {
             self.meta.accounts.read(member.pid, false);
         }
         for &pid in children {
             self.meta.accounts.read(pid, true);
         }
+    }
+
+    /// Where the recording lies, and what is known of it so far.
+    pub fn so_far(&self) -> (&Path, &Meta) {
+        (self.dir.path(), &self.meta)
     }
 
     /// Says who the members were in the end, where more came to light while they were watched.
@@ -267,7 +292,7 @@ impl Session {
         } else if let Err(error) = drained.writer.finish(&provenance(self.tracing_data)) {
             self.meta.notes.push(format!("the recording's end could not be written: {error}"));
         }
-        Ok(Recording { dir: self.dir, meta: self.meta })
+        Ok(Recording::captured(self.dir, self.meta))
     }
 }
 
@@ -310,7 +335,12 @@ pub(crate) fn open_all(
     targets: &[Target],
 ) -> Result<Opened, Error> {
     let mut fds = Vec::with_capacity(targets.len());
+    let asked = attr.period_or_frequency;
+    let staggered = attr.kind == event_type::SOFTWARE && attr.config <= 1;
     for target in targets {
+        if staggered {
+            attr.period_or_frequency = staggered_frequency(asked, target.cpu);
+        }
         let mut result = system.open(&attr, target.pid, target.cpu);
         if matches!(result, Err(Errno::EINVAL)) && attr.read_format & FORMAT_LOST != 0 {
             attr.read_format &= !FORMAT_LOST;
@@ -329,8 +359,20 @@ pub(crate) fn open_all(
     if fds.is_empty() {
         return Err(Error::NoTasks);
     }
+    attr.period_or_frequency = asked;
     let Operation::Open { event, .. } = operation else { return Err(Error::NoTasks) };
     Ok(Opened { name: (*event).to_owned(), attr, fds })
+}
+
+/// The frequency of a clock on one CPU, up to 2 % below what was asked.
+///
+/// Clocks of one frequency on two CPUs keep their distance for a whole run. The two ends of a pipe
+/// depend on each other within microseconds, so each would always be sampled in the same state of
+/// the other: in that of having just been interrupted, if the distance happens to be small.
+fn staggered_frequency(asked: u64, cpu: i32) -> u64 {
+    const STEPS: u64 = 8;
+    let step = (asked / 400).max(1);
+    asked.saturating_sub(cpu as u64 % STEPS * step).max(1)
 }
 
 /// The events as the file describes them.
@@ -447,6 +489,7 @@ fn meta(pipeline: &Pipeline, config: &CaptureConfig, choice: &Choice, notes: Vec
         end_ns: 0,
         threads: Vec::new(),
         accounts: Accounts::default(),
+        sleepers: Sleepers::default(),
         notes,
     }
 }
@@ -530,6 +573,14 @@ fn read_number(path: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clocks_of_neighbouring_cpus_drift_apart() {
+        let on = |cpu| staggered_frequency(997, cpu);
+        assert_eq!((on(0), on(1), on(8)), (997, 995, 997));
+        assert!((0..64).all(|cpu| on(cpu) * 100 >= 997 * 98));
+        assert_eq!(staggered_frequency(1, 5), 1);
+    }
 
     #[test]
     fn cpu_lists() {

@@ -29,7 +29,10 @@ pub(crate) struct Sleep<'a> {
     meta: &'a Meta,
     threads: ThreadTimes<Slept>,
     lives: FxHashMap<i32, Life>,
+    /// Weighted with what their samples stand for: sleeps too short to be looked at.
     stacks: RawStacks,
+    /// Nanoseconds of the sleeps that are known one by one, by stack.
+    known: FxHashMap<usize, u64>,
     wchans: BTreeMap<(usize, &'a str), u64>,
 }
 
@@ -127,6 +130,7 @@ impl<'a> Sleep<'a> {
             threads: ThreadTimes::new(),
             lives: FxHashMap::default(),
             stacks: RawStacks::default(),
+            known: FxHashMap::default(),
             wchans: BTreeMap::new(),
         };
         for (index, thread) in meta.threads.iter().enumerate() {
@@ -188,8 +192,16 @@ impl<'a> Sleep<'a> {
         }
     }
 
-    /// Nothing was recorded from `from` to `until`.
+    /// Nothing was recorded from `from` to `until`, so looks have to tell.
     pub(crate) fn gap(&mut self, from: u64, until: u64) {
+        let meta = self.meta;
+        for tid in self.threads.alive() {
+            let Some(life) = self.lives.get_mut(&tid) else { continue };
+            for (wchan, ns) in meta.sleepers.between(tid, from.max(life.began), until) {
+                life.blocked += ns;
+                *self.wchans.entry((life.member, wchan)).or_default() += ns;
+            }
+        }
         for interval in self.threads.skip(from, until) {
             self.lived(interval);
         }
@@ -215,17 +227,26 @@ impl<'a> Sleep<'a> {
             }
             Activity::Blocked => {
                 life.blocked += interval.ns;
-                match interval.stack {
-                    Some(Slept::Sampled { stack, period }) => {
+                let from = interval.until.saturating_sub(interval.ns);
+                let looked = self.meta.sleepers.within(interval.tid, from, interval.until);
+                match (interval.stack, looked) {
+                    (Some(Slept::Sampled { stack, .. }), Some(_)) => {
+                        self.stacks.count(stack);
+                        *self.known.entry(stack).or_default() += interval.ns;
+                    }
+                    (Some(Slept::Sampled { stack, period }), None) => {
                         self.stacks.count(stack);
                         *self.stacks.weight_mut(stack) += interval.ns.saturating_mul(period);
                     }
-                    Some(Slept::Wchan { thread }) => {
+                    (Some(Slept::Wchan { thread }), _) => {
                         if let Some(wchan) = &self.meta.threads[thread].wchan {
                             *self.wchans.entry((life.member, wchan)).or_default() += interval.ns;
                         }
                     }
-                    None => {}
+                    (None, Some(wchan)) => {
+                        *self.wchans.entry((life.member, wchan)).or_default() += interval.ns;
+                    }
+                    (None, None) => {}
                 }
             }
         }
@@ -250,21 +271,26 @@ impl<'a> Sleep<'a> {
             let ns = scale(ns, splits[member].blocked_ns, raw_blocked[member]);
             wchans.push((member, wchan.to_owned(), ns));
         }
+        for (&stack, ns) in &self.known {
+            found_asleep[self.stacks.member(stack)] += ns;
+        }
         let mut estimated = vec![0u64; splits.len()];
         for index in 0..self.stacks.len() {
             estimated[self.stacks.member(index)] += *self.stacks.weight_mut(index);
         }
-        // Sampled stacks share what was not found asleep, in proportion to what they stand for.
+        // Sampled stacks share what is not known, in proportion to what they stand for.
         let shares: Vec<u64> = (0..splits.len())
             .map(|member| {
-                let unfound = raw_blocked[member] - found_asleep[member];
+                let unfound = raw_blocked[member].saturating_sub(found_asleep[member]);
                 scale(unfound, splits[member].blocked_ns, raw_blocked[member])
             })
             .collect();
         for index in 0..self.stacks.len() {
             let member = self.stacks.member(index);
+            let known = self.known.get(&index).copied().unwrap_or(0);
+            let known = scale(known, splits[member].blocked_ns, raw_blocked[member]);
             let weight = self.stacks.weight_mut(index);
-            *weight = scale(*weight, shares[member], estimated[member]);
+            *weight = known + scale(*weight, shares[member], estimated[member]);
         }
         let unsampled = (0..splits.len())
             .filter(|&member| estimated[member] == 0 && shares[member] > 0)

@@ -1,15 +1,23 @@
 //! Names for addresses: the seam behind which a test can put names of its own, and the names of
 //! this machine.
 
-use std::ffi::OsStr;
+mod build_id;
+mod object;
+mod perf_map;
+mod table;
+
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{Input, Sym, Symbolized, Symbolizer as Blaze};
+use object::Place;
+use rustc_hash::FxHashMap;
 use tempfile::NamedTempFile;
+
+pub use object::Object;
+pub use table::{Remembering, SymbolTable};
 
 use crate::kallsyms::Kallsyms;
 
@@ -31,12 +39,28 @@ pub type Functions = Vec<Function>;
 
 /// Finds names. Called once a distinct address, batched by object.
 pub trait Symbolizer {
+    /// Where the recorded kernel had one of its symbols: it lies elsewhere after each boot.
+    fn kernel_base(&mut self, symbol: &[u8], address: u64) {
+        let _ = (symbol, address);
+    }
+
     /// The functions at kernel addresses.
     fn kernel(&mut self, addresses: &[u64]) -> Vec<Functions>;
 
-    /// The functions at offsets of an object's file. `path` is as the kernel records it:
-    /// a path, or `[vdso]`.
-    fn object(&mut self, path: &[u8], file_offsets: &[u64]) -> Vec<Functions>;
+    /// The functions at offsets of an object's file; at addresses, where it [is
+    /// code](Object::is_jit) that was made at run time.
+    fn object(&mut self, object: &Object, file_offsets: &[u64]) -> Vec<Functions>;
+
+    /// The build id of the kernel that names come from, in hexadecimal, where it is known.
+    fn kernel_build_id(&mut self) -> Option<String> {
+        None
+    }
+
+    /// Likewise, of an object.
+    fn build_id(&mut self, object: &Object) -> Option<String> {
+        let _ = object;
+        None
+    }
 
     /// Sentences on what could not be named, and how to change that.
     fn notes(&self) -> Vec<String>;
@@ -48,7 +72,22 @@ pub struct LocalSymbols {
     kallsyms: Option<Kallsyms>,
     objects: Blaze,
     vdso: Option<NamedTempFile>,
+    /// Where the file of each object was found.
+    places: FxHashMap<Object, Option<PathBuf>>,
+    replaced: Vec<String>,
     asked_kernel: bool,
+    kernel: RecordedKernel,
+}
+
+/// The kernel that was recorded, as compared with the running one.
+#[derive(Debug, Default)]
+struct RecordedKernel {
+    /// Its release, where that is known.
+    release: Option<String>,
+    /// Subtracted from its addresses to get those of the running one.
+    moved_by: u64,
+    /// Why the running kernel's names are not its names.
+    other: Option<String>,
 }
 
 impl LocalSymbols {
@@ -56,7 +95,55 @@ impl LocalSymbols {
     pub fn new() -> Self {
         // Code info is where blazesym finds inlined functions.
         let objects = Blaze::builder().enable_code_info(true).enable_inlined_fns(true).build();
-        LocalSymbols { kallsyms: None, objects, vdso: None, asked_kernel: false }
+        let kernel = RecordedKernel::default();
+        LocalSymbols {
+            kallsyms: None,
+            objects,
+            vdso: None,
+            places: FxHashMap::default(),
+            replaced: Vec::new(),
+            asked_kernel: false,
+            kernel,
+        }
+    }
+
+    /// With the kernel's names from a text in the form of `/proc/kallsyms`.
+    pub fn with_kallsyms(text: String) -> Self {
+        LocalSymbols { kallsyms: Some(Kallsyms::parse(text)), ..LocalSymbols::new() }
+    }
+
+    /// For a recording of the kernel of that release; an empty one is unknown.
+    pub fn of_release(release: &str) -> Self {
+        let mut symbols = LocalSymbols::new();
+        if !release.is_empty() {
+            symbols.kernel.release = Some(release.to_owned());
+            let running = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+            if running.trim() != release {
+                symbols.kernel.other = Some(format!(
+                    "kernel functions have no names: Linux {release} was recorded, and this is {}",
+                    running.trim()
+                ));
+            }
+        }
+        symbols
+    }
+
+    /// The file that holds an object, on this machine and now.
+    fn place(&mut self, object: &Object) -> Option<PathBuf> {
+        if object.path.as_ref() == b"[vdso]" {
+            if self.vdso.is_none() {
+                self.vdso = own_vdso();
+            }
+            return self.vdso.as_ref().map(|file| file.path().to_owned());
+        }
+        match object.place(Path::new("/proc")) {
+            Place::Found(path) => Some(path),
+            Place::Gone => None,
+            Place::Replaced => {
+                self.replaced.push(String::from_utf8_lossy(&object.path).into_owned());
+                None
+            }
+        }
     }
 
     fn kallsyms(&mut self) -> &Kallsyms {
@@ -74,13 +161,27 @@ impl Default for LocalSymbols {
 }
 
 impl Symbolizer for LocalSymbols {
+    fn kernel_base(&mut self, symbol: &[u8], address: u64) {
+        let here = std::str::from_utf8(symbol).ok().and_then(|name| self.kallsyms().address(name));
+        if let Some(here) = here {
+            self.kernel.moved_by = address.wrapping_sub(here);
+        }
+    }
+
     fn kernel(&mut self, addresses: &[u64]) -> Vec<Functions> {
+        if self.kernel.other.is_some() {
+            return vec![Functions::new(); addresses.len()];
+        }
         self.asked_kernel |= !addresses.is_empty();
+        let moved_by = self.kernel.moved_by;
         let kallsyms = self.kallsyms();
         addresses
             .iter()
             .map(|&address| {
-                let function = kallsyms.find(address).map(|found| Function {
+                let found = kallsyms.find(address.wrapping_sub(moved_by));
+                // Modules are not moved with the kernel, but loaded wherever there is room.
+                let found = found.filter(|found| moved_by == 0 || found.module.is_none());
+                let function = found.map(|found| Function {
                     name: found.name.into(),
                     module: found.module.map(Arc::from),
                     offset: found.offset,
@@ -91,17 +192,12 @@ impl Symbolizer for LocalSymbols {
             .collect()
     }
 
-    fn object(&mut self, path: &[u8], file_offsets: &[u64]) -> Vec<Functions> {
-        let file = if path == b"[vdso]" {
-            if self.vdso.is_none() {
-                self.vdso = own_vdso();
-            }
-            self.vdso.as_ref().map(|file| file.path().to_owned())
-        } else if path.starts_with(b"/") && !path.starts_with(b"//") {
-            Some(Path::new(OsStr::from_bytes(path)).to_owned())
-        } else {
-            None
-        };
+    fn object(&mut self, object: &Object, file_offsets: &[u64]) -> Vec<Functions> {
+        if object.is_jit() {
+            return perf_map::PerfMap::of(object.pid).find(file_offsets);
+        }
+        let file = self.place(object);
+        self.places.insert(object.clone(), file.clone());
         let unknown = || vec![Functions::new(); file_offsets.len()];
         let Some(file) = file else { return unknown() };
         let source = Source::Elf(Elf::new(file));
@@ -111,11 +207,24 @@ impl Symbolizer for LocalSymbols {
         }
     }
 
+    fn kernel_build_id(&mut self) -> Option<String> {
+        build_id::of_kernel()
+    }
+
+    fn build_id(&mut self, object: &Object) -> Option<String> {
+        build_id::of_file(&self.places.get(object)?.clone()?)
+    }
+
     fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<String> = self.kernel.other.iter().cloned().collect();
+        notes.extend(self.replaced.iter().map(|path| {
+            format!("{path} is no longer the file that ran, so its functions have no names")
+        }));
         let hidden = self.asked_kernel && self.kallsyms.as_ref().is_some_and(Kallsyms::is_empty);
         let note = "kernel functions have no names, as /proc/kallsyms hides their addresses; \
                     hint: sudo sysctl kernel.kptr_restrict=0 kernel.perf_event_paranoid=1";
-        if hidden { vec![note.to_owned()] } else { Vec::new() }
+        notes.extend(hidden.then(|| note.to_owned()));
+        notes
     }
 }
 
@@ -162,7 +271,7 @@ mod tests {
     fn the_vdso_names_its_functions() {
         let mut symbols = LocalSymbols::new();
         let offsets: Vec<u64> = (0..4096).step_by(16).collect();
-        let found = symbols.object(b"[vdso]", &offsets);
+        let found = symbols.object(&Object::named(b"[vdso]"), &offsets);
         let names: Vec<&str> = found.iter().flatten().map(|f| f.name.as_ref()).collect();
         assert!(names.iter().any(|name| name.contains("clock_gettime")), "{names:?}");
     }
@@ -170,7 +279,10 @@ mod tests {
     #[test]
     fn an_object_that_is_gone_is_unknown_not_an_error() {
         let mut symbols = LocalSymbols::new();
-        assert_eq!(symbols.object(b"/no/such/file", &[1, 2]), vec![Functions::new(); 2]);
-        assert_eq!(symbols.object(b"//anon", &[1]), vec![Functions::new()]);
+        assert_eq!(
+            symbols.object(&Object::named(b"/no/such/file"), &[1, 2]),
+            vec![Functions::new(); 2]
+        );
+        assert_eq!(symbols.object(&Object::named(b"//anon"), &[1]), vec![Functions::new()]);
     }
 }

@@ -21,15 +21,15 @@ pub(crate) fn process(made: &Synthesizer, proc_root: &Path, pid: i32) -> Vec<u8>
     }
     let maps = fs::read(root.join("maps")).unwrap_or_default();
     for line in maps.split(|&byte| byte == b'\n') {
-        if let Some((mapping, device, inode)) = executable_mapping(line, pid) {
-            out.extend(made.mmap2(&mapping, device, inode));
+        if let Some((mapping, device)) = executable_mapping(line, pid) {
+            out.extend(made.mmap2(&mapping, device));
         }
     }
     out
 }
 
 /// One line of `/proc/PID/maps`, where it maps code.
-fn executable_mapping(line: &[u8], pid: i32) -> Option<(Mapping<'_>, (u32, u32), u64)> {
+fn executable_mapping(line: &[u8], pid: i32) -> Option<(Mapping<'_>, (u32, u32))> {
     let mut rest = line;
     let mut field = || {
         let start = rest.iter().position(|&byte| byte != b' ')?;
@@ -52,7 +52,7 @@ fn executable_mapping(line: &[u8], pid: i32) -> Option<(Mapping<'_>, (u32, u32),
     let start = u64::from_str_radix(start, 16).ok()?;
     let end = u64::from_str_radix(end, 16).ok()?;
     let length = end.checked_sub(start)?;
-    Some((Mapping { pid, start, length, file_offset, path }, device, inode))
+    Some((Mapping { pid, start, length, file_offset, inode, path }, device))
 }
 
 /// Records for the kernel's text and its modules, so that perf can name their functions too.
@@ -91,10 +91,10 @@ mod tests {
     #[test]
     fn lines_of_maps() {
         let line = b"55d0-55e0 r-xp 0001f000 fd:01 1234      /usr/bin/with space (deleted)";
-        let (mapping, device, inode) = executable_mapping(line, 7).unwrap();
+        let (mapping, device) = executable_mapping(line, 7).unwrap();
         assert_eq!((mapping.start, mapping.length, mapping.file_offset), (0x55d0, 0x10, 0x1f000));
         assert_eq!(
-            (device, inode, mapping.path),
+            (device, mapping.inode, mapping.path),
             ((0xfd, 1), 1234, &b"/usr/bin/with space (deleted)"[..])
         );
         let anonymous = executable_mapping(b"7f00-8f00 rwxp 00000000 00:00 0 ", 7).unwrap();

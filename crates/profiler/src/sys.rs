@@ -136,6 +136,15 @@ impl PerfSystem for RunningKernel {
     }
 }
 
+/// Gives the memory of a stretch of a mapped file back; what is read of it again comes from the file
+/// again.
+pub(crate) fn forget(map: &memmap2::Mmap, offset: usize, length: usize) {
+    // SAFETY: MADV_DONTNEED drops pages, and those of a file mapping that was never written to come
+    // back with the same bytes. The range is checked by memmap2 to lie within the mapping.
+    let _ =
+        unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, length) };
+}
+
 /// Maps a whole file for reading.
 pub(crate) fn map_file(file: &std::fs::File) -> std::io::Result<memmap2::Mmap> {
     // SAFETY: recordings are append-only while they are made and never written again. Should

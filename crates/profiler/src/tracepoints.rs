@@ -136,7 +136,7 @@ impl Tracepoint {
     }
 }
 
-/// `	field:pid_t pid;	offset:24;	size:4;	signed:1;`
+/// ` field:pid_t pid; offset:24; size:4; signed:1;`
 fn parse_field(line: &str) -> Option<(&str, Field)> {
     let mut parts = line.trim().strip_prefix("field:")?.split(';').map(str::trim);
     let name = parts.next()?.rsplit(' ').next()?;

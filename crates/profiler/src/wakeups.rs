@@ -264,7 +264,7 @@ mod tests {
     fn a_wake_up_lasts_until_the_thread_has_a_cpu() {
         let member = |tid: i32| (10..20).contains(&tid).then_some((tid / 5 - 2) as usize);
         let mut tracker = WakeTracker::default();
-        let mut woken = |tracker: &mut WakeTracker, flags, waker, woken, time| {
+        let woken = |tracker: &mut WakeTracker, flags, waker, woken, time| {
             tracker.woken(FORMAT, &record(flags, woken), waker, time, member)
         };
         for time in [1_000, 2_000] {

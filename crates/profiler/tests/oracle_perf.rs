@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use common::Pair;
 use pipeprof_profiler::analyse::analyse;
-use pipeprof_profiler::profile::{Mode, Profile};
-use pipeprof_profiler::recording::RecordingDir;
+use pipeprof_profiler::profile::{FrameKind, Mode, Profile};
+use pipeprof_profiler::recording::{Recording, RecordingDir};
 use pipeprof_profiler::session::{CaptureConfig, Session};
 use pipeprof_profiler::symbolize::LocalSymbols;
 use pipeprof_profiler::sys::RunningKernel;
@@ -104,4 +104,148 @@ fn perf_script_reads_our_recording_and_sees_the_same_kernel_stacks() {
         "{differing} of {total} samples differ, for example {:#?}",
         theirs.iter().find(|(stack, count)| ours.get(*stack) != Some(count)),
     );
+}
+
+/// A stack as both can tell it: process, kernel half, user half, leaf first.
+type Stack = (i32, Vec<String>, Vec<String>);
+
+/// Ours, without the functions that were inlined, which perf does not print.
+fn our_stacks(profile: &Profile) -> BTreeMap<Stack, u64> {
+    let mut stacks = BTreeMap::new();
+    for member in &profile.members {
+        for weight in &member.on_cpu {
+            let mut stack = (member.pid, Vec::new(), Vec::new());
+            for frame in profile.stack_frames(weight.stack) {
+                match (frame.mode, frame.kind) {
+                    (_, FrameKind::Inlined) => {}
+                    (Mode::Kernel, _) => stack.1.push(frame.name.to_string()),
+                    (Mode::User, FrameKind::Unresolved) => stack.2.push("[unknown]".to_owned()),
+                    (Mode::User, _) => stack.2.push(frame.name.to_string()),
+                }
+            }
+            *stacks.entry(stack).or_default() += weight.samples;
+        }
+    }
+    stacks
+}
+
+/// Theirs, each user half cut where we cut it: at the first caller that lies in no mapping.
+fn their_stacks(text: &str) -> BTreeMap<Stack, u64> {
+    let mut stacks = BTreeMap::new();
+    for block in text.split("\n\n") {
+        let mut lines = block.lines().filter(|line| !line.trim().is_empty());
+        let Some(Ok(pid)) = lines.next().map(|line| line.trim().parse::<i32>()) else { continue };
+        let mut stack = (pid, Vec::new(), Vec::new());
+        for line in lines {
+            let Some((_, rest)) = line.trim().split_once(' ') else { continue };
+            let Some((name, object)) = rest.rsplit_once(" (") else { continue };
+            let name = name.trim().to_owned();
+            if object.starts_with("[kernel") {
+                stack.1.push(name);
+            } else if object.starts_with("[unknown]") && !stack.2.is_empty() {
+                break;
+            } else {
+                stack.2.push(name);
+            }
+        }
+        *stacks.entry(stack).or_default() += 1;
+    }
+    stacks
+}
+
+/// Sums of counts by what is left of a stack.
+fn by<K: Ord>(stacks: &BTreeMap<Stack, u64>, key: impl Fn(&Stack) -> K) -> BTreeMap<K, u64> {
+    let mut sums = BTreeMap::new();
+    for (stack, count) in stacks {
+        *sums.entry(key(stack)).or_default() += count;
+    }
+    sums
+}
+
+/// Samples that one side has and the other has not.
+fn differing<K: Ord>(ours: &BTreeMap<K, u64>, theirs: &BTreeMap<K, u64>) -> u64 {
+    theirs.iter().map(|(key, n)| n.saturating_sub(ours.get(key).copied().unwrap_or(0))).sum()
+}
+
+#[test]
+fn a_file_of_perf_record_has_the_stacks_that_perf_script_prints() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("perf.data");
+    let recorded = Command::new("perf")
+        .args(["record", "-g", "-e", "cpu-clock", "-F", "2000", "-o"])
+        .arg(&file)
+        .args(["--", "sh", "-c", "timeout 1 yes | cat >/dev/null"])
+        .output();
+    match recorded {
+        Err(_) => return eprintln!("skipped: perf is not installed"),
+        Ok(output) if !output.status.success() => {
+            return eprintln!("skipped: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(_) => {}
+    }
+    let recording = Recording::open(&file).unwrap();
+    let profile = analyse(&recording, recording.symbolizer().as_mut()).unwrap();
+    let output = Command::new("perf")
+        .args(["script", "-f", "--no-inline", "-F", "pid,ip,sym,dso", "-i"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    let (ours, theirs) =
+        (our_stacks(&profile), their_stacks(&String::from_utf8_lossy(&output.stdout)));
+    let total: u64 = theirs.values().sum();
+    assert!(total > 100, "perf script found only {total} samples");
+    assert_eq!(ours.values().sum::<u64>(), total);
+
+    // Of several names at one address perf takes the last of /proc/kallsyms, we the plainest:
+    // `memcpy`, not `__pi_memcpy`.
+    let first_names = first_names(&std::fs::read_to_string("/proc/kallsyms").unwrap());
+    let plain = |stack: &Stack| {
+        let first = |name: &String| first_names.get(name).unwrap_or(name).clone();
+        (stack.0, stack.1.iter().map(first).collect(), stack.2.clone())
+    };
+    let (ours, theirs) = (by(&ours, plain), by(&theirs, plain));
+    let kernel = |stack: &Stack| (stack.0, stack.1.clone());
+    assert_eq!(differing(&by(&ours, kernel), &by(&theirs, kernel)), 0, "kernel halves");
+    let depths = |stack: &Stack| (stack.0, stack.1.clone(), stack.2.len());
+    assert_eq!(differing(&by(&ours, depths), &by(&theirs, depths)), 0, "depths of user halves");
+
+    // Of several names for one address each of us takes another: `read`, `__GI___libc_read`; and
+    // debug information, which only we read, has them without `.constprop.0`.
+    let aliased = |stack: &Stack| {
+        let user: Vec<String> = stack.2.iter().map(|name| base_name(name).to_owned()).collect();
+        (stack.0, stack.1.clone(), user)
+    };
+    let (ours, theirs) = (by(&ours, aliased), by(&theirs, aliased));
+    let names = differing(&ours, &theirs);
+    // What is left: a return address behind a call that is the last instruction of its function
+    // belongs to that function for us, and to the next one for perf; perf makes up names for the
+    // entries of a PLT; and the start of the dynamic linker has more names than these.
+    let other: Vec<_> = theirs.iter().filter(|(key, n)| ours.get(key) != Some(n)).collect();
+    assert!(names * 20 <= total, "{names} of {total} samples differ in a name: {other:#?}");
+}
+
+/// The first name at the address of each name that is there once.
+fn first_names(kallsyms: &str) -> BTreeMap<String, String> {
+    let mut at_address: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut firsts = BTreeMap::new();
+    for line in kallsyms.lines() {
+        let mut fields = line.split_ascii_whitespace();
+        let (Some(address), Some(_), Some(name)) = (fields.next(), fields.next(), fields.next())
+        else {
+            continue;
+        };
+        let first = at_address.entry(address).or_insert(name);
+        firsts.insert(name.to_owned(), (*first).to_owned());
+    }
+    firsts
+}
+
+/// A function of libc by the name that programs call it by.
+fn base_name(name: &str) -> &str {
+    let name = name.split('.').next().unwrap_or(name);
+    let shorter = name.trim_start_matches('_');
+    match shorter.strip_prefix("libc_").or_else(|| shorter.strip_prefix("GI_")) {
+        Some(rest) => base_name(rest),
+        None => shorter,
+    }
 }

@@ -87,5 +87,5 @@ fn perf_reads_the_recording_with_its_tracepoint() {
     });
     let Some(Profile { wakeups: Wakeups::Known { .. }, .. }) = profile else { return };
     let woken = |line: &&str| line.contains("sched:sched_waking:") && line.contains("comm=dd pid=");
-    assert!(text.lines().filter(woken).count() > 10, "{:.2000}", text);
+    assert!(text.lines().filter(woken).count() > 10, "{text:.2000}");
 }

@@ -2,6 +2,8 @@
 //!
 //! The profile has 20,000 distinct stacks of up to 30 frames, as a pipeline of large programs gives.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -49,13 +51,7 @@ fn profile() -> Profile {
         notes: Vec::new(),
     });
     for (end, comm) in [(End::Writer, "pp-write"), (End::Reader, "pp-read")] {
-        profile.members.push(MemberProfile {
-            pid: 1000,
-            comm: comm.into(),
-            end: Some(end),
-            on_cpu: Vec::new(),
-            cpu_time_ns: None,
-        });
+        profile.members.push(MemberProfile::new(1000, comm.into(), Some(end)));
     }
     // A fixed sequence, so that runs can be compared (Knuth's MMIX generator).
     let mut state = 1u64;
@@ -109,13 +105,21 @@ fn fold(criterion: &mut Criterion) {
         });
     });
     group.bench_function("summarise", |b| {
-        b.iter(|| Summary::build(black_box(&profile), &roles, &highlights, &caption, view));
+        b.iter(|| Summary::build(black_box(&profile), &roles, &highlights, &caption, view, None));
     });
     group.bench_function("draw", |b| {
         b.iter(|| {
             let mut svg = Vec::new();
-            flamegraph::render(black_box(&profile), &roles, &highlights, &caption, view, &mut svg)
-                .map(|()| svg)
+            flamegraph::render(
+                black_box(&profile),
+                &roles,
+                &highlights,
+                &caption,
+                view,
+                None,
+                &mut svg,
+            )
+            .map(|()| svg)
         });
     });
     group.finish();

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use pipeprof_profiler::counters::{Counter, CounterUnit, CounterValue, MemberCounters};
 use serde::Serialize;
 
+use crate::escape::printable;
+
 const GIB: f64 = (1_u64 << 30) as f64;
 
 /// The counts of a run.
@@ -295,13 +297,6 @@ pub fn write_json(report: &CounterReport<'_>, out: &mut impl Write) -> io::Resul
         .collect();
     serde_json::to_writer_pretty(&mut *out, &Report { elapsed_ns: report.elapsed_ns, members })?;
     writeln!(out)
-}
-
-fn printable(label: &str) -> String {
-    label
-        .chars()
-        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
-        .collect()
 }
 
 #[cfg(test)]

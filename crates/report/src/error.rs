@@ -11,6 +11,12 @@ pub enum Error {
         /// Whose samples: `the pipeline`, `the writer`.
         of: String,
     },
+    /// Time per byte was asked for, and no bytes are known.
+    #[error("nothing to divide by: {why}")]
+    NoBytes {
+        /// Why.
+        why: String,
+    },
     /// A pattern given by the user isn't a regular expression.
     #[error("{pattern:?} is neither a function's name nor a regular expression: {source}")]
     Pattern {
@@ -50,6 +56,7 @@ impl Error {
             Error::NoSamples { .. } => {
                 Some("pipe more (--bytes 10G) or sample faster (--freq 4999)".into())
             }
+            Error::NoBytes { .. } => Some("leave --per-byte out".into()),
             Error::Pattern { .. } => {
                 Some("a name alone matches exactly; escape ( ) [ ] . * + ? with a backslash".into())
             }

@@ -8,37 +8,47 @@ mod legend;
 mod mark;
 mod paint;
 mod palette;
+mod tower;
 
 use std::io::Write;
 
 use inferno::flamegraph as inferno;
-use pipeprof_profiler::profile::{MemberProfile, Profile, StackWeight, WeightUnit};
+use pipeprof_profiler::profile::{MemberProfile, Profile, WeightUnit};
 use pipeprof_runner::pipeline::End;
 
 use crate::caption::{self, Caption};
 use crate::error::Error;
 use crate::escape::printable;
 use crate::highlight::Highlights;
-use crate::roles::{Classification, Role};
-use mark::Mark;
+use crate::ledger::Watched;
+use crate::roles::Classification;
 
 /// What of a profile to draw.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct View {
     /// One end of a built-in pair; `None` for all members.
     pub end: Option<End>,
+    /// What the widths are.
+    pub time: Time,
+    /// Widths per GiB that each member moved.
+    pub per_byte: bool,
+}
+
+/// What widths stand for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Time {
+    /// Time on a CPU, or occurrences of the sampled event.
+    #[default]
+    Cpu,
+    /// Time asleep.
+    Blocked,
+    /// All of a member's life.
+    Wall,
 }
 
 /// Half a pixel. What is narrower is left out: it can't be seen before it is zoomed into, and deep
 /// stacks of a sample or two (a program's start and end) would set the height of the picture.
 const NARROWEST_PERCENT: f64 = 100.0 * 0.5 / legend::WIDTH as f64;
-
-/// Stacks that stand side by side above one label.
-struct Tower<'a> {
-    label: String,
-    stacks: &'a [StackWeight],
-    weight: u64,
-}
 
 /// Draws a profile as an SVG with search, zoom and hover texts.
 ///
@@ -51,9 +61,10 @@ pub fn render(
     highlights: &Highlights,
     caption: &Caption,
     view: View,
+    watched: Option<&Watched<'_>>,
     mut out: impl Write,
 ) -> Result<(), Error> {
-    let towers = towers(profile, view);
+    let towers = tower::towers(profile, view, watched)?;
     if towers.is_empty() {
         let of = match view.end {
             Some(end) => format!("the {}", end.as_str()),
@@ -61,19 +72,19 @@ pub fn render(
         };
         return Err(Error::NoSamples { of });
     }
-    let lines = lines(profile, roles, highlights, &towers);
+    let lines = tower::lines(profile, roles, highlights, &towers);
     let mut layout = Vec::with_capacity(1 << 20);
     let mut options = inferno::Options::default();
     options.title = title(caption);
-    options.subtitle = Some(subtitle(profile, caption));
+    options.subtitle = Some(subtitle(profile, caption, view));
     options.name_type = "Frame:".into();
     options.min_width = NARROWEST_PERCENT;
     options.text_truncate_direction = inferno::TextTruncateDirection::Right;
     options.bgcolors = Some(inferno::color::BackgroundColor::Flat((255, 255, 255).into()));
     inferno::from_lines(&mut options, lines.iter().map(String::as_str), &mut layout)?;
 
-    let legend = legend::Legend::new(profile, roles, highlights, view);
-    let picture = paint::paint(&layout, profile, highlights, &towers, &legend)?;
+    let legend = legend::Legend::new(profile, roles, highlights, view, &towers);
+    let picture = paint::paint(&layout, profile, highlights, &towers, &legend, view)?;
     out.write_all(&picture)?;
     Ok(())
 }
@@ -96,53 +107,6 @@ pub(crate) fn members(
     profile.members.iter().enumerate().filter(move |(_, member)| in_view(member))
 }
 
-fn towers(profile: &Profile, view: View) -> Vec<Tower<'_>> {
-    members(profile, view)
-        .map(|(_, member)| Tower {
-            label: member_label(member),
-            stacks: &member.on_cpu,
-            weight: member.weight(),
-        })
-        .filter(|tower| tower.weight > 0)
-        .collect()
-}
-
-/// One line a stack, root first, each name followed by its mark.
-fn lines(
-    profile: &Profile,
-    roles: &Classification,
-    highlights: &Highlights,
-    towers: &[Tower<'_>],
-) -> Vec<String> {
-    let highlighted = highlights.of_frames(profile);
-    let names: Vec<String> = profile.frames().iter().map(|f| mark::guard(&f.name)).collect();
-    let mut lines = Vec::with_capacity(towers.iter().map(|t| t.stacks.len()).sum());
-    for (position, tower) in towers.iter().enumerate() {
-        let label = mark::tower(position, &tower.label);
-        for weight in tower.stacks.iter().filter(|w| w.weight > 0) {
-            let stack = profile.stack(weight.stack);
-            let mut line = String::with_capacity(stack.len() * 24 + 64);
-            line.push_str(&label);
-            let mut role_below: Option<Role> = None;
-            for depth in (0..stack.len()).rev() {
-                let role = roles.prefix_role(&stack[depth..]);
-                let frame = stack[depth].index();
-                line.push(';');
-                line.push_str(&names[frame]);
-                line.push(
-                    Mark { role, opens: role_below != Some(role), highlight: highlighted[frame] }
-                        .to_char(),
-                );
-                role_below = Some(role);
-            }
-            line.push(' ');
-            line.push_str(&weight.weight.to_string());
-            lines.push(line);
-        }
-    }
-    lines
-}
-
 fn title(caption: &Caption) -> String {
     let subject = printable(&caption.subject);
     let subject = if subject.chars().count() > 70 {
@@ -156,7 +120,7 @@ fn title(caption: &Caption) -> String {
     }
 }
 
-fn subtitle(profile: &Profile, caption: &Caption) -> String {
+fn subtitle(profile: &Profile, caption: &Caption, view: View) -> String {
     let quality = &profile.quality;
     let mut parts = Vec::new();
     if !caption.kernel.is_empty() {
@@ -172,9 +136,13 @@ fn subtitle(profile: &Profile, caption: &Caption) -> String {
     if !quality.kernel_visible {
         parts.push("user code only: the kernel half is missing".into());
     }
-    parts.push(match quality.unit {
-        WeightUnit::Nanoseconds => "width is time on a CPU".into(),
-        WeightUnit::Events => format!("width is {}", printable(&quality.event)),
-    });
+    let width = match (view.time, quality.unit) {
+        (Time::Cpu, WeightUnit::Nanoseconds) => "time on a CPU".into(),
+        (Time::Cpu, WeightUnit::Events) => printable(&quality.event).into_owned(),
+        (Time::Blocked, _) => "time asleep".into(),
+        (Time::Wall, _) => "time: on a CPU, blocked (hatched), waiting for a CPU".to_owned(),
+    };
+    let per = if view.per_byte { ", per GiB moved" } else { "" };
+    parts.push(format!("width is {width}{per}"));
     parts.join(" · ")
 }

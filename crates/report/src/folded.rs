@@ -2,7 +2,8 @@
 //!
 //! `member;frame;frame… weight`, root first, in byte order. Kernel frames end in `_[k]` and inlined
 //! ones in `_[i]`, as `inferno-collapse-perf --annotate-kernel` and its kin have it: the viewers
-//! take those off again and colour by them.
+//! take those off again and colour by them. Where blocked time is in view too, `on CPU` or `blocked`
+//! follows the member.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -11,7 +12,7 @@ use pipeprof_profiler::profile::{FrameKind, Mode, Profile};
 
 use crate::error::Error;
 use crate::escape::folded;
-use crate::flamegraph::{View, member_label, members};
+use crate::flamegraph::{Time, View, member_label, members};
 
 /// Writes the stacks of a profile. Their weights add up to the profile's.
 ///
@@ -35,8 +36,15 @@ pub fn render(profile: &Profile, view: View, mut out: impl Write) -> Result<(), 
     let mut lines: BTreeMap<String, u64> = BTreeMap::new();
     for (_, member) in members(profile, view) {
         let label = folded(&member_label(member));
-        for weight in member.on_cpu.iter().filter(|w| w.weight > 0) {
+        let on_cpu = member.on_cpu.iter().filter(|_| view.time != Time::Blocked);
+        let blocked = member.blocked.iter().filter(|_| view.time != Time::Cpu);
+        let both = on_cpu.map(|weight| (weight, "on CPU")).chain(blocked.map(|w| (w, "blocked")));
+        for (weight, part) in both.filter(|(weight, _)| weight.weight > 0) {
             let mut line = label.clone();
+            if view.time != Time::Cpu {
+                line.push(';');
+                line.push_str(part);
+            }
             for frame in profile.stack(weight.stack).iter().rev() {
                 line.push(';');
                 line.push_str(&names[frame.index()]);

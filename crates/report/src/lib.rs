@@ -1,4 +1,4 @@
-//! Turns a profile into roles, folded stacks, flamegraphs and tables.
+//! Turns a profile into roles, a verdict, folded stacks, flame graphs and tables.
 //!
 //! Nothing here reads a file or prints: everything is rendered from a
 //! [`Profile`](pipeprof_profiler::profile::Profile) into a writer.
@@ -11,8 +11,10 @@ pub mod escape;
 pub mod flamegraph;
 pub mod folded;
 pub mod highlight;
+pub mod ledger;
 pub mod roles;
 pub mod summary;
 pub mod text;
 pub mod topology;
 pub mod tree;
+pub mod verdict;

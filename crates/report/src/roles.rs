@@ -17,14 +17,17 @@
 //!    the helper is the one in which wake-ups end, and flagged.
 
 mod name;
+mod reason;
 mod role;
 mod symbols;
 
 use pipeprof_profiler::profile::{FrameId, Mode, Profile, StackId};
+use pipeprof_runner::pipeline::End;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 pub use name::source_name;
+pub use reason::Reason;
 pub use role::Role;
 use symbols::{Part, Traits, Wait};
 
@@ -90,6 +93,47 @@ impl Classification {
     /// of a whole stack is the role of that stack.
     pub fn prefix_role(&self, frames: &[FrameId]) -> Role {
         self.decide(frames).0
+    }
+
+    /// Why a thread slept, by the stack (leaf first) that it slept in. Unlike an on-CPU stack it may
+    /// be a single frame, the kernel function that `/proc/PID/wchan` names.
+    pub fn reason(&self, profile: &Profile, stack: &[FrameId]) -> Reason {
+        let kernel: Vec<FrameId> =
+            stack.iter().copied().take_while(|&f| self.traits_of(f).is_some()).collect();
+        let unresolved = kernel.iter().all(|&f| profile.frame(f).is_unresolved());
+        if unresolved { Reason::Unknown } else { Reason::of(self.blocked_role(stack)) }
+    }
+
+    /// The role of a node in the picture of blocked stacks, from that node to the root.
+    pub fn blocked_role(&self, frames: &[FrameId]) -> Role {
+        let kernel = frames.iter().take_while(|&&f| self.traits_of(f).is_some()).count();
+        let inside = &frames[..kernel];
+        let part = |&frame: &FrameId| self.traits_of(frame).unwrap_or_default().part;
+        let outermost = inside.iter().rposition(|f| part(f) == Part::Schedule).unwrap_or(0);
+        match self.reason_to_wait(&inside[outermost..]) {
+            Some(role) => role,
+            None => self.decide(frames).0,
+        }
+    }
+
+    /// Which end of a pipe a stack works at; `None` where it shows neither, or both.
+    pub fn end_at_work(&self, profile: &Profile, stack: &[FrameId]) -> Option<End> {
+        stack
+            .iter()
+            .rev()
+            .filter(|&&frame| self.traits_of(frame).is_some())
+            .find_map(|&frame| symbols::end_at_work(source_name(&profile.frame(frame).name)))
+    }
+
+    /// The function that a sleeping thread called the scheduler from, for where no reason is known.
+    pub fn slept_in<'a>(&self, profile: &'a Profile, stack: &[FrameId]) -> Option<&'a str> {
+        let is_part = |frame: FrameId| {
+            self.traits_of(frame)
+                .is_some_and(|t| matches!(t.part, Part::Schedule | Part::WaitQueue))
+        };
+        let frame = stack.iter().copied().find(|&frame| !is_part(frame))?;
+        self.traits_of(frame)?;
+        Some(source_name(&profile.frame(frame).name))
     }
 
     /// The leaf of a stack, where it is a function that turns interrupts on and so absorbs the

@@ -6,13 +6,16 @@ use pipeprof_runner::pipeline::End;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
-use crate::caption::{Caption, GIB};
+use crate::caption::Caption;
+use crate::escape::printable;
 use crate::flamegraph::{View, members};
 use crate::highlight::{Highlights, Sighting};
+use crate::ledger::{self, BlockedShare, Life, Moved, PipeSummary, Watched};
 use crate::roles::{Basis, Classification, Role, source_name};
+use crate::verdict::{Evidence, MemberEvidence, PipeEvidence, Verdict, judge};
 
 /// Raised whenever a field changes its meaning or goes.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Functions listed a member.
 const TOP: usize = 10;
@@ -30,8 +33,14 @@ pub struct Summary {
     pub bytes_per_second: Option<f64>,
     /// Bytes through the pipe while it was profiled.
     pub bytes_piped: Option<u64>,
-    /// In pipeline order.
+    /// What holds the pipeline back; `None` where blocked time was not asked for.
+    pub verdict: Option<Verdict>,
+    /// How long it was watched.
+    pub elapsed_ns: Option<u64>,
+    /// In pipeline order, those without a pipe last.
     pub members: Vec<MemberSummary>,
+    /// In pipeline order.
+    pub pipes: Vec<PipeSummary>,
     /// What limits trust in the numbers.
     pub quality: QualitySummary,
 }
@@ -52,6 +61,20 @@ pub struct MemberSummary {
     /// CPU time: the scheduler's account where there is one, else that of the samples where they
     /// measure time.
     pub cpu_time_ns: Option<u64>,
+    /// Its life; `None` where context switches were not recorded.
+    pub life: Option<Life>,
+    /// Bytes that it moved, which `ns_per_gib` refers to; `None` where they are not known.
+    pub bytes_moved: Option<u64>,
+    /// Which bytes those are, or why they are not known.
+    pub bytes_moved_are: String,
+    /// Inodes of the pipes that it reads.
+    pub reads_from: Vec<u64>,
+    /// Inodes of the pipes that it writes.
+    pub writes_to: Vec<u64>,
+    /// It holds the pipe ends of others and never uses them, as `timeout` does.
+    pub only_holds: bool,
+    /// What it slept for, longest first.
+    pub blocked: Vec<BlockedShare>,
     /// Heaviest first.
     pub roles: Vec<RoleShare>,
     /// The heaviest by self weight.
@@ -116,6 +139,14 @@ pub struct Absorber {
     pub samples: Vec<u64>,
 }
 
+impl MemberSummary {
+    /// It has a pipe, and uses it.
+    pub(crate) fn uses_pipes(&self) -> bool {
+        let has = !self.reads_from.is_empty() || !self.writes_to.is_empty();
+        has && !self.only_holds
+    }
+}
+
 impl Summary {
     /// Adds a profile up.
     pub fn build(
@@ -124,22 +155,56 @@ impl Summary {
         highlights: &Highlights,
         caption: &Caption,
         view: View,
+        watched: Option<&Watched<'_>>,
     ) -> Self {
-        let shown: Vec<(usize, &MemberProfile)> = members(profile, view).collect();
-        let members: Vec<MemberSummary> = shown
+        let mut shown: Vec<(usize, &MemberProfile)> = members(profile, view).collect();
+        if let Some(watched) = watched {
+            let order = watched.order();
+            let place = |member: usize| order.iter().position(|&at| at == member);
+            shown.sort_by_key(|&(member, _)| place(member).unwrap_or(usize::MAX));
+        }
+        let mut members: Vec<MemberSummary> = shown
             .iter()
-            .map(|&(index, member)| MemberSummary {
-                pid: member.pid,
-                comm: member.comm.clone(),
-                end: member.end,
-                samples: member.samples(),
-                weight: member.weight(),
-                cpu_time_ns: cpu_time_ns(profile, member),
-                roles: role_table(profile, roles, member, caption),
-                top_functions: top_functions(profile, highlights, &member.on_cpu),
-                highlights: highlights.sightings(profile, roles, index),
+            .map(|&(index, member)| {
+                let moved = match watched {
+                    Some(watched) => watched.moved(index),
+                    None => {
+                        Moved { bytes: caption.bytes_piped, what: "through the pipe".to_owned() }
+                    }
+                };
+                let inodes = |end: End| {
+                    watched.map_or_else(Vec::new, |watched| watched.inodes_at(index, end))
+                };
+                MemberSummary {
+                    pid: member.pid,
+                    comm: member.comm.clone(),
+                    end: member.end,
+                    samples: member.samples(),
+                    weight: member.weight(),
+                    cpu_time_ns: cpu_time_ns(profile, member),
+                    life: ledger::life(member),
+                    only_holds: false,
+                    blocked: ledger::blocked_table(profile, roles, member, moved.bytes),
+                    roles: role_table(profile, roles, member, moved.bytes),
+                    bytes_moved: moved.bytes,
+                    bytes_moved_are: moved.what,
+                    reads_from: inodes(End::Reader),
+                    writes_to: inodes(End::Writer),
+                    top_functions: top_functions(profile, highlights, &member.on_cpu),
+                    highlights: highlights.sightings(profile, roles, index),
+                }
             })
             .collect();
+        let pipes = watched.map_or_else(Vec::new, |watched| watched.pipe_table(profile, roles));
+        let evidence = watched
+            .filter(|_| members.iter().any(|member| member.life.is_some()))
+            .map(|watched| evidence(&members, &pipes, watched, &profile.quality));
+        if let Some(evidence) = &evidence {
+            for (at, member) in members.iter_mut().enumerate() {
+                member.only_holds = evidence.only_holds(at);
+            }
+        }
+        let verdict = evidence.as_ref().map(judge);
         let inferred = |member: &MemberSummary| -> u64 {
             member.roles.iter().map(|role| role.inferred_samples).sum()
         };
@@ -149,6 +214,9 @@ impl Summary {
             kernel: (!caption.kernel.is_empty()).then(|| caption.kernel.clone()),
             bytes_per_second: caption.bytes_per_second,
             bytes_piped: caption.bytes_piped,
+            verdict,
+            elapsed_ns: watched.map(|watched| watched.elapsed_ns),
+            pipes,
             quality: QualitySummary {
                 recorded: profile.quality.clone(),
                 skid: profile.quality.timer_driven.then(|| skid(profile, roles, &shown)),
@@ -170,6 +238,51 @@ impl Summary {
     }
 }
 
+/// What the verdict is drawn from: what the tables say, and nothing else.
+fn evidence(
+    members: &[MemberSummary],
+    pipes: &[PipeSummary],
+    watched: &Watched<'_>,
+    quality: &Quality,
+) -> Evidence {
+    let at = |inodes: &[u64]| -> Vec<usize> {
+        inodes.iter().filter_map(|i| pipes.iter().position(|pipe| pipe.inode == *i)).collect()
+    };
+    let member = |member: &MemberSummary| {
+        let split = member.life.map(|life| life.split).unwrap_or_default();
+        let role_ns = |role: &RoleShare| (split.on_cpu_ns as f64 * role.percent / 100.0) as u64;
+        MemberEvidence {
+            pid: member.pid,
+            label: printable(&member.comm).into_owned(),
+            lifetime_ns: split.lifetime_ns,
+            on_cpu_ns: split.on_cpu_ns,
+            runnable_ns: split.runnable_ns,
+            blocked: member.blocked.iter().map(|share| (share.reason, share.ns)).collect(),
+            roles: member.roles.iter().map(|share| (share.role, role_ns(share))).collect(),
+            sleeps: split.sleeps,
+            reads_from: at(&member.reads_from),
+            writes_to: at(&member.writes_to),
+        }
+    };
+    let pipe = |pipe: &PipeSummary| PipeEvidence {
+        inode: pipe.inode,
+        empty: pipe.fill.map(|fill| fill.empty_percent / 100.0),
+        full: pipe.fill.map(|fill| fill.full_percent / 100.0),
+        capacity_bytes: pipe.capacity_bytes,
+        bytes_per_write: pipe.bytes_per_write,
+        bytes_per_read: pipe.bytes_per_read,
+    };
+    Evidence {
+        members: members.iter().map(member).collect(),
+        pipes: pipes.iter().map(pipe).collect(),
+        elapsed_ns: watched.elapsed_ns,
+        cpus: watched.cpus,
+        samples: quality.samples,
+        lost: quality.lost,
+        kernel_visible: quality.kernel_visible,
+    }
+}
+
 fn cpu_time_ns(profile: &Profile, member: &MemberProfile) -> Option<u64> {
     member
         .cpu_time_ns
@@ -180,7 +293,7 @@ fn role_table(
     profile: &Profile,
     roles: &Classification,
     member: &MemberProfile,
-    caption: &Caption,
+    bytes_moved: Option<u64>,
 ) -> Vec<RoleShare> {
     #[derive(Clone, Copy, Default)]
     struct Sum {
@@ -202,7 +315,7 @@ fn role_table(
         }
     }
     let whole = member.weight();
-    let gib = caption.bytes_piped.filter(|bytes| *bytes > 0).map(|bytes| bytes as f64 / GIB);
+    let gib = ledger::gib(bytes_moved);
     let ns_per_gib = cpu_time_ns(profile, member).zip(gib).map(|(ns, gib)| ns as f64 / gib);
     let mut table: Vec<RoleShare> = Role::ALL
         .into_iter()

@@ -1,5 +1,8 @@
 //! The summary on a terminal: at most 100 columns, aligned, calm.
 
+mod picture;
+mod pipes;
+
 use std::fmt::Write as _;
 use std::io::Write;
 
@@ -8,13 +11,17 @@ use pipeprof_profiler::profile::{Mode, Quality, Scope};
 use crate::caption::{duration, rough_percent, thousands, throughput};
 use crate::error::Error;
 use crate::escape::printable;
+use crate::ledger::Life;
 use crate::summary::{MemberSummary, Summary};
+use crate::verdict::{Confidence, Verdict};
 
 /// How to write for the terminal at hand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Style {
     /// Headings in bold and remarks in grey, by ANSI escapes.
     pub colour: bool,
+    /// Nothing but ASCII in pictures.
+    pub ascii: bool,
 }
 
 impl Style {
@@ -38,6 +45,12 @@ const WIDEST: usize = 100;
 /// [`Error::Write`] where `out` fails.
 pub fn render(summary: &Summary, style: Style, mut out: impl Write) -> Result<(), Error> {
     let mut text = String::new();
+    if let Some(verdict) = &summary.verdict {
+        write_verdict(&mut text, verdict, style);
+        text.push('\n');
+        picture::write(&mut text, summary, style);
+        text.push('\n');
+    }
     let mut head = cut(&printable(&summary.subject), 60);
     if let Some(rate) = summary.bytes_per_second {
         let _ = write!(head, ": {}", throughput(rate));
@@ -46,14 +59,105 @@ pub fn render(summary: &Summary, style: Style, mut out: impl Write) -> Result<()
         let _ = write!(head, " on Linux {}", printable(kernel));
     }
     let _ = writeln!(text, "{}", style.heading(&head));
-    for member in &summary.members {
+    let (shown, rest): (Vec<&MemberSummary>, Vec<&MemberSummary>) =
+        summary.members.iter().partition(|member| is_worth_a_table(summary, member));
+    for member in shown {
         text.push('\n');
         write_member(&mut text, member, style);
+    }
+    if !rest.is_empty() {
+        let cpu: u64 = rest.iter().filter_map(|member| member.cpu_time_ns).sum();
+        let names: Vec<String> = rest.iter().take(6).map(|member| named(member)).collect();
+        let more = if rest.len() > names.len() { ", …" } else { "" };
+        let line = format!(
+            "beside them, {} on CPU together: {}{more}",
+            duration(cpu as f64),
+            names.join(", ")
+        );
+        text.push('\n');
+        text.push_str(&wrap(&line, 2));
+    }
+    if !summary.pipes.is_empty() {
+        text.push('\n');
+        pipes::write(&mut text, summary, style);
     }
     text.push('\n');
     write_quality(&mut text, summary, style);
     out.write_all(text.as_bytes())?;
     Ok(())
+}
+
+fn named(member: &MemberSummary) -> String {
+    format!("{} ({})", printable(&member.comm), member.pid)
+}
+
+/// Shells that wait, and what they start for a moment, are left to `--json`.
+fn is_worth_a_table(summary: &Summary, member: &MemberSummary) -> bool {
+    let all: u64 = summary.members.iter().filter_map(|member| member.cpu_time_ns).sum();
+    let is_busy = member.cpu_time_ns.is_none_or(|ns| ns * 50 >= all);
+    summary.pipes.is_empty() || member.uses_pipes() || is_busy
+}
+
+fn write_verdict(text: &mut String, verdict: &Verdict, style: Style) {
+    let headline = wrap(&verdict.headline, 4);
+    for line in headline.lines() {
+        let _ = writeln!(text, "{}", style.heading(line));
+    }
+    for line in &verdict.evidence {
+        text.push_str(&wrap(line, 6));
+    }
+    let sure = match verdict.confidence {
+        Some(Confidence::Low) => {
+            Some("not sure: the others don't wait as they should, or the next is near")
+        }
+        Some(Confidence::Medium) => Some("fairly sure: not every neighbour bears it out"),
+        Some(Confidence::High) | None => None,
+    };
+    if let Some(sure) = sure {
+        let _ = writeln!(text, "{}", style.remark(sure));
+    }
+    for remedy in &verdict.remedies {
+        text.push_str(&wrap(&format!("try: {}; {}", remedy.what, remedy.buys), 5));
+    }
+}
+
+fn write_life(text: &mut String, member: &MemberSummary, life: &Life, style: Style) {
+    let split = &life.split;
+    let line = format!(
+        "  life {}: on CPU {:.1}%, blocked {:.1}%, waiting for a CPU {:.1}% ({} sleeps, {} preemptions)",
+        duration(split.lifetime_ns as f64),
+        life.on_cpu_percent,
+        life.blocked_percent,
+        life.runnable_percent,
+        thousands(split.sleeps),
+        thousands(split.preemptions),
+    );
+    text.push_str(&wrap(&line, 4));
+    if member.blocked.is_empty() {
+        return;
+    }
+    let has_rate = member.blocked.iter().any(|share| share.ns_per_gib.is_some());
+    let mut header = format!("  {:<18}{:>8}{:>10}", "blocked", "of life", "time");
+    if has_rate {
+        let _ = write!(header, "{:>14}", "per GiB");
+    }
+    let _ = writeln!(text, "{}", style.remark(&header));
+    for share in member.blocked.iter().filter(|share| share.percent >= LEAST_PERCENT) {
+        let _ = write!(
+            text,
+            "  {:<18}{:>8}{:>10}",
+            share.reason.label(),
+            format!("{:.1}%", share.percent),
+            duration(share.ns as f64),
+        );
+        if let Some(ns) = share.ns_per_gib {
+            let _ = write!(text, "{:>14}", duration(ns));
+        }
+        if let Some(function) = &share.kernel_function {
+            let _ = write!(text, "  in {}", cut(&printable(function), 40));
+        }
+        text.push('\n');
+    }
 }
 
 fn write_member(text: &mut String, member: &MemberSummary, style: Style) {
@@ -67,6 +171,9 @@ fn write_member(text: &mut String, member: &MemberSummary, style: Style) {
         let _ = write!(head, ", {} on CPU", duration(ns as f64));
     }
     let _ = writeln!(text, "{}", style.heading(&head));
+    if let Some(life) = &member.life {
+        write_life(text, member, life, style);
+    }
     if member.weight == 0 {
         return;
     }
@@ -274,7 +381,9 @@ fn wrap(line: &str, indent: usize) -> String {
     let mut text = String::new();
     let margin = line.len() - line.trim_start().len();
     let mut width = 0;
-    for word in line.trim_start().split(' ') {
+    // A number and its unit stay together.
+    let glued = line.trim_start().replace(" %", "\u{a0}%").replace("pid ", "pid\u{a0}");
+    for word in glued.split(' ') {
         let length = word.chars().count();
         if width == 0 {
             text.push_str(&" ".repeat(margin));
@@ -287,7 +396,7 @@ fn wrap(line: &str, indent: usize) -> String {
             text.push(' ');
             width += 1;
         }
-        text.push_str(word);
+        text.push_str(&word.replace('\u{a0}', " "));
         width += length;
     }
     text.push('\n');

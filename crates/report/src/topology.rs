@@ -89,27 +89,23 @@ impl Drawing<'_> {
     }
 
     fn line(&self) -> String {
-        let mut line = String::new();
-        for (at, member) in self.pipeline.members.iter().enumerate() {
-            if at > 0 {
-                let pipe = self.pipe(at - 1);
-                let _ = write!(line, " {}{pipe}{} ", self.ink.dash, self.ink.arrow);
-            }
-            let _ = write!(line, "{} ({})", command(member), member.pid);
-        }
-        line
+        let members: Vec<String> = self
+            .pipeline
+            .members
+            .iter()
+            .map(|member| format!("{} ({})", command(member), member.pid))
+            .collect();
+        line(&members, &self.pipes(), self.ink)
     }
 
     fn down(&self) -> String {
-        let mut text = String::new();
-        for (at, member) in self.pipeline.members.iter().enumerate() {
-            if at > 0 {
-                let pipe = self.pipe(at - 1);
-                let _ = writeln!(text, "  {} {pipe}\n  {}", self.ink.bar, self.ink.down);
-            }
-            let _ = writeln!(text, "{}", label(member, self.page));
-        }
-        text
+        let members: Vec<String> =
+            self.pipeline.members.iter().map(|member| label(member, self.page)).collect();
+        down(&members, &self.pipes(), self.ink)
+    }
+
+    fn pipes(&self) -> Vec<String> {
+        (0..self.pipeline.pipes.len()).map(|at| self.pipe(at)).collect()
     }
 
     fn branches(&self) -> String {
@@ -143,6 +139,36 @@ impl Drawing<'_> {
             None => name,
         }
     }
+}
+
+/// A chain of members and the pipes between them, under any labels.
+pub(crate) fn chain(members: &[String], pipes: &[String], page: Page) -> String {
+    let ink = if page.unicode { &LINES } else { &ASCII };
+    let one = line(members, pipes, ink);
+    let fits = page.columns.unwrap_or(LINE_COLUMNS).min(LINE_COLUMNS);
+    if one.chars().count() <= fits { one + "\n" } else { down(members, pipes, ink) }
+}
+
+fn line(members: &[String], pipes: &[String], ink: &Ink) -> String {
+    let mut line = String::new();
+    for (at, member) in members.iter().enumerate() {
+        if at > 0 {
+            let _ = write!(line, " {}{}{} ", ink.dash, pipes[at - 1], ink.arrow);
+        }
+        line.push_str(member);
+    }
+    line
+}
+
+fn down(members: &[String], pipes: &[String], ink: &Ink) -> String {
+    let mut text = String::new();
+    for (at, member) in members.iter().enumerate() {
+        if at > 0 {
+            let _ = writeln!(text, "  {} {}\n  {}", ink.bar, pipes[at - 1], ink.down);
+        }
+        let _ = writeln!(text, "{member}");
+    }
+    text
 }
 
 fn name(pipe: &Pipe) -> String {

@@ -6,12 +6,13 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::{Builder, PERIOD_NS, STAGES, frame, stage};
+use common::{Builder, PERIOD_NS, STAGES, blocked_chain, frame, stage};
 use pipeprof_profiler::profile::{Mode, Profile};
 use pipeprof_report::caption::Caption;
 use pipeprof_report::error::Error;
-use pipeprof_report::flamegraph::{self, View};
+use pipeprof_report::flamegraph::{self, Time, View};
 use pipeprof_report::highlight::Highlights;
+use pipeprof_report::ledger::Watched;
 use pipeprof_report::roles::Classification;
 use pipeprof_runner::pipeline::End;
 use proptest::prelude::*;
@@ -27,7 +28,7 @@ fn draw(profile: &Profile, subject: &str, view: View) -> Result<String, Error> {
     };
     let roles = Classification::of(profile);
     let mut svg = Vec::new();
-    flamegraph::render(profile, &roles, &Highlights::article(), &caption, view, &mut svg)?;
+    flamegraph::render(profile, &roles, &Highlights::article(), &caption, view, None, &mut svg)?;
     Ok(String::from_utf8(svg).unwrap())
 }
 
@@ -110,7 +111,8 @@ fn every_stage_has_both_towers_and_its_highlights() {
 #[test]
 fn one_end_alone_fills_the_picture() {
     let profile = stage("vmsplice");
-    let svg = draw(&profile, "vmsplice", View { end: Some(End::Reader) }).unwrap();
+    let svg =
+        draw(&profile, "vmsplice", View { end: Some(End::Reader), ..View::default() }).unwrap();
     let frames = frames(&svg);
     let towers: Vec<&Drawn> = frames.iter().filter(|f| f.class == "tower").collect();
     assert_eq!(towers.len(), 1);
@@ -159,7 +161,8 @@ fn one_function_in_two_roles_is_two_frames() {
 fn a_picture_of_nothing_is_refused() {
     let mut builder = Builder::new();
     builder.member(Some(End::Writer), "pp-write", 1);
-    let error = draw(&builder.profile, "write", View { end: Some(End::Writer) }).unwrap_err();
+    let error = draw(&builder.profile, "write", View { end: Some(End::Writer), ..View::default() })
+        .unwrap_err();
     assert_eq!(error.to_string(), "no samples of the writer: nothing to draw");
     assert!(error.hint().unwrap().contains("--bytes"));
 }
@@ -174,7 +177,8 @@ fn the_users_own_highlights_come_after_the_articles() {
     let roles = Classification::of(&profile);
     let mut svg = Vec::new();
     let caption = Caption::default();
-    flamegraph::render(&profile, &roles, &highlights, &caption, View::default(), &mut svg).unwrap();
+    flamegraph::render(&profile, &roles, &highlights, &caption, View::default(), None, &mut svg)
+        .unwrap();
     let frames = frames(&String::from_utf8(svg).unwrap());
     let marked = |name: &str| frames.iter().any(|f| f.class == "hl" && f.title.contains(name));
     assert!(marked("◆ gup_fast_fallback ") && marked("◆ __wake_up [^__wake_up]"));
@@ -290,4 +294,38 @@ fn any_name() -> impl Strategy<Value = String> {
         Just("_[k]".to_owned()),
         Just(String::new()),
     ]
+}
+
+#[test]
+fn a_wall_clock_picture_shows_all_of_each_life() {
+    let (profile, pipeline, flows) = blocked_chain();
+    let watched =
+        Watched { pipeline: &pipeline, flows: &flows, elapsed_ns: 1_000_000_000, cpus: 2 };
+    let roles = Classification::of(&profile);
+    let drawn = |view: View| {
+        let mut svg = Vec::new();
+        let (highlights, caption) = (Highlights::article(), Caption::default());
+        flamegraph::render(&profile, &roles, &highlights, &caption, view, Some(&watched), &mut svg)
+            .unwrap();
+        String::from_utf8(svg).unwrap()
+    };
+    let svg = drawn(View { time: Time::Wall, ..View::default() });
+    std::fs::write(format!("{}/wall.svg", env!("CARGO_TARGET_TMPDIR")), &svg).unwrap();
+    let frames = frames(&svg);
+    let width = |title: &str| -> f64 {
+        let found = frames.iter().filter(|frame| frame.title.starts_with(title));
+        found.map(|frame| frame.width_percent).sum()
+    };
+    // The shell only waits for the two: it would be as wide as either.
+    assert!(!svg.contains("sh (10)"));
+    assert!((width("zcat (11): 10% cpu, 70% blocked, 20% runnable") - 50.0).abs() < 0.01);
+    assert!((width("on CPU") - (10.0 + 90.0) / 2.0).abs() < 0.01);
+    assert!((width("blocked") - (70.0 + 5.0) / 2.0).abs() < 0.01);
+    assert!((width("runnable, waiting for a CPU") - (20.0 + 5.0) / 2.0).abs() < 0.01);
+    let slept = frames.iter().find(|frame| frame.title.contains("blocked, role wait for space"));
+    assert!(slept.unwrap().fill.starts_with("url(#hatch-"), "{slept:?}");
+
+    // Half a GiB went through: a second is two a GiB.
+    let svg = drawn(View { time: Time::Blocked, per_byte: true, ..View::default() });
+    assert!(svg.contains("1.40 s per GiB"), "{svg}");
 }

@@ -5,8 +5,8 @@
 mod common;
 
 use common::{Builder, STAGES, frame, from_perf_script, stage};
-use pipeprof_profiler::profile::{Mode, Profile};
-use pipeprof_report::roles::{Basis, Classification, Role};
+use pipeprof_profiler::profile::{Frame, FrameKind, Mode, Profile};
+use pipeprof_report::roles::{Basis, Classification, Reason, Role};
 use pipeprof_runner::pipeline::End;
 
 /// The role of one stack, `leaf < caller < …`, in a profile that holds nothing else.
@@ -287,4 +287,66 @@ pp-write  7533/7533   1147.109974:     200040 cpu-clock: \n\
     });
     assert_eq!(shares(&profile, End::Reader)[Role::CopyOut.index()], 100.0);
     assert_eq!(shares(&profile, End::Writer)[Role::User.index()], 100.0);
+}
+
+/// Stacks of sleeping threads, and what `/proc/PID/wchan` names, as Linux 6.18 has them.
+#[test]
+fn reasons_to_sleep() {
+    let mut builder = Builder::new();
+    let member = builder.member(None, "sleeper", 1);
+    let cases = [
+        ("schedule < anon_pipe_write < vfs_write < ksys_write < do_syscall_64", Reason::WaitSpace),
+        ("schedule < pipe_wait_writable < wait_for_space < __do_sys_vmsplice", Reason::WaitSpace),
+        ("schedule < anon_pipe_read < vfs_read < ksys_read < do_syscall_64", Reason::WaitData),
+        (
+            "schedule < schedule_preempt_disabled < __mutex_lock.constprop.0 < anon_pipe_write",
+            Reason::PipeLock,
+        ),
+        (
+            "schedule < schedule_preempt_disabled < __mutex_lock.constprop.0 < ext4_file_write_iter",
+            Reason::Other,
+        ),
+        (
+            "schedule < schedule_hrtimeout_range_clock < do_poll.constprop.0 < do_sys_poll",
+            Reason::Poll,
+        ),
+        ("schedule < schedule_hrtimeout_range_clock < ep_poll < do_epoll_wait", Reason::Poll),
+        (
+            "schedule < io_schedule < __iomap_dio_rw < iomap_dio_rw < ext4_file_read_iter",
+            Reason::Disk,
+        ),
+        (
+            "schedule < io_schedule < folio_wait_bit_common < filemap_fault < exc_page_fault < asm_exc_page_fault",
+            Reason::Disk,
+        ),
+        (
+            "schedule < schedule_timeout < wait_woken < sk_wait_data < tcp_recvmsg_locked",
+            Reason::Network,
+        ),
+        ("schedule < do_wait < kernel_wait4 < do_syscall_64", Reason::Child),
+        ("schedule < do_nanosleep < hrtimer_nanosleep < common_nsleep", Reason::Sleep),
+        ("schedule < __ia32_sys_pause < do_syscall_64", Reason::Sleep),
+        ("schedule < futex_do_wait < __futex_wait < futex_wait < do_futex", Reason::Futex),
+        ("schedule < locks_lock_inode_wait < __do_sys_flock < do_syscall_64", Reason::FileLock),
+        ("schedule < do_signal_stop < get_signal", Reason::Other),
+        // One frame: what /proc/PID/wchan names.
+        ("anon_pipe_write", Reason::WaitSpace),
+        ("anon_pipe_read", Reason::WaitData),
+        ("do_wait", Reason::Child),
+        ("hrtimer_nanosleep", Reason::Sleep),
+        ("do_sys_poll", Reason::Poll),
+        ("futex_do_wait", Reason::Futex),
+        // Sockets and terminals both sleep there.
+        ("wait_woken", Reason::Other),
+    ];
+    let stacks: Vec<_> = cases.iter().map(|(text, _)| builder.kernel(member, text, 1)).collect();
+    let unsampled =
+        Frame { kind: FrameKind::Unresolved, ..frame(Mode::Kernel, "[stack not sampled]") };
+    let unsampled = builder.add(member, &[unsampled], 1);
+    let roles = Classification::of(&builder.profile);
+    let reason = |stack| roles.reason(&builder.profile, builder.profile.stack(stack));
+    for ((text, wanted), stack) in cases.iter().zip(stacks) {
+        assert_eq!(reason(stack), *wanted, "{text}");
+    }
+    assert_eq!(reason(unsampled), Reason::Unknown);
 }

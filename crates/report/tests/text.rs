@@ -4,13 +4,14 @@
 
 mod common;
 
-use common::{Builder, STAGES, frame, stage};
+use common::{Builder, STAGES, blocked_chain, frame, stage};
 use pipeprof_profiler::profile::{MemberProfile, Mode, Profile, WeightUnit};
 use pipeprof_report::caption::Caption;
 use pipeprof_report::error::Error;
 use pipeprof_report::flamegraph::View;
 use pipeprof_report::folded;
 use pipeprof_report::highlight::Highlights;
+use pipeprof_report::ledger::Watched;
 use pipeprof_report::roles::{Classification, Role};
 use pipeprof_report::summary::Summary;
 use pipeprof_report::text::{self, Style};
@@ -28,7 +29,7 @@ fn caption(subject: &str) -> Caption {
 
 fn summary(profile: &Profile, caption: &Caption) -> Summary {
     let roles = Classification::of(profile);
-    Summary::build(profile, &roles, &Highlights::article(), caption, View::default())
+    Summary::build(profile, &roles, &Highlights::article(), caption, View::default(), None)
 }
 
 fn as_text(summary: &Summary, style: Style) -> String {
@@ -133,7 +134,7 @@ fn what_is_not_known_is_not_zero() {
         summary.write_json(&mut out).unwrap();
         serde_json::from_slice(&out).unwrap()
     };
-    assert_eq!(json["schema_version"], 1);
+    assert_eq!(json["schema_version"], 2);
     assert_eq!(json["members"][0]["cpu_time_ns"], serde_json::Value::Null);
     assert_eq!(json["members"][0]["roles"][0]["ns_per_gib"], serde_json::Value::Null);
     assert_eq!(json["quality"]["skid"], serde_json::Value::Null);
@@ -166,7 +167,35 @@ fn names_cannot_drive_the_terminal() {
     let tree = call_tree(&builder.profile, "evil\u{1b}[2J\r\u{202e}").unwrap();
     assert!(!tree.contains(|c: char| c.is_control() && c != '\n'), "{tree:?}");
     // Colour, where asked for, is ours alone.
-    let coloured = as_text(&summary(&builder.profile, &caption), Style { colour: true });
+    let coloured =
+        as_text(&summary(&builder.profile, &caption), Style { colour: true, ascii: false });
     let plain = coloured.replace("\u{1b}[0m", "").replace("\u{1b}[1m", "").replace("\u{1b}[2m", "");
     assert_eq!(plain, text);
+}
+
+#[test]
+fn a_pipeline_with_its_verdict() {
+    let (profile, pipeline, flows) = blocked_chain();
+    let watched =
+        Watched { pipeline: &pipeline, flows: &flows, elapsed_ns: 1_000_000_000, cpus: 2 };
+    let roles = Classification::of(&profile);
+    let caption = Caption { bytes_per_second: None, bytes_piped: None, ..caption("zcat x | sort") };
+    let view = View::default();
+    let summary =
+        Summary::build(&profile, &roles, &Highlights::article(), &caption, view, Some(&watched));
+    for member in &summary.members {
+        let Some(life) = &member.life else { panic!("{member:?}") };
+        let blocked: u64 = member.blocked.iter().map(|share| share.ns).sum();
+        assert_eq!(blocked, life.split.blocked_ns);
+        let shares = life.on_cpu_percent + life.blocked_percent + life.runnable_percent;
+        assert!((shares - 100.0).abs() < 1e-9);
+    }
+    let text = as_text(&summary, Style::default());
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    insta::assert_snapshot!("summary_pipeline", text);
+    let ascii = as_text(&summary, Style { ascii: true, ..Style::default() });
+    assert!(
+        ascii.contains("zcat 10% cpu| 70% blocked| 20% runnable --64K 92% full--> sort"),
+        "{ascii}"
+    );
 }

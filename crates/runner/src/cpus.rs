@@ -49,14 +49,33 @@ pub(crate) struct Placement {
     pub(crate) only_one: bool,
 }
 
-pub(crate) fn place(pin: Pin) -> Placement {
+/// # Errors
+/// [`Error::Refused`] where `pin` names a CPU that this process may not use.
+pub(crate) fn place(pin: Pin) -> Result<Placement, Error> {
     match pin {
-        Pin::None => Placement::default(),
+        Pin::None => Ok(Placement::default()),
         Pin::Cpus(writer, reader) => {
-            Placement { writer: Some(writer), reader: Some(reader), only_one: false }
+            check_allowed(writer)?;
+            check_allowed(reader)?;
+            Ok(Placement { writer: Some(writer), reader: Some(reader), only_one: false })
         }
-        Pin::Auto => choose(&allowed(), core_of),
+        Pin::Auto => Ok(choose(&allowed(), core_of)),
     }
+}
+
+/// # Errors
+/// [`Error::Refused`] where this process may not use `cpu`.
+pub(crate) fn check_allowed(cpu: usize) -> Result<(), Error> {
+    let allowed = allowed();
+    // Empty where the kernel would not say: then it has the last word.
+    if allowed.is_empty() || allowed.contains(&cpu) {
+        return Ok(());
+    }
+    let list: Vec<String> = allowed.iter().map(usize::to_string).collect();
+    Err(Error::Refused(format!(
+        "--pin: this process may not use CPU {cpu}; choose among {}",
+        list.join(", ")
+    )))
 }
 
 /// The first CPU allowed, and the first other one that shares no core with it, in the same

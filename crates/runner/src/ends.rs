@@ -1,6 +1,7 @@
 //! What an end of the pair does, in its own process: set itself up, wait at the gate, move bytes,
 //! report.
 
+mod alone;
 mod buffer;
 mod pattern;
 mod read;
@@ -17,6 +18,8 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
+pub use self::alone::{Alone, Moved};
+use self::buffer::Buffer;
 use self::read::Reading;
 use self::write::Writing;
 use crate::cpus;
@@ -24,7 +27,7 @@ use crate::error::Error;
 use crate::pipeline::End;
 use crate::plan::PairPlan;
 use crate::stage::{ReadWith, WriteWith};
-use crate::sys::{self, Pages, SharedBoard};
+use crate::sys::{self, SharedBoard};
 
 /// Exit status of an end that said on its channel why it failed.
 pub(crate) const FAILED: u8 = 1;
@@ -33,6 +36,8 @@ pub(crate) const FAILED: u8 = 1;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Configuration {
     pub(crate) end: End,
+    /// The process that launched it.
+    pub(crate) parent: i32,
     pub(crate) plan: PairPlan,
     pub(crate) cpu: Option<usize>,
     /// Descriptor of the shared [`sys::Board`].
@@ -152,8 +157,16 @@ impl Usage {
 /// [`Error::Configuration`] where `configuration` was not made by `launch`. What goes wrong later
 /// is told to the parent, which reports it.
 pub fn main(configuration: &str) -> Result<u8, Error> {
-    let Configuration { end, plan, cpu, board, channel } = serde_json::from_str(configuration)
-        .map_err(|error| Error::Configuration(error.to_string()))?;
+    let Configuration { end, parent, plan, cpu, board, channel } =
+        serde_json::from_str(configuration)
+            .map_err(|error| Error::Configuration(error.to_string()))?;
+    // The launcher has asked for this before the exec already, but executing a file that has
+    // capabilities takes it back (begin_new_exec in fs/exec.c, v6.18).
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
+        .map_err(Error::system("can't follow pipeprof"))?;
+    if nix::unistd::getppid().as_raw() != parent {
+        return Err(Error::Configuration("pipeprof has gone meanwhile".to_owned()));
+    }
     let inherited = |error: Errno| Error::Configuration(format!("inherited descriptor: {error}"));
     let mut channel = std::fs::File::from(sys::adopt(channel).map_err(inherited)?);
     let memory = sys::adopt(board).map_err(inherited)?;
@@ -213,10 +226,10 @@ pub(crate) fn monotonic_ns() -> u64 {
 /// A loop with all that it needs, ready to start.
 #[derive(Debug)]
 enum Loop {
-    Write(Pages),
+    Write(Buffer),
     /// Two buffers, or one whose halves take turns.
-    Vmsplice(Pages, Option<Pages>),
-    Read(Pages),
+    Vmsplice(Buffer, Option<Buffer>),
+    Read(Buffer),
     Splice(std::fs::File),
 }
 
@@ -226,15 +239,15 @@ impl Loop {
             End::Writer => match plan.write_with {
                 WriteWith::Write => {
                     unblock(io::stdout().as_fd(), plan)?;
-                    Loop::Write(buffer::allocate(plan, notes)?)
+                    Loop::Write(Buffer::aligned(plan, notes)?)
                 }
                 WriteWith::Vmsplice => {
-                    let first = buffer::allocate(plan, notes)?;
+                    let first = Buffer::lent(plan, notes)?;
                     let second = if plan.same_buffer {
                         None
                     } else {
                         // A second note on the same shortage says nothing new.
-                        Some(buffer::allocate(plan, &mut Vec::new())?)
+                        Some(Buffer::lent(plan, &mut Vec::new())?)
                     };
                     Loop::Vmsplice(first, second)
                 }
@@ -242,7 +255,7 @@ impl Loop {
             End::Reader => match plan.read_with {
                 ReadWith::Read => {
                     unblock(io::stdin().as_fd(), plan)?;
-                    Loop::Read(buffer::allocate(plan, notes)?)
+                    Loop::Read(Buffer::aligned(plan, notes)?)
                 }
                 ReadWith::Splice => {
                     let sink = OpenOptions::new().write(true).open("/dev/null");
@@ -258,27 +271,22 @@ impl Loop {
 
     fn run(&mut self, plan: &PairPlan, published: &AtomicU64) -> (Tally, Result<(), Error>) {
         let mut tally = Tally::default();
-        let size = plan.buf_size as usize;
         let (stdin, stdout) = (io::stdin(), io::stdout());
         let writing = || Writing::new(plan, stdout.as_fd(), published);
         let reading = || Reading::new(plan, stdin.as_fd(), published);
         let result = match self {
-            Loop::Write(buffer) => {
-                write::write_loop(&writing(), &mut buffer.as_mut_slice()[..size], &mut tally)
-                    .map_err(Error::system("write to the pipe failed"))
-            }
+            Loop::Write(buffer) => write::write_loop(&writing(), buffer.as_mut_slice(), &mut tally)
+                .map_err(Error::system("write to the pipe failed")),
             Loop::Vmsplice(first, second) => {
-                let first = &mut first.as_mut_slice()[..size];
+                let first = first.as_mut_slice();
                 let buffers = match second {
-                    Some(second) => [first, &mut second.as_mut_slice()[..size]],
-                    None => first.split_at_mut(size / 2).into(),
+                    Some(second) => [first, second.as_mut_slice()],
+                    None => first.split_at_mut(first.len() / 2).into(),
                 };
                 write::vmsplice_loop(&writing(), buffers, &mut tally)
                     .map_err(Error::system("vmsplice to the pipe failed"))
             }
-            Loop::Read(buffer) => {
-                read::read_loop(&reading(), &mut buffer.as_mut_slice()[..size], &mut tally)
-            }
+            Loop::Read(buffer) => read::read_loop(&reading(), buffer.as_mut_slice(), &mut tally),
             Loop::Splice(sink) => read::splice_loop(&reading(), sink.as_fd(), &mut tally),
         };
         (tally, result)

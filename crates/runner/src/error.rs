@@ -35,7 +35,7 @@ pub enum Error {
         source: Errno,
     },
     /// `mlock` was refused.
-    #[error("can't lock {} of memory: {source}", size::exact(*bytes))]
+    #[error("can't lock {} of memory, probably above what `ulimit -l` allows: {source}", size::exact(*bytes))]
     LockMemory {
         /// Bytes to lock.
         bytes: u64,
@@ -148,6 +148,11 @@ impl Error {
             }
             Error::NotAPipe { .. } => Some("yes | pipeprof read …".to_owned()),
             Error::Setup { hint, .. } => hint.clone(),
+            Error::Corrupt { offset: 0, .. } => Some(
+                "nothing but what --fill sends can be verified: pipeprof write --fill … | \
+                 pipeprof read --verify"
+                    .to_owned(),
+            ),
             Error::Corrupt { .. } => Some(
                 "a buffer was reused before it was read: the pipe must not hold more than one \
                  buffer; leave out --pipe-size or raise --buf-size"

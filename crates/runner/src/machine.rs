@@ -55,3 +55,30 @@ pub fn vmsplice_shares_pages() -> Result<bool, Errno> {
     }
     Ok(found == *b"b")
 }
+
+/// What to tell the user of a stage that relies on `vmsplice`, if anything.
+pub(crate) fn vmsplice_note() -> Option<String> {
+    match vmsplice_shares_pages() {
+        Ok(true) => None,
+        Ok(false) => Some(
+            "vmsplice copies on this kernel: a page changed after it was spliced came out \
+             unchanged, so this stage does not measure what its name says"
+                .to_owned(),
+        ),
+        Err(error) => Some(format!("can't tell whether vmsplice shares pages: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_kernel_shares_spliced_pages() {
+        match vmsplice_shares_pages() {
+            Ok(true) => assert_eq!(vmsplice_note(), None),
+            Ok(false) => eprintln!("skipped: vmsplice copies on this kernel"),
+            Err(error) => eprintln!("skipped: vmsplice was refused: {error}"),
+        }
+    }
+}

@@ -81,14 +81,30 @@ fn as_ns<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::
     serializer.serialize_u64(duration.as_nanos() as u64)
 }
 
+pub(crate) fn gib_per_s(bytes: u64, elapsed: Duration) -> f64 {
+    let seconds = elapsed.as_secs_f64();
+    if bytes == 0 || seconds == 0.0 {
+        return 0.0;
+    }
+    bytes as f64 / (1u64 << 30) as f64 / seconds
+}
+
+/// The line of the article's program:
+/// `12.7GiB/s, 256KiB buffer, 40960 iterations (10GiB piped)`.
+pub(crate) fn line(bytes: u64, elapsed: Duration, buf_size: u64) -> String {
+    format!(
+        "{:.1}GiB/s, {} buffer, {} iterations ({} piped)",
+        gib_per_s(bytes, elapsed),
+        size::exact(buf_size),
+        bytes / buf_size,
+        size::exact(bytes),
+    )
+}
+
 impl Outcome {
     /// GiB per second; 0 where nothing was moved.
     pub fn gib_per_s(&self) -> f64 {
-        let seconds = self.elapsed.as_secs_f64();
-        if self.bytes == 0 || seconds == 0.0 {
-            return 0.0;
-        }
-        self.bytes as f64 / (1u64 << 30) as f64 / seconds
+        gib_per_s(self.bytes, self.elapsed)
     }
 
     /// Buffers' worth of bytes moved.
@@ -104,12 +120,6 @@ impl Outcome {
     /// The line of the article's program:
     /// `12.7GiB/s, 256KiB buffer, 40960 iterations (10GiB piped)`.
     pub fn line(&self) -> String {
-        format!(
-            "{:.1}GiB/s, {} buffer, {} iterations ({} piped)",
-            self.gib_per_s(),
-            size::exact(self.plan.buf_size),
-            self.iterations(),
-            size::exact(self.bytes),
-        )
+        line(self.bytes, self.elapsed, self.plan.buf_size)
     }
 }

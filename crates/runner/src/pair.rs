@@ -59,14 +59,10 @@ impl Reexec {
 /// Whatever the kernel refuses: see [`Error`] and its hint.
 pub fn launch(plan: &PairPlan, again: &Reexec) -> Result<Prepared, Error> {
     let mut notes = plan.notes();
-    if plan.write_with == WriteWith::Vmsplice && machine::vmsplice_shares_pages() == Ok(false) {
-        notes.push(
-            "vmsplice copies on this kernel: a page changed after it was spliced came out \
-             unchanged, so this stage does not measure what its name says"
-                .to_owned(),
-        );
+    if plan.write_with == WriteWith::Vmsplice {
+        notes.extend(machine::vmsplice_note());
     }
-    let placement = cpus::place(plan.pin);
+    let placement = cpus::place(plan.pin)?;
     if placement.only_one {
         notes.push("both ends are pinned to the only CPU that this process may use".to_owned());
     }
@@ -275,6 +271,7 @@ impl EndProcess {
             pipe2(OFlag::O_CLOEXEC).map_err(Error::system("can't make a pipe"))?;
         let configuration = Configuration {
             end,
+            parent: nix::unistd::getpid().as_raw(),
             plan: plan.clone(),
             cpu,
             board: memory.as_raw_fd(),

@@ -5,17 +5,17 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 /// Index of a [`Member`] in [`Pipeline::members`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MemberId(pub usize);
 
 /// Index of a [`Pipe`] in [`Pipeline::pipes`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PipeId(pub usize);
 
 /// The processes of a pipeline, upstream first, and the pipes between them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pipeline {
     /// Upstream first: where the pipes form no cycle, a member stands after all that write to it.
     pub members: Vec<Member>,
@@ -24,7 +24,7 @@ pub struct Pipeline {
 }
 
 /// One process of a pipeline, with its threads and the children that it starts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// Thread-group id.
     pub pid: i32,
@@ -60,7 +60,7 @@ impl End {
 }
 
 /// One kernel pipe and the members at its ends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pipe {
     /// Inode number, as in `pipe:[88121]`.
     pub inode: u64,

@@ -160,13 +160,13 @@ impl PairPlan {
                 size::exact(self.turn_bytes()),
             ));
         }
-        if let (true, Pin::Cpus(writer, reader)) = (self.busy_loop, self.pin) {
-            if writer == reader {
-                notes.push(format!(
-                    "both ends busy-loop on CPU {writer}: each spins while the other waits for \
-                     its turn; use two CPUs (--pin auto)"
-                ));
-            }
+        if let (true, Pin::Cpus(writer, reader)) = (self.busy_loop, self.pin)
+            && writer == reader
+        {
+            notes.push(format!(
+                "both ends busy-loop on CPU {writer}: each spins while the other waits for its \
+                 turn; use two CPUs (--pin auto)"
+            ));
         }
         notes
     }
@@ -212,7 +212,7 @@ impl PairPlan {
         }
         let page = page_size();
         let pages = if self.same_buffer { 4 } else { 2 };
-        if vmsplice && self.buf_size % (pages * page) != 0 {
+        if vmsplice && !self.buf_size.is_multiple_of(pages * page) {
             return refuse(&format!(
                 "vmsplice fills a pipe page by page: make --buf-size a multiple of {}",
                 size::exact(pages * page),

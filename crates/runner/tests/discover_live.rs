@@ -1,4 +1,5 @@
 //! `discover` on real pipelines of real shells.
+
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

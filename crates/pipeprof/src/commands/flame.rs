@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use pipeprof_report::caption::Caption;
-use pipeprof_report::flamegraph::{self, View};
+use pipeprof_report::flamegraph::{self, Time, View};
 use pipeprof_report::highlight::Highlights;
 use pipeprof_report::roles::Classification;
 use pipeprof_report::summary::Summary;
@@ -12,7 +12,8 @@ use pipeprof_report::text::Style;
 use pipeprof_report::{folded, text, tree};
 use pipeprof_runner::pipeline::End;
 
-use crate::capture::{Captured, capture};
+use crate::capture::{Captured, capture, reopen};
+use crate::commands::ls::has_utf8_locale;
 use crate::output::{write_file, write_stdout};
 use crate::pair_args;
 use crate::sampling_args::SamplingArgs;
@@ -26,6 +27,10 @@ use crate::ui::{Exit, Ui, hinted};
 /// where the time went.
 #[derive(Debug, clap::Args)]
 pub(crate) struct FlameArgs {
+    /// Draw what was recorded before: a folder of pipeprof record, or a perf.data file
+    #[arg(value_name = "RECORDING",
+          conflicts_with_all = ["stage", "line", "pid", "program", "duration", "event"])]
+    recording: Option<PathBuf>,
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
@@ -40,6 +45,12 @@ struct OutputArgs {
     /// Where to write the picture [default: pipeprof-STAGE.svg]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// What the widths are [default: wall; cpu with --stage]
+    #[arg(long, value_enum, value_name = "WHAT")]
+    time: Option<TimeArg>,
+    /// Widths in time per GiB that each member moved
+    #[arg(long)]
+    per_byte: bool,
     /// Draw and sum up one end of the pair only
     #[arg(long, value_enum, value_name = "END")]
     end: Option<EndArg>,
@@ -55,6 +66,26 @@ struct OutputArgs {
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum TimeArg {
+    /// Time on a CPU
+    Cpu,
+    /// Time asleep, by the stack slept in
+    Blocked,
+    /// All of each member's life: on a CPU, asleep, and waiting for a CPU
+    Wall,
+}
+
+impl From<TimeArg> for Time {
+    fn from(time: TimeArg) -> Time {
+        match time {
+            TimeArg::Cpu => Time::Cpu,
+            TimeArg::Blocked => Time::Blocked,
+            TimeArg::Wall => Time::Wall,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -82,13 +113,21 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
             return Ok(Exit::Usage);
         }
     }
-    let config = match args.sampling.config() {
+    let mut config = match args.sampling.config() {
         Ok(config) => config,
         Err(error) => {
             ui.error(&error);
             return Ok(Exit::Usage);
         }
     };
+    if let Some(path) = &args.recording {
+        let picture = output.output.clone().unwrap_or_else(|| beside(path));
+        let captured = reopen(path, ui)?;
+        let recorded = if captured.recording.meta.switches { Time::Wall } else { Time::Cpu };
+        let time = output.time.map_or(recorded, Time::from);
+        let view = View { end: output.end.map(End::from), time, per_byte: output.per_byte };
+        return Drawing::new(captured, highlights, view).write(&picture, output, ui);
+    }
     let target = match args.target.target() {
         Ok(Some(target)) => target,
         Ok(None) => {
@@ -97,10 +136,24 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
         }
         Err(error) => return pair_args::fail(error, ui),
     };
+    let time = output.time.map_or_else(|| default_time(&target), Time::from);
+    // Members that wait cost something to watch; the classic picture shows only the CPU.
+    config.switches = time != Time::Cpu || !matches!(target, Target::Pair(_));
     let picture = output.output.clone().unwrap_or_else(|| default_path(&target));
     let captured = capture(target, &config, ui)?;
-    let drawing = Drawing::new(captured, highlights, View { end: output.end.map(End::from) });
+    let drawing = Drawing::new(
+        captured,
+        highlights,
+        View { end: output.end.map(End::from), time, per_byte: output.per_byte },
+    );
     drawing.write(&picture, output, ui)
+}
+
+fn default_time(target: &Target) -> Time {
+    match target {
+        Target::Pair(_) => Time::Cpu,
+        Target::Command { .. } | Target::Running { .. } => Time::Wall,
+    }
 }
 
 fn default_path(target: &Target) -> PathBuf {
@@ -114,6 +167,12 @@ fn default_path(target: &Target) -> PathBuf {
     PathBuf::from(format!("pipeprof-{name}.svg"))
 }
 
+/// The name of a recording, in the folder where the user is.
+fn beside(recording: &Path) -> PathBuf {
+    let name = recording.canonicalize().unwrap_or_else(|_| recording.to_owned());
+    PathBuf::from(name.file_stem().unwrap_or(name.as_os_str())).with_extension("svg")
+}
+
 struct Drawing {
     captured: Captured,
     roles: Classification,
@@ -124,19 +183,7 @@ struct Drawing {
 
 impl Drawing {
     fn new(captured: Captured, highlights: Highlights, view: View) -> Self {
-        let bytes_piped = match &captured.flows[..] {
-            [flow] => flow.bytes.known(),
-            _ => None,
-        };
-        let seconds = captured.elapsed.as_secs_f64();
-        let caption = Caption {
-            subject: captured.title.clone(),
-            kernel: kernel_release(),
-            bytes_per_second: bytes_piped
-                .filter(|_| seconds > 0.0)
-                .map(|bytes| bytes as f64 / seconds),
-            bytes_piped,
-        };
+        let caption = captured.caption();
         let roles = Classification::of(&captured.profile);
         Drawing { captured, roles, highlights, caption, view }
     }
@@ -146,7 +193,16 @@ impl Drawing {
         let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
         let drawn = write_file(picture, |out| {
             let Drawing { roles, highlights, caption, view, .. } = self;
-            flamegraph::render(profile, roles, highlights, caption, *view, out).map_err(refused)
+            flamegraph::render(
+                profile,
+                roles,
+                highlights,
+                caption,
+                *view,
+                Some(&self.captured.watched()),
+                out,
+            )
+            .map_err(refused)
         });
         if let Some(path) = &output.folded {
             write_file(path, |out| folded::render(profile, self.view, out).map_err(refused))?;
@@ -169,12 +225,19 @@ impl Drawing {
         let Drawing { captured, roles, highlights, caption, view } = self;
         let profile = &captured.profile;
         let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
-        let summary = Summary::build(profile, roles, highlights, caption, *view);
+        let summary = Summary::build(
+            profile,
+            roles,
+            highlights,
+            caption,
+            *view,
+            Some(&self.captured.watched()),
+        );
         let mut out = Vec::new();
         if output.json {
             summary.write_json(&mut out).map_err(refused)?;
         } else {
-            let style = Style { colour: ui.colours_stdout() };
+            let style = Style { colour: ui.colours_stdout(), ascii: !has_utf8_locale() };
             text::render(&summary, style, &mut out).map_err(refused)?;
             for function in &output.tree {
                 out.push(b'\n');
@@ -187,9 +250,4 @@ impl Drawing {
         }
         String::from_utf8(out).context("the summary is not UTF-8")
     }
-}
-
-fn kernel_release() -> String {
-    nix::sys::utsname::uname()
-        .map_or_else(|_| String::new(), |system| system.release().to_string_lossy().into_owned())
 }

@@ -86,7 +86,7 @@ fn page() -> Page {
 }
 
 /// As `setlocale` decides: the first of these that is set and not empty.
-fn has_utf8_locale() -> bool {
+pub(crate) fn has_utf8_locale() -> bool {
     let names = ["LC_ALL", "LC_CTYPE", "LANG"];
     let locale = names.iter().filter_map(|name| std::env::var(name).ok()).find(|v| !v.is_empty());
     locale.is_some_and(|locale| {

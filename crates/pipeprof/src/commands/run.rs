@@ -1,9 +1,14 @@
 //! `pipeprof run`: the pipe pair, unprofiled.
 
+mod against;
+
+use pipeprof_runner::error::Error;
 use pipeprof_runner::outcome::{EndOutcome, Outcome};
 use pipeprof_runner::pair::launch;
+use pipeprof_runner::plan::PairPlan;
 use pipeprof_runner::stage::{ReadWith, WriteWith};
 
+use self::against::Duel;
 use crate::interrupt::Interrupt;
 use crate::output::write_stdout;
 use crate::pair_args::{self, PairArgs};
@@ -17,14 +22,26 @@ use crate::ui::{Exit, Ui};
 /// are released to the last byte read.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunArgs {
-    #[command(flatten)]
-    pair: PairArgs,
     /// Print everything that is known about the run as JSON
     #[arg(long, conflicts_with = "csv")]
     json: bool,
     /// Print a header and a row: the columns of the article's program, then ours
     #[arg(long)]
     csv: bool,
+    /// Also run this shell pipeline, in turn with the pair, and print both medians and the ratio
+    ///
+    /// Its last line must begin with a throughput such as 12.7GiB/s, or be the CSV row of the
+    /// article's program. Pin it as the pair is: 'taskset -c 0 ./write | taskset -c 1 ./read --csv'
+    /// with --pin 0,1.
+    #[arg(long, value_name = "CMD", conflicts_with = "csv")]
+    against: Option<String>,
+    /// How often to run each with --against
+    #[arg(long, value_name = "N", default_value_t = 11, requires = "against",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    // Last, because its help heading would go on above what follows.
+    #[command(flatten)]
+    pair: PairArgs,
 }
 
 pub(crate) fn run(args: &RunArgs, ui: &Ui) -> anyhow::Result<Exit> {
@@ -33,22 +50,44 @@ pub(crate) fn run(args: &RunArgs, ui: &Ui) -> anyhow::Result<Exit> {
         Err(error) => return pair_args::fail(error, ui),
     };
     let interrupt = Interrupt::install()?;
-    let prepared = match launch(&plan, &pair_args::reexec()) {
-        Ok(prepared) => prepared,
-        Err(error) => return pair_args::fail(error, ui),
-    };
+    if let Some(theirs) = &args.against {
+        return duel(args, &plan, theirs, &interrupt, ui);
+    }
+    match run_once(&plan, &interrupt, ui) {
+        Ok(outcome) => report(args, &outcome, ui),
+        Err(error) => pair_args::fail(error, ui),
+    }
+}
+
+fn run_once(plan: &PairPlan, interrupt: &Interrupt, ui: &Ui) -> Result<Outcome, Error> {
+    let prepared = launch(plan, &pair_args::reexec())?;
     for note in prepared.notes() {
         ui.warn(note);
     }
     let mut running = prepared.release();
-    if let Err(error) = progress::watch(&mut running, &plan, &interrupt, ui) {
-        return pair_args::fail(error, ui);
-    }
-    let outcome = match running.wait() {
-        Ok(outcome) => outcome,
-        Err(error) => return pair_args::fail(error, ui),
-    };
-    report(args, &outcome, ui)
+    progress::watch(&mut running, plan, interrupt, ui)?;
+    running.wait()
+}
+
+fn duel(
+    args: &RunArgs,
+    plan: &PairPlan,
+    theirs: &str,
+    interrupt: &Interrupt,
+    ui: &Ui,
+) -> anyhow::Result<Exit> {
+    let duel = Duel::fight(theirs, args.runs as usize, || {
+        let outcome =
+            run_once(plan, interrupt, ui).map_err(|error| pair_args::complaint(&error.into()))?;
+        if let Some(failure) = outcome.failures().first() {
+            return Err(pair_args::complaint(failure));
+        }
+        ui.detail(outcome.line());
+        Ok((!outcome.interrupted).then(|| outcome.gib_per_s()))
+    })?;
+    let Some(duel) = duel else { return Ok(Exit::Interrupted) };
+    write_stdout(&if args.json { duel.json()? } else { duel.text() })?;
+    Ok(Exit::Done)
 }
 
 fn report(args: &RunArgs, outcome: &Outcome, ui: &Ui) -> anyhow::Result<Exit> {

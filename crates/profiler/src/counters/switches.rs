@@ -127,10 +127,7 @@ fn between(
     let sum = voluntary + involuntary;
     let slack = |total: u64| total / 100 + 8;
     match total {
-        Some(total) if sum.abs_diff(total) > slack(total) => {
-            eprintln!("DBG start {start:?} end {end:?} exit {exit:?} total {total}");
-            Err(THREADS_ENDED)
-        }
+        Some(total) if sum.abs_diff(total) > slack(total) => Err(THREADS_ENDED),
         _ => Ok(Pair { voluntary, involuntary }),
     }
 }

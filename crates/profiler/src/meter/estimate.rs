@@ -11,7 +11,9 @@
 //! - Failing that, an end that can do neither wrong does not exist, and the bytes are unknown: a
 //!   wrong number is worse than a missing one.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 /// What is known of one end of a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +41,7 @@ impl EndCount {
 }
 
 /// Where a number of bytes comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// Counted by the pair itself.
@@ -72,7 +74,7 @@ impl Source {
 }
 
 /// Bytes through a pipe, or why they are not known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Bytes {
     /// So many.
@@ -85,15 +87,15 @@ pub enum Bytes {
     /// Not measured.
     Unknown {
         /// Why.
-        why: &'static str,
+        why: Cow<'static, str>,
     },
 }
 
 impl Bytes {
     /// The number, where it is known.
-    pub fn known(self) -> Option<u64> {
+    pub fn known(&self) -> Option<u64> {
         match self {
-            Bytes::Known { bytes, .. } => Some(bytes),
+            Bytes::Known { bytes, .. } => Some(*bytes),
             Bytes::Unknown { .. } => None,
         }
     }
@@ -118,7 +120,9 @@ pub fn estimate(writer: Option<EndCount>, reader: Option<EndCount>) -> Bytes {
 fn put_together(writer: Option<EndCount>, reader: Option<EndCount>) -> Bytes {
     let known = |bytes, source| Bytes::Known { bytes, source };
     let (w, r) = match (writer, reader) {
-        (None, None) => return Bytes::Unknown { why: "/proc/PID/io of neither end can be read" },
+        (None, None) => {
+            return Bytes::Unknown { why: "/proc/PID/io of neither end can be read".into() };
+        }
         ends => ends,
     };
     let alone = |end: Option<EndCount>| end.filter(|end| !end.elsewhere);
@@ -128,7 +132,7 @@ fn put_together(writer: Option<EndCount>, reader: Option<EndCount>) -> Bytes {
             let agree = w.bytes.abs_diff(r.bytes) * 100 <= w.bytes.max(r.bytes)
                 || (inside && w.bytes > r.bytes && !r.splices && !w.splices);
             if w.splices && r.splices {
-                Bytes::Unknown { why: BOTH_SPLICE }
+                Bytes::Unknown { why: BOTH_SPLICE.into() }
             } else if agree {
                 // The reader's count is what has gone through; the writer's may still be inside.
                 known(r.bytes, Source::BothEnds)
@@ -143,7 +147,7 @@ fn put_together(writer: Option<EndCount>, reader: Option<EndCount>) -> Bytes {
         _ => {
             let splices = |end: Option<EndCount>| end.is_some_and(|end| end.splices);
             let why = if splices(w) && splices(r) { BOTH_SPLICE } else { BOTH_ELSEWHERE };
-            Bytes::Unknown { why }
+            Bytes::Unknown { why: why.into() }
         }
     }
 }

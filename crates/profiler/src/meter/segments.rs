@@ -4,6 +4,8 @@
 //! is in no count of its own. So the watch is cut where an end appears or vanishes, each segment is
 //! estimated from the ends that were there, and the segments add up.
 
+use std::borrow::Cow;
+
 use super::estimate::{Bytes, EndCount, Source, estimate};
 
 /// The counts of the two ends.
@@ -17,7 +19,7 @@ pub(super) struct Segments {
     done_reads: u64,
     calls_unknown: (bool, bool),
     source: Option<Source>,
-    unknown: Option<&'static str>,
+    unknown: Option<Cow<'static, str>>,
     began: Ends,
     latest: Ends,
     looked: bool,
@@ -45,9 +47,9 @@ impl Segments {
     /// What has gone through so far.
     pub(super) fn total(&self) -> Bytes {
         if !self.looked {
-            return Bytes::Unknown { why: "it was gone before the first look" };
+            return Bytes::Unknown { why: "it was gone before the first look".into() };
         }
-        match (self.unknown, self.current()) {
+        match (self.unknown.clone(), self.current()) {
             (Some(why), _) => Bytes::Unknown { why },
             (None, Bytes::Known { bytes, source }) => {
                 let source = self.source.unwrap_or(source);

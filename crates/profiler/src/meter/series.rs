@@ -1,9 +1,9 @@
 //! A cumulative count over time, in bounded memory.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Point {
     /// Since the watch began.
     pub at_ns: u64,

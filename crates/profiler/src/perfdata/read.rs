@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
-use super::record::Layout;
-use super::{HEADER_BYTES, MAGIC, feature};
+use rustc_hash::FxHashMap;
+
+use super::record::{Layout, Record, kind, split_record};
+use super::{HEADER_BYTES, MAGIC, STREAM_HEADER_BYTES, feature, stream};
 
 /// Why bytes are no perf.data file that this program reads.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,9 +19,14 @@ pub enum FormatError {
     /// Written on a machine of the other byte order.
     #[error("a perf.data file of the other byte order, which is not supported")]
     ByteOrder,
-    /// Piped perf.data has no sections.
-    #[error("a perf.data stream (perf record -o -), which is not supported yet by this version")]
-    Stream,
+    /// Compressed records that zstd refuses.
+    #[error("bad perf.data file: the compressed record at byte {at} of the records: {what}")]
+    Compressed {
+        /// What zstd says.
+        what: String,
+        /// Byte offset from the first record.
+        at: u64,
+    },
     /// A section points outside the file, or a field inside it makes no sense.
     #[error("bad perf.data file: {what} at byte {at}")]
     Section {
@@ -45,6 +52,8 @@ pub struct Event {
     pub period_or_frequency: u64,
     /// The word above is a frequency.
     pub is_frequency: bool,
+    /// What the measured tasks start is measured too.
+    pub is_inherited: bool,
     /// Kernel code was not measured.
     pub excludes_kernel: bool,
     /// The ids that its records carry.
@@ -60,6 +69,11 @@ pub struct PerfDataFile {
     pub data: Range<usize>,
     /// The file was never completed: its records go on to its end.
     pub cut_short: bool,
+    /// Release of the kernel that was recorded, where the file tells.
+    pub kernel_release: Option<String>,
+    /// Records are packed by zstd.
+    pub compressed: bool,
+    pub(super) by_id: FxHashMap<u64, usize>,
 }
 
 /// More events than any tool opens, so that a bad count cannot ask for memory.
@@ -82,8 +96,8 @@ impl PerfDataFile {
             });
         }
         let header_size = word(file, 8)?;
-        if header_size == 16 {
-            return Err(FormatError::Stream);
+        if header_size == STREAM_HEADER_BYTES {
+            return stream::parse(file);
         }
         if header_size != HEADER_BYTES {
             return Err(FormatError::Section { what: "unknown header size", at: 8 });
@@ -102,20 +116,136 @@ impl PerfDataFile {
         let cut_short = data_bytes == 0 || data_bytes > rest;
         let data_bytes = if cut_short { rest } else { data_bytes };
         let data = data_start as usize..(data_start + data_bytes) as usize;
+        let mut kernel_release = None;
         if !cut_short {
-            name_events(file, data.end, feature_map, &mut events);
+            let section = |bit| feature_section(file, data.end, feature_map, bit);
+            if let Some(desc) = section(feature::EVENT_DESC) {
+                name_events(desc, &mut events);
+            }
+            kernel_release = section(feature::OSRELEASE).and_then(header_string);
         }
-        Ok(PerfDataFile { events, data, cut_short })
+        // A file that was never completed has no features, so only its records tell.
+        let compressed = if cut_short {
+            let mut records = Records::new(&file[data.clone()]);
+            records.any(|(_, record)| is_compressed(record.kind))
+        } else {
+            feature_map & 1 << feature::COMPRESSED != 0
+        };
+        Ok(PerfDataFile::new(events, data, cut_short, kernel_release, compressed))
     }
 
-    /// The event whose id a record carries; the only event where there is one.
-    pub fn event_of(&self, id: Option<u64>) -> Option<usize> {
-        if self.events.len() == 1 {
-            return Some(0);
-        }
-        let id = id?;
-        self.events.iter().position(|event| event.ids.contains(&id))
+    pub(super) fn new(
+        events: Vec<Event>,
+        data: Range<usize>,
+        cut_short: bool,
+        kernel_release: Option<String>,
+        compressed: bool,
+    ) -> Self {
+        let ids = |(index, event): (usize, &Event)| {
+            event.ids.iter().map(move |&id| (id, index)).collect::<Vec<_>>()
+        };
+        let by_id = events.iter().enumerate().flat_map(ids).collect();
+        PerfDataFile { events, data, cut_short, kernel_release, compressed, by_id }
     }
+
+    /// The event that a record is of. The ids of all events lie at one place, as perf sees to, so
+    /// any layout finds them. The first event where nothing tells.
+    pub fn event_of_record(&self, record: &Record<'_>) -> usize {
+        match &self.events[..] {
+            [first, _, ..] => {
+                let id = first.layout.event_id(record);
+                id.and_then(|id| self.by_id.get(&id)).copied().unwrap_or(0)
+            }
+            _ => 0,
+        }
+    }
+
+    /// The event that was sampled: the first that counts something.
+    pub fn sampled_event(&self) -> usize {
+        self.events.iter().position(|event| !event.is_dummy()).unwrap_or(0)
+    }
+
+    /// The records of the whole file's bytes, as they stand.
+    pub fn records<'a>(&self, file: &'a [u8]) -> Records<'a> {
+        Records::new(file.get(self.data.clone()).unwrap_or_default())
+    }
+}
+
+impl Event {
+    /// As perf spells an event without a name.
+    pub fn spelling(&self) -> String {
+        format!("{}:{:#x}", self.kind, self.config)
+    }
+
+    /// `PERF_COUNT_SW_DUMMY`, which perf opens to be told of mappings: it counts nothing.
+    fn is_dummy(&self) -> bool {
+        self.kind == crate::attr::event_type::SOFTWARE && self.config == 9
+    }
+}
+
+/// Records packed by zstd.
+pub(super) fn is_compressed(kind: u32) -> bool {
+    matches!(kind, kind::COMPRESSED | kind::COMPRESSED2)
+}
+
+/// Whole records, one after the other, with the offset of each. What perf puts behind some of its
+/// own is passed over.
+#[derive(Clone, Debug)]
+pub struct Records<'a> {
+    data: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Records<'a> {
+    /// The records in these bytes.
+    pub fn new(data: &'a [u8]) -> Self {
+        Records { data, at: 0 }
+    }
+
+    /// Bytes are left that are no whole record.
+    pub fn is_cut_short(&self) -> bool {
+        self.at < self.data.len()
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = (usize, Record<'a>);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let at = self.at;
+        let (record, size) = split_record(self.data.get(at..)?)?;
+        let behind = match record.kind {
+            kind::AUXTRACE => word(record.body, 0).ok()?,
+            kind::HEADER_TRACING_DATA => {
+                let bytes = record.body.first_chunk::<4>()?;
+                u64::from(u32::from_ne_bytes(*bytes)).next_multiple_of(8)
+            }
+            _ => 0,
+        };
+        let next = (at + size).checked_add(usize::try_from(behind).ok()?)?;
+        if next > self.data.len() {
+            return None;
+        }
+        self.at = next;
+        Some((at, record))
+    }
+}
+
+/// The section of a feature; the table of sections follows the records, one entry a set bit.
+fn feature_section(file: &[u8], table_at: usize, map: u64, bit: u32) -> Option<&[u8]> {
+    if map & 1 << bit == 0 {
+        return None;
+    }
+    let index = (map & ((1 << bit) - 1)).count_ones() as usize;
+    let range = section(file, table_at + index * 16).ok()?;
+    file.get(range)
+}
+
+/// A string with its padded length before it.
+pub(super) fn header_string(bytes: &[u8]) -> Option<String> {
+    let text = bytes.get(4..)?.split(|&byte| byte == 0).next()?;
+    Some(String::from_utf8_lossy(text).into_owned())
 }
 
 fn parse_attrs(
@@ -134,34 +264,36 @@ fn parse_attrs(
     (0..count)
         .map(|i| {
             let at = attrs.start + (i * attr_entry) as usize;
-            let flags = word(file, at + 40)?;
             let ids = section(file, at + attr_entry as usize - 16)?;
-            Ok(Event {
-                kind: word(file, at)? as u32,
-                config: word(file, at + 8)?,
-                name: None,
-                layout: Layout::new(
-                    word(file, at + 24)?,
-                    word(file, at + 32)?,
-                    flags & crate::attr::flag::SAMPLE_ID_ALL != 0,
-                ),
-                period_or_frequency: word(file, at + 16)?,
-                is_frequency: flags & crate::attr::flag::FREQ != 0,
-                excludes_kernel: flags & crate::attr::flag::EXCLUDE_KERNEL != 0,
-                ids: ids.step_by(8).filter_map(|at| word(file, at).ok()).collect(),
-            })
+            let ids = ids.step_by(8).filter_map(|at| word(file, at).ok()).collect();
+            parse_attr(file, at, ids)
         })
         .collect()
 }
 
+/// An event by its `struct perf_event_attr`.
+pub(super) fn parse_attr(file: &[u8], at: usize, ids: Vec<u64>) -> Result<Event, FormatError> {
+    let flags = word(file, at + 40)?;
+    Ok(Event {
+        // The upper half is the size of the attribute.
+        kind: word(file, at)? as u32,
+        config: word(file, at + 8)?,
+        name: None,
+        layout: Layout::new(
+            word(file, at + 24)?,
+            word(file, at + 32)?,
+            flags & crate::attr::flag::SAMPLE_ID_ALL != 0,
+        ),
+        period_or_frequency: word(file, at + 16)?,
+        is_frequency: flags & crate::attr::flag::FREQ != 0,
+        is_inherited: flags & crate::attr::flag::INHERIT != 0,
+        excludes_kernel: flags & crate::attr::flag::EXCLUDE_KERNEL != 0,
+        ids,
+    })
+}
+
 /// Names are a help, not a need: anything odd leaves them out.
-fn name_events(file: &[u8], features_at: usize, map: u64, events: &mut [Event]) {
-    if map & 1 << feature::EVENT_DESC == 0 {
-        return;
-    }
-    let index = (map & ((1 << feature::EVENT_DESC) - 1)).count_ones() as usize;
-    let Ok(desc) = section(file, features_at + index * 16) else { return };
-    let desc = &file[desc];
+pub(super) fn name_events(desc: &[u8], events: &mut [Event]) {
     let half = |at: usize| -> Option<usize> {
         let bytes = desc.get(at..at + 4)?.first_chunk::<4>()?;
         usize::try_from(u32::from_ne_bytes(*bytes)).ok()
@@ -180,7 +312,7 @@ fn name_events(file: &[u8], features_at: usize, map: u64, events: &mut [Event]) 
     }
 }
 
-fn word(file: &[u8], at: usize) -> Result<u64, FormatError> {
+pub(super) fn word(file: &[u8], at: usize) -> Result<u64, FormatError> {
     let error = FormatError::Section { what: "the file ends inside its header", at: at as u64 };
     let bytes = file.get(at..).and_then(<[u8]>::first_chunk::<8>).ok_or(error)?;
     Ok(u64::from_ne_bytes(*bytes))

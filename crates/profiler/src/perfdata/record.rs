@@ -4,6 +4,8 @@
 //! Parsing is ours, over byte slices, for three reasons: it has to say where a bad record lies, it
 //! has to survive files from strangers without a panic, and it is the hot path of the analysis.
 
+use std::ops::Range;
+
 use crate::attr::sample_type;
 
 /// `PERF_RECORD_*` (include/uapi/linux/perf_event.h; from 64 on tools/perf/util/event.h).
@@ -32,8 +34,22 @@ pub mod kind {
     pub const SWITCH: u32 = 14;
     /// Context switch seen per CPU, with the other task.
     pub const SWITCH_CPU_WIDE: u32 = 15;
-    /// From perf itself: all rings were drained once.
+    /// From perf itself, in a stream: an event.
+    pub const HEADER_ATTR: u32 = 64;
+    /// In a stream: the formats of tracepoints, as many bytes behind the record as it says.
+    pub const HEADER_TRACING_DATA: u32 = 66;
+    /// All rings were drained once.
     pub const FINISHED_ROUND: u32 = 68;
+    /// A processor trace, as many bytes behind the record as it says.
+    pub const AUXTRACE: u32 = 71;
+    /// In a stream: a name or a unit of an event.
+    pub const EVENT_UPDATE: u32 = 78;
+    /// In a stream: what is a section after the records of a file.
+    pub const HEADER_FEATURE: u32 = 80;
+    /// Records within, by zstd.
+    pub const COMPRESSED: u32 = 81;
+    /// Likewise, with the length apart (perf 6.16 and later).
+    pub const COMPRESSED2: u32 = 83;
 }
 
 /// `PERF_RECORD_MISC_*`.
@@ -260,6 +276,30 @@ impl Layout {
         at.bytes(words.checked_mul(8)?).map(drop)
     }
 
+    /// The event id of any record, without parsing the rest of it.
+    pub fn event_id(self, record: &Record<'_>) -> Option<u64> {
+        let body = record.body;
+        let words = |bits: u64| (self.sample_type & bits).count_ones() as usize * 8;
+        let at = if record.kind == kind::SAMPLE {
+            if self.has(sample_type::IDENTIFIER) {
+                0
+            } else if self.has(sample_type::ID) {
+                words(sample_type::IP | sample_type::TID | sample_type::TIME | sample_type::ADDR)
+            } else {
+                return None;
+            }
+        } else if !self.sample_id_all {
+            return None;
+        } else if self.has(sample_type::IDENTIFIER) {
+            body.len().checked_sub(8)?
+        } else if self.has(sample_type::ID) {
+            body.len().checked_sub(8 + words(sample_type::STREAM_ID | sample_type::CPU))?
+        } else {
+            return None;
+        };
+        Cursor(body.get(at..)?).u64()
+    }
+
     /// The common fields of any record.
     pub fn sample_id(self, record: &Record<'_>) -> SampleId {
         if record.kind == kind::SAMPLE {
@@ -268,17 +308,33 @@ impl Layout {
         self.trailer(record.body).unwrap_or_default()
     }
 
-    /// The time of any record, without parsing the rest of a sample.
+    /// The time of any record, without parsing the rest of it.
+    #[inline]
     pub fn time(self, record: &Record<'_>) -> Option<u64> {
+        let range = self.time_range(record)?;
+        Cursor(record.body.get(range)?).u64()
+    }
+
+    /// Where the time of a record lies in its body.
+    #[inline]
+    pub fn time_range(self, record: &Record<'_>) -> Option<Range<usize>> {
         if !self.has(sample_type::TIME) {
             return None;
         }
-        if record.kind == kind::SAMPLE {
-            let before = sample_type::IDENTIFIER | sample_type::IP | sample_type::TID;
-            let at = (self.sample_type & before).count_ones() as usize * 8;
-            return Cursor(record.body.get(at..)?).u64();
-        }
-        self.trailer(record.body)?.time
+        let words = |bits: u64| (self.sample_type & bits).count_ones() as usize * 8;
+        let at = if record.kind == kind::SAMPLE {
+            words(sample_type::IDENTIFIER | sample_type::IP | sample_type::TID)
+        } else if self.sample_id_all {
+            let behind = sample_type::TIME
+                | sample_type::ID
+                | sample_type::STREAM_ID
+                | sample_type::CPU
+                | sample_type::IDENTIFIER;
+            record.body.len().checked_sub(words(behind))?
+        } else {
+            return None;
+        };
+        Some(at..at + 8)
     }
 
     /// `struct sample_id` at the end of a record that is no sample.
@@ -330,6 +386,8 @@ pub struct Mapping<'a> {
     pub length: u64,
     /// Offset in the file.
     pub file_offset: u64,
+    /// Inode of the file; 0 where it is none, or is not known.
+    pub inode: u64,
     /// Path, or `[vdso]`, `//anon`, `[kernel.kallsyms]_text`.
     pub path: &'a [u8],
 }
@@ -397,10 +455,14 @@ pub fn parse<'a>(record: &Record<'a>, layout: Layout) -> Option<Parsed<'a>> {
             let pid = at.i32()?;
             at.i32()?;
             let (start, length, file_offset) = (at.u64()?, at.u64()?, at.u64()?);
+            let mut inode = 0;
             let mut executable = record.misc & misc::MMAP_DATA == 0;
             if record.kind == kind::MMAP2 {
                 // Device, inode and generation, or a build id: 24 bytes either way.
-                at.bytes(24)?;
+                let identity = at.bytes(24)?;
+                if record.misc & misc::MMAP_BUILD_ID == 0 {
+                    inode = Cursor(&identity[8..]).u64()?;
+                }
                 let protection = at.u32()?;
                 at.u32()?;
                 executable &= protection & libc::PROT_EXEC as u32 != 0;
@@ -409,7 +471,7 @@ pub fn parse<'a>(record: &Record<'a>, layout: Layout) -> Option<Parsed<'a>> {
             if !executable {
                 return Some(Parsed::Other);
             }
-            Parsed::Mapping(Mapping { pid, start, length, file_offset, path })
+            Parsed::Mapping(Mapping { pid, start, length, file_offset, inode, path })
         }
         kind::COMM => Parsed::Comm(Comm {
             pid: at.i32()?,
@@ -464,12 +526,12 @@ impl Synthesizer {
     }
 
     /// An executable mapping of a process.
-    pub fn mmap2(&self, mapping: &Mapping<'_>, device: (u32, u32), inode: u64) -> Vec<u8> {
+    pub fn mmap2(&self, mapping: &Mapping<'_>, device: (u32, u32)) -> Vec<u8> {
         let pid = mapping.pid;
         let mut body = mapping_head(mapping);
         body.extend_from_slice(&device.0.to_ne_bytes());
         body.extend_from_slice(&device.1.to_ne_bytes());
-        body.extend_from_slice(&inode.to_ne_bytes());
+        body.extend_from_slice(&mapping.inode.to_ne_bytes());
         body.extend_from_slice(&0u64.to_ne_bytes());
         body.extend_from_slice(&((libc::PROT_READ | libc::PROT_EXEC) as u32).to_ne_bytes());
         body.extend_from_slice(&(libc::MAP_PRIVATE as u32).to_ne_bytes());
@@ -479,7 +541,9 @@ impl Synthesizer {
 
     /// The kernel's text or a module, as perf names it: `[kernel.kallsyms]_text`, `[ext4]`.
     pub fn kernel_mmap(&self, start: u64, length: u64, file_offset: u64, path: &[u8]) -> Vec<u8> {
-        let mut body = mapping_head(&Mapping { pid: -1, start, length, file_offset, path });
+        let inode = 0;
+        let mapping = Mapping { pid: -1, start, length, file_offset, inode, path };
+        let mut body = mapping_head(&mapping);
         push_string(&mut body, path);
         self.finish(kind::MMAP, misc::KERNEL, -1, 0, body)
     }
@@ -546,9 +610,15 @@ mod tests {
     #[test]
     fn what_is_synthesised_parses_back() {
         let made = Synthesizer::new(TYPE, 77, 5);
-        let mapping =
-            Mapping { pid: 12, start: 0x1000, length: 0x2000, file_offset: 0x3000, path: b"/a b" };
-        let bytes = made.mmap2(&mapping, (8, 1), 99);
+        let mapping = Mapping {
+            pid: 12,
+            start: 0x1000,
+            length: 0x2000,
+            file_offset: 0x3000,
+            inode: 99,
+            path: b"/a b",
+        };
+        let bytes = made.mmap2(&mapping, (8, 1));
         let (record, size) = split_record(&bytes).unwrap();
         assert_eq!(size, bytes.len());
         assert!(size.is_multiple_of(8));
@@ -566,9 +636,9 @@ mod tests {
     #[test]
     fn a_record_cut_anywhere_is_none_and_never_a_panic() {
         let made = Synthesizer::new(TYPE, 77, 5);
-        let mapping =
-            Mapping { pid: 1, start: 0, length: 0, file_offset: 0, path: b"/usr/lib/libc.so.6" };
-        let whole = made.mmap2(&mapping, (0, 0), 0);
+        let path = b"/usr/lib/libc.so.6";
+        let mapping = Mapping { pid: 1, start: 0, length: 0, file_offset: 0, inode: 0, path };
+        let whole = made.mmap2(&mapping, (0, 0));
         for cut in 0..whole.len() {
             assert!(split_record(&whole[..cut]).is_none());
             let record = Record {

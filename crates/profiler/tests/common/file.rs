@@ -10,7 +10,8 @@ use pipeprof_profiler::perfdata::record::{Mapping, Synthesizer, kind, misc};
 use pipeprof_profiler::perfdata::write::{EventDescription, PerfDataWriter, Provenance};
 use pipeprof_profiler::profile::Scope;
 use pipeprof_profiler::recording::Meta;
-use pipeprof_profiler::symbolize::{Function, Functions, Symbolizer};
+use pipeprof_profiler::sleepers::Sleepers;
+use pipeprof_profiler::symbolize::{Function, Functions, Object, Symbolizer};
 use pipeprof_runner::pipeline::{Member, Pipeline};
 
 pub(crate) const KERNEL: u64 = -128i64 as u64;
@@ -51,8 +52,9 @@ impl FileBuilder {
     }
 
     pub(crate) fn map(&mut self, pid: i32, time: u64, start: u64, path: &str) -> &mut Self {
-        let mapping = Mapping { pid, start, length: 0x1000, file_offset: 0, path: path.as_bytes() };
-        let record = Synthesizer::new(SAMPLE_TYPE, time, ID).mmap2(&mapping, (0, 0), 0);
+        let (length, path) = (0x1000, path.as_bytes());
+        let mapping = Mapping { pid, start, length, file_offset: 0, inode: 0, path };
+        let record = Synthesizer::new(SAMPLE_TYPE, time, ID).mmap2(&mapping, (0, 0));
         self.records.extend(record);
         self
     }
@@ -132,6 +134,10 @@ pub(crate) fn meta(pids: &[i32]) -> Meta {
         end_ns: 0,
         threads: Vec::new(),
         accounts: Accounts::default(),
+        sleepers: Sleepers::default(),
+        windows: Vec::new(),
+        wakeups: Err("not recorded".to_owned()),
+        wakeups_until_ns: None,
         notes: Vec::new(),
     }
 }
@@ -154,8 +160,8 @@ impl Symbolizer for NamesByAddress {
         addresses.iter().map(|address| self.function(format!("k{:x}", address & 0xffff))).collect()
     }
 
-    fn object(&mut self, path: &[u8], file_offsets: &[u64]) -> Vec<Functions> {
-        let path = String::from_utf8_lossy(path).into_owned();
+    fn object(&mut self, object: &Object, file_offsets: &[u64]) -> Vec<Functions> {
+        let path = String::from_utf8_lossy(&object.path).into_owned();
         file_offsets.iter().map(|offset| self.function(format!("{path}+{offset:x}"))).collect()
     }
 

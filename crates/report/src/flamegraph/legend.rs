@@ -5,7 +5,8 @@ use std::fmt::Write;
 use pipeprof_profiler::profile::Profile;
 use quick_xml::escape::escape;
 
-use super::{View, members, palette};
+use super::tower::{Kind, Tower};
+use super::{Time, View, members, palette};
 use crate::caption::{rough_percent as percent, thousands};
 use crate::escape::printable;
 use crate::highlight::{Highlights, Sighting};
@@ -15,16 +16,29 @@ use crate::roles::{Basis, Classification, Role};
 pub(super) const WIDTH: usize = 1200;
 const MARGIN: usize = 10;
 const COLUMN: usize = 196;
-const COLUMNS: usize = (WIDTH - 2 * MARGIN) / COLUMN;
+/// Where labels say that the time was asleep.
+const WIDE_COLUMN: usize = 236;
 const ROW: usize = 17;
 const GAP: usize = 5;
 const FIRST_BASELINE: usize = 12;
 
+/// Before the label of a role that was slept in.
+const BLOCKED: &str = "blocked: ";
+
 /// What stands between subtitle and frames.
 pub(super) struct Legend {
-    roles: Vec<(Role, String)>,
+    keys: Vec<Key>,
     highlights: Vec<(bool, String)>,
     notes: Vec<String>,
+}
+
+/// What one fill means.
+struct Key {
+    fill: String,
+    /// What a click marks; `None` where no frame has this fill of its own.
+    search: Option<String>,
+    meaning: String,
+    text: String,
 }
 
 impl Legend {
@@ -33,12 +47,11 @@ impl Legend {
         roles: &Classification,
         highlights: &Highlights,
         view: View,
+        towers: &[Tower],
     ) -> Self {
-        let mut by_role = [0u64; Role::ALL.len()];
         let (mut whole, mut absorbed, mut inferred) = (0, 0, 0);
         for (_, member) in members(profile, view) {
             for weight in &member.on_cpu {
-                by_role[roles.role(weight.stack).index()] += weight.weight;
                 whole += weight.weight;
                 if roles.absorber(profile.stack(weight.stack)).is_some() {
                     absorbed += weight.weight;
@@ -48,46 +61,63 @@ impl Legend {
                 }
             }
         }
-        let mut shown: Vec<Role> =
-            Role::ALL.into_iter().filter(|role| by_role[role.index()] > 0).collect();
-        shown.sort_by_key(|role| std::cmp::Reverse(by_role[role.index()]));
-        let entry = |role: Role| {
-            let share = percent(by_role[role.index()], whole);
-            (role, format!("{} {share}", role.label()))
-        };
         Legend {
-            roles: shown.into_iter().map(entry).collect(),
-            highlights: highlight_texts(profile, roles, highlights, view),
-            notes: notes(profile, whole, absorbed, inferred),
+            keys: keys(profile, roles, towers),
+            // Both speak of samples, which are taken on a CPU.
+            highlights: match view.time {
+                Time::Blocked => Vec::new(),
+                _ => highlight_texts(profile, roles, highlights, view),
+            },
+            notes: match view.time {
+                Time::Blocked => Vec::new(),
+                _ => notes(profile, whole, absorbed, inferred),
+            },
         }
     }
 
+    fn column(&self) -> usize {
+        let is_wide = self.keys.iter().any(|key| key.text.starts_with(BLOCKED));
+        if is_wide { WIDE_COLUMN } else { COLUMN }
+    }
+
+    fn columns(&self) -> usize {
+        (WIDTH - 2 * MARGIN) / self.column()
+    }
+
     pub(super) fn height(&self) -> usize {
-        let rows = self.roles.len().div_ceil(COLUMNS) + self.highlights.len() + self.notes.len();
+        let rows =
+            self.keys.len().div_ceil(self.columns()) + self.highlights.len() + self.notes.len();
         rows * ROW + GAP + 8
     }
 
     /// The legend as SVG, its top at `y`.
     pub(super) fn draw(&self, y: usize) -> String {
         let mut svg = format!("<g id=\"legend\" fg:top=\"{y}\" fg:width=\"{WIDTH}\">");
-        for (i, (role, text)) in self.roles.iter().enumerate() {
-            let x = MARGIN + i % COLUMNS * COLUMN;
-            let baseline = y + FIRST_BASELINE + i / COLUMNS * ROW;
+        for (i, key) in self.keys.iter().enumerate() {
+            let x = MARGIN + i % self.columns() * self.column();
+            let baseline = y + FIRST_BASELINE + i / self.columns() * ROW;
+            let (class, click, hint) = match &key.search {
+                Some(search) => (
+                    " class=\"key\"",
+                    format!(" fg:role=\"{search}\""),
+                    " Click to mark its frames.",
+                ),
+                None => ("", String::new(), ""),
+            };
             let _ = write!(
                 svg,
-                "<g class=\"key\" fg:role=\"{}\"><title>{}: {}. Click to mark its frames.</title>\
+                "<g{class}{click}><title>{}.{hint}</title>\
                  <rect x=\"{x}\" y=\"{}\" width=\"13\" height=\"13\" fill=\"{}\"/>\
                  <text x=\"{}\" y=\"{baseline}\">{}</text></g>",
-                search_key(*role),
-                escape(role.label()),
-                escape(role.description()),
+                escape(&key.meaning),
                 baseline - 11,
-                palette::fill(*role),
+                key.fill,
                 x + 19,
-                escape(text),
+                escape(&key.text),
             );
         }
-        let mut baseline = y + FIRST_BASELINE + self.roles.len().div_ceil(COLUMNS) * ROW + GAP;
+        let mut baseline =
+            y + FIRST_BASELINE + self.keys.len().div_ceil(self.columns()) * ROW + GAP;
         for (seen, text) in &self.highlights {
             let class = if *seen { "hl" } else { "unseen" };
             let fill = if *seen { "#ffffff" } else { "none" };
@@ -113,6 +143,59 @@ impl Legend {
         svg.push_str("</g>");
         svg
     }
+}
+
+/// The fills of a picture, heaviest first, with their shares of it.
+fn keys(profile: &Profile, roles: &Classification, towers: &[Tower]) -> Vec<Key> {
+    let whole: u64 = towers.iter().map(|tower| tower.weight).sum();
+    let mut on_cpu = [0u64; Role::ALL.len()];
+    let mut blocked = [0u64; Role::ALL.len()];
+    let mut runnable = 0;
+    for part in towers.iter().flat_map(|tower| &tower.parts) {
+        match part.kind {
+            Kind::Runnable => runnable += part.weight(),
+            Kind::OnCpu => {
+                for &(stack, weight) in &part.stacks {
+                    on_cpu[roles.role(stack).index()] += weight;
+                }
+            }
+            Kind::Blocked => {
+                for &(stack, weight) in &part.stacks {
+                    blocked[roles.blocked_role(profile.stack(stack)).index()] += weight;
+                }
+            }
+        }
+    }
+    let mut keys: Vec<(u64, Key)> = Vec::new();
+    for role in Role::ALL {
+        let (awake, asleep) = (on_cpu[role.index()], blocked[role.index()]);
+        let meaning = format!("{}: {}", role.label(), role.description());
+        if awake > 0 {
+            let text = format!("{} {}", role.label(), percent(awake, whole));
+            let search = Some(search_key(role));
+            let fill = palette::fill(role).to_owned();
+            keys.push((awake, Key { fill, search, meaning: meaning.clone(), text }));
+        }
+        if asleep > 0 {
+            let label = if role == Role::Scheduler { "other" } else { role.label() };
+            let text = format!("{BLOCKED}{label} {}", percent(asleep, whole));
+            let meaning = format!("blocked, {meaning}");
+            let fill = format!("url(#hatch-{})", role.index());
+            keys.push((asleep, Key { fill, search: Some(blocked_key(role)), meaning, text }));
+        }
+    }
+    if runnable > 0 {
+        let text = format!("runnable {}", percent(runnable, whole));
+        let meaning = "ready to run, and waiting for a CPU".to_owned();
+        keys.push((runnable, Key { fill: "url(#dots)".into(), search: None, meaning, text }));
+    }
+    keys.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
+    keys.into_iter().map(|(_, key)| key).collect()
+}
+
+/// How the blocked frames of a role are searched for.
+pub(super) fn blocked_key(role: Role) -> String {
+    format!("BLOCKED {}", role.label().to_uppercase())
 }
 
 /// How a role is searched for: in capitals, so that a search for a function never finds it.
@@ -153,7 +236,8 @@ fn highlight_texts(
                     continue;
                 }
                 names.extend(sighting.names.iter().map(String::as_str));
-                shares.push(format!("{} of {who}", percent(sighting.total_weight, *whole)));
+                let of = if view.time == Time::Cpu { "" } else { "'s CPU time" };
+                shares.push(format!("{} of {who}{of}", percent(sighting.total_weight, *whole)));
             }
             names.sort_unstable();
             names.dedup();

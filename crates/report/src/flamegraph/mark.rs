@@ -4,7 +4,8 @@
 //! for something here:
 //!
 //! - U+E000…U+EFFF after a name: role, highlight, and whether the role begins at this frame;
-//! - U+F000…U+F7FF before a label: the tower's place, by which inferno then sorts;
+//! - U+F000…U+F6FF before a label: the tower's place, by which inferno then sorts;
+//! - U+F700…U+F70F before a label: the part of a tower (on CPU, blocked, runnable), likewise;
 //! - U+F8FF: a semicolon that belongs to the name.
 
 use crate::escape::printable;
@@ -13,7 +14,9 @@ use crate::roles::Role;
 
 const MARK: u32 = 0xe000;
 const TOWER: u32 = 0xf000;
-const TOWERS: u32 = 0x800;
+const TOWERS: u32 = 0x700;
+const PART: u32 = 0xf700;
+const PARTS: u32 = 0x10;
 const SEMICOLON: char = '\u{f8ff}';
 const HIGHLIGHTS: u32 = Highlights::MOST as u32 + 1;
 
@@ -63,11 +66,20 @@ pub(super) fn tower(position: usize, label: &str) -> String {
     marked
 }
 
+/// The label of a tower's part, sorted by position.
+pub(super) fn part(position: usize, label: &str) -> String {
+    let place = char::from_u32(PART + (position as u32).min(PARTS - 1));
+    let mut marked = String::from(place.unwrap_or(SEMICOLON));
+    marked.push_str(&guard(label));
+    marked
+}
+
 /// What a marked name stood for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Node {
     All,
     Tower(usize, String),
+    Part(usize, String),
     Frame(String, Mark),
 }
 
@@ -78,6 +90,9 @@ pub(super) fn read(title: &str) -> Option<Node> {
     let first = name.chars().next()?;
     if let Some(position) = (first as u32).checked_sub(TOWER).filter(|p| *p < TOWERS) {
         return Some(Node::Tower(position as usize, plain(&name[first.len_utf8()..])));
+    }
+    if let Some(position) = (first as u32).checked_sub(PART).filter(|p| *p < PARTS) {
+        return Some(Node::Part(position as usize, plain(&name[first.len_utf8()..])));
     }
     if let Some((at, last)) = name.char_indices().next_back()
         && let Some(mark) = Mark::of_char(last)
@@ -105,6 +120,8 @@ mod tests {
         }
         let title = format!("{} (1 samples, 1.00%)", tower(1, "reader cat (12)"));
         assert_eq!(read(&title), Some(Node::Tower(1, "reader cat (12)".into())));
+        let title = format!("{} (1 samples, 1.00%)", part(2, "blocked"));
+        assert_eq!(read(&title), Some(Node::Part(2, "blocked".into())));
         assert_eq!(read("all (9 samples, 100%)"), Some(Node::All));
     }
 }

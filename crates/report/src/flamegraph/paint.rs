@@ -2,13 +2,14 @@
 
 use std::fmt::Write;
 
-use pipeprof_profiler::profile::Profile;
+use pipeprof_profiler::profile::{Profile, WeightUnit};
 use quick_xml::events::{BytesCData, BytesEnd, BytesStart, BytesText, Event};
 use quick_xml::{Reader, Writer, escape::escape};
 
 use super::legend::{self, Legend};
 use super::mark::{self, Mark, Node};
-use super::{Tower, palette};
+use super::tower::{Kind, Tower};
+use super::{Time, View, palette};
 use crate::caption;
 use crate::error::Error;
 use crate::escape::printable;
@@ -16,7 +17,7 @@ use crate::highlight::Highlights;
 
 const CSS: &str = "\
 #frames .hl > rect, #legend .hl > rect { stroke:#000000; stroke-width:1.8; }
-#frames .hl > text, #legend .hl > text, .tower > text { font-weight:bold; }
+#frames .hl > text, #legend .hl > text, .tower > text, .part > text { font-weight:bold; }
 #legend rect { stroke:#555555; stroke-width:0.6; }
 #legend .unseen > rect { stroke-dasharray:2,2; }
 #legend .key { cursor:pointer; }
@@ -34,7 +35,8 @@ const CHARACTER: f64 = 12.0 * 0.602;
 struct Painter<'a> {
     profile: &'a Profile,
     highlights: &'a Highlights,
-    towers: &'a [Tower<'a>],
+    towers: &'a [Tower],
+    view: View,
     whole: u64,
     /// Highlighted frames, painted last so that no neighbour covers their outline.
     on_top: String,
@@ -46,13 +48,15 @@ pub(super) fn paint(
     layout: &[u8],
     profile: &Profile,
     highlights: &Highlights,
-    towers: &[Tower<'_>],
+    towers: &[Tower],
     legend: &Legend,
+    view: View,
 ) -> Result<Vec<u8>, Error> {
     let mut painter = Painter {
         profile,
         highlights,
         towers,
+        view,
         whole: towers.iter().map(|tower| tower.weight).sum(),
         on_top: String::new(),
         frames: String::with_capacity(layout.len()),
@@ -65,6 +69,7 @@ pub(super) fn paint(
             Event::Eof => return Ok(out.into_inner()),
             Event::Start(tag) if id_of(&tag)? == "frames" => {
                 // The legend stands where the frames would have begun.
+                out.get_mut().extend_from_slice(palette::patterns(view).as_bytes());
                 out.get_mut().extend_from_slice(legend.draw(TOP).as_bytes());
                 let mut frames = tag.into_owned();
                 frames.push_attribute(("y", added.to_string().as_str()));
@@ -133,8 +138,16 @@ impl Painter<'_> {
     }
 
     fn frame(&mut self, node: Node, place: &Place) {
-        let unit = self.profile.quality.unit;
-        let weight = caption::weight(place.weight, unit, &printable(&self.profile.quality.event));
+        let unit = match self.view.time {
+            Time::Cpu => self.profile.quality.unit,
+            // What the scheduler accounts for is time.
+            Time::Blocked | Time::Wall => WeightUnit::Nanoseconds,
+        };
+        let mut weight =
+            caption::weight(place.weight, unit, &printable(&self.profile.quality.event));
+        if self.view.per_byte {
+            weight.push_str(" per GiB");
+        }
         let of_all = caption::percent(place.weight, self.whole);
         match node {
             Node::All => {
@@ -147,6 +160,15 @@ impl Painter<'_> {
                 let class = " class=\"tower\"";
                 push(&mut self.frames, place, class, &search, &label, &title, palette::NEUTRAL);
             }
+            Node::Part(position, label) => {
+                let title = format!("{label} ({of_all} of all, {weight})");
+                let (class, fill) = match Kind::at(position) {
+                    Kind::OnCpu => (" class=\"part\"", palette::NEUTRAL),
+                    Kind::Blocked => (" class=\"part\"", "url(#hatch-label)"),
+                    Kind::Runnable => (" class=\"part\"", "url(#dots)"),
+                };
+                push(&mut self.frames, place, class, &label.clone(), &label, &title, fill);
+            }
             Node::Frame(name, mark) => self.function(&name, mark, place, &weight, &of_all),
         }
     }
@@ -155,6 +177,7 @@ impl Painter<'_> {
         let highlight = mark.highlight.and_then(|i| self.highlights.list().get(usize::from(i)));
         let known_as = highlight.map(|h| printable(&h.classic)).filter(|classic| *classic != name);
         let role = mark.role.label();
+        let blocked = self.part_of(place.x) == Kind::Blocked;
 
         let mut label = String::with_capacity(name.len() + 48);
         if highlight.is_some() {
@@ -171,10 +194,14 @@ impl Painter<'_> {
         if let Some(classic) = &known_as {
             let _ = write!(search, "\n{classic}");
         }
-        let _ = write!(search, "\n{}", legend::search_key(mark.role));
+        let _ = write!(
+            search,
+            "\n{}",
+            if blocked { legend::blocked_key(mark.role) } else { legend::search_key(mark.role) }
+        );
 
         // inferno's script takes what precedes the last parenthesis for the frame's text.
-        let mut title = format!("{label} (role {role}");
+        let mut title = format!("{label} ({}role {role}", if blocked { "blocked, " } else { "" });
         if let Some(classic) = &known_as {
             let _ = write!(title, ", known as {}", classic.replace(['(', ')'], ""));
         }
@@ -191,10 +218,23 @@ impl Painter<'_> {
         } else {
             (&mut self.frames, "")
         };
-        push(to, place, class, &search, &label, &title, palette::fill(mark.role));
+        let hatched = format!("url(#hatch-{})", mark.role.index());
+        let fill = if blocked { &hatched } else { palette::fill(mark.role) };
+        push(to, place, class, &search, &label, &title, fill);
     }
 
-    fn tower_of(&self, x: u64) -> Option<&Tower<'_>> {
+    fn part_of(&self, x: u64) -> Kind {
+        let mut end = 0;
+        for part in self.towers.iter().flat_map(|tower| &tower.parts) {
+            end += part.weight();
+            if x < end {
+                return part.kind;
+            }
+        }
+        Kind::OnCpu
+    }
+
+    fn tower_of(&self, x: u64) -> Option<&Tower> {
         let mut end = 0;
         self.towers.iter().find(|tower| {
             end += tower.weight;

@@ -1,5 +1,8 @@
 //! A fill for every role: light enough for black text, and apart in lightness where roles meet.
 
+use std::fmt::Write;
+
+use super::{Time, View};
 use crate::roles::Role;
 
 /// The frames that have no role: the root and the labels of towers.
@@ -29,8 +32,34 @@ pub(super) fn fill(role: Role) -> &'static str {
         Role::WaitChild => "#e3d3ee",
         Role::WaitSleep => "#e5ead0",
         Role::WaitFutex => "#f0c9d6",
+        Role::WaitFileLock => "#e0d0c0",
         Role::Scheduler => "#cbbfae",
         Role::NonPipe => "#e8dccf",
         Role::Other => "#f4f4f4",
     }
+}
+
+/// Patterns for what is no time on a CPU: hatched where a thread slept, dotted where it waited for a
+/// CPU, so that a print in grey tells them apart too.
+pub(super) fn patterns(view: View) -> String {
+    if view.time == Time::Cpu {
+        return String::new();
+    }
+    let mut svg = String::from("<defs>");
+    let labels = Role::ALL.iter().map(|role| (role.index().to_string(), fill(*role)));
+    for (id, colour) in labels.chain([("label".to_owned(), NEUTRAL)]) {
+        let _ = write!(
+            svg,
+            "<pattern id=\"hatch-{id}\" width=\"7\" height=\"7\" patternUnits=\"userSpaceOnUse\" \
+             patternTransform=\"rotate(45)\"><rect width=\"7\" height=\"7\" fill=\"{colour}\"/>\
+             <rect width=\"1.6\" height=\"7\" fill=\"#000000\" fill-opacity=\"0.22\"/></pattern>",
+        );
+    }
+    let _ = write!(
+        svg,
+        "<pattern id=\"dots\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\">\
+         <rect width=\"6\" height=\"6\" fill=\"#ffffff\"/>\
+         <circle cx=\"3\" cy=\"3\" r=\"0.9\" fill=\"#888888\"/></pattern></defs>",
+    );
+    svg
 }

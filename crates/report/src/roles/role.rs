@@ -52,6 +52,8 @@ pub enum Role {
     WaitSleep,
     /// Waiting for another thread of the program.
     WaitFutex,
+    /// Waiting for a lock on a file.
+    WaitFileLock,
     /// Switching tasks, for a reason that the stack doesn't show.
     Scheduler,
     /// Kernel work for something other than a pipe.
@@ -62,7 +64,7 @@ pub enum Role {
 
 impl Role {
     /// Every role, in the order in which legends and tables break ties.
-    pub const ALL: [Role; 26] = [
+    pub const ALL: [Role; 27] = [
         Role::User,
         Role::Syscall,
         Role::PipeWrite,
@@ -86,6 +88,7 @@ impl Role {
         Role::WaitChild,
         Role::WaitSleep,
         Role::WaitFutex,
+        Role::WaitFileLock,
         Role::Scheduler,
         Role::NonPipe,
         Role::Other,
@@ -122,6 +125,7 @@ impl Role {
             Role::WaitChild => "wait for child",
             Role::WaitSleep => "sleep",
             Role::WaitFutex => "wait for thread",
+            Role::WaitFileLock => "wait for file lock",
             Role::Scheduler => "task switch",
             Role::NonPipe => "kernel, not pipe",
             Role::Other => "other kernel",
@@ -154,6 +158,7 @@ impl Role {
             Role::WaitChild => "waiting for a child process",
             Role::WaitSleep => "asleep on purpose",
             Role::WaitFutex => "waiting for another thread of the program",
+            Role::WaitFileLock => "waiting for a lock on a file",
             Role::Scheduler => "switching tasks, for a reason that the stack doesn't show",
             Role::NonPipe => "kernel work for something other than a pipe",
             Role::Other => "kernel code of which the stack doesn't show who called it",

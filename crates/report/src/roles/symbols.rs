@@ -4,6 +4,8 @@
 //! `mm/page_alloc.c`, `kernel/sched`). A function that moved or was renamed stands under all its
 //! names, so one table serves every kernel.
 
+use pipeprof_runner::pipeline::End;
+
 use super::Role;
 
 /// What a function's name says, whatever stack it is found in.
@@ -366,15 +368,24 @@ fn waits_for(name: &str) -> Option<Wait> {
             Wait::Preempted
         }
 
-        "do_wait" | "kernel_wait4" | "kernel_waitid" => For(Role::WaitChild),
+        // A parent of vfork (posix_spawn) sleeps until the child has its own memory.
+        "do_wait" | "kernel_wait4" | "kernel_waitid" | "wait_for_vfork_done" => {
+            For(Role::WaitChild)
+        }
         "do_nanosleep" | "hrtimer_nanosleep" | "common_nsleep" | "msleep" | "do_sigtimedwait"
         | "do_pause" | "sigsuspend" => For(Role::WaitSleep),
-        "futex_wait_queue"
-        | "futex_wait_queue_me"
-        | "futex_wait"
-        | "__futex_wait"
-        | "do_futex"
-        | "futex_wait_multiple" => For(Role::WaitFutex),
+        _ if name.ends_with("_sys_pause") || name.contains("_sys_rt_sigsuspend") => {
+            For(Role::WaitSleep)
+        }
+        "do_futex" => For(Role::WaitFutex),
+        _ if starts_with_any(name, &["futex_", "__futex_"]) => For(Role::WaitFutex),
+        "flock_lock_inode_wait"
+        | "posix_lock_inode_wait"
+        | "locks_lock_inode_wait"
+        | "fcntl_setlk"
+        | "__do_sys_flock"
+        | "__x64_sys_flock"
+        | "do_lock_file_wait" => For(Role::WaitFileLock),
         "io_schedule"
         | "io_schedule_timeout"
         | "wait_on_page_bit"
@@ -392,12 +403,31 @@ fn waits_for(name: &str) -> Option<Wait> {
         | "balance_dirty_pages_ratelimited"
         | "balance_dirty_pages_ratelimited_flags"
         | "jbd2_log_wait_commit"
+        | "add_transaction_credits"
+        | "do_get_write_access"
+        | "xlog_wait_on_iclog"
+        | "xfs_log_force_seq"
+        | "xfs_buf_iowait"
+        | "wait_for_completion_io"
+        | "wait_for_completion_io_timeout"
+        | "blkdev_issue_flush"
+        | "file_write_and_wait_range"
+        | "ext4_sync_file"
+        | "vfs_fsync_range"
+        // A file system that a program, or the machine's host, serves.
+        | "request_wait_answer"
+        | "__fuse_simple_request"
+        | "p9_client_rpc"
         | "__iomap_dio_rw"
         | "rq_qos_wait"
         | "blk_mq_get_tag" => For(Role::WaitDisk),
         "sk_wait_data"
         | "sk_stream_wait_memory"
         | "inet_csk_accept"
+        | "inet_csk_wait_for_connect"
+        | "__skb_recv_udp"
+        | "rpc_wait_bit_killable"
+        | "nfs_wait_bit_killable"
         | "inet_stream_connect"
         | "__skb_wait_for_more_packets"
         | "tcp_recvmsg"
@@ -541,6 +571,26 @@ fn is_anchor(name: &str) -> bool {
         Some(Role::PipeWrite | Role::PipeRead | Role::Splice | Role::Poll | Role::WaitSpace)
             | Some(Role::WaitData)
     ) || starts_with_any(name, &["pipe_", "anon_pipe_", "fifo_pipe_"])
+}
+
+/// The end of a pipe that a function works at, where its name says so.
+pub(super) fn end_at_work(name: &str) -> Option<End> {
+    match role(name) {
+        Some(Role::PipeWrite | Role::CopyIn | Role::WaitSpace) => return Some(End::Writer),
+        Some(Role::PipeRead | Role::CopyOut | Role::WaitData) => return Some(End::Reader),
+        _ => {}
+    }
+    let writes = name.contains("vmsplice")
+        || name.contains("splice_read")
+        || matches!(name, "iter_to_pipe" | "splice_file_to_pipe" | "ksys_write" | "do_writev");
+    let reads = name.contains("splice_from_pipe")
+        || name.contains("splice_write")
+        || matches!(name, "splice_to_socket" | "do_splice_from" | "ksys_read" | "do_readv");
+    match (writes, reads) {
+        (true, false) => Some(End::Writer),
+        (false, true) => Some(End::Reader),
+        _ => None,
+    }
 }
 
 /// Functions that end with interrupts turned on again, and so are where a timer interrupt that

@@ -5,11 +5,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use pipeprof_profiler::meter::{Bytes, Fill, PipeFlow, Source};
 use pipeprof_profiler::profile::{
     Frame, FrameId, FrameKind, MemberProfile, Mode, Profile, Quality, Scope, StackId, StackWeight,
-    WeightUnit,
+    TimeSplit, WeightUnit,
 };
-use pipeprof_runner::pipeline::End;
+use pipeprof_runner::pipeline::{End, Member, MemberId, Pipe, Pipeline};
 
 /// The five stages that `tests/fixtures` holds a recording of.
 pub(crate) const STAGES: [&str; 5] = ["write", "vmsplice", "splice", "huge-page", "busy-loop"];
@@ -74,13 +75,7 @@ impl Builder {
     }
 
     pub(crate) fn member(&mut self, end: Option<End>, comm: &str, pid: i32) -> usize {
-        self.profile.members.push(MemberProfile {
-            pid,
-            comm: comm.into(),
-            end,
-            on_cpu: Vec::new(),
-            cpu_time_ns: None,
-        });
+        self.profile.members.push(MemberProfile::new(pid, comm.into(), end));
         self.counts.push(HashMap::new());
         self.counts.len() - 1
     }
@@ -175,4 +170,64 @@ pub(crate) fn from_perf_script(text: &str, end: impl Fn(&str) -> Option<End>) ->
         builder.add(member, &frames, 1);
     }
     builder.profile
+}
+
+/// `zcat | sort`, a second each: zcat waits for space, sort computes.
+pub(crate) fn blocked_chain() -> (Profile, Pipeline, Vec<PipeFlow>) {
+    let mut builder = Builder::new();
+    let zcat = builder.member(None, "zcat", 11);
+    let sort = builder.member(None, "sort", 12);
+    let shell = builder.member(None, "sh", 10);
+    builder.kernel(zcat, "copy_page_from_iter < anon_pipe_write+3b2 < ksys_write", 100);
+    builder.add(sort, &[frame(Mode::User, "main")], 4000);
+    let sleeps = [
+        (zcat, "schedule < anon_pipe_write+1 < vfs_write < ksys_write", 700_000_000, 100_000_000),
+        (sort, "schedule < anon_pipe_read+1 < vfs_read < ksys_read", 50_000_000, 900_000_000),
+        // As /proc/PID/wchan names it.
+        (shell, "do_wait", 1_000_000_000, 0),
+    ];
+    for (member, text, blocked_ns, on_cpu_ns) in sleeps {
+        let frames: Vec<FrameId> = text
+            .split('<')
+            .map(|name| builder.profile.intern_frame(frame(Mode::Kernel, name.trim())))
+            .collect();
+        let stack = builder.profile.intern_stack(&frames);
+        let member = &mut builder.profile.members[member];
+        member.blocked.push(StackWeight { stack, samples: 10, weight: blocked_ns });
+        member.time = Some(TimeSplit {
+            lifetime_ns: 1_000_000_000,
+            on_cpu_ns,
+            blocked_ns,
+            runnable_ns: 1_000_000_000 - on_cpu_ns - blocked_ns,
+            wake_delay_ns: Some(0),
+            sleeps: 100,
+            preemptions: 3,
+        });
+    }
+    let member = |pid, comm: &str| Member {
+        pid,
+        start_time_ticks: Some(1),
+        comm: comm.into(),
+        command_line: vec![comm.into()],
+        end: None,
+    };
+    let pipe = Pipe {
+        inode: 88121,
+        device: 13,
+        path: None,
+        writers: vec![MemberId(0)],
+        readers: vec![MemberId(1)],
+        capacity_bytes: Some(65536),
+    };
+    let flow = PipeFlow {
+        inode: 88121,
+        bytes: Bytes::Known { bytes: 1 << 29, source: Source::BothEnds },
+        writes: Some(8192),
+        reads: None,
+        over_time: Vec::new(),
+        capacity_bytes: Some(65536),
+        fill: Some(Fill { looks: 25, empty: 0, full: 23, sum_bytes: 25 * 64000, tenths: [0; 10] }),
+    };
+    let members = vec![member(11, "zcat"), member(12, "sort"), member(10, "sh")];
+    (builder.profile, Pipeline { members, pipes: vec![pipe] }, vec![flow])
 }

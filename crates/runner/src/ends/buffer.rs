@@ -8,16 +8,49 @@ use crate::machine;
 use crate::plan::{PairPlan, page_size};
 use crate::sys::Pages;
 
-/// Allocates one buffer as the plan says: aligned, locked, touched, and checked.
-pub(super) fn allocate(plan: &PairPlan, notes: &mut Vec<String>) -> Result<Pages, Error> {
+/// Where `malloc` puts a buffer of this size: behind its own header, 16 bytes into a page. The
+/// article's program sends such buffers. Each spans one page more than its size has, so that it
+/// takes three calls of `vmsplice` and not two to go through a pipe of half its size. With aligned
+/// buffers the `splice` stage moves about a fifth less (0.82 against 1.00 of the article's program,
+/// median of 15 runs, 6.18); most likely since the ends then wait for each other in lockstep.
+const MALLOC_HEADER: usize = 16;
+
+/// Memory of the size that the plan says.
+#[derive(Debug)]
+pub(super) struct Buffer {
+    pages: Pages,
+    start: usize,
+    bytes: usize,
+}
+
+impl Buffer {
+    /// For `write` and `read`, and for pages that have to be whole.
+    pub(super) fn aligned(plan: &PairPlan, notes: &mut Vec<String>) -> Result<Buffer, Error> {
+        allocate(plan, 0, notes)
+    }
+
+    /// For `vmsplice`.
+    pub(super) fn lent(plan: &PairPlan, notes: &mut Vec<String>) -> Result<Buffer, Error> {
+        // Only whole pages can be given away (vmsplice(2)), and the article aligns huge ones.
+        let whole = plan.huge_page || plan.gift;
+        allocate(plan, if whole { 0 } else { MALLOC_HEADER }, notes)
+    }
+
+    pub(super) fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.pages.as_mut_slice()[self.start..][..self.bytes]
+    }
+}
+
+/// Allocates a buffer as the plan says: locked, touched, and checked.
+fn allocate(plan: &PairPlan, start: usize, notes: &mut Vec<String>) -> Result<Buffer, Error> {
     let (granule, advice) = if plan.huge_page {
         (machine::huge_page_size(), libc::MADV_HUGEPAGE)
     } else {
         // Without this, `transparent_hugepage=always` would turn every stage into `huge-page`.
         (page_size(), libc::MADV_NOHUGEPAGE)
     };
-    let bytes = plan.buf_size.next_multiple_of(granule);
-    let mut pages = Pages::map(bytes as usize, granule as usize)
+    let bytes = (plan.buf_size + start as u64).next_multiple_of(granule);
+    let pages = Pages::map(bytes as usize, granule as usize)
         .map_err(Error::system("can't allocate a buffer"))?;
     let advised = pages.advise(advice);
     if plan.huge_page {
@@ -26,15 +59,16 @@ pub(super) fn allocate(plan: &PairPlan, notes: &mut Vec<String>) -> Result<Pages
     if plan.lock_memory {
         pages.lock().map_err(|source| Error::LockMemory { bytes, source })?;
     }
+    let mut buffer = Buffer { pages, start, bytes: plan.buf_size as usize };
     if !plan.dont_touch_pages {
-        pages.as_mut_slice()[..plan.buf_size as usize].fill(b'X');
+        buffer.as_mut_slice().fill(b'X');
     }
     if plan.check_huge_page {
-        check_huge(&pages, plan.buf_size)?;
-    } else if plan.huge_page && !plan.dont_touch_pages && !looks_huge(&pages) {
+        check_huge(&buffer.pages, plan.buf_size)?;
+    } else if plan.huge_page && !plan.dont_touch_pages && !looks_huge(&buffer.pages) {
         notes.push(not_huge_note());
     }
-    Ok(pages)
+    Ok(buffer)
 }
 
 fn not_huge_note() -> String {

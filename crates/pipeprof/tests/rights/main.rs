@@ -1,5 +1,5 @@
-//! `pipeprof doctor` under real restrictions: levels of paranoia as an ordinary user, and a seccomp
-//! filter as container runtimes set up.
+//! What pipeprof does and says under real restrictions: levels of paranoia as an ordinary user, and
+//! a seccomp filter as container runtimes set up.
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod sys;
@@ -7,7 +7,7 @@ mod sys;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Mutex;
 
@@ -55,17 +55,26 @@ impl Binary {
         Binary { _directory: directory, path }
     }
 
-    fn command(&self) -> Command {
+    fn doctor(&self) -> Command {
         let mut command = Command::new(&self.path);
         command.arg("doctor").current_dir("/");
         command
     }
 
-    fn as_nobody(&self) -> Command {
-        let mut command = self.command();
-        command.uid(65_534).gid(65_534);
+    /// `flame` of a short run, its picture written to `picture`.
+    fn flame(&self, picture: &Path) -> Command {
+        let mut command = Command::new(&self.path);
+        command
+            .args(["flame", "--stage", "vmsplice", "--bytes", "512M", "-F", "2999", "-o"])
+            .arg(picture)
+            .current_dir("/");
         command
     }
+}
+
+fn as_nobody(mut command: Command) -> Command {
+    command.uid(65_534).gid(65_534);
+    command
 }
 
 fn text(output: &Output) -> String {
@@ -99,7 +108,7 @@ fn an_ordinary_user_at_each_level() {
             eprintln!("skipped: kernel.perf_event_paranoid can't be changed here");
             return;
         };
-        let output = binary.as_nobody().output().expect("doctor");
+        let output = as_nobody(binary.doctor()).output().expect("doctor");
         drop(paranoia);
         let text = text(&output);
         let kernel = line(&text, "kernel code");
@@ -133,7 +142,7 @@ fn the_fix_lifts_the_limit() {
         eprintln!("skipped: kernel.perf_event_paranoid can't be changed here");
         return;
     };
-    let before = text(&binary.as_nobody().output().expect("doctor"));
+    let before = text(&as_nobody(binary.doctor()).output().expect("doctor"));
     let fix = before
         .lines()
         .find_map(|line| line.trim().strip_prefix("fix: sudo sysctl "))
@@ -141,7 +150,7 @@ fn the_fix_lifts_the_limit() {
     let (setting, value) = fix.split_once('=').expect("an assignment");
     let path = format!("/proc/sys/{}", setting.replace('.', "/"));
     fs::write(path, value).expect("the fix");
-    let after = text(&binary.as_nobody().output().expect("doctor"));
+    let after = text(&as_nobody(binary.doctor()).output().expect("doctor"));
     drop(paranoia);
     assert!(line(&before, "kernel code").starts_with("missing"), "{before}");
     assert!(line(&after, "kernel code").starts_with("ok"), "{after}");
@@ -151,7 +160,7 @@ fn the_fix_lifts_the_limit() {
 fn a_seccomp_filter_is_named() {
     for errno in [libc::EPERM, libc::ENOSYS] {
         let binary = Binary::reachable();
-        let mut command = binary.command();
+        let mut command = binary.doctor();
         sys::refuse_perf_event_open(&mut command, errno);
         let output = command.output().expect("doctor");
         let text = text(&output);
@@ -205,4 +214,67 @@ fn a_closed_stdout_is_no_error() {
         .expect("doctor");
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     assert!(output.status.code().is_some());
+}
+
+/// A folder that any user can write to.
+fn anybodys_folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a directory");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).expect("permissions");
+    folder
+}
+
+#[test]
+fn flame_as_an_ordinary_user_draws_the_user_half_and_says_what_is_missing() {
+    let _turn = SETTING.lock();
+    if !is_root() {
+        return;
+    }
+    let binary = Binary::reachable();
+    let folder = anybodys_folder();
+    let picture = folder.path().join("x.svg");
+    for level in ["1", "2", "3"] {
+        let Some(paranoia) = Paranoia::set(level) else {
+            eprintln!("skipped: kernel.perf_event_paranoid can't be changed here");
+            return;
+        };
+        let output = as_nobody(binary.flame(&picture)).output().expect("flame");
+        drop(paranoia);
+        let (text, complaints) = (text(&output), String::from_utf8_lossy(&output.stderr));
+        assert!(!complaints.contains("panicked"), "{complaints}");
+        if output.status.code() == Some(1) {
+            // Kernels with Debian's patch refuse everything at 3.
+            assert_eq!(level, "3", "{complaints}");
+            assert!(complaints.contains("kernel.perf_event_paranoid"), "{complaints}");
+            assert!(complaints.contains("hint: "), "{complaints}");
+            continue;
+        }
+        assert_eq!(output.status.code(), Some(0), "{complaints}");
+        let svg = fs::read_to_string(&picture).expect("a picture");
+        if level == "1" {
+            assert!(svg.contains("wake"), "the kernel half is there at 1");
+            continue;
+        }
+        let said = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(&format!("kernel.perf_event_paranoid is {level}")), "{text}");
+        assert!(said.contains("sudo sysctl kernel.perf_event_paranoid=1"), "{text}");
+        assert!(!svg.contains("do_syscall_64"), "no kernel frame may be drawn");
+    }
+}
+
+#[test]
+fn flame_without_perf_at_all_says_why_and_leaves_nothing_running() {
+    for errno in [libc::EPERM, libc::ENOSYS] {
+        let binary = Binary::reachable();
+        let folder = anybodys_folder();
+        let picture = folder.path().join("x.svg");
+        let mut command = binary.flame(&picture);
+        sys::refuse_perf_event_open(&mut command, errno);
+        let output = command.output().expect("flame");
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{complaints}");
+        assert!(complaints.contains("seccomp"), "{complaints}");
+        assert!(complaints.contains("hint: docker run"), "{complaints}");
+        assert!(!complaints.contains("panicked"), "{complaints}");
+        assert!(!picture.exists());
+    }
 }

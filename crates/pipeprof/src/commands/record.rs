@@ -1,0 +1,102 @@
+//! `pipeprof record`: profile a pipeline and keep what was recorded.
+
+use std::path::{Path, PathBuf};
+
+use pipeprof_profiler::recording::{RecordingDir, SUFFIX};
+use pipeprof_profiler::session::CaptureConfig;
+
+use crate::capture::capture_into;
+use crate::pair_args;
+use crate::sampling_args::SamplingArgs;
+use crate::target_args::{NO_TARGET, TargetArgs};
+use crate::ui::{Exit, Ui, hinted};
+
+/// Record a pipe pair or a pipeline, to be drawn and read later
+///
+/// Writes a folder NAME.pipeprof with perf.data, which perf and other viewers open too, and beside
+/// it what perf.data can't hold: who the members are, the bytes through each pipe, and the names
+/// of all functions, so that it reads the same on any machine. pipeprof flame and pipeprof report
+/// take it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RecordArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    /// The folder to write; it ends in .pipeprof, whether or not that is given
+    #[arg(short, long, value_name = "NAME", default_value = "recording", help_heading = "Output")]
+    output: PathBuf,
+}
+
+pub(crate) fn run(args: &RecordArgs, ui: &Ui) -> anyhow::Result<Exit> {
+    let config = match args.sampling.config() {
+        // What a reader will ask for is not known yet, and blocked time can't be added later.
+        Ok(config) => CaptureConfig { switches: true, ..config },
+        Err(error) => {
+            ui.error(&error);
+            return Ok(Exit::Usage);
+        }
+    };
+    let target = match args.target.target() {
+        Ok(Some(target)) => target,
+        Ok(None) => {
+            ui.error(&anyhow::anyhow!(NO_TARGET));
+            return Ok(Exit::Usage);
+        }
+        Err(error) => return pair_args::fail(error, ui),
+    };
+    let folder = with_suffix(&args.output);
+    let dir = RecordingDir::create(&folder).map_err(|error| hinted(&error, error.hint()))?;
+    let begun = Begun(dir.path().to_owned());
+    let mut captured = capture_into(dir, target, &config, ui)?;
+    let completed = captured.recording.complete(&captured.symbols);
+    completed.map_err(|error| hinted(&error, error.hint()))?;
+    drop(begun);
+    for failure in &captured.failures {
+        ui.error(&pair_args::complaint(failure));
+    }
+    let samples = captured.profile.quality.samples;
+    ui.note(format_args!("recorded {samples} samples into {}", folder.display()));
+    Ok(match (captured.failures.is_empty(), captured.interrupted) {
+        (_, true) => Exit::Interrupted,
+        (false, false) => Exit::Failed,
+        (true, false) => Exit::Done,
+    })
+}
+
+/// A folder in which nothing was recorded yet when its maker failed is no use to anybody.
+struct Begun(PathBuf);
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        // Refuses where there is anything in it, and where it has got its name.
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+fn with_suffix(path: &Path) -> PathBuf {
+    if path.extension().is_some_and(|extension| extension == SUFFIX) {
+        return path.to_owned();
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(SUFFIX);
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_end_in_the_suffix_once() {
+        for (given, made) in [
+            ("a", "a.pipeprof"),
+            ("a.pipeprof", "a.pipeprof"),
+            ("v1.2", "v1.2.pipeprof"),
+            ("dir/a", "dir/a.pipeprof"),
+        ] {
+            assert_eq!(with_suffix(Path::new(given)), Path::new(made));
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! `pipeprof stages`: the optimisation stages, and whether this machine has what they need.
+
+use std::fmt::Write as _;
+
+use pipeprof_runner::machine;
+use pipeprof_runner::size;
+use pipeprof_runner::stage::Stage;
+
+use crate::output::write_stdout;
+use crate::ui::{Exit, Ui};
+
+/// List the optimisation stages, what each adds, and what it needs on this machine
+#[derive(Debug, clap::Args)]
+pub(crate) struct StagesArgs {
+    /// Print them as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the stages need, as found here.
+#[derive(Debug, serde::Serialize)]
+struct Machine {
+    pipe_max_size_bytes: Option<u64>,
+    transparent_huge_pages: Option<String>,
+    huge_page_size_bytes: u64,
+    can_check_huge_pages: bool,
+    /// Absent where it could not be tried.
+    vmsplice_shares_pages: Option<bool>,
+    cpus: usize,
+}
+
+impl Machine {
+    fn probe() -> Machine {
+        Machine {
+            pipe_max_size_bytes: machine::pipe_max_size(),
+            transparent_huge_pages: machine::transparent_huge_pages(),
+            huge_page_size_bytes: machine::huge_page_size(),
+            can_check_huge_pages: machine::can_read_page_flags(),
+            vmsplice_shares_pages: machine::vmsplice_shares_pages().ok(),
+            cpus: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+
+    /// What a stage needs beyond the one before it, and how it stands here.
+    fn need(&self, stage: Stage) -> String {
+        match stage {
+            Stage::Write => "nothing".to_owned(),
+            Stage::Vmsplice => match self.vmsplice_shares_pages {
+                Some(true) => "vmsplice that shares pages: ok".to_owned(),
+                Some(false) => "vmsplice that shares pages: missing, this kernel copies".to_owned(),
+                None => "vmsplice: missing, it was refused".to_owned(),
+            },
+            Stage::Splice => "nothing more".to_owned(),
+            Stage::HugePage => match self.transparent_huge_pages.as_deref() {
+                Some("never") => "transparent huge pages: off; \
+                     echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled"
+                    .to_owned(),
+                Some(mode) => format!("transparent huge pages: ok ({mode})"),
+                None => "transparent huge pages: missing in this kernel".to_owned(),
+            },
+            Stage::BusyLoop => match self.cpus {
+                1 => "two CPUs: only one here, so each end spins while the other waits".to_owned(),
+                cpus => format!("two CPUs: ok ({cpus})"),
+            },
+        }
+    }
+}
+
+#[derive(serde::Serialize)]
+struct Row {
+    stage: Stage,
+    adds: &'static str,
+    article_gib_per_s: f64,
+    needs: String,
+}
+
+pub(crate) fn run(args: &StagesArgs, _ui: &Ui) -> anyhow::Result<Exit> {
+    let machine = Machine::probe();
+    let rows = Stage::ALL.map(|stage| Row {
+        stage,
+        adds: stage.idea(),
+        article_gib_per_s: stage.article_gib_per_s(),
+        needs: machine.need(stage),
+    });
+    let text = if args.json {
+        let report = serde_json::json!({ "stages": rows, "machine": machine });
+        serde_json::to_string_pretty(&report)? + "\n"
+    } else {
+        render(&rows, &machine)
+    };
+    write_stdout(&text)?;
+    Ok(Exit::Done)
+}
+
+fn render(rows: &[Row], machine: &Machine) -> String {
+    let mut text = String::new();
+    for row in rows {
+        // Writing to a String can't fail.
+        let _ = writeln!(text, "{:<11}{}", row.stage.as_str(), row.adds);
+        let _ = writeln!(
+            text,
+            "{:<11}needs {}; {:.1} GiB/s in the article",
+            "", row.needs, row.article_gib_per_s
+        );
+    }
+    let max = machine.pipe_max_size_bytes.map_or_else(|| "unknown".to_owned(), size::exact);
+    let check = if machine.can_check_huge_pages {
+        "works"
+    } else {
+        "needs root (/proc/kpageflags can't be read)"
+    };
+    let _ = writeln!(text, "\n--pipe-size        at most {max} (fs.pipe-max-size)");
+    let _ = writeln!(text, "--check-huge-page  {check}");
+    text
+}

@@ -1,0 +1,236 @@
+//! `pipeprof stat`: count events at each end, in all and for each GiB piped.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
+use pipeprof_profiler::counters::{
+    CounterError, CounterSet, ExitUsage, MemberCounters, Target as Counted,
+};
+use pipeprof_profiler::environment::Environment;
+use pipeprof_profiler::meter::{Meter, PipeFlow};
+use pipeprof_report::counters::{CountedMember, CounterReport, write_json, write_text};
+use pipeprof_runner::command;
+use pipeprof_runner::discover::{Extent, discover};
+use pipeprof_runner::ends::Complaint;
+use pipeprof_runner::pair::launch;
+use pipeprof_runner::pipeline::{Member, MemberId, Pipeline};
+use pipeprof_runner::plan::PairPlan;
+
+use crate::interrupt::Interrupt;
+use crate::output::write_stdout;
+use crate::pair_args;
+use crate::progress::Watching;
+use crate::target_args::{NO_TARGET, Target, TargetArgs};
+use crate::ui::{Exit, Ui, hinted};
+
+/// Count events at each end of a pipe pair or in a pipeline
+///
+/// Counts without sampling: cycles, instructions, cache, TLB and branch misses where there is a PMU,
+/// and CPU time, context switches, migrations and page faults everywhere. What is not supported
+/// says so; what shared a hardware counter is marked as an estimate.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Print as JSON
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+}
+
+/// The counts of a run.
+struct Counts {
+    /// Label, bytes and counters of each member.
+    members: Vec<(String, Option<u64>, MemberCounters)>,
+    elapsed: Duration,
+    failures: Vec<Complaint>,
+}
+
+pub(crate) fn run(args: &StatArgs, ui: &Ui) -> anyhow::Result<Exit> {
+    let target = match args.target.target() {
+        Ok(Some(target)) => target,
+        Ok(None) => {
+            ui.error(&anyhow::anyhow!(NO_TARGET));
+            return Ok(Exit::Usage);
+        }
+        Err(error) => return pair_args::fail(error, ui),
+    };
+    let interrupt = Interrupt::install()?;
+    let counts = match target {
+        Target::Pair(plan) => pair(&plan, &interrupt, ui),
+        Target::Command { spec, title, duration } => {
+            launched(spec, title, duration, &interrupt, ui)
+        }
+        Target::Running { pids, extent, duration } => {
+            running(&pids, extent, duration, &interrupt, ui)
+        }
+    }?;
+    let report = CounterReport {
+        members: counts
+            .members
+            .iter()
+            .map(|(label, bytes, counters)| CountedMember { label, bytes: *bytes, counters })
+            .collect(),
+        elapsed_ns: Some(counts.elapsed.as_nanos() as u64),
+    };
+    let mut out = Vec::new();
+    if args.json {
+        write_json(&report, &mut out)?;
+    } else {
+        write_text(&report, &mut out)?;
+    }
+    write_stdout(&String::from_utf8_lossy(&out))?;
+    for failure in &counts.failures {
+        ui.error(&pair_args::complaint(failure));
+    }
+    Ok(match (interrupt.is_set(), counts.failures.is_empty()) {
+        (true, _) => Exit::Interrupted,
+        (false, false) => Exit::Failed,
+        (false, true) => Exit::Done,
+    })
+}
+
+fn attach(targets: &[Counted]) -> anyhow::Result<CounterSet> {
+    let attached = CounterSet::attach(targets, &Environment::read()).and_then(|mut counters| {
+        counters.enable()?;
+        Ok(counters)
+    });
+    attached.map_err(|error| refused(&error))
+}
+
+fn refused(error: &CounterError) -> anyhow::Error {
+    hinted(error, error.hint())
+}
+
+fn pair(plan: &PairPlan, interrupt: &Interrupt, ui: &Ui) -> anyhow::Result<Counts> {
+    let failed = |error: pipeprof_runner::error::Error| hinted(&error, error.hint());
+    let prepared = launch(plan, &pair_args::reexec()).map_err(failed)?;
+    for note in prepared.notes() {
+        ui.warn(note);
+    }
+    let pipeline = prepared.pipeline().clone();
+    let targets: Vec<Counted> = pipeline.members.iter().map(|m| Counted::alone(m.pid)).collect();
+    let mut counters = attach(&targets)?;
+    let mut running = prepared.release();
+    crate::progress::watch(&mut running, plan, interrupt, ui).map_err(failed)?;
+    // Both have ended and neither is reaped: their accounts are still there, and final.
+    counters.disable().map_err(|error| refused(&error))?;
+    let outcome = running.wait().map_err(failed)?;
+    let labels = pipeline.members.iter().map(label);
+    let members = labels.zip(counters.read()).map(|(l, c)| (l, Some(outcome.bytes), c)).collect();
+    Ok(Counts { members, elapsed: outcome.elapsed, failures: outcome.failures() })
+}
+
+fn launched(
+    spec: command::Spec,
+    title: String,
+    duration: Option<Duration>,
+    interrupt: &Interrupt,
+    ui: &Ui,
+) -> anyhow::Result<Counts> {
+    let failed = |error: command::CommandError| hinted(&error, error.hint());
+    let prepared = spec.prepare().map_err(failed)?;
+    let root = prepared.pid();
+    let mut counters = attach(&[Counted::process(root)])?;
+    let started = Instant::now();
+    let mut running = prepared.release().map_err(failed)?;
+    let mut watching = Watching::time(duration, ui);
+    let status = loop {
+        if let Some(status) = running.try_wait().map_err(failed)? {
+            break Some(status);
+        }
+        if interrupt.is_set() || duration.is_some_and(|most| started.elapsed() >= most) {
+            break None;
+        }
+        watching.elapsed(started.elapsed());
+        std::thread::sleep(TICK);
+    };
+    watching.done();
+    let elapsed = started.elapsed();
+    counters.disable().map_err(|error| refused(&error))?;
+    if status.is_some()
+        && let Some(usage) = usage_of_children()
+    {
+        counters.note_exit(root, usage);
+    }
+    let failures = match status {
+        Some(status) if !status.success() => {
+            vec![Complaint { message: format!("the command ended with {status}"), hint: None }]
+        }
+        _ => Vec::new(),
+    };
+    let members = counters.read().into_iter().map(|counts| (title.clone(), None, counts)).collect();
+    Ok(Counts { members, elapsed, failures })
+}
+
+/// What the command and all that it waited for used: this program has no other children.
+fn usage_of_children() -> Option<ExitUsage> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).ok()?;
+    let count = |value: i64| u64::try_from(value).unwrap_or(0);
+    let ns = |time: TimeVal| count(time.tv_sec()) * 1_000_000_000 + count(time.tv_usec()) * 1_000;
+    Some(ExitUsage {
+        cpu_ns: ns(usage.user_time()) + ns(usage.system_time()),
+        voluntary_switches: count(usage.voluntary_context_switches()),
+        involuntary_switches: count(usage.involuntary_context_switches()),
+        minor_faults: count(usage.minor_page_faults()),
+        major_faults: count(usage.major_page_faults()),
+    })
+}
+
+fn running(
+    pids: &[i32],
+    extent: Extent,
+    duration: Duration,
+    interrupt: &Interrupt,
+    ui: &Ui,
+) -> anyhow::Result<Counts> {
+    let found = discover(pids, extent).map_err(|error| hinted(&error, error.hint()))?;
+    let pipeline = found.pipeline.clone();
+    let targets: Vec<Counted> =
+        pipeline.members.iter().map(|member| Counted::process(member.pid)).collect();
+    let mut counters = attach(&targets)?;
+    let meter = Meter::start(found, false).map_err(|error| hinted(&error, error.hint()))?;
+    let started = Instant::now();
+    let mut watching = Watching::time(Some(duration), ui);
+    while started.elapsed() < duration && !interrupt.is_set() {
+        watching.elapsed(started.elapsed());
+        std::thread::sleep(TICK.min(duration.saturating_sub(started.elapsed())));
+    }
+    watching.done();
+    counters.disable().map_err(|error| refused(&error))?;
+    let elapsed = started.elapsed();
+    let flows = meter.finish().map_err(|error| hinted(&error, error.hint()))?;
+    let members = pipeline
+        .members
+        .iter()
+        .enumerate()
+        .zip(counters.read())
+        .map(|((index, member), counts)| {
+            (label(member), bytes_of(MemberId(index), &pipeline, &flows), counts)
+        })
+        .collect();
+    Ok(Counts { members, elapsed, failures: Vec::new() })
+}
+
+/// What a member wrote into its pipes, or, where it writes to none, read from them.
+fn bytes_of(member: MemberId, pipeline: &Pipeline, flows: &[PipeFlow]) -> Option<u64> {
+    let sum = |holds: &dyn Fn(usize) -> bool| -> Option<u64> {
+        let mine = pipeline.pipes.iter().enumerate().filter(|(index, _)| holds(*index));
+        let bytes = mine.map(|(_, pipe)| {
+            flows.iter().find(|flow| flow.inode == pipe.inode).and_then(|flow| flow.bytes.known())
+        });
+        let bytes: Vec<Option<u64>> = bytes.collect();
+        (!bytes.is_empty()).then(|| bytes.into_iter().sum::<Option<u64>>()).flatten()
+    };
+    sum(&|pipe| pipeline.pipes[pipe].writers.contains(&member))
+        .or_else(|| sum(&|pipe| pipeline.pipes[pipe].readers.contains(&member)))
+}
+
+fn label(member: &Member) -> String {
+    match member.end {
+        Some(end) => format!("{} {} ({})", end.as_str(), member.comm, member.pid),
+        None => format!("{} ({})", member.comm, member.pid),
+    }
+}
+
+const TICK: Duration = Duration::from_millis(100);

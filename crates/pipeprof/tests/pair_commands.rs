@@ -1,0 +1,232 @@
+//! `run`, `write`, `read` and `stages` as a user meets them.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+
+use std::fs;
+use std::io::Read;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+const PIPEPROF: &str = env!("CARGO_BIN_EXE_pipeprof");
+
+fn pipeprof(line: &str) -> Output {
+    Command::new(PIPEPROF).args(line.split_whitespace()).stdin(Stdio::null()).output().unwrap()
+}
+
+/// A shell command in which `pp` is pipeprof.
+fn shell(line: &str) -> Output {
+    let script = format!("set -o pipefail; pp() {{ '{PIPEPROF}' \"$@\"; }}; {line}");
+    Command::new("bash").args(["-c", &script]).stdin(Stdio::null()).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn run_prints_the_articles_line() {
+    let output = pipeprof("run --stage vmsplice --bytes 64M");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let (rate, rest) =
+        stdout(&output).split_once("GiB/s").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    assert!(rate.parse::<f64>().is_ok(), "{rate}");
+    assert_eq!(rest, ", 256KiB buffer, 256 iterations (64MiB piped)\n");
+    assert_eq!(stderr(&output), "");
+}
+
+#[test]
+fn run_json_and_csv_agree_with_the_plan() {
+    let output = pipeprof("run --stage busy-loop --bytes 16M --buf-size 128K --json");
+    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(report["bytes"], 16 << 20);
+    assert_eq!(report["iterations"], 128);
+    assert_eq!(report["plan"]["stage"], "busy-loop");
+    assert!(report["gib_per_s"].as_f64().unwrap() > 0.0);
+    assert!(report["elapsed_ns"].as_u64().unwrap() > 0);
+    for end in ["writer", "reader"] {
+        assert_eq!(report[end]["exit_status"], 0);
+        assert_eq!(report[end]["report"]["bytes"], 16 << 20);
+    }
+
+    let output = pipeprof("run --stage splice --bytes 16M --csv");
+    let text = stdout(&output);
+    let mut lines = text.lines();
+    let header: Vec<&str> = lines.next().unwrap().split(',').collect();
+    let row: Vec<&str> = lines.next().unwrap().split(',').collect();
+    assert_eq!(header.len(), row.len());
+    let cell = |name: &str| row[header.iter().position(|&column| column == name).unwrap()];
+    assert_eq!(header[..3], ["gibibytes_per_second", "bytes_to_pipe", "buf_size"]);
+    assert_eq!(header[13], "same_buffer");
+    assert_eq!((cell("pipe_size"), cell("read_with_splice")), ("131072", "1"));
+    assert_eq!(
+        (cell("huge_page"), cell("stage"), cell("bytes_piped")),
+        ("0", "splice", "16777216")
+    );
+}
+
+#[test]
+fn nonsense_is_usage_and_names_the_flag() {
+    for (line, flag) in [
+        ("run --stage splice --fill --verify", "--read-with read"),
+        ("run --gift", "--write-with vmsplice"),
+        ("run --bytes 0", "--bytes"),
+        ("run --buf-size 1.5M", "KiB"),
+        ("run --stage fast", "vmsplice, splice"),
+        ("run --pin 0", "auto"),
+        ("run --runs 3", "--against"),
+        ("read --stage splice", "pipeprof read"),
+        ("read --pipe-size 1M", "--pipe-size"),
+    ] {
+        let output = pipeprof(line);
+        assert_eq!(output.status.code(), Some(2), "{line}: {}", stderr(&output));
+        assert!(stderr(&output).contains(flag), "{line}: {}", stderr(&output));
+        assert_eq!(stdout(&output), "", "{line}");
+    }
+    let output = shell("pp write --stage vmsplice >/dev/null");
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("stdout is not a pipe"), "{}", stderr(&output));
+}
+
+#[test]
+fn the_ends_work_alone_in_a_shell_pipeline() {
+    for (line, piped) in [
+        ("pp write --bytes 5M | pp read", "(5MiB piped)"),
+        ("pp write --stage vmsplice --bytes 5M | pp read --stage splice", "(5MiB piped)"),
+        // The writer finds the pipe closed, and ends quietly with 0.
+        ("pp write | pp read --bytes 10M", "(10MiB piped)"),
+        ("pp write --stage busy-loop | pp read --stage busy-loop --bytes 10M", "(10MiB piped)"),
+        ("head -c 1000000 /dev/zero | pp read", "(1000000B piped)"),
+        ("pp write --stage vmsplice --fill --bytes 5M | pp read --verify", "(5MiB piped)"),
+        ("pp write --fill --bytes 5M | cat | pp read --verify", "(5MiB piped)"),
+    ] {
+        let output = shell(line);
+        assert!(output.status.success(), "{line}: {}", stderr(&output));
+        assert!(stdout(&output).trim_end().ends_with(piped), "{line}: {}", stdout(&output));
+        assert_eq!(stderr(&output), "", "{line}");
+    }
+    let output = shell("pp write --stage vmsplice --bytes 3000000 | wc -c");
+    assert_eq!(stdout(&output).trim(), "3000000");
+    let output = shell("head -c 1000 /dev/zero | pp read --verify");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("corrupt data at byte 0"), "{}", stderr(&output));
+}
+
+#[test]
+fn stages_lists_all_five() {
+    let text = stdout(&pipeprof("stages"));
+    for name in ["write", "vmsplice", "splice", "huge-page", "busy-loop"] {
+        assert!(text.lines().any(|line| line.starts_with(name)), "{text}");
+    }
+    let report: Value = serde_json::from_str(&stdout(&pipeprof("stages --json"))).unwrap();
+    assert_eq!(report["stages"].as_array().unwrap().len(), 5);
+    assert!(report["machine"]["pipe_max_size_bytes"].as_u64().unwrap() >= 4096);
+}
+
+#[test]
+fn against_prints_both_medians_and_the_ratio() {
+    let theirs = format!("'{PIPEPROF}' write | '{PIPEPROF}' read --bytes 8M");
+    let output = Command::new(PIPEPROF)
+        .args(["run", "--bytes", "8M", "--runs", "2", "--json", "--against", &theirs])
+        .output()
+        .unwrap();
+    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(report["runs"]["ours_gib_per_s"].as_array().unwrap().len(), 2);
+    assert!(report["median_ratio"].as_f64().unwrap() > 0.0);
+    let output = Command::new(PIPEPROF)
+        .args(["run", "--bytes", "1M", "--against", "echo no"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+}
+
+/// A pair that runs until it is stopped, with the pids of its ends; both have left the gate.
+fn endless(stage: &str) -> (Child, Vec<i32>) {
+    let child = Command::new(PIPEPROF)
+        .args(["run", "--bytes", "900000G", "--stage", stage])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = child.id();
+    let ends = eventually("both ends are in their loops", || {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+        let pids: Vec<i32> =
+            children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+        let running = pids.iter().filter(|&&pid| is_in_its_loop(pid)).count();
+        (running == 2).then_some(pids)
+    });
+    (child, ends)
+}
+
+/// It has its name and has used 50 ms of CPU, which setting itself up does not take.
+fn is_in_its_loop(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let Some((name, rest)) = stat.rsplit_once(") ") else { return false };
+    let ticks =
+        rest.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<u64>().ok());
+    name.contains("(pp-") && ticks.sum::<u64>() >= 5
+}
+
+fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "never happened: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Gone, or dead and not yet reaped by whoever adopted it.
+fn ended(pid: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .ok()
+        .and_then(|stat| Some(stat.rsplit_once(") ")?.1.starts_with(['Z', 'X'])))
+        .unwrap_or(true)
+}
+
+#[test]
+fn no_end_outlives_a_killed_pipeprof() {
+    for stage in ["write", "busy-loop"] {
+        let (mut child, ends) = endless(stage);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        eventually("both ends are gone", || ends.iter().all(|&pid| ended(pid)).then_some(()));
+    }
+}
+
+#[test]
+fn ctrl_c_stops_the_pair_and_prints_what_was_moved() {
+    for stage in ["write", "busy-loop"] {
+        let (mut child, ends) = endless(stage);
+        // As a terminal does: to every process of the group.
+        for pid in ends.iter().copied().chain([child.id() as i32]) {
+            kill(Pid::from_raw(pid), Signal::SIGINT).unwrap();
+        }
+        let status = child.wait().unwrap();
+        let mut text = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(status.code(), Some(130), "{stage}: {text}");
+        assert!(text.contains("GiB/s, 256KiB buffer") && text.contains("piped"), "{text}");
+    }
+}
+
+#[test]
+fn an_end_that_is_killed_fails_the_run_and_is_named() {
+    let (child, ends) = endless("vmsplice");
+    kill(Pid::from_raw(ends[0]), Signal::SIGKILL).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(text.contains("the writer") && text.contains("SIGKILL"), "{text}");
+    assert!(stdout(&output).contains("piped"), "what was moved is still printed");
+}

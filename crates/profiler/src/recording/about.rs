@@ -1,0 +1,24 @@
+//! How a capture went: what a title and a rate are made of.
+
+use serde::{Deserialize, Serialize};
+
+use crate::meter::PipeFlow;
+
+/// What the records do not tell about the run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct About {
+    /// The stage or the command line. Untrusted text.
+    pub title: String,
+    /// The kernel's release: `6.18.44`. Empty where unknown.
+    pub kernel: String,
+    /// How long it was watched, in nanoseconds.
+    pub elapsed_ns: u64,
+    /// Ended by Ctrl-C.
+    pub interrupted: bool,
+    /// What went through the pipes, in the order of the pipeline's.
+    pub flows: Vec<PipeFlow>,
+    /// CPU time of each member by its own account, where it gave one.
+    pub cpu_time_ns: Vec<Option<u64>>,
+    /// CPUs that the members could run on; 0 where unknown.
+    pub cpus: usize,
+}

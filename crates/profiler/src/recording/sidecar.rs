@@ -1,0 +1,124 @@
+//! The files beside perf.data: `pipeprof.json` and `symbols.json`.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{About, Loaded, Meta, Recording, RecordingDir};
+use crate::environment::Environment;
+use crate::error::Error;
+use crate::symbolize::SymbolTable;
+
+/// Raised whenever a field changes its meaning or goes.
+pub(crate) const VERSION: u32 = 1;
+
+const ABOUT: &str = "pipeprof.json";
+const SYMBOLS: &str = "symbols.json";
+
+/// `pipeprof.json`, as docs/recording.md has it.
+#[derive(Serialize, Deserialize)]
+struct Sidecar {
+    version: u32,
+    /// The maker got to its end.
+    complete: bool,
+    about: About,
+    capture: Meta,
+    /// For people and for later questions; the analysis reads nothing from it.
+    environment: Value,
+}
+
+/// `symbols.json`.
+#[derive(Serialize)]
+struct Symbols<'a> {
+    version: u32,
+    symbols: &'a SymbolTable,
+}
+
+#[derive(Deserialize)]
+struct OwnedSymbols {
+    symbols: SymbolTable,
+}
+
+/// Read on its own, so that a later version is told from a broken file.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+pub(super) fn write(dir: &Path, meta: &Meta, about: &About, complete: bool) -> Result<(), Error> {
+    let sidecar = Sidecar {
+        version: VERSION,
+        complete,
+        about: about.clone(),
+        capture: meta.clone(),
+        environment: serde_json::to_value(Environment::read()).unwrap_or_default(),
+    };
+    write_json(dir, ABOUT, |out| serde_json::to_writer_pretty(out, &sidecar))
+}
+
+pub(super) fn write_symbols(dir: &Path, symbols: &SymbolTable) -> Result<(), Error> {
+    let symbols = Symbols { version: VERSION, symbols };
+    write_json(dir, SYMBOLS, |out| serde_json::to_writer(out, &symbols))
+}
+
+/// Written under another name first: what is there is whole.
+fn write_json(
+    dir: &Path,
+    name: &str,
+    write: impl FnOnce(&mut dyn Write) -> serde_json::Result<()>,
+) -> Result<(), Error> {
+    let path = dir.join(name);
+    let beside = dir.join(format!(".{name}.partial"));
+    let written = File::create(&beside).and_then(|file| {
+        let mut out = BufWriter::new(file);
+        write(&mut out)?;
+        out.write_all(b"\n")?;
+        let file = out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        fs::rename(&beside, &path)
+    });
+    written.map_err(|source| Error::File { action: "writing", path, source })
+}
+
+pub(super) fn open(folder: &Path) -> Result<Recording, Error> {
+    let sidecar: Sidecar = read_json(&folder.join(ABOUT))?;
+    let names = folder.join(SYMBOLS);
+    let symbols =
+        if names.exists() { Some(read_json::<OwnedSymbols>(&names)?.symbols) } else { None };
+    let dir = RecordingDir::Kept(folder.to_owned());
+    let mut recording = Recording {
+        dir,
+        meta: sidecar.capture,
+        about: sidecar.about,
+        symbols,
+        cut_short: !sidecar.complete,
+    };
+    if recording.meta.end_ns == 0 {
+        recording.meta.end_ns = last_time(&recording)?.max(recording.meta.start_ns);
+    }
+    Ok(recording)
+}
+
+fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T, Error> {
+    let read = fs::read(path);
+    let bytes =
+        read.map_err(|source| Error::File { action: "reading", path: path.to_owned(), source })?;
+    let broken = |source| Error::Sidecar { path: path.to_owned(), source };
+    let Versioned { version } = serde_json::from_slice(&bytes).map_err(broken)?;
+    if version != VERSION {
+        return Err(Error::Version { path: path.to_owned(), version, known: VERSION });
+    }
+    serde_json::from_slice(&bytes).map_err(broken)
+}
+
+/// When the last whole record was written: what stands for the end of a capture that was killed.
+fn last_time(recording: &Recording) -> Result<u64, Error> {
+    let Loaded { file, bytes } = recording.load()?;
+    let times = file
+        .records(&bytes)
+        .filter_map(|(_, record)| file.events[file.event_of_record(&record)].layout.time(&record));
+    Ok(times.max().unwrap_or(0))
+}

@@ -1,0 +1,125 @@
+//! Who was asleep, and in which kernel function, at looks some ten times a second: `/proc/TID/wchan`.
+//!
+//! Call chains are recorded for some switches-out only. A short sleep that has none is much like
+//! those that have one; a long one is not, and may be the only one of its kind. But no sleep longer
+//! than the time between two looks escapes these.
+
+use std::fs;
+
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+
+/// More threads than this are looked at less often, so that looking stays below 1 % of a CPU.
+const THREADS_A_LOOK: usize = 64;
+
+/// What the looks saw.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sleepers {
+    /// When each look was, `CLOCK_MONOTONIC` ns.
+    looks: Vec<u64>,
+    names: Vec<String>,
+    /// For each thread the looks at which its answer changed, with the name, `None` for awake.
+    threads: FxHashMap<i32, Vec<(u32, Option<u32>)>>,
+    #[serde(skip)]
+    skipped: usize,
+}
+
+impl Sleepers {
+    /// Looks at all threads of these processes.
+    pub fn look(&mut self, pids: impl Iterator<Item = i32>, now_ns: u64) {
+        if self.skipped < self.threads.len() / THREADS_A_LOOK {
+            self.skipped += 1;
+            return;
+        }
+        self.skipped = 0;
+        self.begin(now_ns);
+        for pid in pids {
+            let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { continue };
+            for task in tasks.flatten() {
+                let tid = task.file_name().to_str().and_then(|name| name.parse().ok());
+                let wchan = fs::read_to_string(task.path().join("wchan"));
+                if let (Some(tid), Ok(wchan)) = (tid, wchan) {
+                    self.saw(tid, Some(wchan.as_str()).filter(|name| !matches!(*name, "" | "0")));
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, now_ns: u64) {
+        self.looks.push(now_ns);
+    }
+
+    fn saw(&mut self, tid: i32, wchan: Option<&str>) {
+        let look = self.looks.len() as u32 - 1;
+        let name = wchan.map(|wchan| {
+            let known = self.names.iter().position(|name| name == wchan);
+            known.unwrap_or_else(|| {
+                self.names.push(wchan.to_owned());
+                self.names.len() - 1
+            }) as u32
+        });
+        let answers = self.threads.entry(tid).or_default();
+        if answers.last().is_none_or(|&(_, latest)| latest != name) {
+            answers.push((look, name));
+        }
+    }
+
+    /// Where a thread slept between two times and for how long, as far as looks tell: each stands
+    /// for the time since the one before.
+    pub fn between(
+        &self,
+        tid: i32,
+        from: u64,
+        until: u64,
+    ) -> impl Iterator<Item = (&str, u64)> + '_ {
+        let first = self.looks.partition_point(|&look| look <= from);
+        let last = self.looks.partition_point(|&look| look < until);
+        let mut since = from;
+        (first..last).filter_map(move |look| {
+            let ended = if look + 1 == last { until } else { self.looks[look] };
+            let ns = ended.saturating_sub(std::mem::replace(&mut since, ended));
+            Some((self.at(tid, look)?, ns))
+        })
+    }
+
+    fn at(&self, tid: i32, look: usize) -> Option<&str> {
+        let answers = self.threads.get(&tid)?;
+        let after = answers.partition_point(|&(changed, _)| changed as usize <= look);
+        let (_, name) = answers.get(after.checked_sub(1)?)?;
+        self.names.get(name.as_ref().copied()? as usize).map(String::as_str)
+    }
+
+    /// The function in which a thread was seen asleep at a look after `from` and before `until`.
+    pub fn within(&self, tid: i32, from: u64, until: u64) -> Option<&str> {
+        let first = self.looks.partition_point(|&look| look <= from);
+        if *self.looks.get(first)? >= until {
+            return None;
+        }
+        self.at(tid, first)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sleep_is_known_by_a_look_inside_it() {
+        let mut sleepers = Sleepers::default();
+        for (time, wchan) in [(100, None), (200, Some("do_wait")), (300, Some("do_wait"))] {
+            sleepers.begin(time);
+            sleepers.saw(7, wchan);
+        }
+        assert_eq!(sleepers.within(7, 150, 250), Some("do_wait"));
+        assert_eq!(sleepers.within(7, 250, 350), Some("do_wait"));
+        // Awake at the look, no look inside, another thread.
+        assert_eq!(sleepers.within(7, 50, 150), None);
+        assert_eq!(sleepers.within(7, 210, 290), None);
+        assert_eq!(sleepers.within(7, 310, 400), None);
+        assert_eq!(sleepers.within(8, 150, 250), None);
+        let slept = |from, until| sleepers.between(7, from, until).collect::<Vec<_>>();
+        assert_eq!(slept(0, 400), [("do_wait", 100), ("do_wait", 200)]);
+        assert_eq!(slept(110, 190), []);
+        assert_eq!(slept(150, 250), [("do_wait", 100)]);
+    }
+}

@@ -1,0 +1,438 @@
+//! The ledger: where the life of each member went and what each pipe carried, per second and per
+//! GiB. Every number of a verdict can be looked up here.
+
+use std::borrow::Cow;
+
+use pipeprof_profiler::meter::{Bytes, Fill, PipeFlow, Point, Source};
+use pipeprof_profiler::profile::{MemberProfile, Profile, TimeSplit};
+use pipeprof_runner::pipeline::{End, MemberId, Pipe, Pipeline};
+use serde::Serialize;
+
+use crate::caption::GIB;
+use crate::roles::{Classification, Reason, Role};
+
+/// What was watched, beside the profile: who holds which pipe, and what the pipes carried.
+#[derive(Clone, Copy, Debug)]
+pub struct Watched<'a> {
+    /// The members of the profile come first, in its order.
+    pub pipeline: &'a Pipeline,
+    /// A flow a pipe, known by inode.
+    pub flows: &'a [PipeFlow],
+    /// How long, in nanoseconds.
+    pub elapsed_ns: u64,
+    /// How many CPUs there were.
+    pub cpus: usize,
+}
+
+/// The life of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Life {
+    /// In nanoseconds.
+    #[serde(flatten)]
+    pub split: TimeSplit,
+    /// Share of the lifetime.
+    pub on_cpu_percent: f64,
+    /// Share of the lifetime.
+    pub blocked_percent: f64,
+    /// Share of the lifetime.
+    pub runnable_percent: f64,
+}
+
+impl Life {
+    fn of(split: TimeSplit) -> Life {
+        let percent = |ns| percent(ns, split.lifetime_ns);
+        Life {
+            split,
+            on_cpu_percent: percent(split.on_cpu_ns),
+            blocked_percent: percent(split.blocked_ns),
+            runnable_percent: percent(split.runnable_ns),
+        }
+    }
+}
+
+/// What one reason took of a member's life.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BlockedShare {
+    /// Why it slept.
+    pub reason: Reason,
+    /// How long.
+    pub ns: u64,
+    /// Share of the member's lifetime.
+    pub percent: f64,
+    /// Per GiB that the member moved; `None` where that is not known.
+    pub ns_per_gib: Option<f64>,
+    /// The kernel function slept in longest, where the reason doesn't say it.
+    pub kernel_function: Option<String>,
+}
+
+/// What a member moved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Moved {
+    /// Bytes; `None` where they are not known.
+    pub bytes: Option<u64>,
+    /// Which bytes, or why they are not known.
+    pub what: String,
+}
+
+/// What one pipe carried.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PipeSummary {
+    /// Inode, as in `pipe:[88121]`.
+    pub inode: u64,
+    /// Where a named FIFO lives.
+    pub path: Option<String>,
+    /// Pids at the write end.
+    pub writers: Vec<i32>,
+    /// Pids at the read end.
+    pub readers: Vec<i32>,
+    /// Bytes that went through.
+    pub bytes: Option<u64>,
+    /// Who counted them.
+    pub bytes_source: Option<Source>,
+    /// Why they are not known.
+    pub bytes_unknown: Option<Cow<'static, str>>,
+    /// Over the whole time.
+    pub bytes_per_second: Option<f64>,
+    /// Bytes so far, over time.
+    pub over_time: Vec<Point>,
+    /// `F_GETPIPE_SZ`.
+    pub capacity_bytes: Option<u64>,
+    /// How full it was at the looks that were taken.
+    pub fill: Option<FillSummary>,
+    /// Why it is not known how full it was.
+    pub fill_unknown: Option<&'static str>,
+    /// Write calls.
+    pub writes: Option<u64>,
+    /// Read calls.
+    pub reads: Option<u64>,
+    /// Mean.
+    pub bytes_per_write: Option<f64>,
+    /// Mean.
+    pub bytes_per_read: Option<f64>,
+    /// Write calls a second.
+    pub writes_per_second: Option<f64>,
+    /// Read calls a second.
+    pub reads_per_second: Option<f64>,
+    /// Why a number of calls is not known.
+    pub calls_unknown: Option<&'static str>,
+    /// CPU time of both ends in the pipe's own code, per GiB; `None` without bytes or where an end
+    /// works at several pipes.
+    pub cpu_ns_per_gib: Option<f64>,
+    /// Time that both ends waited for it, per GiB; likewise.
+    pub blocked_ns_per_gib: Option<f64>,
+}
+
+/// [`Fill`] in shares.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct FillSummary {
+    /// As counted.
+    #[serde(flatten)]
+    pub counted: Fill,
+    /// Share of looks that found nothing.
+    pub empty_percent: f64,
+    /// Share of looks that found no room for another page.
+    pub full_percent: f64,
+    /// Mean of what was found.
+    pub mean_bytes: f64,
+}
+
+/// Less than this says nothing of a GiB.
+const LEAST_BYTES: u64 = 1 << 20;
+
+/// GiB to divide by, where there is enough.
+pub(crate) fn gib(bytes: Option<u64>) -> Option<f64> {
+    bytes.filter(|bytes| *bytes >= LEAST_BYTES).map(|bytes| bytes as f64 / GIB)
+}
+
+/// Share of the whole, in percent; 0 of nothing.
+pub(crate) fn percent(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { 100.0 * part as f64 / whole as f64 }
+}
+
+/// The life of a member, where context switches were recorded.
+pub(crate) fn life(member: &MemberProfile) -> Option<Life> {
+    member.time.map(Life::of)
+}
+
+/// What a member slept for, longest first. What no stack accounts for is unknown.
+pub(crate) fn blocked_table(
+    profile: &Profile,
+    roles: &Classification,
+    member: &MemberProfile,
+    moved: Option<u64>,
+) -> Vec<BlockedShare> {
+    let Some(split) = member.time else { return Vec::new() };
+    let mut sums = [0u64; Reason::ALL.len()];
+    let mut functions: Vec<(Reason, &str, u64)> = Vec::new();
+    for weight in &member.blocked {
+        let stack = profile.stack(weight.stack);
+        let reason = roles.reason(profile, stack);
+        sums[reason as usize] += weight.weight;
+        if reason == Reason::Other
+            && let Some(name) = roles.slept_in(profile, stack)
+        {
+            match functions.iter_mut().find(|(_, known, _)| *known == name) {
+                Some((_, _, ns)) => *ns += weight.weight,
+                None => functions.push((reason, name, weight.weight)),
+            }
+        }
+    }
+    let accounted: u64 = sums.iter().sum();
+    sums[Reason::Unknown as usize] += split.blocked_ns.saturating_sub(accounted);
+    let gib = gib(moved);
+    let mut table: Vec<BlockedShare> = Reason::ALL
+        .into_iter()
+        .filter(|&reason| sums[reason as usize] > 0)
+        .map(|reason| {
+            let ns = sums[reason as usize];
+            let function = functions
+                .iter()
+                .filter(|(of, ..)| *of == reason)
+                .max_by_key(|(_, _, ns)| *ns)
+                .map(|(_, name, _)| (*name).to_owned());
+            BlockedShare {
+                reason,
+                ns,
+                percent: percent(ns, split.lifetime_ns),
+                ns_per_gib: gib.map(|gib| ns as f64 / gib),
+                kernel_function: function,
+            }
+        })
+        .collect();
+    table.sort_by_key(|share| std::cmp::Reverse(share.ns));
+    table
+}
+
+impl Watched<'_> {
+    fn flow(&self, pipe: &Pipe) -> Option<&PipeFlow> {
+        self.flows.iter().find(|flow| flow.inode == pipe.inode)
+    }
+
+    /// Members with pipes first, each behind those that write to it; the others in their order.
+    pub fn order(&self) -> Vec<usize> {
+        let Pipeline { members, pipes } = self.pipeline;
+        let (mut left, bare): (Vec<usize>, Vec<usize>) =
+            (0..members.len()).partition(|&member| self.holds_pipe(member));
+        let mut order = Vec::with_capacity(members.len());
+        while !left.is_empty() {
+            let sources = |member: usize| {
+                let reads = pipes.iter().filter(|pipe| pipe.readers.contains(&MemberId(member)));
+                let writers = reads.flat_map(|pipe| &pipe.writers);
+                writers.filter(|writer| writer.0 != member && left.contains(&writer.0)).count()
+            };
+            // In a cycle nobody is first: whoever has the fewest before it.
+            let next = (0..left.len()).min_by_key(|&at| sources(left[at])).unwrap_or(0);
+            order.push(left.remove(next));
+        }
+        order.extend(bare);
+        order
+    }
+
+    /// A member has a pipe of the pipeline.
+    pub(crate) fn holds_pipe(&self, member: usize) -> bool {
+        let id = MemberId(member);
+        let pipes = &self.pipeline.pipes;
+        pipes.iter().any(|pipe| pipe.writers.contains(&id) || pipe.readers.contains(&id))
+    }
+
+    /// Inodes of the pipes that a member reads from, or writes to.
+    pub(crate) fn inodes_at(&self, member: usize, end: End) -> Vec<u64> {
+        self.pipes_at(member, end).iter().map(|&at| self.pipeline.pipes[at].inode).collect()
+    }
+
+    /// The pipes that a member reads from, or writes to.
+    pub(crate) fn pipes_at(&self, member: usize, end: End) -> Vec<usize> {
+        let held = |pipe: &Pipe| match end {
+            End::Writer => pipe.writers.contains(&MemberId(member)),
+            End::Reader => pipe.readers.contains(&MemberId(member)),
+        };
+        let pipes = &self.pipeline.pipes;
+        (0..pipes.len()).filter(|&at| held(&pipes[at])).collect()
+    }
+
+    /// What a member moved: what it read from pipes; failing that what it wrote to them.
+    pub fn moved(&self, member: usize) -> Moved {
+        let unknown = |what: &str| Moved { bytes: None, what: what.to_owned() };
+        let mut why = "it holds no pipe";
+        for (end, verb) in [(End::Reader, "read from"), (End::Writer, "written to")] {
+            let pipes = self.pipes_at(member, end);
+            if pipes.is_empty() {
+                continue;
+            }
+            let alone = pipes.iter().all(|&at| {
+                let pipe = &self.pipeline.pipes[at];
+                let ends = if end == End::Reader { &pipe.readers } else { &pipe.writers };
+                ends.len() == 1
+            });
+            if !alone {
+                why = "it shares its pipe with others";
+                continue;
+            }
+            let known: Option<u64> = pipes
+                .iter()
+                .map(|&at| self.flow(&self.pipeline.pipes[at]).and_then(|flow| flow.bytes.known()))
+                .sum();
+            match known {
+                Some(bytes) => {
+                    let of = match pipes[..] {
+                        [at] => format!("pipe:[{}]", self.pipeline.pipes[at].inode),
+                        _ => format!("{} pipes", pipes.len()),
+                    };
+                    return Moved { bytes: Some(bytes), what: format!("{verb} {of}") };
+                }
+                None => why = "the bytes of its pipes are not known",
+            }
+        }
+        unknown(why)
+    }
+
+    /// The pipes, in the order of the pipeline.
+    pub(crate) fn pipe_table(&self, profile: &Profile, roles: &Classification) -> Vec<PipeSummary> {
+        (0..self.pipeline.pipes.len()).map(|at| self.pipe(at, profile, roles)).collect()
+    }
+
+    fn pipe(&self, at: usize, profile: &Profile, roles: &Classification) -> PipeSummary {
+        let pipe = &self.pipeline.pipes[at];
+        let flow = self.flow(pipe);
+        let seconds = self.elapsed_ns as f64 / 1e9;
+        let (bytes, bytes_source, bytes_unknown) = match flow.map(|flow| flow.bytes.clone()) {
+            Some(Bytes::Known { bytes, source }) => (Some(bytes), Some(source), None),
+            Some(Bytes::Unknown { why }) => (None, None, Some(why)),
+            None => (None, None, Some(Cow::Borrowed("the pipe was not metered"))),
+        };
+        let fill = flow.and_then(|flow| flow.fill).filter(|fill| fill.looks > 0);
+        // No calls, for bytes, are calls that were made after the last look.
+        let seen = |calls: &u64| *calls > 0 || bytes == Some(0);
+        let writes = flow.and_then(|flow| flow.writes).filter(seen);
+        let reads = flow.and_then(|flow| flow.reads).filter(seen);
+        let per_second = |count: Option<u64>| {
+            count.filter(|_| seconds > 0.0).map(|count| count as f64 / seconds)
+        };
+        let mean = |calls: Option<u64>| {
+            let calls = calls.filter(|calls| *calls > 0)?;
+            Some(bytes? as f64 / calls as f64)
+        };
+        let gib = gib(bytes);
+        let cost = self.cost(at, profile, roles);
+        let pids = |ids: &[MemberId]| -> Vec<i32> {
+            ids.iter().filter_map(|id| self.pipeline.members.get(id.0)).map(|m| m.pid).collect()
+        };
+        PipeSummary {
+            inode: pipe.inode,
+            path: pipe.path.as_ref().map(|path| path.to_string_lossy().into_owned()),
+            writers: pids(&pipe.writers),
+            readers: pids(&pipe.readers),
+            bytes,
+            bytes_source,
+            bytes_unknown,
+            bytes_per_second: per_second(bytes),
+            over_time: flow.map(|flow| flow.over_time.clone()).unwrap_or_default(),
+            capacity_bytes: flow.and_then(|flow| flow.capacity_bytes).or(pipe.capacity_bytes),
+            fill: fill.map(FillSummary::of),
+            fill_unknown: match (fill, &pipe.path) {
+                (Some(_), _) => None,
+                (None, Some(_)) => {
+                    Some("a named FIFO is not opened: that could let its writer go on")
+                }
+                (None, None) => Some("it was not looked into"),
+            },
+            writes,
+            reads,
+            bytes_per_write: mean(writes),
+            bytes_per_read: mean(reads),
+            writes_per_second: per_second(writes),
+            reads_per_second: per_second(reads),
+            calls_unknown: (writes.is_none() || reads.is_none())
+                .then_some("an end uses other pipes or files too, or ended before it was counted"),
+            cpu_ns_per_gib: cost.zip(gib).map(|((cpu, _), gib)| cpu as f64 / gib),
+            blocked_ns_per_gib: cost.zip(gib).map(|((_, blocked), gib)| blocked as f64 / gib),
+        }
+    }
+
+    /// CPU time in the pipe's code and time blocked on it, of both ends. `None` where an end works
+    /// at several pipes: no stack says at which.
+    fn cost(&self, at: usize, profile: &Profile, roles: &Classification) -> Option<(u64, u64)> {
+        let pipe = &self.pipeline.pipes[at];
+        let mut cost = (0, 0);
+        for (ids, end) in [(&pipe.writers, End::Writer), (&pipe.readers, End::Reader)] {
+            for id in ids {
+                if self.pipes_at(id.0, end).len() > 1 {
+                    return None;
+                }
+                let member = profile.members.get(id.0)?;
+                member.time?;
+                let other = if end == End::Writer { End::Reader } else { End::Writer };
+                let only_end = self.pipes_at(id.0, other).is_empty();
+                cost.0 += pipe_work(profile, roles, member, end, only_end);
+                let wanted = if end == End::Writer { Reason::WaitSpace } else { Reason::WaitData };
+                cost.1 += blocked_table(profile, roles, member, None)
+                    .iter()
+                    .filter(|share| share.reason == wanted)
+                    .map(|share| share.ns)
+                    .sum::<u64>();
+            }
+        }
+        Some(cost)
+    }
+}
+
+impl FillSummary {
+    fn of(fill: Fill) -> Self {
+        FillSummary {
+            counted: fill,
+            empty_percent: percent(fill.empty, fill.looks),
+            full_percent: percent(fill.full, fill.looks),
+            mean_bytes: fill.sum_bytes as f64 / fill.looks.max(1) as f64,
+        }
+    }
+}
+
+/// CPU nanoseconds of a member in the code of the pipe at one of its ends.
+fn pipe_work(
+    profile: &Profile,
+    roles: &Classification,
+    member: &MemberProfile,
+    end: End,
+    only_end: bool,
+) -> u64 {
+    let weight: u64 = member
+        .on_cpu
+        .iter()
+        .filter(|weight| is_pipe_work(roles.role(weight.stack)))
+        .filter(|weight| {
+            only_end || roles.end_at_work(profile, profile.stack(weight.stack)) == Some(end)
+        })
+        .map(|weight| weight.weight)
+        .sum();
+    on_cpu_ns(member, weight)
+}
+
+/// Weight of a member's samples as nanoseconds of the scheduler's account.
+pub(crate) fn on_cpu_ns(member: &MemberProfile, weight: u64) -> u64 {
+    let whole = member.weight();
+    match member.time {
+        Some(split) if whole > 0 => {
+            (u128::from(weight) * u128::from(split.on_cpu_ns) / u128::from(whole)) as u64
+        }
+        _ => 0,
+    }
+}
+
+/// The role is work that is there only because there is a pipe.
+pub(crate) fn is_pipe_work(role: Role) -> bool {
+    matches!(
+        role,
+        Role::PipeWrite
+            | Role::PipeRead
+            | Role::CopyIn
+            | Role::CopyOut
+            | Role::PageAlloc
+            | Role::PageFree
+            | Role::PagePin
+            | Role::Splice
+            | Role::PipeLock
+            | Role::WaitSpace
+            | Role::WaitData
+            | Role::Wakeup
+    )
+}

@@ -1,0 +1,109 @@
+//! The pipes: what each carried, how full it was, and who counted.
+
+use std::fmt::Write;
+
+use super::{Style, wrap};
+use crate::caption::{duration, thousands};
+use crate::escape::printable;
+use crate::ledger::PipeSummary;
+use crate::summary::Summary;
+
+pub(super) fn write(text: &mut String, summary: &Summary, style: Style) {
+    let _ = writeln!(text, "{}", style.heading("pipes"));
+    for pipe in &summary.pipes {
+        write_pipe(text, summary, pipe, style);
+    }
+}
+
+fn write_pipe(text: &mut String, summary: &Summary, pipe: &PipeSummary, style: Style) {
+    let names = |pids: &[i32]| -> String {
+        let member = |pid: &i32| summary.members.iter().find(|member| member.pid == *pid);
+        let known: Vec<String> = pids
+            .iter()
+            .filter_map(member)
+            .filter(|member| !member.only_holds)
+            .map(|member| format!("{} ({})", printable(&member.comm), member.pid))
+            .collect();
+        if known.is_empty() { "nobody".into() } else { known.join(", ") }
+    };
+    let arrow = if style.ascii { "->" } else { "→" };
+    let mut head = match &pipe.path {
+        Some(path) => format!("  {}", printable(path)),
+        None => format!("  pipe:[{}]", pipe.inode),
+    };
+    let _ = write!(head, "  {} {arrow} {}", names(&pipe.writers), names(&pipe.readers));
+    if let Some(capacity) = pipe.capacity_bytes {
+        let _ = write!(head, ", holds {}", bytes(capacity as f64));
+    }
+    text.push_str(&wrap(&head, 4));
+    let mut row = |name: &str, words: String| {
+        text.push_str(&wrap(&format!("    {name:<11}{words}"), 15));
+    };
+    match (pipe.bytes, pipe.bytes_source) {
+        (Some(moved), Some(source)) => {
+            let rate = pipe.bytes_per_second.unwrap_or_default();
+            row(
+                "bytes",
+                format!(
+                    "{} ({}), {}/s; {}",
+                    thousands(moved),
+                    bytes(moved as f64),
+                    bytes(rate),
+                    source.describe()
+                ),
+            );
+        }
+        _ => row("bytes", not_known(pipe.bytes_unknown.as_deref())),
+    }
+    match &pipe.fill {
+        Some(fill) => row(
+            "fill",
+            format!(
+                "full {:.0}%, empty {:.0}% of {} looks; mean {}",
+                fill.full_percent,
+                fill.empty_percent,
+                thousands(fill.counted.looks),
+                bytes(fill.mean_bytes)
+            ),
+        ),
+        None => row("fill", not_known(pipe.fill_unknown)),
+    }
+    for (name, calls, mean, rate) in [
+        ("writes", pipe.writes, pipe.bytes_per_write, pipe.writes_per_second),
+        ("reads", pipe.reads, pipe.bytes_per_read, pipe.reads_per_second),
+    ] {
+        let Some(calls) = calls else {
+            row(name, not_known(pipe.calls_unknown));
+            continue;
+        };
+        let mut words = thousands(calls);
+        if let Some(rate) = rate {
+            let _ = write!(words, ", {}/s", thousands(rate.round() as u64));
+        }
+        if let Some(mean) = mean {
+            let _ = write!(words, ", {} each", bytes(mean));
+        }
+        row(name, words);
+    }
+    if let Some((cpu, blocked)) = pipe.cpu_ns_per_gib.zip(pipe.blocked_ns_per_gib) {
+        row(
+            "per GiB",
+            format!("{} on CPU in its code, {} blocked on it", duration(cpu), duration(blocked)),
+        );
+    }
+}
+
+fn not_known(why: Option<&str>) -> String {
+    format!("not known: {}", why.unwrap_or("it was not measured"))
+}
+
+/// `1.20 GiB`, `64.0 KiB`, `12 bytes`.
+fn bytes(count: f64) -> String {
+    for (scale, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
+        let scale = f64::from(1u32 << scale);
+        if count >= scale {
+            return format!("{:.1} {unit}", count / scale);
+        }
+    }
+    format!("{count:.0} bytes")
+}

@@ -1,0 +1,366 @@
+//! What a verdict is drawn from: plain numbers of members and pipes, and what follows from them.
+
+use super::{LEAST_DRIVE, PipeCause, TINY_CALL};
+use crate::roles::{Reason, Role};
+
+/// Everything that a verdict may know.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evidence {
+    /// In pipeline order.
+    pub members: Vec<MemberEvidence>,
+    /// In pipeline order.
+    pub pipes: Vec<PipeEvidence>,
+    /// How long the pipeline was watched.
+    pub elapsed_ns: u64,
+    /// CPUs of the machine.
+    pub cpus: usize,
+    /// Samples of all members.
+    pub samples: u64,
+    /// Records lost.
+    pub lost: u64,
+    /// Kernel stacks were recorded.
+    pub kernel_visible: bool,
+}
+
+/// One member.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MemberEvidence {
+    /// Thread-group id.
+    pub pid: i32,
+    /// Its name, safe to print.
+    pub label: String,
+    /// All its threads' lives; 0 where they are not known.
+    pub lifetime_ns: u64,
+    /// On a CPU.
+    pub on_cpu_ns: u64,
+    /// Ready, but not on a CPU.
+    pub runnable_ns: u64,
+    /// Asleep, by reason.
+    pub blocked: Vec<(Reason, u64)>,
+    /// On a CPU, by role.
+    pub roles: Vec<(Role, u64)>,
+    /// Times it went to sleep.
+    pub sleeps: u64,
+    /// Indices of the pipes that it reads.
+    pub reads_from: Vec<usize>,
+    /// Indices of the pipes that it writes.
+    pub writes_to: Vec<usize>,
+}
+
+/// One pipe.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PipeEvidence {
+    /// Inode.
+    pub inode: u64,
+    /// Share of looks that found it empty, 0 to 1.
+    pub empty: Option<f64>,
+    /// Share of looks that found it full, 0 to 1.
+    pub full: Option<f64>,
+    /// Capacity.
+    pub capacity_bytes: Option<u64>,
+    /// Mean of a write call.
+    pub bytes_per_write: Option<f64>,
+    /// Mean of a read call.
+    pub bytes_per_read: Option<f64>,
+}
+
+/// What a pipe makes the CPU do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    Copy,
+    PageAllocation,
+    PagePinning,
+    Lock,
+    WakeUp,
+    /// The ring itself, and the way into the kernel.
+    Other,
+}
+
+impl Work {
+    pub(super) const ALL: [Work; 6] = [
+        Work::Copy,
+        Work::PageAllocation,
+        Work::PagePinning,
+        Work::Lock,
+        Work::WakeUp,
+        Work::Other,
+    ];
+
+    pub(super) fn of(role: Role) -> Option<Work> {
+        Some(match role {
+            Role::CopyIn | Role::CopyOut => Work::Copy,
+            Role::PageAlloc | Role::PageFree => Work::PageAllocation,
+            Role::PagePin => Work::PagePinning,
+            Role::PipeLock => Work::Lock,
+            // Going to sleep and waking up again are the sleeper's half of a wake-up.
+            Role::Wakeup | Role::WaitSpace | Role::WaitData => Work::WakeUp,
+            Role::PipeWrite | Role::PipeRead | Role::Splice => Work::Other,
+            _ => return None,
+        })
+    }
+
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Work::Copy => "copy",
+            Work::PageAllocation => "page allocation",
+            Work::PagePinning => "page pinning",
+            Work::Lock => "lock",
+            Work::WakeUp => "wake-ups",
+            Work::Other => "the ring itself",
+        }
+    }
+}
+
+impl MemberEvidence {
+    pub(super) fn is_many(&self, elapsed_ns: u64) -> bool {
+        self.lifetime_ns as f64 > 1.2 * elapsed_ns as f64
+    }
+
+    pub(super) fn blocked_for(&self, reason: Reason) -> u64 {
+        self.blocked.iter().filter(|(of, _)| *of == reason).map(|(_, ns)| ns).sum()
+    }
+
+    pub(super) fn work(&self, work: Work) -> u64 {
+        self.roles.iter().filter(|(role, _)| Work::of(*role) == Some(work)).map(|(_, ns)| ns).sum()
+    }
+
+    pub(super) fn pipe_work(&self) -> u64 {
+        Work::ALL.iter().map(|&work| self.work(work)).sum()
+    }
+
+    /// It neither worked at its pipes nor waited for them.
+    fn is_idle(&self) -> bool {
+        let waits = self.blocked_for(Reason::WaitSpace) + self.blocked_for(Reason::WaitData);
+        waits == 0 && self.pipe_work() == 0 && self.on_cpu_ns * 20 < self.lifetime_ns
+    }
+
+    fn has_pipes(&self) -> bool {
+        !self.reads_from.is_empty() || !self.writes_to.is_empty()
+    }
+
+    /// What a member that holds the others back spends most of its life on: `None` for a CPU, or for
+    /// waiting for one.
+    pub(super) fn kind(&self, elapsed_ns: u64) -> Option<Reason> {
+        let mut outside: Vec<(Reason, u64)> = Reason::ALL
+            .into_iter()
+            .filter(|&reason| !self.is_neighbours(reason))
+            .map(|reason| (reason, self.blocked_for(reason)))
+            .collect();
+        // Who waits for its own children or threads waits for what those do.
+        if self.is_many(elapsed_ns) {
+            let derived = |reason: Reason| matches!(reason, Reason::Child | Reason::Futex);
+            if self.on_cpu_ns > 0 || outside.iter().any(|(r, ns)| !derived(*r) && *ns > 0) {
+                outside.retain(|(reason, _)| !derived(*reason));
+            }
+        }
+        let (reason, ns) = outside.into_iter().max_by_key(|(_, ns)| *ns)?;
+        (ns > self.on_cpu_ns.max(self.runnable_ns)).then_some(reason)
+    }
+
+    /// The reason is one that a neighbour in the pipeline gives.
+    pub(super) fn is_neighbours(&self, reason: Reason) -> bool {
+        match reason {
+            Reason::WaitSpace => !self.writes_to.is_empty(),
+            Reason::WaitData => !self.reads_from.is_empty(),
+            Reason::PipeLock => self.has_pipes(),
+            _ => false,
+        }
+    }
+}
+
+impl Evidence {
+    /// Who may be the bottleneck, the likeliest first.
+    pub(super) fn candidates(&self) -> Vec<usize> {
+        let any_pipes = self.members.iter().any(MemberEvidence::has_pipes);
+        let mut candidates: Vec<usize> = (0..self.members.len())
+            .filter(|&at| self.members[at].lifetime_ns > 0)
+            .filter(|&at| !any_pipes || self.members[at].has_pipes())
+            .filter(|&at| !self.only_holds(at))
+            .collect();
+        // A shell that waits for the others is not what they wait for.
+        let waits = |at: &usize| {
+            let member = &self.members[*at];
+            member.blocked_for(Reason::Child) * 2 > member.lifetime_ns
+        };
+        if !any_pipes && !candidates.iter().all(waits) {
+            candidates.retain(|at| !waits(at));
+        }
+        candidates.sort_by(|&a, &b| self.drive(b).total_cmp(&self.drive(a)));
+        candidates
+    }
+
+    /// Members that hold the ends of others, and never use them: `timeout` and its like, and what a
+    /// shell starts inside a loop. Where none uses them, whoever lived longest is taken to.
+    pub(crate) fn only_holds(&self, member: usize) -> bool {
+        let one = &self.members[member];
+        if !one.has_pipes() || !one.is_idle() {
+            return false;
+        }
+        let comes_first = |at: usize| {
+            let other = &self.members[at];
+            let rank =
+                |m: &MemberEvidence, at| (!m.is_idle(), m.lifetime_ns, std::cmp::Reverse(at));
+            rank(other, at) > rank(one, member)
+        };
+        let shared = |end: fn(&MemberEvidence) -> &Vec<usize>| {
+            end(one).iter().all(|pipe| {
+                let mut others = (0..self.members.len()).filter(|&at| at != member);
+                others.any(|at| end(&self.members[at]).contains(pipe) && comes_first(at))
+            })
+        };
+        shared(|m| &m.reads_from) && shared(|m| &m.writes_to)
+    }
+
+    fn share(&self, ns: u64) -> f64 {
+        ns as f64 / self.elapsed_ns.max(1) as f64
+    }
+
+    /// Time that a member waited for its neighbours, in nanoseconds. Time in poll, or where no stack
+    /// was sampled, counts as far as its pipes were found empty, or full: nothing else tells what it
+    /// waited for.
+    pub(super) fn waited(&self, member: usize) -> u64 {
+        let member = &self.members[member];
+        let pipes: u64 = [Reason::WaitSpace, Reason::WaitData, Reason::PipeLock]
+            .into_iter()
+            .filter(|&reason| member.is_neighbours(reason))
+            .map(|reason| member.blocked_for(reason))
+            .sum();
+        let untold = member.blocked_for(Reason::Poll) + member.blocked_for(Reason::Unknown);
+        let untold = untold as f64 * self.polls_for_neighbours(member);
+        (pipes + untold as u64).min(self.elapsed_ns)
+    }
+
+    fn polls_for_neighbours(&self, member: &MemberEvidence) -> f64 {
+        let empty = member.reads_from.iter().filter_map(|&at| self.pipes[at].empty);
+        let full = member.writes_to.iter().filter_map(|&at| self.pipes[at].full);
+        empty.chain(full).fold(0.0, f64::max)
+    }
+
+    /// Share of the time in which a member lived and did not wait for a neighbour.
+    pub(super) fn drive(&self, member: usize) -> f64 {
+        let alive = self.members[member].lifetime_ns.min(self.elapsed_ns);
+        self.share(alive.saturating_sub(self.waited(member)))
+    }
+
+    /// The members that waited for a CPU as much as they had one, where that held them back.
+    pub(super) fn starved(&self) -> Vec<usize> {
+        let candidates = self.candidates();
+        let sum = |field: fn(&MemberEvidence) -> u64| -> u64 {
+            candidates.iter().map(|&at| field(&self.members[at])).sum()
+        };
+        let (on_cpu, runnable) = (sum(|m| m.on_cpu_ns), sum(|m| m.runnable_ns));
+        let waiting: Vec<usize> = candidates
+            .iter()
+            .copied()
+            .filter(|&at| self.share(self.members[at].runnable_ns) >= 0.2)
+            .collect();
+        let of_one = |at: usize| self.members[at].runnable_ns > self.members[at].on_cpu_ns;
+        let held_back = match waiting[..] {
+            [] => false,
+            [one] => self.drive(one) >= LEAST_DRIVE && candidates[0] == one && of_one(one),
+            // Where the members themselves fill the CPUs, less waiting shows that they don't suffice.
+            _ => {
+                let fill_cpus = self.share(on_cpu) >= 0.85 * self.cpus as f64;
+                let least = if fill_cpus { 0.3 } else { 0.8 };
+                runnable as f64 >= least * on_cpu as f64 && waiting.contains(&candidates[0])
+            }
+        };
+        let mostly_cpu =
+            candidates.first().is_some_and(|&at| self.members[at].kind(self.elapsed_ns).is_none());
+        if held_back && mostly_cpu { waiting } else { Vec::new() }
+    }
+
+    /// The pipe whose work a member mostly does, and which work that is.
+    pub(super) fn pipe_work_of(&self, member: usize) -> Option<(usize, PipeCause)> {
+        let one = &self.members[member];
+        if one.kind(self.elapsed_ns).is_some() || !one.has_pipes() {
+            return None;
+        }
+        let busiest = |pipes: &[usize]| pipes.first().copied();
+        let writes = self.side(one, true);
+        let reads = self.side(one, false);
+        let pipe = if writes >= reads {
+            busiest(&one.writes_to).or_else(|| busiest(&one.reads_from))
+        } else {
+            busiest(&one.reads_from).or_else(|| busiest(&one.writes_to))
+        }?;
+        let user: u64 = one.roles.iter().filter(|(r, _)| *r == Role::User).map(|(_, ns)| ns).sum();
+        let tiny = self.is_tiny(pipe, !one.writes_to.is_empty() && one.writes_to[0] == pipe);
+        if tiny && user * 2 <= one.on_cpu_ns {
+            return Some((pipe, PipeCause::TinyCalls));
+        }
+        if one.pipe_work() * 2 < one.on_cpu_ns {
+            return None;
+        }
+        let heaviest = Work::ALL.into_iter().max_by_key(|&work| match work {
+            Work::Other => 0,
+            work => one.work(work),
+        })?;
+        Some((pipe, PipeCause::of(heaviest)?))
+    }
+
+    fn is_tiny(&self, pipe: usize, writes: bool) -> bool {
+        let pipe = &self.pipes[pipe];
+        let mean = if writes { pipe.bytes_per_write } else { pipe.bytes_per_read };
+        mean.is_some_and(|mean| mean < TINY_CALL)
+    }
+
+    fn side(&self, member: &MemberEvidence, writes: bool) -> u64 {
+        let is_side = |role: Role| match role {
+            Role::PipeWrite | Role::CopyIn | Role::PageAlloc | Role::PagePin => writes,
+            Role::PipeRead | Role::CopyOut | Role::PageFree => !writes,
+            _ => false,
+        };
+        member.roles.iter().filter(|(role, _)| is_side(*role)).map(|(_, ns)| ns).sum()
+    }
+
+    /// The pipe at which writer and reader wait for each other, where nobody does much else.
+    pub(super) fn taking_turns(&self) -> Option<(usize, PipeCause)> {
+        let waits = |at: usize| {
+            let pipe = |held: fn(&MemberEvidence) -> &Vec<usize>, reason| {
+                let ends = self.members.iter().filter(|member| held(member).contains(&at));
+                ends.map(|member| self.share(member.blocked_for(reason))).fold(0.0, f64::max)
+            };
+            let space = pipe(|member| &member.writes_to, Reason::WaitSpace);
+            space.min(pipe(|member| &member.reads_from, Reason::WaitData))
+        };
+        let pipe = (0..self.pipes.len()).max_by(|&a, &b| waits(a).total_cmp(&waits(b)))?;
+        if waits(pipe) < 0.15 {
+            return None;
+        }
+        let idle = self.nobody();
+        let cause = if idle >= 0.1 { PipeCause::WakeUps } else { PipeCause::TooSmall };
+        Some((pipe, cause))
+    }
+
+    /// Share of the time in which, at the least, every member waited for another.
+    pub(super) fn nobody(&self) -> f64 {
+        let driven: f64 = self.candidates().iter().map(|&member| self.drive(member)).sum();
+        (1.0 - driven).max(0.0)
+    }
+
+    /// The members at the ends of a pipe.
+    pub(super) fn ends(&self, pipe: usize) -> Vec<usize> {
+        let holds =
+            |m: &MemberEvidence| m.writes_to.contains(&pipe) || m.reads_from.contains(&pipe);
+        (0..self.members.len()).filter(|&at| holds(&self.members[at])).collect()
+    }
+
+    /// Who writes to a bottleneck waits for space, and who reads from it for data.
+    pub(super) fn neighbours_agree(&self, member: usize) -> bool {
+        let one = &self.members[member];
+        let waits = |at: usize, reason: Reason| {
+            let other = &self.members[at];
+            let poll = other.blocked_for(Reason::Poll) + other.blocked_for(Reason::Unknown);
+            let gone = other.lifetime_ns < self.elapsed_ns / 2;
+            gone || (other.blocked_for(reason) + poll) * 2 >= other.lifetime_ns
+        };
+        let shares = |a: &[usize], b: &[usize]| a.iter().any(|pipe| b.contains(pipe));
+        let mut others = (0..self.members.len()).filter(|&at| at != member && !self.only_holds(at));
+        others.all(|at| {
+            let other = &self.members[at];
+            (!shares(&other.writes_to, &one.reads_from) || waits(at, Reason::WaitSpace))
+                && (!shares(&other.reads_from, &one.writes_to) || waits(at, Reason::WaitData))
+        })
+    }
+}
