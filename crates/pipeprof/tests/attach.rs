@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use pipeprof_profiler::sys::RunningKernel;
 use pipeprof_runner::discover::{Extent, Found, discover};
 use pipeprof_runner::pipeline::{Member, Pipeline};
 
-/// A bash pipeline in a session of its own, ended when dropped.
+/// A bash pipeline in a process group of its own, ended when dropped.
 struct Live(Child);
 
 impl Live {
@@ -25,6 +26,7 @@ impl Live {
             .args(["-c", line])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .process_group(0)
             .spawn()
             .unwrap();
         Live(child)
@@ -48,11 +50,10 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        if self.0.try_wait().unwrap().is_none() {
-            // Its members end with their pipes.
-            let _ = self.0.kill();
-            let _ = self.0.wait();
-        }
+        // A failed test leaves nobody behind: the members outlive their shell.
+        let group = nix::unistd::Pid::from_raw(self.pid());
+        let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
+        let _ = self.0.wait();
     }
 }
 

@@ -56,11 +56,8 @@ impl Segments {
                 Bytes::Known { bytes: self.done_bytes + bytes, source }
             }
             (None, unknown) => match self.source {
-                // Both ends have gone, and what they moved was counted.
-                Some(source) if self.ends_there() == (false, false) => {
-                    Bytes::Known { bytes: self.done_bytes, source }
-                }
-                _ => unknown,
+                Some(source) => Bytes::Known { bytes: self.done_bytes, source },
+                None => unknown,
             },
         }
     }
