@@ -8,26 +8,24 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::sched::{CpuSet, sched_getaffinity};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::unistd::Pid;
 use pipeprof_runner::pipeline::Pipeline;
 
 use crate::accounts::{Accounts, now_ns};
-use crate::attr::{EventAttr, event_type, flag, sample_type};
+use crate::attr::{EventAttr, flag, sample_type};
 use crate::drain::Drain;
-use crate::environment::{Environment, Explanation, Operation, explain_open_error};
+use crate::environment::{Environment, Explanation, explain_open_error};
 use crate::error::Error;
 use crate::event::{Candidate, Choice, Event, candidates, choose};
+use crate::opening::{describe, map_rings, open_all, raise_descriptor_limit, targets};
 use crate::perfdata::record::Synthesizer;
 use crate::perfdata::write::{EventDescription, PerfDataWriter, Provenance};
 use crate::profile::Scope;
-use crate::recording::{Meta, Recording, RecordingDir, ThreadStart};
-use crate::ring::{Ring, page_bytes};
-use crate::sleepers::{Sleepers, asleep_in};
+use crate::recording::{Meta, Recording, RecordingDir};
+use crate::sleepers::Sleepers;
 use crate::switching::Switching;
 use crate::synth;
 use crate::sys::PerfSystem;
+use crate::tasks::{online_cpus, thread_starts, threads};
 use crate::windows::{Windows, read_counts};
 
 /// What to capture.
@@ -87,32 +85,6 @@ pub struct Session {
     counts_lost: bool,
     dir: RecordingDir,
     meta: Meta,
-}
-
-/// An event that is open on all its targets.
-pub(crate) struct Opened {
-    name: String,
-    attr: EventAttr,
-    /// With the CPU that each is bound to.
-    pub(crate) fds: Vec<(OwnedFd, i32)>,
-}
-
-pub(crate) struct Target {
-    pid: i32,
-    cpu: i32,
-}
-
-impl Target {
-    /// The operation on this target.
-    fn aim<'a>(&self, operation: &Operation<'a>) -> Operation<'a> {
-        match *operation {
-            Operation::Open { event, kernel, per_cpu, .. } => {
-                let pid = (self.pid >= 0).then_some(self.pid);
-                Operation::Open { event, kernel, per_cpu, pid }
-            }
-            other => other,
-        }
-    }
 }
 
 fn explain(candidate: &Candidate, errno: Errno) -> Explanation {
@@ -296,18 +268,6 @@ impl Session {
     }
 }
 
-pub(crate) fn targets(scope: Scope, tids: &[i32], cpus: &[u32]) -> Vec<Target> {
-    let cpus = cpus.iter().map(|&cpu| cpu as i32);
-    match scope {
-        Scope::PerCpu => cpus.map(|cpu| Target { pid: -1, cpu }).collect(),
-        // An inherited event can only have a ring on one CPU (kernel/events/core.c, perf_mmap,
-        // v6.18), so there is one a thread and CPU, as perf has.
-        Scope::PerTask => {
-            tids.iter().flat_map(|&pid| cpus.clone().map(move |cpu| Target { pid, cpu })).collect()
-        }
-    }
-}
-
 fn recorded_attr(candidate: &Candidate, config: &CaptureConfig) -> EventAttr {
     let mut attr = candidate.attr();
     attr.period_or_frequency = config.frequency_hz;
@@ -325,116 +285,6 @@ fn recorded_attr(candidate: &Candidate, config: &CaptureConfig) -> EventAttr {
     attr.wakeup = (RING_BYTES / 2) as u32;
     attr.read_format = FORMAT_LOST;
     attr.with_flag(flag::EXCLUDE_CALLCHAIN_KERNEL, !candidate.kernel)
-}
-
-/// Opens one event a target. Tasks and CPUs that have gone meanwhile are passed over.
-pub(crate) fn open_all(
-    system: &dyn PerfSystem,
-    operation: &Operation<'_>,
-    mut attr: EventAttr,
-    targets: &[Target],
-) -> Result<Opened, Error> {
-    let mut fds = Vec::with_capacity(targets.len());
-    let asked = attr.period_or_frequency;
-    let staggered = attr.kind == event_type::SOFTWARE && attr.config <= 1;
-    for target in targets {
-        if staggered {
-            attr.period_or_frequency = staggered_frequency(asked, target.cpu);
-        }
-        let mut result = system.open(&attr, target.pid, target.cpu);
-        if matches!(result, Err(Errno::EINVAL)) && attr.read_format & FORMAT_LOST != 0 {
-            attr.read_format &= !FORMAT_LOST;
-            result = system.open(&attr, target.pid, target.cpu);
-        }
-        match result {
-            Ok(fd) => fds.push((fd, target.cpu)),
-            Err(Errno::ESRCH | Errno::ENODEV) => {}
-            Err(errno) => {
-                let env = Environment::read();
-                let why = explain_open_error(errno, &target.aim(operation), &env);
-                return Err(Error::Open(why));
-            }
-        }
-    }
-    if fds.is_empty() {
-        return Err(Error::NoTasks);
-    }
-    attr.period_or_frequency = asked;
-    let Operation::Open { event, .. } = operation else { return Err(Error::NoTasks) };
-    Ok(Opened { name: (*event).to_owned(), attr, fds })
-}
-
-/// The frequency of a clock on one CPU, up to 2 % below what was asked.
-///
-/// Clocks of one frequency on two CPUs keep their distance for a whole run. The two ends of a pipe
-/// depend on each other within microseconds, so each would always be sampled in the same state of
-/// the other: in that of having just been interrupted, if the distance happens to be small.
-fn staggered_frequency(asked: u64, cpu: i32) -> u64 {
-    const STEPS: u64 = 8;
-    let step = (asked / 400).max(1);
-    asked.saturating_sub(cpu as u64 % STEPS * step).max(1)
-}
-
-/// The events as the file describes them.
-fn describe(system: &dyn PerfSystem, opened: &[Opened]) -> Result<Vec<EventDescription>, Error> {
-    opened
-        .iter()
-        .map(|event| {
-            let ids = event.fds.iter().map(|(fd, _)| system.id(fd.as_fd()));
-            let ids = ids
-                .collect::<Result<_, Errno>>()
-                .map_err(|errno| Error::Control { action: "asking the id of", errno })?;
-            Ok(EventDescription { name: event.name.clone(), attr: event.attr, ids })
-        })
-        .collect()
-}
-
-/// One ring a CPU, shared by all events there; smaller ones where the allowance is small.
-fn map_rings(
-    system: &dyn PerfSystem,
-    opened: &[Opened],
-    notes: &mut Vec<String>,
-) -> Result<Vec<Ring>, Error> {
-    let mut owners: Vec<(i32, &OwnedFd)> = Vec::new();
-    let events = || opened.iter().flat_map(|event| &event.fds);
-    for (fd, cpu) in events() {
-        if !owners.iter().any(|(owned, _)| owned == cpu) {
-            owners.push((*cpu, fd));
-        }
-    }
-    let mut bytes = RING_BYTES;
-    let rings = loop {
-        let mapped: Result<Vec<Ring>, Errno> =
-            owners.iter().map(|(_, fd)| system.map(fd.as_fd(), bytes)).collect();
-        match mapped {
-            Ok(rings) => break rings,
-            Err(Errno::EPERM | Errno::ENOMEM) if bytes > page_bytes() => bytes /= 2,
-            Err(errno) => {
-                let bytes = (bytes + page_bytes()) as u64;
-                let env = Environment::read();
-                let why = explain_open_error(errno, &Operation::MapRing { bytes }, &env);
-                return Err(Error::Ring(why));
-            }
-        }
-    };
-    if bytes < RING_BYTES {
-        notes.push(format!(
-            "ring buffers are {} KiB a CPU instead of {} KiB, as locked memory is limited; \
-             hint: sudo sysctl kernel.perf_event_mlock_kb={}",
-            bytes >> 10,
-            RING_BYTES >> 10,
-            ((RING_BYTES + page_bytes()) * owners.len()) >> 10
-        ));
-    }
-    for (fd, cpu) in events() {
-        let owner = owners.iter().find(|(owned, _)| owned == cpu).map(|&(_, owner)| owner);
-        if let Some(owner) = owner.filter(|&owner| !std::ptr::eq(owner, fd)) {
-            system
-                .redirect(fd.as_fd(), owner.as_fd())
-                .map_err(|errno| Error::Control { action: "redirecting", errno })?;
-        }
-    }
-    Ok(rings)
 }
 
 fn start_file(
@@ -507,83 +357,6 @@ fn provenance(tracing_data: Option<Vec<u8>>) -> Provenance {
     }
 }
 
-/// The threads of a process; empty where it has gone.
-pub(crate) fn threads(pid: i32) -> Vec<i32> {
-    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
-    tasks.flatten().filter_map(|task| task.file_name().to_str()?.parse().ok()).collect()
-}
-
-/// How the threads of a process are at this moment.
-fn thread_starts(pid: i32) -> Vec<ThreadStart> {
-    let start = |tid: i32| {
-        let root = format!("/proc/{pid}/task/{tid}");
-        let stat = fs::read_to_string(format!("{root}/stat")).ok()?;
-        // The name before it may hold anything, so the state is what follows the last `)`.
-        let state = stat.rsplit_once(')')?.1.trim_start().chars().next()?;
-        let wchan = asleep_in(Path::new(&root)).filter(|_| state != 'R');
-        Some(ThreadStart { pid, tid, asleep: state != 'R', wchan })
-    };
-    threads(pid).into_iter().filter_map(start).collect()
-}
-
-/// The CPUs that a process may run on, or `None` where it cannot be asked.
-pub fn affinity(pid: i32) -> Option<Vec<u32>> {
-    let set = sched_getaffinity(Pid::from_raw(pid)).ok()?;
-    Some(
-        (0..CpuSet::count()).filter(|&cpu| set.is_set(cpu) == Ok(true)).map(|c| c as u32).collect(),
-    )
-}
-
-/// The CPUs that are online.
-pub fn online_cpus() -> Vec<u32> {
-    let text = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
-    let cpus = parse_cpu_list(&text);
-    if cpus.is_empty() { vec![0] } else { cpus }
-}
-
-/// A list as the kernel prints it: `0-3,8`.
-fn parse_cpu_list(text: &str) -> Vec<u32> {
-    text.trim()
-        .split(',')
-        .filter_map(|range| {
-            let (first, last) = range.split_once('-').unwrap_or((range, range));
-            Some(first.parse::<u32>().ok()?..=last.parse::<u32>().ok()?)
-        })
-        .flatten()
-        .collect()
-}
-
-/// Makes room for that many more descriptors, as far as the hard limit allows; where it does not,
-/// opening says so.
-fn raise_descriptor_limit(needed: u64) {
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        let wanted = (needed + 256).min(hard);
-        if wanted > soft {
-            let _ = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard);
-        }
-    }
-}
-
 fn read_number(path: &str) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clocks_of_neighbouring_cpus_drift_apart() {
-        let on = |cpu| staggered_frequency(997, cpu);
-        assert_eq!((on(0), on(1), on(8)), (997, 995, 997));
-        assert!((0..64).all(|cpu| on(cpu) * 100 >= 997 * 98));
-        assert_eq!(staggered_frequency(1, 5), 1);
-    }
-
-    #[test]
-    fn cpu_lists() {
-        assert_eq!(parse_cpu_list("0-3,8\n"), [0, 1, 2, 3, 8]);
-        assert_eq!(parse_cpu_list("0"), [0]);
-        assert!(parse_cpu_list("").is_empty());
-    }
 }

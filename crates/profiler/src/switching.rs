@@ -15,10 +15,9 @@ use std::time::Duration;
 use crate::attr::{EventAttr, event_type, flag, sample_type};
 use crate::environment::Operation;
 use crate::error::Error;
+use crate::opening::{Opened, open_all, targets};
 use crate::profile::Scope;
-use crate::session::{
-    CaptureConfig, FORMAT_LOST, Opened, RING_BYTES, SAMPLE_TYPE, open_all, targets, with_hint,
-};
+use crate::session::{CaptureConfig, FORMAT_LOST, RING_BYTES, SAMPLE_TYPE, with_hint};
 use crate::sys::PerfSystem;
 use crate::wakeups::{self, WakeFormat};
 

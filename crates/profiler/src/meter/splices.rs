@@ -15,8 +15,8 @@ use crate::attr::{EventAttr, event_type, flag, sample_type};
 use crate::environment::{Environment, Operation, explain_open_error};
 use crate::perfdata::record::{Layout, Parsed, parse, split_record};
 use crate::ring::{Ring, page_bytes};
-use crate::session::{online_cpus, threads};
 use crate::sys::{PerfSystem, RunningKernel};
+use crate::tasks::{online_cpus, threads};
 use crate::tracepoints::{Field, Tracefs, Tracepoint};
 use crate::windows::read_counts;
 
