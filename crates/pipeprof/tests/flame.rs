@@ -83,7 +83,7 @@ fn the_vmsplice_picture_shows_both_towers_and_what_the_article_teaches() {
     assert!(has("reader pp-read ("), "{titles:?}");
     assert!(has("vmsplice"), "{titles:?}");
     assert!(has("iov_iter_get_pages"), "{titles:?}");
-    for part in ["vmsplice", "GiB/s", "997", "samples"] {
+    for part in ["vmsplice", "iB/s", "997", "samples"] {
         let part = if part == "997" { "2999" } else { part };
         assert!(flamed.svg.contains(part), "{part} is not in the picture");
     }
