@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use pipeprof_profiler::analyse::analyse;
 use pipeprof_profiler::meter::{Bytes, Meter, PipeFlow, Point, Series, Source};
-use pipeprof_profiler::profile::Profile;
+use pipeprof_profiler::profile::{Profile, Scope};
 use pipeprof_profiler::recording::{self, About, Recording, RecordingDir};
 use pipeprof_profiler::session::{CaptureConfig, Session};
 use pipeprof_profiler::symbolize::{Remembering, SymbolTable};
@@ -87,6 +87,9 @@ pub(crate) fn capture_into(
     ui: &Ui,
 ) -> anyhow::Result<Captured> {
     let interrupt = Interrupt::install()?;
+    if let RecordingDir::Temporary(folder) = &dir {
+        interrupt.remove_on_quit(folder.path());
+    }
     match target {
         Target::Pair(plan) => pair(dir, &plan, config, &interrupt, ui),
         Target::Command { spec, title, duration } => {
@@ -109,6 +112,7 @@ fn attach(
     title: &str,
     pipeline: &Pipeline,
     config: &CaptureConfig,
+    ui: &Ui,
 ) -> anyhow::Result<Session> {
     let attached = Session::attach(&RunningKernel, pipeline, config, dir).and_then(|session| {
         let about = About {
@@ -119,6 +123,14 @@ fn attach(
         };
         let (path, meta) = session.so_far();
         recording::begin(path, meta, &about)?;
+        let scope = match meta.scope {
+            Scope::PerCpu => "one a CPU",
+            Scope::PerTask => "one a thread",
+        };
+        ui.detail(format_args!("sampling {} at {} Hz, {scope}", meta.event, config.frequency_hz));
+        if let Some(fallback) = &meta.fallback {
+            ui.detail(format_args!("not a better event: {fallback}"));
+        }
         Ok(session)
     });
     attached.map_err(|error| hinted(&error, error.hint()))
@@ -191,7 +203,7 @@ fn pair(
     }
     let config = CaptureConfig { cpus, ..config.clone() };
     let title = plan.stage.to_string();
-    let mut session = attach(dir, &title, &pipeline, &config)?;
+    let mut session = attach(dir, &title, &pipeline, &config, ui)?;
     session.members_are_released();
     let mut running = prepared.release();
     let mut watching = Watching::bytes(plan.bytes.unwrap_or_default(), ui);
@@ -254,7 +266,7 @@ fn launched(
     let root = prepared.pid();
     let found =
         discover(&[root], Extent::OnlyThese).map_err(|error| hinted(&error, error.hint()))?;
-    let mut session = attach(dir, &title, &found.pipeline, config)?;
+    let mut session = attach(dir, &title, &found.pipeline, config, ui)?;
     let mut cast = Cast::new(found.clone());
     let meter = Meter::start(found, true).map_err(|error| hinted(&error, error.hint()))?;
     let started = Instant::now();
@@ -320,7 +332,7 @@ fn running(
         ));
     }
     let mut cast = Cast::new(found.clone());
-    let mut session = attach(dir, &cast.title(), &cast.pipeline, config)?;
+    let mut session = attach(dir, &cast.title(), &cast.pipeline, config, ui)?;
     let meter = Meter::start(found, false).map_err(|error| hinted(&error, error.hint()))?;
     let mut watching = Watching::time(Some(duration), ui);
     let started = Instant::now();

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::Context;
+use tempfile::NamedTempFile;
 
 /// Writes a file beside its target and renames it over, so that an interrupted run leaves the old
 /// one whole.
@@ -22,13 +23,7 @@ pub(crate) fn write_file(
         write(&mut out).with_context(failed)?;
         return out.flush().with_context(failed);
     }
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let mut beside = tempfile::Builder::new()
-        .prefix(".pipeprof-")
-        // What the umask leaves of this, as for any file that a program creates.
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder.unwrap_or(Path::new(".")))
-        .with_context(failed)?;
+    let mut beside = beside(path).with_context(failed)?;
     {
         let mut out = BufWriter::new(beside.as_file_mut());
         write(&mut out).with_context(failed)?;
@@ -36,6 +31,26 @@ pub(crate) fn write_file(
     }
     beside.persist(path).map_err(|error| error.error).with_context(failed)?;
     Ok(())
+}
+
+/// Finds out before a long run that its output could not be written after it.
+pub(crate) fn check_writable(path: &Path) -> anyhow::Result<()> {
+    let tried = match path.metadata() {
+        Ok(meta) if meta.is_dir() => Err(io::Error::from(io::ErrorKind::IsADirectory)),
+        // A device or a FIFO; opening one can have consequences.
+        Ok(meta) if !meta.is_file() => Ok(()),
+        _ => beside(path).map(drop),
+    };
+    tried.with_context(|| format!("writing {}", path.display()))
+}
+
+fn beside(path: &Path) -> io::Result<NamedTempFile> {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    tempfile::Builder::new()
+        .prefix(".pipeprof-")
+        // What the umask leaves of this, as for any file that a program creates.
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(folder.unwrap_or(Path::new(".")))
 }
 
 /// Writes to standard output. A reader that has gone (`| head`) is no error.
@@ -63,6 +78,18 @@ mod tests {
         assert!(format!("{:#}", result.unwrap_err()).contains("the disk is full"));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_place_that_takes_no_file_is_found_beforehand() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.svg");
+        check_writable(&path).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        check_writable(Path::new("/dev/stdout")).unwrap();
+        assert!(check_writable(folder.path()).is_err());
+        let missing = check_writable(&folder.path().join("no/out.svg")).unwrap_err();
+        assert!(format!("{missing:#}").starts_with("writing "), "{missing:#}");
     }
 
     #[test]

@@ -60,6 +60,16 @@ impl TargetArgs {
     /// What was asked for; `None` where nothing was.
     pub(crate) fn target(&self) -> Result<Option<Target>, Error> {
         let any = &self.pipeline;
+        let other = any.line.is_some() || !any.program.is_empty() || !any.pid.is_empty();
+        if other && !self.pair.is_empty() {
+            return Err(Error::Refused(KNOBS_WITHOUT_PAIR.to_owned()));
+        }
+        if !other && any.duration.is_some() {
+            return Err(Error::Refused(
+                "--duration is for a command or --pid: say with --bytes how long the pair runs"
+                    .to_owned(),
+            ));
+        }
         if let Some(line) = &any.line {
             let spec = Spec::shell(line, any.shell.as_deref());
             let title = line.to_string_lossy().into_owned();
@@ -82,6 +92,17 @@ impl TargetArgs {
         self.pair.plan().map(|plan| Some(Target::Pair(Box::new(plan))))
     }
 }
+
+impl TargetArgs {
+    /// No flag of the built-in pair was given.
+    pub(crate) fn has_no_knobs(&self) -> bool {
+        self.pair.is_empty()
+    }
+}
+
+/// Where the pair's flags come with something else to watch.
+pub(crate) const KNOBS_WITHOUT_PAIR: &str = "the flags under \"Pipe pair\" (--bytes, --fill, …) are \
+     for the built-in pair only: leave them out, or give --stage instead of a pipeline";
 
 /// Where nothing says what to watch.
 pub(crate) const NO_TARGET: &str = "nothing says what to watch: give --stage vmsplice for the \
@@ -108,6 +129,32 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn flags_that_would_go_unheeded_are_refused() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            target: TargetArgs,
+        }
+        let target = |line: &str| {
+            let words = std::iter::once("line").chain(line.split_whitespace());
+            let line = <Line as clap::Parser>::try_parse_from(words).unwrap();
+            line.target.target().map(|_| ()).map_err(|error| error.to_string())
+        };
+        for fine in ["", "--bytes 1M", "--stage write", "-c true --duration 1s", "-p 1"] {
+            assert_eq!(target(fine), Ok(()), "{fine}");
+        }
+        for (line, flag) in [
+            ("-c true --bytes 1M", "--bytes"),
+            ("-p 1 --fill", "--fill"),
+            ("--verify -- true", "--stage"),
+            ("--stage write --duration 1s", "--duration"),
+        ] {
+            let error = target(line).unwrap_err();
+            assert!(error.contains(flag), "{line}: {error}");
+        }
+    }
 
     #[test]
     fn durations() {

@@ -83,7 +83,7 @@ fn the_vmsplice_picture_shows_both_towers_and_what_the_article_teaches() {
     assert!(has("reader pp-read ("), "{titles:?}");
     assert!(has("vmsplice"), "{titles:?}");
     assert!(has("iov_iter_get_pages"), "{titles:?}");
-    for part in ["vmsplice", "GiB/s", "997", "samples"] {
+    for part in ["vmsplice", "iB/s", "997", "samples"] {
         let part = if part == "997" { "2999" } else { part };
         assert!(flamed.svg.contains(part), "{part} is not in the picture");
     }
@@ -202,7 +202,12 @@ fn a_picture_that_cannot_be_written_is_an_error_that_names_the_file() {
     );
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("no/such/folder/x.svg"), "{}", stderr(&output));
-    // The numbers are not lost with it.
+    assert_eq!(stdout(&output), "", "the pair was run for nothing");
+    let output =
+        run_in(folder.path(), &["flame", "--stage", "write", "--bytes", "64M", "-o", "/dev/full"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("/dev/full"), "{}", stderr(&output));
+    // What is found too late takes no numbers with it.
     assert!(stdout(&output).contains("pp-write"), "{}", stdout(&output));
 }
 

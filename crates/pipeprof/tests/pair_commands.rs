@@ -230,3 +230,33 @@ fn an_end_that_is_killed_fails_the_run_and_is_named() {
     assert!(text.contains("the writer") && text.contains("SIGKILL"), "{text}");
     assert!(stdout(&output).contains("piped"), "what was moved is still printed");
 }
+
+#[test]
+fn a_second_ctrl_c_quits_at_once_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let temporary = folder.path().join("tmp");
+    fs::create_dir(&temporary).unwrap();
+    let is_empty = || fs::read_dir(&temporary).unwrap().next().is_none();
+    let mut child = Command::new(PIPEPROF)
+        .args(["-q", "flame", "--stage", "write", "--bytes", "1000G", "-o", "it.svg"])
+        .current_dir(folder.path())
+        .env("TMPDIR", &temporary)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The signals are caught before anything is recorded.
+    eventually("a recording is begun", || {
+        let folder = fs::read_dir(&temporary).unwrap().next()?.unwrap().path();
+        fs::read_dir(folder).unwrap().next().map(drop)
+    });
+    let started = Instant::now();
+    // Until it has quit: two that come close together are one to the kernel.
+    while child.try_wait().unwrap().is_none() {
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(started.elapsed() < Duration::from_secs(60), "it did not quit");
+    }
+    assert!(is_empty(), "a recording was left behind");
+    assert!(!folder.path().join("it.svg").exists());
+}

@@ -220,6 +220,17 @@ pub struct Quality {
     pub notes: Vec<String>,
 }
 
+impl Quality {
+    /// A share of the samples is that share of CPU time: both halves, user and kernel, were
+    /// sampled, by a clock or by cycles.
+    pub fn shares_are_of_cpu_time(&self) -> bool {
+        // As perf spells it, with modifiers or a PMU: `cycles:P`, `cpu_core/cycles/`.
+        let mut words = self.event.split([':', '/']);
+        let is_cycles = |word| matches!(word, "cycles" | "cpu-cycles" | "ref-cycles");
+        self.kernel_visible && (self.unit == WeightUnit::Nanoseconds || words.any(is_cycles))
+    }
+}
+
 /// Interned stacks with weights, per member.
 #[derive(Clone, Debug)]
 pub struct Profile {

@@ -18,9 +18,14 @@ pub struct Caption {
 /// One GiB.
 pub(crate) const GIB: f64 = 1_073_741_824.0;
 
-/// As the article prints it: `12.7GiB/s`.
+/// As the article prints it: `12.7GiB/s`; what is too slow for that in a smaller unit.
 pub(crate) fn throughput(bytes_per_second: f64) -> String {
-    format!("{:.1}GiB/s", bytes_per_second / GIB)
+    let (divisor, unit) = match bytes_per_second {
+        rate if rate >= GIB => (GIB, "GiB"),
+        rate if rate >= GIB / 1024.0 => (GIB / 1024.0, "MiB"),
+        _ => (1024.0, "KiB"),
+    };
+    format!("{:.1}{unit}/s", bytes_per_second / divisor)
 }
 
 /// `1,234,567`.
@@ -110,5 +115,7 @@ mod tests {
         assert_eq!(rough_percent(1, 1_000_000), "<0.1%");
         assert_eq!(rough_percent(2, 3), "66.7%");
         assert_eq!(throughput(13_636_521_164.0), "12.7GiB/s");
+        assert_eq!(throughput(12_000_000.0), "11.4MiB/s");
+        assert_eq!(throughput(700.0), "0.7KiB/s");
     }
 }

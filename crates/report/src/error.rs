@@ -10,6 +10,8 @@ pub enum Error {
     NoSamples {
         /// Whose samples: `the pipeline`, `the writer`.
         of: String,
+        /// What may be why, from the profile's notes.
+        notes: Vec<String>,
     },
     /// Time per byte was asked for, and no bytes are known.
     #[error("nothing to divide by: {why}")]
@@ -53,6 +55,7 @@ impl Error {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Error::NoSamples { notes, .. } if !notes.is_empty() => Some(notes.join("\n      ")),
             Error::NoSamples { .. } => {
                 Some("pipe more (--bytes 10G) or sample faster (--freq 4999)".into())
             }

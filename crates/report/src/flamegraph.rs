@@ -70,7 +70,8 @@ pub fn render(
             Some(end) => format!("the {}", end.as_str()),
             None => "the pipeline".into(),
         };
-        return Err(Error::NoSamples { of });
+        let notes = profile.quality.notes.iter().map(|note| printable(note).into_owned());
+        return Err(Error::NoSamples { of, notes: notes.collect() });
     }
     let lines = tower::lines(profile, roles, highlights, &towers);
     let mut layout = Vec::with_capacity(1 << 20);

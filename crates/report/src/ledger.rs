@@ -350,8 +350,11 @@ impl Watched<'_> {
     }
 
     /// CPU time in the pipe's code and time blocked on it, of both ends. `None` where an end works
-    /// at several pipes: no stack says at which.
+    /// at several pipes, as no stack says at which, and where samples don't measure CPU time.
     fn cost(&self, at: usize, profile: &Profile, roles: &Classification) -> Option<(u64, u64)> {
+        if !profile.quality.shares_are_of_cpu_time() {
+            return None;
+        }
         let pipe = &self.pipeline.pipes[at];
         let mut cost = (0, 0);
         for (ids, end) in [(&pipe.writers, End::Writer), (&pipe.readers, End::Reader)] {

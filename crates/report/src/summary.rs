@@ -59,8 +59,12 @@ pub struct MemberSummary {
     /// Sum of their periods, in the unit of [`Quality::unit`].
     pub weight: u64,
     /// CPU time: the scheduler's account where there is one, else that of the samples where they
-    /// measure time.
+    /// measure all of it.
     pub cpu_time_ns: Option<u64>,
+    /// Share of that CPU time that the samples stand for by their periods, in percent: far from
+    /// 100 where the clock that samples misses, or favours, a member that switches often. `None`
+    /// where the samples don't measure time or nobody else accounts for it.
+    pub coverage_percent: Option<f64>,
     /// Its life; `None` where context switches were not recorded.
     pub life: Option<Life>,
     /// Bytes that it moved, which `ns_per_gib` refers to; `None` where they are not known.
@@ -94,7 +98,8 @@ pub struct RoleShare {
     pub weight: u64,
     /// Share of the member's weight, in percent.
     pub percent: f64,
-    /// CPU nanoseconds for a GiB piped. `None` where bytes or CPU time are unknown.
+    /// CPU nanoseconds for a GiB piped. `None` where bytes or CPU time are unknown, and where
+    /// shares of the samples are not shares of CPU time.
     pub ns_per_gib: Option<f64>,
     /// Samples that a timer could only take once interrupts came on again.
     pub deferred_samples: u64,
@@ -182,6 +187,7 @@ impl Summary {
                     samples: member.samples(),
                     weight: member.weight(),
                     cpu_time_ns: cpu_time_ns(profile, member),
+                    coverage_percent: coverage_percent(&profile.quality, member),
                     life: ledger::life(member),
                     only_holds: false,
                     blocked: ledger::blocked_table(profile, roles, member, moved.bytes),
@@ -250,6 +256,8 @@ fn evidence(
     };
     let member = |member: &MemberSummary| {
         let split = member.life.map(|life| life.split).unwrap_or_default();
+        // Shares of page faults, say, are no shares of the time on a CPU.
+        let shares = if quality.shares_are_of_cpu_time() { &member.roles[..] } else { &[] };
         let role_ns = |role: &RoleShare| (split.on_cpu_ns as f64 * role.percent / 100.0) as u64;
         MemberEvidence {
             pid: member.pid,
@@ -258,7 +266,7 @@ fn evidence(
             on_cpu_ns: split.on_cpu_ns,
             runnable_ns: split.runnable_ns,
             blocked: member.blocked.iter().map(|share| (share.reason, share.ns)).collect(),
-            roles: member.roles.iter().map(|share| (share.role, role_ns(share))).collect(),
+            roles: shares.iter().map(|share| (share.role, role_ns(share))).collect(),
             sleeps: split.sleeps,
             reads_from: at(&member.reads_from),
             writes_to: at(&member.writes_to),
@@ -284,9 +292,14 @@ fn evidence(
 }
 
 fn cpu_time_ns(profile: &Profile, member: &MemberProfile) -> Option<u64> {
-    member
-        .cpu_time_ns
-        .or_else(|| (profile.quality.unit == WeightUnit::Nanoseconds).then(|| member.weight()))
+    let quality = &profile.quality;
+    let measures_all = quality.unit == WeightUnit::Nanoseconds && quality.kernel_visible;
+    member.cpu_time_ns.or_else(|| measures_all.then(|| member.weight()))
+}
+
+fn coverage_percent(quality: &Quality, member: &MemberProfile) -> Option<f64> {
+    let account = member.cpu_time_ns.filter(|ns| *ns > 0)?;
+    (quality.unit == WeightUnit::Nanoseconds).then(|| ledger::percent(member.weight(), account))
 }
 
 fn role_table(
@@ -316,7 +329,10 @@ fn role_table(
     }
     let whole = member.weight();
     let gib = ledger::gib(bytes_moved);
-    let ns_per_gib = cpu_time_ns(profile, member).zip(gib).map(|(ns, gib)| ns as f64 / gib);
+    let ns_per_gib = cpu_time_ns(profile, member)
+        .filter(|_| profile.quality.shares_are_of_cpu_time())
+        .zip(gib)
+        .map(|(ns, gib)| ns as f64 / gib);
     let mut table: Vec<RoleShare> = Role::ALL
         .into_iter()
         .map(|role| (role, sums[role.index()]))

@@ -168,7 +168,11 @@ fn write_member(text: &mut String, member: &MemberSummary, style: Style) {
     };
     let _ = write!(head, ": {} samples", thousands(member.samples));
     if let Some(ns) = member.cpu_time_ns {
-        let _ = write!(head, ", {} on CPU", duration(ns as f64));
+        let time = duration(ns as f64);
+        let _ = match member.coverage_percent {
+            Some(percent) => write!(head, " stand for {percent:.0}% of its {time} on CPU"),
+            None => write!(head, ", {time} on CPU"),
+        };
     }
     let _ = writeln!(text, "{}", style.heading(&head));
     if let Some(life) = &member.life {
@@ -263,7 +267,8 @@ fn write_quality(text: &mut String, summary: &Summary, style: Style) {
         text.push_str(&wrap(&format!("  {line}"), 4));
     }
     let samples: u64 = summary.members.iter().map(|member| member.samples).sum();
-    if summary.quality.skid.as_ref().is_some_and(Vec::is_empty) {
+    let saw_no_skid = summary.quality.skid.as_ref().is_some_and(Vec::is_empty);
+    if saw_no_skid && quality.kernel_visible && samples > 0 {
         text.push_str(&wrap(
             "  a timer took the samples, and it can't fire while interrupts are off; none was taken \
              where they come on again, so little ran while they were off",

@@ -155,6 +155,42 @@ fn the_schedulers_account_of_cpu_time_is_preferred() {
 }
 
 #[test]
+fn the_samples_cover_a_share_of_the_account() {
+    let mut profile = stage("write");
+    assert_eq!(summary(&profile, &caption("write")).members[0].coverage_percent, None);
+    profile.members[0].cpu_time_ns = Some(profile.members[0].weight() * 4);
+    let with_account = summary(&profile, &caption("write"));
+    assert_eq!(with_account.members[0].coverage_percent, Some(25.0));
+    assert!(as_text(&with_account, Style::default()).contains(" samples stand for 25% of its "));
+    profile.quality.unit = WeightUnit::Events;
+    profile.quality.event = "cycles".into();
+    assert_eq!(summary(&profile, &caption("write")).members[0].coverage_percent, None);
+}
+
+#[test]
+fn only_samples_of_all_cpu_time_say_what_a_gib_costs() {
+    let rates = |event: &str, unit, kernel_visible| {
+        let mut profile = stage("write");
+        profile.members[0].cpu_time_ns = Some(16_000_000_000);
+        profile.quality.event = event.into();
+        profile.quality.unit = unit;
+        profile.quality.kernel_visible = kernel_visible;
+        let summary = summary(&profile, &caption("write"));
+        summary.members[0].roles.iter().any(|role| role.ns_per_gib.is_some())
+    };
+    let (ns, events) = (WeightUnit::Nanoseconds, WeightUnit::Events);
+    assert!(rates("cpu-clock", ns, true));
+    for cycles in ["cycles", "cycles:P", "cpu-cycles", "cpu_core/cycles/P", "ref-cycles"] {
+        assert!(rates(cycles, events, true), "{cycles}");
+        assert!(!rates(cycles, events, false), "{cycles}");
+    }
+    assert!(!rates("cpu-clock", ns, false));
+    for other in ["page-faults", "instructions", "cache-misses", "stalled-cycles-frontend"] {
+        assert!(!rates(other, events, true), "{other}");
+    }
+}
+
+#[test]
 fn names_cannot_drive_the_terminal() {
     let mut builder = Builder::new();
     let member = builder.member(Some(End::Writer), "\u{1b}]0;x\u{7}", 1);

@@ -92,9 +92,11 @@ pub(crate) fn gib_per_s(bytes: u64, elapsed: Duration) -> f64 {
 /// The line of the article's program:
 /// `12.7GiB/s, 256KiB buffer, 40960 iterations (10GiB piped)`.
 pub(crate) fn line(bytes: u64, elapsed: Duration, buf_size: u64) -> String {
+    let rate = gib_per_s(bytes, elapsed);
+    // The article's pairs were never so slow that one digit said nothing.
+    let decimals = if rate > 0.0 && rate < 0.1 { 4 } else { 1 };
     format!(
-        "{:.1}GiB/s, {} buffer, {} iterations ({} piped)",
-        gib_per_s(bytes, elapsed),
+        "{rate:.decimals$}GiB/s, {} buffer, {} iterations ({} piped)",
         size::exact(buf_size),
         bytes / buf_size,
         size::exact(bytes),
@@ -121,5 +123,18 @@ impl Outcome {
     /// `12.7GiB/s, 256KiB buffer, 40960 iterations (10GiB piped)`.
     pub fn line(&self) -> String {
         line(self.bytes, self.elapsed, self.plan.buf_size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_run_is_not_a_standstill() {
+        let line = |mib: u64| line(mib << 20, Duration::from_secs(1), 256 << 10);
+        assert_eq!(line(13_005), "12.7GiB/s, 256KiB buffer, 52020 iterations (13005MiB piped)");
+        assert!(line(16).starts_with("0.0156GiB/s, "));
+        assert!(line(0).starts_with("0.0GiB/s, "));
     }
 }

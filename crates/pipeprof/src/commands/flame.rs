@@ -14,10 +14,10 @@ use pipeprof_runner::pipeline::End;
 
 use crate::capture::{Captured, capture, reopen};
 use crate::commands::ls::has_utf8_locale;
-use crate::output::{write_file, write_stdout};
+use crate::output::{check_writable, write_file, write_stdout};
 use crate::pair_args;
 use crate::sampling_args::SamplingArgs;
-use crate::target_args::{NO_TARGET, Target, TargetArgs};
+use crate::target_args::{KNOBS_WITHOUT_PAIR, NO_TARGET, Target, TargetArgs};
 use crate::ui::{Exit, Ui, hinted};
 
 /// Profile a pipe pair or a pipeline and draw its flame graph
@@ -52,7 +52,7 @@ struct OutputArgs {
     #[arg(long)]
     per_byte: bool,
     /// Draw and sum up one end of the pair only
-    #[arg(long, value_enum, value_name = "END")]
+    #[arg(long, value_enum, value_name = "END", conflicts_with_all = ["line", "pid", "program"])]
     end: Option<EndArg>,
     /// Make a function stand out, by name or regular expression; can be given more than once
     #[arg(long, value_name = "NAME|REGEX")]
@@ -61,7 +61,7 @@ struct OutputArgs {
     #[arg(long, value_name = "FILE")]
     folded: Option<PathBuf>,
     /// Print the call tree under a function, as perf report -g does
-    #[arg(long, value_name = "FUNC")]
+    #[arg(long, value_name = "FUNC", conflicts_with = "json")]
     tree: Vec<String>,
     /// Print the summary as JSON
     #[arg(long)]
@@ -121,6 +121,10 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
         }
     };
     if let Some(path) = &args.recording {
+        if !args.target.has_no_knobs() {
+            ui.error(&anyhow::anyhow!(KNOBS_WITHOUT_PAIR));
+            return Ok(Exit::Usage);
+        }
         let picture = output.output.clone().unwrap_or_else(|| beside(path));
         let captured = reopen(path, ui)?;
         let recorded = if captured.recording.meta.switches { Time::Wall } else { Time::Cpu };
@@ -140,6 +144,9 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
     // Members that wait cost something to watch; the classic picture shows only the CPU.
     config.switches = time != Time::Cpu || !matches!(target, Target::Pair(_));
     let picture = output.output.clone().unwrap_or_else(|| default_path(&target));
+    for path in [Some(&picture), output.folded.as_ref()].into_iter().flatten() {
+        check_writable(path)?;
+    }
     let captured = capture(target, &config, ui)?;
     let drawing = Drawing::new(
         captured,

@@ -55,6 +55,9 @@ pub(crate) fn run(args: &RecordArgs, ui: &Ui) -> anyhow::Result<Exit> {
     for failure in &captured.failures {
         ui.error(&pair_args::complaint(failure));
     }
+    for note in &captured.profile.quality.notes {
+        ui.warn(note);
+    }
     let samples = captured.profile.quality.samples;
     ui.note(format_args!("recorded {samples} samples into {}", folder.display()));
     Ok(match (captured.failures.is_empty(), captured.interrupted) {
