@@ -281,7 +281,7 @@ impl Watch {
             .collect();
         let mut gone: FxHashMap<i32, Vec<i32>> = FxHashMap::default();
         for (&pid, process) in &mut self.processes {
-            let Some(watch) = &process.watch else { continue };
+            let Some(watch) = &mut process.watch else { continue };
             match watch.counts() {
                 Some(counts) => process.last = counts,
                 None => {
@@ -302,7 +302,7 @@ impl Watch {
                     process.splices |= can_splice(pid);
                     process.program = program;
                 }
-                let now = watch.elsewhere();
+                let now = watch.elsewhere(self.from_birth);
                 process.elsewhere.reads |= now.reads;
                 process.elsewhere.writes |= now.writes;
             }

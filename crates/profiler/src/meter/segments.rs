@@ -20,6 +20,9 @@ pub(super) struct Segments {
     calls_unknown: (bool, bool),
     source: Option<Source>,
     unknown: Option<Cow<'static, str>>,
+    /// What a writer that has gone had written beyond what was counted as gone through, where its
+    /// count can be trusted.
+    rest: Option<u64>,
     began: Ends,
     latest: Ends,
     looked: bool,
@@ -81,9 +84,12 @@ impl Segments {
 
     fn close(&mut self) {
         let (writer, reader) = self.moved();
+        let current = self.current();
+        let trusted = writer.filter(counts_alone).zip(current.known());
+        self.rest = trusted.map(|(writer, counted)| writer.bytes.saturating_sub(counted));
         match (writer, reader) {
             (None, None) => {}
-            _ => match self.current() {
+            _ => match current {
                 Bytes::Known { bytes, source } => {
                     self.done_bytes += bytes;
                     self.source.get_or_insert(source);
@@ -99,7 +105,13 @@ impl Segments {
 
     fn current(&self) -> Bytes {
         let (writer, reader) = self.moved();
-        estimate(writer, reader)
+        match (estimate(writer, reader), writer, self.rest) {
+            // Whatever else the reader does: no more can come than the writer left behind.
+            (Bytes::Unknown { .. }, None, Some(bytes)) => {
+                Bytes::Known { bytes, source: Source::Writer }
+            }
+            (estimate, ..) => estimate,
+        }
     }
 
     /// What each end has moved since the segment began.
@@ -142,6 +154,15 @@ mod tests {
     fn a_writer_that_has_gone_leaves_the_rest_to_its_reader() {
         let looks = [(end(500), end(400)), (end(1000), end(950)), (None, end(1300))];
         assert_eq!(total(&looks), Some(1300));
+    }
+
+    #[test]
+    fn a_reader_that_goes_on_to_read_its_own_files_does_not_spoil_what_was_counted() {
+        let sorting = |bytes| end(bytes).map(|end| EndCount { elsewhere: true, ..end });
+        let looks = [(end(500), sorting(400)), (end(1000), sorting(950)), (None, sorting(7000))];
+        assert_eq!(total(&looks), Some(1000));
+        let looks = [(end(1000), end(950)), (None, end(950)), (None, sorting(7000))];
+        assert_eq!(total(&looks), Some(1000));
     }
 
     #[test]
