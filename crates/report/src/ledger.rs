@@ -5,11 +5,11 @@ use std::borrow::Cow;
 
 use pipeprof_profiler::meter::{Bytes, Fill, PipeFlow, Point, Source};
 use pipeprof_profiler::profile::{MemberProfile, Profile, TimeSplit};
-use pipeprof_profiler::wakeups::{Latency, WakeupEdge, Waker, Wakeups};
+use pipeprof_profiler::wakeups::{Latency, Waker, WakeupEdge, Wakeups};
 use pipeprof_runner::pipeline::{End, MemberId, Pipe, Pipeline};
 use serde::Serialize;
 
-use crate::caption::GIB;
+use crate::caption::{GIB, duration};
 use crate::roles::{Classification, Reason, Role};
 
 /// What was watched, beside the profile: who holds which pipe, and what the pipes carried.
@@ -415,7 +415,13 @@ impl Watched<'_> {
                 latency: edge.latency,
             }))
         };
-        edges.iter().filter_map(of_edge).collect()
+        let wakeups: Vec<PipeWakeups> =
+            edges.iter().filter_map(of_edge).collect::<Result<_, _>>()?;
+        if wakeups.is_empty() {
+            let watched = duration(watched_ns as f64);
+            return Err(format!("none was seen in the {watched} in which they were recorded"));
+        }
+        Ok(wakeups)
     }
 
     /// CPU time in the pipe's code and time blocked on it, of both ends. `None` where an end works

@@ -102,10 +102,12 @@ impl Bytes {
     }
 }
 
-/// Puts the two ends together; `None` is an end that could not be read.
-pub fn estimate(writer: Option<EndCount>, reader: Option<EndCount>) -> Bytes {
+/// Puts the two ends together; `None` is an end that could not be read. `capacity_bytes` is what the
+/// pipe may hold: so far either end may be ahead of the other, as a reader is that found it full.
+pub fn estimate(writer: Option<EndCount>, reader: Option<EndCount>, capacity_bytes: u64) -> Bytes {
     let by_calls = |end: Option<EndCount>| end.is_some_and(|end| end.spliced.is_some());
-    match put_together(writer.map(EndCount::whole), reader.map(EndCount::whole)) {
+    let (w, r) = (writer.map(EndCount::whole), reader.map(EndCount::whole));
+    match put_together(w, r, capacity_bytes) {
         Bytes::Known { bytes, source } => {
             let counted = match source {
                 Source::Writer => by_calls(writer),
@@ -118,7 +120,7 @@ pub fn estimate(writer: Option<EndCount>, reader: Option<EndCount>) -> Bytes {
     }
 }
 
-fn put_together(writer: Option<EndCount>, reader: Option<EndCount>) -> Bytes {
+fn put_together(writer: Option<EndCount>, reader: Option<EndCount>, capacity_bytes: u64) -> Bytes {
     let known = |bytes, source| Bytes::Known { bytes, source };
     let (w, r) = match (writer, reader) {
         (None, None) => {
@@ -129,10 +131,8 @@ fn put_together(writer: Option<EndCount>, reader: Option<EndCount>) -> Bytes {
     let alone = |end: Option<EndCount>| end.filter(|end| !end.elsewhere);
     match (alone(w), alone(r)) {
         (Some(w), Some(r)) => {
-            let ahead = w.bytes.saturating_sub(r.bytes);
-            let agree =
-                (w.bytes.abs_diff(r.bytes).saturating_sub(ahead.min(MOST_INSIDE))) * 100
-                    <= w.bytes.max(r.bytes);
+            let apart = w.bytes.abs_diff(r.bytes).saturating_sub(capacity_bytes);
+            let agree = apart * 100 <= w.bytes.max(r.bytes);
             match (w.splices, r.splices) {
                 (true, true) => Bytes::Unknown { why: BOTH_SPLICE.into() },
                 (false, true) => known(w.bytes, Source::Writer),
@@ -151,10 +151,6 @@ fn put_together(writer: Option<EndCount>, reader: Option<EndCount>) -> Bytes {
         }
     }
 }
-
-/// What the writer may be ahead of the reader without a contradiction: a pipe of the largest size
-/// that an ordinary user can make.
-const MOST_INSIDE: u64 = 1 << 20;
 
 pub(super) const BOTH_SPLICE: &str = "both ends can splice, which /proc/PID/io does not count";
 const DISAGREE: &str =
@@ -181,7 +177,7 @@ mod tests {
     #[test]
     fn the_two_ends_put_together() {
         let known = |bytes, source| Bytes::Known { bytes, source };
-        let of = |w, r| estimate(Some(w), Some(r));
+        let of = |w, r| estimate(Some(w), Some(r), 700);
         assert_eq!(of(end(1000), end(995)), known(995, Source::BothEnds));
         // The writer writes a log too; the reader reads a dictionary too.
         assert_eq!(of(elsewhere(5000), end(1000)), known(1000, Source::Reader));
@@ -189,9 +185,10 @@ mod tests {
         // pv at one end.
         assert_eq!(of(splicing(3), end(1000)), known(1000, Source::Reader));
         assert_eq!(of(end(1000), splicing(3)), known(1000, Source::Writer));
-        // What is still in the pipe has not gone through.
+        // What is still in the pipe has not gone through; what was in it at first has.
+        assert_eq!(of(end(0), end(700)), known(700, Source::BothEnds));
         assert_eq!(of(end(1000), end(400)), known(400, Source::BothEnds));
-        assert_eq!(estimate(None, Some(end(7))), known(7, Source::Reader));
+        assert_eq!(estimate(None, Some(end(7)), 700), known(7, Source::Reader));
         // Splices counted by call, at one end.
         let counted = EndCount { spliced: Some(900), ..splicing(7) };
         assert_eq!(of(splicing(0), counted), known(907, Source::Syscalls));
@@ -209,9 +206,9 @@ mod tests {
             of(elsewhere(9), elsewhere(9)),
             // More than fits into a pipe; and more read than was ever written.
             of(end(9 << 20), end(400)),
-            of(end(1000), end(1020)),
+            of(end(1000), end(1720)),
             of(EndCount { elsewhere: true, ..splicing(9) }, splicing(9)),
-            estimate(None, None),
+            estimate(None, None, 700),
         ] {
             assert_eq!(unknown.known(), None);
         }

@@ -26,9 +26,23 @@ pub(super) struct Segments {
     began: Ends,
     latest: Ends,
     looked: bool,
+    capacity_bytes: u64,
 }
 
+/// Of a pipe that cannot be asked (include/linux/pipe_fs_i.h: 16 pages, v2.6.35 to v6.18).
+const USUAL_CAPACITY: u64 = 65_536;
+
 impl Segments {
+    /// Of a pipe that holds so much.
+    pub(super) fn new(capacity_bytes: Option<u64>) -> Self {
+        Segments { capacity_bytes: capacity_bytes.unwrap_or(USUAL_CAPACITY), ..Segments::default() }
+    }
+
+    /// The pipe holds so much by now.
+    pub(super) fn holds(&mut self, capacity_bytes: u64) {
+        self.capacity_bytes = self.capacity_bytes.max(capacity_bytes);
+    }
+
     /// Takes the counts of a look, `None` for an end that is not there.
     pub(super) fn look(&mut self, writer: Option<EndCount>, reader: Option<EndCount>) {
         let was = self.ends_there();
@@ -105,7 +119,7 @@ impl Segments {
 
     fn current(&self) -> Bytes {
         let (writer, reader) = self.moved();
-        match (estimate(writer, reader), writer, self.rest) {
+        match (estimate(writer, reader, self.capacity_bytes), writer, self.rest) {
             // Whatever else the reader does: no more can come than the writer left behind.
             (Bytes::Unknown { .. }, None, Some(bytes)) => {
                 Bytes::Known { bytes, source: Source::Writer }
@@ -145,7 +159,7 @@ mod tests {
     }
 
     fn total(looks: &[Ends]) -> Option<u64> {
-        let mut segments = Segments::default();
+        let mut segments = Segments::new(None);
         looks.iter().for_each(|&(writer, reader)| segments.look(writer, reader));
         segments.total().known()
     }
@@ -174,7 +188,7 @@ mod tests {
 
     #[test]
     fn calls_add_up_over_segments() {
-        let mut segments = Segments::default();
+        let mut segments = Segments::new(None);
         segments.look(end(1000), end(1000));
         segments.look(None, end(2000));
         assert_eq!((segments.writes(), segments.reads()), (Some(100), Some(200)));

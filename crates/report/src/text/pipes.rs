@@ -119,8 +119,6 @@ fn write_wakeups(
     if let Some(why) = &pipe.wakeups_unknown {
         let why = if told == Some(why) { "as above" } else { why };
         row("wake-ups", not_known(Some(why)));
-    } else if pipe.wakeups.is_empty() {
-        row("wake-ups", "none seen".to_owned());
     }
     for (at, wakeups) in pipe.wakeups.iter().take(MOST_WAKERS).enumerate() {
         let mut words = format!(

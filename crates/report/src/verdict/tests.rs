@@ -207,10 +207,8 @@ fn the_pipe_itself() {
         let bound = verdict.remedies[0].at_most.unwrap();
         assert!((1.0..20.0).contains(&bound), "{cause:?}: {bound}");
     }
-    let members = vec![
-        member(0, 2, 400, 0, &[(WaitSpace, 600)]),
-        member(1, 2, 350, 0, &[(WaitData, 650)]),
-    ];
+    let members =
+        vec![member(0, 2, 400, 0, &[(WaitSpace, 600)]), member(1, 2, 350, 0, &[(WaitData, 650)])];
     let mut slow = evidence(members, vec![pipe(0, 0.5, 0.5)]);
     let latency = WakeLatency { woken: "m1".into(), median_ns: 42_000, p99_ns: 910_000 };
     slow.pipes[0].latency = Some(latency);

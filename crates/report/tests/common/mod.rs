@@ -10,7 +10,7 @@ use pipeprof_profiler::profile::{
     Frame, FrameId, FrameKind, MemberProfile, Mode, Profile, Quality, Scope, StackId, StackWeight,
     TimeSplit, WeightUnit,
 };
-use pipeprof_profiler::wakeups::{Latency, WakeupEdge, Waker, Wakeups};
+use pipeprof_profiler::wakeups::{Latency, Waker, WakeupEdge, Wakeups};
 use pipeprof_runner::pipeline::{End, Member, MemberId, Pipe, Pipeline};
 
 /// The five stages that `tests/fixtures` holds a recording of.
