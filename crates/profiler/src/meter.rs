@@ -257,7 +257,7 @@ impl Watch {
                         capacity_bytes: pipe.capacity_bytes,
                         fill: None,
                         series: Series::default(),
-                        segments: Segments::default(),
+                        segments: Segments::new(pipe.capacity_bytes),
                     });
                     self.pipes.len() - 1
                 }
@@ -281,7 +281,7 @@ impl Watch {
             .collect();
         let mut gone: FxHashMap<i32, Vec<i32>> = FxHashMap::default();
         for (&pid, process) in &mut self.processes {
-            let Some(watch) = &process.watch else { continue };
+            let Some(watch) = &mut process.watch else { continue };
             match watch.counts() {
                 Some(counts) => process.last = counts,
                 None => {
@@ -302,7 +302,7 @@ impl Watch {
                     process.splices |= can_splice(pid);
                     process.program = program;
                 }
-                let now = watch.elsewhere();
+                let now = watch.elsewhere(self.from_birth);
                 process.elsewhere.reads |= now.reads;
                 process.elsewhere.writes |= now.writes;
             }
@@ -365,7 +365,7 @@ impl Watch {
             let (writer, reader) = self.ends(&self.pipes[index], Gone::AreNoEnd);
             let uncounted = |end: EndCount| end.splices && end.spliced.is_none();
             if !(writer.is_some_and(uncounted) && reader.is_some_and(uncounted))
-                || estimate(writer, reader).known().is_some()
+                || estimate(writer, reader, 0).known().is_some()
             {
                 continue;
             }
@@ -419,6 +419,7 @@ impl Watch {
             let watched = self.pipes.iter_mut().find(|w| (w.pipe.inode, w.pipe.device) == key);
             if let (Some(watched), Some(level)) = (watched, level) {
                 watched.capacity_bytes = Some(level.capacity_bytes);
+                watched.segments.holds(level.capacity_bytes);
                 watched.fill.get_or_insert_default().add(level);
             }
         }

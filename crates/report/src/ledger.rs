@@ -5,10 +5,11 @@ use std::borrow::Cow;
 
 use pipeprof_profiler::meter::{Bytes, Fill, PipeFlow, Point, Source};
 use pipeprof_profiler::profile::{MemberProfile, Profile, TimeSplit};
+use pipeprof_profiler::wakeups::{Latency, Waker, WakeupEdge, Wakeups};
 use pipeprof_runner::pipeline::{End, MemberId, Pipe, Pipeline};
 use serde::Serialize;
 
-use crate::caption::GIB;
+use crate::caption::{GIB, duration};
 use crate::roles::{Classification, Reason, Role};
 
 /// What was watched, beside the profile: who holds which pipe, and what the pipes carried.
@@ -115,11 +116,30 @@ pub struct PipeSummary {
     pub reads_per_second: Option<f64>,
     /// Why a number of calls is not known.
     pub calls_unknown: Option<&'static str>,
+    /// How its ends wake each other, most often first.
+    pub wakeups: Vec<PipeWakeups>,
+    /// Why that is not known.
+    pub wakeups_unknown: Option<String>,
     /// CPU time of both ends in the pipe's own code, per GiB; `None` without bytes or where an end
     /// works at several pipes.
     pub cpu_ns_per_gib: Option<f64>,
     /// Time that both ends waited for it, per GiB; likewise.
     pub blocked_ns_per_gib: Option<f64>,
+}
+
+/// How one end of a pipe wakes the other.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PipeWakeups {
+    /// Pid of the member that wakes.
+    pub waker: i32,
+    /// Pid of the member that is woken.
+    pub woken: i32,
+    /// Wake-ups a second, over the time in which they were recorded.
+    pub per_second: f64,
+    /// At that rate; `None` where the bytes are not known.
+    pub per_gib: Option<f64>,
+    /// From the wake-up to the CPU; `None` where no wake-up was seen from end to end.
+    pub latency: Option<Latency>,
 }
 
 /// [`Fill`] in shares.
@@ -314,6 +334,10 @@ impl Watched<'_> {
         };
         let gib = gib(bytes);
         let cost = self.cost(at, profile, roles);
+        let (wakeups, wakeups_unknown) = match self.wakeups(at, profile, gib) {
+            Ok(wakeups) => (wakeups, None),
+            Err(why) => (Vec::new(), Some(why)),
+        };
         let pids = |ids: &[MemberId]| -> Vec<i32> {
             ids.iter().filter_map(|id| self.pipeline.members.get(id.0)).map(|m| m.pid).collect()
         };
@@ -344,9 +368,60 @@ impl Watched<'_> {
             reads_per_second: per_second(reads),
             calls_unknown: (writes.is_none() || reads.is_none())
                 .then_some("an end uses other pipes or files too, or ended before it was counted"),
+            wakeups,
+            wakeups_unknown,
             cpu_ns_per_gib: cost.zip(gib).map(|((cpu, _), gib)| cpu as f64 / gib),
             blocked_ns_per_gib: cost.zip(gib).map(|((_, blocked), gib)| blocked as f64 / gib),
         }
+    }
+
+    /// How the ends of a pipe wake each other, or why nobody knows.
+    fn wakeups(
+        &self,
+        at: usize,
+        profile: &Profile,
+        gib: Option<f64>,
+    ) -> Result<Vec<PipeWakeups>, String> {
+        let (edges, watched_ns) = match &profile.wakeups {
+            Wakeups::Unknown { why } => return Err(why.clone()),
+            Wakeups::Known { watched_ns: 0, .. } => {
+                return Err("no time was left to record them in".to_owned());
+            }
+            Wakeups::Known { edges, watched_ns } => (edges, *watched_ns),
+        };
+        let pipes = &self.pipeline.pipes;
+        let joins = |pipe: &Pipe, a: MemberId, b: MemberId| {
+            (pipe.writers.contains(&a) && pipe.readers.contains(&b))
+                || (pipe.writers.contains(&b) && pipe.readers.contains(&a))
+        };
+        let of_edge = |edge: &WakeupEdge| {
+            let Waker::Member(waker) = edge.waker else { return None };
+            let (a, b) = (MemberId(waker), MemberId(edge.woken_member));
+            if waker == edge.woken_member || !joins(&pipes[at], a, b) {
+                return None;
+            }
+            if pipes.iter().filter(|pipe| joins(pipe, a, b)).count() > 1 {
+                return Some(Err("its ends share other pipes too, and no record says by which \
+                                 one wakes the other"
+                    .to_owned()));
+            }
+            let pid = |id: MemberId| profile.members.get(id.0).map(|member| member.pid);
+            let per_second = edge.count as f64 * 1e9 / watched_ns as f64;
+            Some(Ok(PipeWakeups {
+                waker: pid(a)?,
+                woken: pid(b)?,
+                per_second,
+                per_gib: gib.map(|gib| per_second * self.elapsed_ns as f64 / 1e9 / gib),
+                latency: edge.latency,
+            }))
+        };
+        let wakeups: Vec<PipeWakeups> =
+            edges.iter().filter_map(of_edge).collect::<Result<_, _>>()?;
+        if wakeups.is_empty() {
+            let watched = duration(watched_ns as f64);
+            return Err(format!("none was seen in the {watched} in which they were recorded"));
+        }
+        Ok(wakeups)
     }
 
     /// CPU time in the pipe's code and time blocked on it, of both ends. `None` where an end works

@@ -12,7 +12,7 @@ use crate::flamegraph::{View, members};
 use crate::highlight::{Highlights, Sighting};
 use crate::ledger::{self, BlockedShare, Life, Moved, PipeSummary, Watched};
 use crate::roles::{Basis, Classification, Role, source_name};
-use crate::verdict::{Evidence, MemberEvidence, PipeEvidence, Verdict, judge};
+use crate::verdict::{Evidence, MemberEvidence, PipeEvidence, Verdict, WakeLatency, judge};
 
 /// Raised whenever a field changes its meaning or goes.
 pub const SCHEMA_VERSION: u32 = 2;
@@ -279,6 +279,15 @@ fn evidence(
         capacity_bytes: pipe.capacity_bytes,
         bytes_per_write: pipe.bytes_per_write,
         bytes_per_read: pipe.bytes_per_read,
+        latency: pipe.wakeups.iter().find_map(|wakeups| {
+            let latency = wakeups.latency?;
+            let woken = members.iter().find(|member| member.pid == wakeups.woken)?;
+            Some(WakeLatency {
+                woken: printable(&woken.comm).into_owned(),
+                median_ns: latency.median_ns,
+                p99_ns: latency.p99_ns,
+            })
+        }),
     };
     Evidence {
         members: members.iter().map(member).collect(),

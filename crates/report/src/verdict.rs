@@ -18,7 +18,7 @@ mod words;
 
 use serde::Serialize;
 
-pub use evidence::{Evidence, MemberEvidence, PipeEvidence};
+pub use evidence::{Evidence, MemberEvidence, PipeEvidence, WakeLatency};
 pub use remedy::Remedy;
 
 use crate::roles::Reason;

@@ -5,8 +5,9 @@
 //! has nowhere else to read from, or to write to, cannot count too much: all it counts went through
 //! the pipe. An end whose program has no call that splices cannot count too little. So:
 //!
-//! - Of ends that cannot count too much, the larger count is the pipe's, if one of them cannot
-//!   count too little either, or both agree.
+//! - Of two ends that can do neither wrong, both must agree, but for what is still inside the pipe.
+//!   Where they don't, one of them did something unseen, and nobody knows which.
+//! - Of an end that can do neither wrong and one that can, the former's count is the pipe's.
 //! - An end whose splices were counted by system call counts them too.
 //! - Failing that, an end that can do neither wrong does not exist, and the bytes are unknown: a
 //!   wrong number is worse than a missing one.
@@ -101,10 +102,12 @@ impl Bytes {
     }
 }
 
-/// Puts the two ends together; `None` is an end that could not be read.
-pub fn estimate(writer: Option<EndCount>, reader: Option<EndCount>) -> Bytes {
+/// Puts the two ends together; `None` is an end that could not be read. `capacity_bytes` is what the
+/// pipe may hold: so far either end may be ahead of the other, as a reader is that found it full.
+pub fn estimate(writer: Option<EndCount>, reader: Option<EndCount>, capacity_bytes: u64) -> Bytes {
     let by_calls = |end: Option<EndCount>| end.is_some_and(|end| end.spliced.is_some());
-    match put_together(writer.map(EndCount::whole), reader.map(EndCount::whole)) {
+    let (w, r) = (writer.map(EndCount::whole), reader.map(EndCount::whole));
+    match put_together(w, r, capacity_bytes) {
         Bytes::Known { bytes, source } => {
             let counted = match source {
                 Source::Writer => by_calls(writer),
@@ -117,7 +120,7 @@ pub fn estimate(writer: Option<EndCount>, reader: Option<EndCount>) -> Bytes {
     }
 }
 
-fn put_together(writer: Option<EndCount>, reader: Option<EndCount>) -> Bytes {
+fn put_together(writer: Option<EndCount>, reader: Option<EndCount>, capacity_bytes: u64) -> Bytes {
     let known = |bytes, source| Bytes::Known { bytes, source };
     let (w, r) = match (writer, reader) {
         (None, None) => {
@@ -128,18 +131,15 @@ fn put_together(writer: Option<EndCount>, reader: Option<EndCount>) -> Bytes {
     let alone = |end: Option<EndCount>| end.filter(|end| !end.elsewhere);
     match (alone(w), alone(r)) {
         (Some(w), Some(r)) => {
-            let inside = w.bytes.saturating_sub(r.bytes) <= MOST_INSIDE;
-            let agree = w.bytes.abs_diff(r.bytes) * 100 <= w.bytes.max(r.bytes)
-                || (inside && w.bytes > r.bytes && !r.splices && !w.splices);
-            if w.splices && r.splices {
-                Bytes::Unknown { why: BOTH_SPLICE.into() }
-            } else if agree {
+            let apart = w.bytes.abs_diff(r.bytes).saturating_sub(capacity_bytes);
+            let agree = apart * 100 <= w.bytes.max(r.bytes);
+            match (w.splices, r.splices) {
+                (true, true) => Bytes::Unknown { why: BOTH_SPLICE.into() },
+                (false, true) => known(w.bytes, Source::Writer),
+                (true, false) => known(r.bytes, Source::Reader),
                 // The reader's count is what has gone through; the writer's may still be inside.
-                known(r.bytes, Source::BothEnds)
-            } else if !w.splices && (r.splices || w.bytes > r.bytes) {
-                known(w.bytes, Source::Writer)
-            } else {
-                known(r.bytes, Source::Reader)
+                (false, false) if agree => known(r.bytes, Source::BothEnds),
+                (false, false) => Bytes::Unknown { why: DISAGREE.into() },
             }
         }
         (Some(w), None) if !w.splices => known(w.bytes, Source::Writer),
@@ -152,11 +152,9 @@ fn put_together(writer: Option<EndCount>, reader: Option<EndCount>) -> Bytes {
     }
 }
 
-/// What the writer may be ahead of the reader without a contradiction: a pipe of the largest size
-/// that an ordinary user can make.
-const MOST_INSIDE: u64 = 1 << 20;
-
 pub(super) const BOTH_SPLICE: &str = "both ends can splice, which /proc/PID/io does not count";
+const DISAGREE: &str =
+    "the two ends disagree: one of them read or wrote something else as well, unseen";
 const BOTH_ELSEWHERE: &str =
     "no end uses this pipe alone, and /proc/PID/io sums over all descriptors";
 
@@ -179,7 +177,7 @@ mod tests {
     #[test]
     fn the_two_ends_put_together() {
         let known = |bytes, source| Bytes::Known { bytes, source };
-        let of = |w, r| estimate(Some(w), Some(r));
+        let of = |w, r| estimate(Some(w), Some(r), 700);
         assert_eq!(of(end(1000), end(995)), known(995, Source::BothEnds));
         // The writer writes a log too; the reader reads a dictionary too.
         assert_eq!(of(elsewhere(5000), end(1000)), known(1000, Source::Reader));
@@ -187,10 +185,10 @@ mod tests {
         // pv at one end.
         assert_eq!(of(splicing(3), end(1000)), known(1000, Source::Reader));
         assert_eq!(of(end(1000), splicing(3)), known(1000, Source::Writer));
-        // What is still in the pipe has not gone through; more than fits was spliced out unseen.
+        // What is still in the pipe has not gone through; what was in it at first has.
+        assert_eq!(of(end(0), end(700)), known(700, Source::BothEnds));
         assert_eq!(of(end(1000), end(400)), known(400, Source::BothEnds));
-        assert_eq!(of(end(9 << 20), end(400)), known(9 << 20, Source::Writer));
-        assert_eq!(estimate(None, Some(end(7))), known(7, Source::Reader));
+        assert_eq!(estimate(None, Some(end(7)), 700), known(7, Source::Reader));
         // Splices counted by call, at one end.
         let counted = EndCount { spliced: Some(900), ..splicing(7) };
         assert_eq!(of(splicing(0), counted), known(907, Source::Syscalls));
@@ -206,8 +204,11 @@ mod tests {
             of(splicing(0), splicing(0)),
             of(splicing(9), elsewhere(2)),
             of(elsewhere(9), elsewhere(9)),
+            // More than fits into a pipe; and more read than was ever written.
+            of(end(9 << 20), end(400)),
+            of(end(1000), end(1720)),
             of(EndCount { elsewhere: true, ..splicing(9) }, splicing(9)),
-            estimate(None, None),
+            estimate(None, None, 700),
         ] {
             assert_eq!(unknown.known(), None);
         }

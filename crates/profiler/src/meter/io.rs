@@ -2,7 +2,10 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::path::PathBuf;
+
+use rustc_hash::FxHashMap;
 
 /// `/proc/PID/io`: what went through read and write calls, over all descriptors of a process and
 /// of the children it has waited for. `splice`, `vmsplice` and `tee` count nowhere (measured on
@@ -47,9 +50,9 @@ impl IoCounts {
 /// What else a process reads and writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Elsewhere {
-    /// It can read something that is no pipe end.
+    /// It reads something that is no pipe end, or may do so unseen.
     pub reads: bool,
-    /// It can write something that is no pipe end.
+    /// It writes something that is no pipe end, or may do so unseen.
     pub writes: bool,
 }
 
@@ -59,6 +62,8 @@ pub struct IoWatch {
     pid: i32,
     io: File,
     syscall: Option<File>,
+    /// The regular files that it had open at the latest look, and where it was in them.
+    files: Option<FxHashMap<u32, (PathBuf, u64)>>,
 }
 
 impl IoWatch {
@@ -69,7 +74,7 @@ impl IoWatch {
     pub fn open(pid: i32) -> io::Result<Self> {
         let io = File::open(format!("/proc/{pid}/io"))?;
         let syscall = File::open(format!("/proc/{pid}/syscall")).ok();
-        Ok(IoWatch { pid, io, syscall })
+        Ok(IoWatch { pid, io, syscall, files: None })
     }
 
     /// The counts now; `None` once the process has gone.
@@ -110,23 +115,32 @@ impl IoWatch {
     }
 
     /// The program that it runs, as a name that changes with it.
-    pub(super) fn program(&self) -> Option<std::path::PathBuf> {
+    pub(super) fn program(&self) -> Option<PathBuf> {
         std::fs::read_link(format!("/proc/{}/exe", self.pid)).ok()
     }
 
-    /// What it has open that counts into the same sums, looked up in its descriptors now.
+    /// What else counts into the same sums, looked up in its descriptors now. `from_birth` says
+    /// that all its reading and writing is counted, and not only what follows the first look.
     ///
-    /// Left out is what sees no data to speak of: terminals, `/dev/null`, and the standard
-    /// descriptors used against their direction (stdin is written by nobody, stderr carries
-    /// complaints).
-    pub fn elsewhere(&self) -> Elsewhere {
+    /// A regular file counts once its position has moved, or when it was opened between two looks:
+    /// one that is merely inherited is nobody's. (What `pread` takes from a file that was open
+    /// before the first look moves nothing and goes unseen.) A socket or device has no position,
+    /// and counts if it is open. Left out is what sees no data to speak of: terminals, `/dev/null`,
+    /// and the standard descriptors used against their direction (stdin is written by nobody,
+    /// stderr carries complaints).
+    pub fn elsewhere(&mut self, from_birth: bool) -> Elsewhere {
         let root = format!("/proc/{}", self.pid);
         let mut found = Elsewhere::default();
+        let mut files = FxHashMap::default();
         let Ok(descriptors) = std::fs::read_dir(format!("{root}/fd")) else { return found };
         for entry in descriptors.flatten() {
             let Ok(target) = std::fs::read_link(entry.path()) else { continue };
-            let target = target.to_string_lossy();
-            if QUIET.iter().any(|start| target.starts_with(start)) {
+            let name = target.to_string_lossy();
+            if QUIET.iter().any(|start| name.starts_with(start)) {
+                continue;
+            }
+            let kind = std::fs::metadata(entry.path()).map(|metadata| metadata.file_type()).ok();
+            if kind.is_some_and(|kind| kind.is_fifo() || kind.is_dir()) {
                 continue;
             }
             let name = entry.file_name();
@@ -135,9 +149,24 @@ impl IoWatch {
             };
             let info = std::fs::read_to_string(format!("{root}/fdinfo/{fd}")).unwrap_or_default();
             let Some(access) = access_mode(&info) else { continue };
+            if kind.is_some_and(|kind| kind.is_file())
+                && let Some(now) = position(&info)
+            {
+                let before = self.files.as_ref().map(|files| files.get(&fd));
+                files.insert(fd, (target.clone(), now));
+                let used = match before {
+                    Some(Some((file, position))) => *file != target || *position != now,
+                    Some(None) => true,
+                    None => from_birth && now > 0,
+                };
+                if !used {
+                    continue;
+                }
+            }
             found.reads |= fd != 1 && fd != 2 && access != libc::O_WRONLY;
             found.writes |= fd != 0 && fd != 2 && access != libc::O_RDONLY;
         }
+        self.files = Some(files);
         found
     }
 }
@@ -161,6 +190,11 @@ pub fn can_splice(pid: i32) -> bool {
 fn access_mode(info: &str) -> Option<i32> {
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?.trim();
     Some(i32::from_str_radix(flags, 8).ok()? & libc::O_ACCMODE)
+}
+
+/// `pos:\t4096` in fdinfo.
+fn position(info: &str) -> Option<u64> {
+    info.lines().find_map(|line| line.strip_prefix("pos:"))?.trim().parse().ok()
 }
 
 /// `275 0x0 0x0 0x5 …`: the number of the call a process sleeps in. `running` and `-1 …` (not in a
@@ -188,6 +222,26 @@ mod tests {
         assert_eq!(access_mode("pos:\t0\nflags:\t0100001\n"), Some(libc::O_WRONLY));
         assert_eq!(call("running\n"), None);
         assert_eq!(call("-1 0x7ffd 0x7f12"), None);
+    }
+
+    #[test]
+    fn a_file_that_is_merely_open_is_not_read() {
+        use std::io::Read;
+        use std::process::{Command, Stdio};
+
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&[7; 8192], 0).unwrap();
+        let mut ours = file.try_clone().unwrap();
+        let mut child = Command::new("sleep").arg("60").stdin(file).stdout(Stdio::null());
+        let mut child = child.stderr(Stdio::null()).spawn().unwrap();
+        let mut watch = IoWatch::open(child.id() as i32).unwrap();
+        let merely_open = [true, false].map(|from_birth| watch.elsewhere(from_birth).reads);
+        // The two share one position.
+        ours.read_exact(&mut [0; 4096]).unwrap();
+        let moved = watch.elsewhere(false).reads;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!((merely_open, moved), ([false, false], true));
     }
 
     #[test]

@@ -20,12 +20,29 @@ pub(super) struct Segments {
     calls_unknown: (bool, bool),
     source: Option<Source>,
     unknown: Option<Cow<'static, str>>,
+    /// What a writer that has gone had written beyond what was counted as gone through, where its
+    /// count can be trusted.
+    rest: Option<u64>,
     began: Ends,
     latest: Ends,
     looked: bool,
+    capacity_bytes: u64,
 }
 
+/// Of a pipe that cannot be asked (include/linux/pipe_fs_i.h: 16 pages, v2.6.35 to v6.18).
+const USUAL_CAPACITY: u64 = 65_536;
+
 impl Segments {
+    /// Of a pipe that holds so much.
+    pub(super) fn new(capacity_bytes: Option<u64>) -> Self {
+        Segments { capacity_bytes: capacity_bytes.unwrap_or(USUAL_CAPACITY), ..Segments::default() }
+    }
+
+    /// The pipe holds so much by now.
+    pub(super) fn holds(&mut self, capacity_bytes: u64) {
+        self.capacity_bytes = self.capacity_bytes.max(capacity_bytes);
+    }
+
     /// Takes the counts of a look, `None` for an end that is not there.
     pub(super) fn look(&mut self, writer: Option<EndCount>, reader: Option<EndCount>) {
         let was = self.ends_there();
@@ -78,9 +95,12 @@ impl Segments {
 
     fn close(&mut self) {
         let (writer, reader) = self.moved();
+        let current = self.current();
+        let trusted = writer.filter(counts_alone).zip(current.known());
+        self.rest = trusted.map(|(writer, counted)| writer.bytes.saturating_sub(counted));
         match (writer, reader) {
             (None, None) => {}
-            _ => match self.current() {
+            _ => match current {
                 Bytes::Known { bytes, source } => {
                     self.done_bytes += bytes;
                     self.source.get_or_insert(source);
@@ -96,7 +116,13 @@ impl Segments {
 
     fn current(&self) -> Bytes {
         let (writer, reader) = self.moved();
-        estimate(writer, reader)
+        match (estimate(writer, reader, self.capacity_bytes), writer, self.rest) {
+            // Whatever else the reader does: no more can come than the writer left behind.
+            (Bytes::Unknown { .. }, None, Some(bytes)) => {
+                Bytes::Known { bytes, source: Source::Writer }
+            }
+            (estimate, ..) => estimate,
+        }
     }
 
     /// What each end has moved since the segment began.
@@ -130,7 +156,7 @@ mod tests {
     }
 
     fn total(looks: &[Ends]) -> Option<u64> {
-        let mut segments = Segments::default();
+        let mut segments = Segments::new(None);
         looks.iter().for_each(|&(writer, reader)| segments.look(writer, reader));
         segments.total().known()
     }
@@ -142,6 +168,15 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_that_goes_on_to_read_its_own_files_does_not_spoil_what_was_counted() {
+        let sorting = |bytes| end(bytes).map(|end| EndCount { elsewhere: true, ..end });
+        let looks = [(end(500), sorting(400)), (end(1000), sorting(950)), (None, sorting(7000))];
+        assert_eq!(total(&looks), Some(1000));
+        let looks = [(end(1000), end(950)), (None, end(950)), (None, sorting(7000))];
+        assert_eq!(total(&looks), Some(1000));
+    }
+
+    #[test]
     fn both_gone_keeps_what_was_counted() {
         assert_eq!(total(&[(end(1000), end(1000)), (None, None)]), Some(1000));
         assert_eq!(total(&[(None, end(10)), (None, None), (None, None)]), Some(10));
@@ -150,7 +185,7 @@ mod tests {
 
     #[test]
     fn calls_add_up_over_segments() {
-        let mut segments = Segments::default();
+        let mut segments = Segments::new(None);
         segments.look(end(1000), end(1000));
         segments.look(None, end(2000));
         assert_eq!((segments.writes(), segments.reads()), (Some(100), Some(200)));

@@ -10,12 +10,21 @@ use crate::summary::Summary;
 
 pub(super) fn write(text: &mut String, summary: &Summary, style: Style) {
     let _ = writeln!(text, "{}", style.heading("pipes"));
+    let mut told = None;
     for pipe in &summary.pipes {
-        write_pipe(text, summary, pipe, style);
+        write_pipe(text, summary, pipe, told, style);
+        told = pipe.wakeups_unknown.as_deref();
     }
 }
 
-fn write_pipe(text: &mut String, summary: &Summary, pipe: &PipeSummary, style: Style) {
+/// `told` is why wake-ups are not known, where the pipe before has said it.
+fn write_pipe(
+    text: &mut String,
+    summary: &Summary,
+    pipe: &PipeSummary,
+    told: Option<&str>,
+    style: Style,
+) {
     let names = |pids: &[i32]| -> String {
         let member = |pid: &i32| summary.members.iter().find(|member| member.pid == *pid);
         let known: Vec<String> = pids
@@ -85,11 +94,54 @@ fn write_pipe(text: &mut String, summary: &Summary, pipe: &PipeSummary, style: S
         }
         row(name, words);
     }
+    write_wakeups(&mut row, summary, pipe, told);
     if let Some((cpu, blocked)) = pipe.cpu_ns_per_gib.zip(pipe.blocked_ns_per_gib) {
         row(
             "per GiB",
             format!("{} on CPU in its code, {} blocked on it", duration(cpu), duration(blocked)),
         );
+    }
+}
+
+/// Members whose wake-ups are listed a pipe.
+const MOST_WAKERS: usize = 4;
+
+fn write_wakeups(
+    row: &mut impl FnMut(&str, String),
+    summary: &Summary,
+    pipe: &PipeSummary,
+    told: Option<&str>,
+) {
+    let comm = |pid: i32| {
+        let member = summary.members.iter().find(|member| member.pid == pid);
+        member.map_or_else(|| pid.to_string(), |member| printable(&member.comm).into_owned())
+    };
+    if let Some(why) = &pipe.wakeups_unknown {
+        let why = if told == Some(why) { "as above" } else { why };
+        row("wake-ups", not_known(Some(why)));
+    }
+    for (at, wakeups) in pipe.wakeups.iter().take(MOST_WAKERS).enumerate() {
+        let mut words = format!(
+            "{} by {}: {}/s",
+            comm(wakeups.woken),
+            comm(wakeups.waker),
+            thousands(wakeups.per_second.round() as u64)
+        );
+        if let Some(per_gib) = wakeups.per_gib {
+            let _ = write!(words, ", {} a GiB", thousands(per_gib.round() as u64));
+        }
+        if let Some(latency) = wakeups.latency {
+            let _ = write!(
+                words,
+                "; {} to a CPU (median), {} (p99)",
+                duration(latency.median_ns as f64),
+                duration(latency.p99_ns as f64)
+            );
+        }
+        row(if at == 0 { "wake-ups" } else { "" }, words);
+    }
+    if pipe.wakeups.len() > MOST_WAKERS {
+        row("", format!("and {} more in --json", pipe.wakeups.len() - MOST_WAKERS));
     }
 }
 

@@ -62,6 +62,19 @@ pub struct PipeEvidence {
     pub bytes_per_write: Option<f64>,
     /// Mean of a read call.
     pub bytes_per_read: Option<f64>,
+    /// From wake-up to CPU, for the end that is woken most.
+    pub latency: Option<WakeLatency>,
+}
+
+/// How long whoever is woken through a pipe waits for a CPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WakeLatency {
+    /// Its name, safe to show.
+    pub woken: String,
+    /// Half took less.
+    pub median_ns: u64,
+    /// One in a hundred took more.
+    pub p99_ns: u64,
 }
 
 /// What a pipe makes the CPU do.

@@ -39,6 +39,7 @@ fn pipe(at: usize, full: f64, empty: f64) -> PipeEvidence {
         capacity_bytes: Some(65536),
         bytes_per_write: Some(65536.0),
         bytes_per_read: Some(65536.0),
+        latency: None,
     }
 }
 
@@ -206,6 +207,13 @@ fn the_pipe_itself() {
         let bound = verdict.remedies[0].at_most.unwrap();
         assert!((1.0..20.0).contains(&bound), "{cause:?}: {bound}");
     }
+    let members =
+        vec![member(0, 2, 400, 0, &[(WaitSpace, 600)]), member(1, 2, 350, 0, &[(WaitData, 650)])];
+    let mut slow = evidence(members, vec![pipe(0, 0.5, 0.5)]);
+    let latency = WakeLatency { woken: "m1".into(), median_ns: 42_000, p99_ns: 910_000 };
+    slow.pipes[0].latency = Some(latency);
+    let headline = judge(&slow).headline;
+    assert!(headline.ends_with("m1 has a CPU after 42.0 µs (median), 910 µs (p99)"), "{headline}");
     let mut tiny =
         evidence(busy(&[(Role::Syscall, 700), (Role::User, 250)]), vec![pipe(0, 0.0, 0.6)]);
     tiny.pipes[0].bytes_per_write = Some(1.0);

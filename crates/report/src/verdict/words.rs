@@ -2,6 +2,7 @@
 
 use super::evidence::{Evidence, MemberEvidence, Work};
 use super::{Finding, Found, PipeCause, Verdict, remedy};
+use crate::caption::duration;
 use crate::roles::Reason;
 
 /// Members that are told of beside the bottleneck.
@@ -149,6 +150,14 @@ fn pipe_words(evidence: &Evidence, found: &Found, cause: PipeCause) -> String {
         .copied()
         .max_by(|&a, &b| evidence.drive(a).total_cmp(&evidence.drive(b)))
         .map(|at| &evidence.members[at]);
+    let latency = pipe.latency.as_ref().map_or_else(String::new, |latency| {
+        format!(
+            "; once woken, {} has a CPU after {} (median), {} (p99)",
+            latency.woken,
+            duration(latency.median_ns as f64),
+            duration(latency.p99_ns as f64)
+        )
+    });
     let of_most = |work: Work| {
         most.map_or_else(String::new, |member| {
             format!(
@@ -167,11 +176,11 @@ fn pipe_words(evidence: &Evidence, found: &Found, cause: PipeCause) -> String {
         PipeCause::Lock => format!("its lock is {}", of_most(Work::Lock)),
         PipeCause::WakeUps if evidence.nobody() >= 0.1 => format!(
             "each end waits for the other to wake up; for {} of the time, at the least, no member \
-             did anything but wait for another",
+             did anything but wait for another{latency}",
             share(evidence.nobody())
         ),
         PipeCause::WakeUps => {
-            format!("going to sleep and waking the other end is {}", of_most(Work::WakeUp))
+            format!("going to sleep and waking the other end is {}{latency}", of_most(Work::WakeUp))
         }
         PipeCause::TooSmall => {
             let size = pipe

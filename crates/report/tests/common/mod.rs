@@ -10,6 +10,7 @@ use pipeprof_profiler::profile::{
     Frame, FrameId, FrameKind, MemberProfile, Mode, Profile, Quality, Scope, StackId, StackWeight,
     TimeSplit, WeightUnit,
 };
+use pipeprof_profiler::wakeups::{Latency, Waker, WakeupEdge, Wakeups};
 use pipeprof_runner::pipeline::{End, Member, MemberId, Pipe, Pipeline};
 
 /// The five stages that `tests/fixtures` holds a recording of.
@@ -204,6 +205,23 @@ pub(crate) fn blocked_chain() -> (Profile, Pipeline, Vec<PipeFlow>) {
             preemptions: 3,
         });
     }
+    let latency =
+        Latency { count: 90, median_ns: 42_000, p99_ns: 910_000, max_ns: 2_000_000, sum_ns: 0 };
+    let edge = |waker, woken_member, count| WakeupEdge {
+        waker,
+        woken_member,
+        count,
+        latency: Some(latency),
+    };
+    // Half of the time was watched. The shell's wake-up is nothing of the pipe's.
+    builder.profile.wakeups = Wakeups::Known {
+        edges: vec![
+            edge(Waker::Member(sort), zcat, 100),
+            edge(Waker::Member(shell), zcat, 7),
+            edge(Waker::Interrupt, sort, 5),
+        ],
+        watched_ns: 500_000_000,
+    };
     let member = |pid, comm: &str| Member {
         pid,
         start_time_ticks: Some(1),
