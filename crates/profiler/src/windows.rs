@@ -39,7 +39,7 @@ const MOST_OFF: Duration = Duration::from_millis(480);
 /// Time on that is enough to know the wake-ups of a pair so fast that its events are on by turns.
 /// A tracepoint costs each wake-up of the machine something as long as its event is open, on or
 /// off, so that is closed then.
-const ENOUGH: Duration = Duration::from_millis(100);
+const ENOUGH: Duration = Duration::from_millis(50);
 
 /// What came of it.
 #[derive(Debug, Default)]
