@@ -232,8 +232,9 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(&[7; 8192], 0).unwrap();
         let mut ours = file.try_clone().unwrap();
-        let mut child = Command::new("sleep").arg("60").stdin(file).stdout(Stdio::null());
-        let mut child = child.stderr(Stdio::null()).spawn().unwrap();
+        let mut sleep = Command::new("sleep");
+        sleep.arg("60").stdin(file).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = sleep.spawn().unwrap();
         let mut watch = IoWatch::open(child.id() as i32).unwrap();
         let merely_open = [true, false].map(|from_birth| watch.elsewhere(from_birth).reads);
         // The two share one position.
