@@ -44,6 +44,8 @@ struct Life {
     ended: Option<u64>,
     on_cpu: u64,
     blocked: u64,
+    /// The part of `blocked` that looks told, where no switches were recorded.
+    looked: u64,
     preempted: u64,
     /// The parts of `on_cpu` and `preempted` after the latest reading of the thread's account.
     on_cpu_since: u64,
@@ -60,6 +62,7 @@ impl Life {
             ended: None,
             on_cpu: 0,
             blocked: 0,
+            looked: 0,
             preempted: 0,
             on_cpu_since: 0,
             preempted_since: 0,
@@ -71,11 +74,12 @@ impl Life {
     /// What was seen of it for a share of the time, made whole.
     fn extrapolated(self, end_ns: u64) -> Self {
         let lifetime = self.ended.unwrap_or(end_ns).saturating_sub(self.began);
-        let seen = self.on_cpu + self.blocked + self.preempted;
+        let slept = self.blocked - self.looked;
+        let seen = self.on_cpu + slept + self.preempted;
         let whole = |part| if seen == 0 { 0 } else { scale(part, lifetime, seen) };
         Life {
             on_cpu: whole(self.on_cpu),
-            blocked: whole(self.blocked),
+            blocked: whole(slept),
             preempted: whole(self.preempted),
             sleeps: whole(self.sleeps),
             preemptions: whole(self.preemptions),
@@ -102,7 +106,10 @@ impl Life {
         };
         let on_cpu_ns = (account.cpu_ns + self.on_cpu_since).min(lifetime_ns);
         let runnable_ns = account.run_delay_ns + self.preempted_since;
-        let runnable_ns = runnable_ns.min(lifetime_ns - on_cpu_ns);
+        // A wait that goes on is in no account yet, so of a thread that never slept the rest is that.
+        let never_slept = self.blocked == 0 && self.looked == 0;
+        let most = lifetime_ns - on_cpu_ns;
+        let runnable_ns = if never_slept { most } else { runnable_ns.min(most) };
         TimeSplit {
             lifetime_ns,
             on_cpu_ns,
@@ -199,6 +206,7 @@ impl<'a> Sleep<'a> {
             let Some(life) = self.lives.get_mut(&tid) else { continue };
             for (wchan, ns) in meta.sleepers.between(tid, from.max(life.began), until) {
                 life.blocked += ns;
+                life.looked += ns;
                 *self.wchans.entry((life.member, wchan)).or_default() += ns;
             }
         }
