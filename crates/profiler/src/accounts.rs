@@ -15,6 +15,9 @@ pub struct Account {
     pub cpu_ns: u64,
     /// Runnable, waiting for one (`sched_info.run_delay`, kernel/sched/stats.h, v6.18).
     pub run_delay_ns: u64,
+    /// How often it got a CPU (`sched_info.pcount`). 0 in recordings from before this was read.
+    #[serde(default)]
+    pub runs: u64,
 }
 
 impl Account {
@@ -22,6 +25,7 @@ impl Account {
         Account {
             cpu_ns: self.cpu_ns.saturating_sub(earlier.cpu_ns),
             run_delay_ns: self.run_delay_ns.saturating_sub(earlier.run_delay_ns),
+            runs: self.runs.saturating_sub(earlier.runs),
         }
     }
 }
@@ -88,7 +92,8 @@ pub(crate) fn now_ns() -> u64 {
 /// `run_ns delay_ns slices`.
 fn parse(text: &str) -> Option<Account> {
     let mut fields = text.split_ascii_whitespace().map(str::parse);
-    Some(Account { cpu_ns: fields.next()?.ok()?, run_delay_ns: fields.next()?.ok()? })
+    let mut next = || fields.next()?.ok();
+    Some(Account { cpu_ns: next()?, run_delay_ns: next()?, runs: next()? })
 }
 
 #[cfg(test)]
@@ -112,12 +117,12 @@ mod tests {
         accounts.read_in(root.path(), 7, true, 2);
         fs::remove_dir_all(root.path().join("7")).unwrap();
         accounts.read_in(root.path(), 7, true, 3);
-        let charged = |cpu_ns, run_delay_ns| {
-            let account = Account { cpu_ns, run_delay_ns };
+        let charged = |cpu_ns, run_delay_ns, runs| {
+            let account = Account { cpu_ns, run_delay_ns, runs };
             Some(Charged { account, read_at_ns: 2 })
         };
-        assert_eq!(accounts.of(7), charged(300, 20));
-        assert_eq!(accounts.of(8), charged(50, 5));
+        assert_eq!(accounts.of(7), charged(300, 20, 1));
+        assert_eq!(accounts.of(8), charged(50, 5, 1));
         assert_eq!(accounts.of(9), None);
     }
 }

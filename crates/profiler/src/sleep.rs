@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::accounts::Charged;
+use crate::accounts::{Account, Charged};
 use crate::address_space::SpaceId;
 use crate::perfdata::record::SampleId;
 use crate::profile::{Frame, FrameKind, Mode, Profile, StackWeight, TimeSplit};
@@ -84,6 +84,20 @@ impl Life {
             sleeps: whole(self.sleeps),
             preemptions: whole(self.preemptions),
             ..self
+        }
+    }
+
+    /// Its sleeps and preemptions, of which there is one before each run but the first. The windows
+    /// tell the two apart; how many there were they tell badly, as the faster a thread switches the
+    /// shorter they are.
+    fn counted(self, account: Option<Charged>) -> Self {
+        let seen = self.sleeps + self.preemptions;
+        match account {
+            Some(Charged { account: Account { runs, .. }, .. }) if runs > 0 && seen > 0 => {
+                let sleeps = scale(self.sleeps, runs, seen);
+                Life { sleeps, preemptions: runs - sleeps, ..self }
+            }
+            _ => self,
         }
     }
 
@@ -317,7 +331,7 @@ impl<'a> Sleep<'a> {
             let end_ns = self.meta.end_ns;
             let whole = match self.meta.windows[..] {
                 [] => *life,
-                _ => life.extrapolated(end_ns),
+                _ => life.extrapolated(end_ns).counted(self.meta.accounts.of(tid)),
             };
             let one = whole.split(self.meta.accounts.of(tid), end_ns);
             let sum = &mut splits[life.member];

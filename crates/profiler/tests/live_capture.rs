@@ -17,11 +17,11 @@ use pipeprof_profiler::session::{CaptureConfig, Session};
 use pipeprof_profiler::symbolize::LocalSymbols;
 use pipeprof_profiler::sys::RunningKernel;
 
-/// On-CPU and run-queue nanoseconds since the process began, by the scheduler's account.
-fn schedstat(child: &Child) -> [u64; 2] {
+/// On-CPU and run-queue nanoseconds, and runs, since the process began, by the scheduler's account.
+fn schedstat(child: &Child) -> [u64; 3] {
     let text = std::fs::read_to_string(format!("/proc/{}/schedstat", child.id())).unwrap();
-    let mut fields = text.split(' ').map(|field| field.parse().unwrap());
-    [fields.next().unwrap(), fields.next().unwrap()]
+    let mut fields = text.split_whitespace().map(|field| field.parse().unwrap());
+    [fields.next().unwrap(), fields.next().unwrap(), fields.next().unwrap()]
 }
 
 /// A profile, and what the scheduler charged to writer and reader meanwhile.
@@ -30,6 +30,7 @@ struct Captured {
     wall_ns: u64,
     on_cpu_ns: [u64; 2],
     run_delay_ns: [u64; 2],
+    runs: [u64; 2],
 }
 
 /// `None`, and a line that says why, where this machine lets nobody profile the kernel.
@@ -57,7 +58,8 @@ fn capture(config: &CaptureConfig, seconds: f64) -> Option<Captured> {
         return None;
     }
     let charged = |field: usize| [0, 1].map(|end: usize| after[end][field] - before[end][field]);
-    Some(Captured { profile, wall_ns, on_cpu_ns: charged(0), run_delay_ns: charged(1) })
+    let (on_cpu_ns, run_delay_ns, runs) = (charged(0), charged(1), charged(2));
+    Some(Captured { profile, wall_ns, on_cpu_ns, run_delay_ns, runs })
 }
 
 fn names(profile: &Profile, member: usize) -> Vec<&str> {
@@ -124,6 +126,9 @@ fn on_cpu_blocked_and_runnable_add_up_and_agree_with_schedstat() {
         let charged = captured.on_cpu_ns[end] + captured.run_delay_ns[end];
         let blocked = captured.wall_ns.saturating_sub(charged);
         assert!(off(time.blocked_ns, blocked) < 0.02, "{time:?}, schedstat says {blocked}");
+        // It was on a CPU as often as it left one, by turns or not.
+        let switches = time.sleeps + time.preemptions;
+        assert!(switches.abs_diff(captured.runs[end]) * 50 <= switches, "{time:?}");
         // All of it has a place.
         let placed: u64 = member.blocked.iter().map(|weight| weight.weight).sum();
         assert!(off(placed, time.blocked_ns) < 0.01, "{placed} of {time:?}");

@@ -60,16 +60,6 @@ fn the_ends_of_a_pipe_wake_each_other() {
         assert!(latency.count <= edge.count && latency.count * 2 > edge.count, "{edge:?}");
         assert!(0 < latency.median_ns && latency.median_ns <= latency.p99_ns, "{edge:?}");
         assert!(latency.p99_ns <= latency.max_ns && latency.max_ns < *watched_ns, "{edge:?}");
-        // Who is woken had gone to sleep: the switches tell the same, though of other moments, and on
-        // a loaded machine a pair does not go on as it began.
-        let sleeps = profile.members[woken].time.unwrap().sleeps as f64;
-        let seconds = profile.members[woken].time.unwrap().lifetime_ns as f64 / 1e9;
-        let rate = edge.count as f64 / (*watched_ns as f64 / 1e9);
-        let ratio = rate / (sleeps / seconds);
-        assert!(
-            (0.05..20.0).contains(&ratio),
-            "{rate} wake-ups a second, {sleeps} sleeps: {edge:?}"
-        );
     }
 }
 
