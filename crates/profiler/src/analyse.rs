@@ -257,7 +257,7 @@ impl<'a> Pass<'a> {
         while let Some(&(from, until)) = self.gaps.last().filter(|(from, _)| *from <= time) {
             self.gaps.pop();
             self.sleep.gap(from, until);
-            self.wakes.gap();
+            self.wakes.gap(until);
         }
     }
 
