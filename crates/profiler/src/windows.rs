@@ -41,6 +41,9 @@ const MOST_OFF: Duration = Duration::from_millis(480);
 /// off, so that is closed then.
 const ENOUGH: Duration = Duration::from_millis(50);
 
+/// And so many wake-ups of anybody, as the pair may have been waiting for a CPU all that time.
+const ENOUGH_WAKEUPS: u64 = 2_000;
+
 /// What came of it.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
@@ -98,7 +101,8 @@ impl Windows {
                 each(dear.iter().chain(&tracepoints), |event| RunningKernel.disable(event));
                 turns.windows.push((began, ended));
                 watched += on;
-                if watched >= ENOUGH && !tracepoints.is_empty() {
+                let enough = || counts(&tracepoints).iter().sum::<u64>() >= ENOUGH_WAKEUPS;
+                if watched >= ENOUGH && !tracepoints.is_empty() && enough() {
                     turns.lost += lost(&tracepoints);
                     turns.tracepoints_until = Some(ended);
                     tracepoints.clear();

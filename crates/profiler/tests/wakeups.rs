@@ -81,5 +81,5 @@ fn perf_reads_the_recording_with_its_tracepoint() {
     });
     let Some(Profile { wakeups: Wakeups::Known { .. }, .. }) = profile else { return };
     let woken = |line: &&str| line.contains("sched:sched_waking:") && line.contains("comm=dd pid=");
-    assert!(text.lines().filter(woken).count() > 10, "{text:.2000}");
+    assert!(text.lines().any(|line| woken(&line)), "{text:.2000}");
 }
