@@ -359,12 +359,23 @@ impl Watch {
         let (read, written): (u64, u64) = (total(|c| c.read_bytes), total(|c| c.written_bytes));
         for pid in pids {
             let Some(process) = self.processes.get_mut(pid) else { continue };
-            let (last, fastest) = (&mut process.last, process.fastest);
-            let late = share(grown.read_bytes.saturating_sub(read), last.read_bytes, read);
-            last.read_bytes += plausible(late, fastest.read_bytes);
-            let late = grown.written_bytes.saturating_sub(written);
-            let late = share(late, last.written_bytes, written);
-            last.written_bytes += plausible(late, fastest.written_bytes);
+            let late_read =
+                share(grown.read_bytes.saturating_sub(read), process.last.read_bytes, read);
+            let late_written = grown.written_bytes.saturating_sub(written);
+            let late_written = share(late_written, process.last.written_bytes, written);
+            // So much more than ever before may be another's growth, as that of a child which the
+            // parent waited for at the same time: then this process's own count is not known.
+            let (fastest, elsewhere) = (process.fastest, &mut process.elsewhere);
+            if is_plausible(late_read, fastest.read_bytes) {
+                process.last.read_bytes += late_read;
+            } else {
+                elsewhere.reads = true;
+            }
+            if is_plausible(late_written, fastest.written_bytes) {
+                process.last.written_bytes += late_written;
+            } else {
+                elsewhere.writes = true;
+            }
         }
     }
 
@@ -444,7 +455,6 @@ impl Watch {
             for process in pids.iter().filter_map(|pid| self.processes.get(pid)) {
                 let one = count(process);
                 sum.splices |= one.splices;
-                sum.elsewhere |= one.elsewhere;
                 // Who has waited for a process has inherited its counts (wait_task_zombie in
                 // kernel/exit.c, v6.18).
                 let inherited = process.watch.is_none()
@@ -454,6 +464,7 @@ impl Watch {
                 if !inherited {
                     sum.bytes += one.bytes;
                     sum.calls += one.calls;
+                    sum.elsewhere |= one.elsewhere;
                 }
                 if one.splices {
                     sum.spliced = sum.spliced.zip(one.spliced).map(|(sum, one)| sum + one);
@@ -545,10 +556,9 @@ fn parent(pid: i32) -> Option<i32> {
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-/// What a process may have moved after the last look at it; nothing where it is so much that the
-/// growth must be another's, as that of a child which the parent waited for at the same time.
-fn plausible(late: u64, fastest: u64) -> u64 {
-    if late <= 4 * fastest + (64 << 10) { late } else { 0 }
+/// Whether a process can have moved that much after the last look at it.
+fn is_plausible(late: u64, fastest: u64) -> bool {
+    late <= 4 * fastest + (64 << 10)
 }
 
 /// `part / whole` of an amount.
