@@ -8,10 +8,10 @@ use pipeprof_profiler::session::CaptureConfig;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Sampling")]
 pub(crate) struct SamplingArgs {
-    /// Samples a second and CPU
-    #[arg(short = 'F', long, default_value_t = 997, value_name = "HZ",
+    /// Samples a second and CPU [default: 997; 249 with --pid, so that what runs is not slowed]
+    #[arg(short = 'F', long, value_name = "HZ",
           value_parser = clap::value_parser!(u64).range(1..=100_000))]
-    pub(crate) freq: u64,
+    pub(crate) freq: Option<u64>,
     /// Event to sample, by perf's name for it [default: cycles, or cpu-clock without a PMU]
     #[arg(short, long, value_name = "NAME")]
     pub(crate) event: Option<String>,
@@ -29,7 +29,9 @@ pub(crate) enum CallGraph {
 }
 
 impl SamplingArgs {
-    pub(crate) fn config(&self) -> anyhow::Result<CaptureConfig> {
+    /// The capture that was asked for. Where it attaches to what runs already, somebody waits for
+    /// that, so it is disturbed less: docs/measurement.md says what either costs.
+    pub(crate) fn config(&self, attaches: bool) -> anyhow::Result<CaptureConfig> {
         let event = match &self.event {
             None => None,
             Some(name) => match Event::named(name) {
@@ -42,7 +44,7 @@ impl SamplingArgs {
         };
         Ok(CaptureConfig {
             event,
-            frequency_hz: self.freq,
+            frequency_hz: self.freq.unwrap_or(if attaches { 249 } else { 997 }),
             call_chains: self.call_graph == CallGraph::Fp,
             ..CaptureConfig::default()
         })

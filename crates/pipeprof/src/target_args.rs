@@ -57,6 +57,11 @@ pub(crate) enum Target {
 }
 
 impl TargetArgs {
+    /// It is something that runs already.
+    pub(crate) fn attaches(&self) -> bool {
+        !self.pipeline.pid.is_empty()
+    }
+
     /// What was asked for; `None` where nothing was.
     pub(crate) fn target(&self) -> Result<Option<Target>, Error> {
         let any = &self.pipeline;

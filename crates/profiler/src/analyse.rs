@@ -264,7 +264,7 @@ impl<'a> Pass<'a> {
             self.gaps.pop();
             self.gap_until = until;
             self.sleep.gap(from, until);
-            self.wakes.gap();
+            self.wakes.gap(until);
         }
     }
 

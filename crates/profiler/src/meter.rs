@@ -165,6 +165,8 @@ struct Process {
     watch: Option<IoWatch>,
     first: IoCounts,
     last: IoCounts,
+    /// The most that it moved between two looks.
+    fastest: IoCounts,
     splices: bool,
     program: Option<PathBuf>,
     /// The pipes that it can read and write, where its splices are counted.
@@ -227,6 +229,7 @@ impl Watch {
                     watch,
                     first,
                     last: now,
+                    fastest: now.since(first),
                     splices: can_splice(member.pid),
                     elsewhere: Elsewhere::default(),
                     parent: parent(member.pid),
@@ -283,7 +286,10 @@ impl Watch {
         for (&pid, process) in &mut self.processes {
             let Some(watch) = &mut process.watch else { continue };
             match watch.counts() {
-                Some(counts) => process.last = counts,
+                Some(counts) => {
+                    process.fastest = process.fastest.most(counts.since(process.last));
+                    process.last = counts;
+                }
                 None => {
                     process.watch = None;
                     if let Some(parent) = process.parent {
@@ -353,10 +359,12 @@ impl Watch {
         let (read, written): (u64, u64) = (total(|c| c.read_bytes), total(|c| c.written_bytes));
         for pid in pids {
             let Some(process) = self.processes.get_mut(pid) else { continue };
-            let last = &mut process.last;
-            last.read_bytes += share(grown.read_bytes.saturating_sub(read), last.read_bytes, read);
+            let (last, fastest) = (&mut process.last, process.fastest);
+            let late = share(grown.read_bytes.saturating_sub(read), last.read_bytes, read);
+            last.read_bytes += plausible(late, fastest.read_bytes);
             let late = grown.written_bytes.saturating_sub(written);
-            last.written_bytes += share(late, last.written_bytes, written);
+            let late = share(late, last.written_bytes, written);
+            last.written_bytes += plausible(late, fastest.written_bytes);
         }
     }
 
@@ -535,6 +543,12 @@ const UNCOUNTED: &str = "both ends can splice, which /proc/PID/io does not count
 fn parent(pid: i32) -> Option<i32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// What a process may have moved after the last look at it; nothing where it is so much that the
+/// growth must be another's, as that of a child which the parent waited for at the same time.
+fn plausible(late: u64, fastest: u64) -> u64 {
+    if late <= 4 * fastest + (64 << 10) { late } else { 0 }
 }
 
 /// `part / whole` of an amount.

@@ -113,7 +113,7 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
             return Ok(Exit::Usage);
         }
     }
-    let mut config = match args.sampling.config() {
+    let mut config = match args.sampling.config(args.target.attaches()) {
         Ok(config) => config,
         Err(error) => {
             ui.error(&error);

@@ -29,7 +29,7 @@ pub(crate) struct RecordArgs {
 }
 
 pub(crate) fn run(args: &RecordArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    let config = match args.sampling.config() {
+    let config = match args.sampling.config(args.target.attaches()) {
         // What a reader will ask for is not known yet, and blocked time can't be added later.
         Ok(config) => CaptureConfig { switches: true, ..config },
         Err(error) => {

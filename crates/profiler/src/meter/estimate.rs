@@ -139,7 +139,9 @@ fn put_together(writer: Option<EndCount>, reader: Option<EndCount>, capacity_byt
                 (true, false) => known(r.bytes, Source::Reader),
                 // The reader's count is what has gone through; the writer's may still be inside.
                 (false, false) if agree => known(r.bytes, Source::BothEnds),
-                (false, false) => Bytes::Unknown { why: DISAGREE.into() },
+                (false, false) => Bytes::Unknown {
+                    why: format!("{DISAGREE} ({} written, {} read)", w.bytes, r.bytes).into(),
+                },
             }
         }
         (Some(w), None) if !w.splices => known(w.bytes, Source::Writer),

@@ -33,6 +33,16 @@ impl IoCounts {
         }
     }
 
+    /// The larger of each.
+    pub fn most(self, other: IoCounts) -> IoCounts {
+        IoCounts {
+            read_bytes: self.read_bytes.max(other.read_bytes),
+            written_bytes: self.written_bytes.max(other.written_bytes),
+            reads: self.reads.max(other.reads),
+            writes: self.writes.max(other.writes),
+        }
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let field = |name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(name))?;
