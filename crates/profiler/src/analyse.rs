@@ -106,6 +106,9 @@ struct Pass<'a> {
     wakes: WakeTracker,
     /// Times without records of switches that are still to come, the next one last.
     gaps: Vec<Window>,
+    /// The end of the latest gap. What was still recorded after its beginning, while the events
+    /// were being turned off, is left out: its other half is missing.
+    gap_until: u64,
     comms: FxHashMap<i32, String>,
     /// A symbol of the recorded kernel, and where it was.
     kernel_base: Option<(Vec<u8>, u64)>,
@@ -132,6 +135,7 @@ impl<'a> Pass<'a> {
             member_of,
             sleep,
             own_chains: FxHashSet::default(),
+            gap_until: 0,
             wakes: WakeTracker::default(),
             gaps: match &meta.windows[..] {
                 [] => Vec::new(),
@@ -179,8 +183,10 @@ impl<'a> Pass<'a> {
             Some(Parsed::Exit(task)) => self.sleep.exit(task.tid, layout.time(&record)),
             Some(Parsed::Switch { out, preempted }) => {
                 let id = layout.sample_id(&record);
-                self.sleep.switch(id, out, preempted);
-                if let (Some(tid), Some(time)) = (id.tid, id.time) {
+                if let (Some(tid), Some(time)) = (id.tid, id.time)
+                    && time >= self.gap_until
+                {
+                    self.sleep.switch(id, out, preempted);
                     self.wakes.switched(tid, out, time);
                 }
             }
@@ -221,7 +227,7 @@ impl<'a> Pass<'a> {
             }
         }
         if let (Some(&member), Some(time)) = (self.member_of.get(&task.pid), time) {
-            self.sleep.born(task.tid, member, time);
+            self.sleep.born(task.tid, member, time, time.max(self.gap_until));
         }
     }
 
@@ -256,6 +262,7 @@ impl<'a> Pass<'a> {
     fn pass_gaps(&mut self, time: u64) {
         while let Some(&(from, until)) = self.gaps.last().filter(|(from, _)| *from <= time) {
             self.gaps.pop();
+            self.gap_until = until;
             self.sleep.gap(from, until);
             self.wakes.gap(until);
         }
@@ -268,6 +275,9 @@ impl<'a> Pass<'a> {
         else {
             return;
         };
+        if time < self.gap_until {
+            return;
+        }
         let sleep = &self.sleep;
         let read = self.wakes.woken(*format, sample.raw, waker, time, |tid| sleep.member_of(tid));
         self.malformed += u64::from(read.is_none());

@@ -164,10 +164,10 @@ impl<'a> Sleep<'a> {
         sleep
     }
 
-    /// A thread of a member began.
-    pub(crate) fn born(&mut self, tid: i32, member: usize, time: u64) {
+    /// A thread of a member began, and what it does is recorded from `recorded` on.
+    pub(crate) fn born(&mut self, tid: i32, member: usize, time: u64, recorded: u64) {
         self.lives.insert(tid, Life::new(member, time));
-        self.threads.begin(tid, time, Start::New, None);
+        self.threads.begin(tid, recorded, Start::New, None);
     }
 
     /// A thread ended.

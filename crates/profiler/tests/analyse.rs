@@ -7,7 +7,9 @@ mod file;
 
 use file::{FileBuilder, KERNEL, NamesByAddress, USER, meta};
 use pipeprof_profiler::analyse::analyse_bytes;
+use pipeprof_profiler::perfdata::record::{kind, misc};
 use pipeprof_profiler::profile::Profile;
+use pipeprof_profiler::recording::{Meta, ThreadStart};
 
 const K: u64 = 0xffff_ffff_8100_0000;
 
@@ -125,4 +127,34 @@ fn each_distinct_address_is_asked_for_once() {
     analyse_bytes(&file.build(), &meta(&[1]), &mut names).unwrap();
     assert_eq!(names.asked.len(), 3 + 1 + 5);
     assert!(names.asked.values().all(|&times| times == 1), "{:?}", names.asked);
+}
+
+/// The event is turned off a moment after its window was over, and by then it has recorded half of
+/// a sleep.
+#[test]
+fn a_switch_after_the_end_of_its_window_does_not_make_the_pause_a_sleep() {
+    let mut file = FileBuilder::new();
+    let mut switch = |time: u64, misc: u16| {
+        let mut body = Vec::new();
+        body.extend([7i32.to_ne_bytes(), 7i32.to_ne_bytes()].concat());
+        body.extend([time, 0, 42].map(u64::to_ne_bytes).concat());
+        file.push(kind::SWITCH, misc, &body);
+    };
+    let (inwards, out) = (0, misc::SWITCH_OUT);
+    for (time, direction) in [(40, out), (60, inwards), (105, out), (1_005, inwards), (1_050, out)]
+    {
+        switch(time, direction);
+    }
+    let thread = ThreadStart { pid: 7, tid: 7, asleep: false, wchan: None };
+    let meta = Meta {
+        switches: true,
+        end_ns: 1_100,
+        threads: vec![thread],
+        windows: vec![(0, 100), (1_000, 1_100)],
+        ..meta(&[7])
+    };
+    let profile = analyse_bytes(&file.build(), &meta, &mut NamesByAddress::default()).unwrap();
+    let time = profile.members[0].time.unwrap();
+    // Seen: 125 on the CPU, 70 asleep, of a life of 1,100.
+    assert_eq!((time.on_cpu_ns, time.blocked_ns), (125 * 1_100 / 195, 70 * 1_100 / 195));
 }

@@ -72,12 +72,13 @@ fn perf_reads_the_recording_with_its_tracepoint() {
     let mut text = String::new();
     let profile = capture(|file| {
         let output = Command::new("perf")
-            .args(["script", "--fields", "comm,tid,time,event,trace", "-i"])
+            .args(["script", "--force", "--fields", "comm,tid,time,event,trace", "-i"])
             .arg(file)
             .output()
             .unwrap();
         text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.push_str(&String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{}: {text:.2000}", output.status);
     });
     let Some(Profile { wakeups: Wakeups::Known { .. }, .. }) = profile else { return };
     let woken = |line: &&str| line.contains("sched:sched_waking:") && line.contains("comm=dd pid=");
