@@ -194,7 +194,7 @@ fn built_in_bottlenecks_are_named() {
         (
             "a disk",
             format!(
-                "timeout 1.5 cat /dev/zero | dd of='{file}' bs=4K count=300 iflag=fullblock \
+                "timeout 1.5 cat /dev/zero | dd of='{file}' bs=4K count=20000 iflag=fullblock \
                  oflag=sync 2>/dev/null"
             ),
             Built::Outside("dd", &["disk"]),

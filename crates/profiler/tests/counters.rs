@@ -205,7 +205,8 @@ fn every_sleep_is_a_voluntary_switch() {
     }
     let counters = count("sleep 2000");
     let voluntary = exact(&counters, "voluntary-switches");
-    assert!((2_000..2_050).contains(&voluntary), "{voluntary}");
+    // A timer that is due before the thread has gone to sleep leaves it awake.
+    assert!((1_950..2_050).contains(&voluntary), "{voluntary}");
     let both = voluntary + exact(&counters, "involuntary-switches");
     let total = exact(&counters, "context-switches");
     assert!(both.abs_diff(total) <= 8, "{both} of {total}");
