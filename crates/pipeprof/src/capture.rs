@@ -1,7 +1,7 @@
 //! From a target to its profile: launch or find, attach, let go, watch, stop, analyse.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use pipeprof_profiler::analyse::analyse;
 use pipeprof_profiler::meter::{Bytes, Meter, PipeFlow, Point, Series, Source};
@@ -148,7 +148,10 @@ fn kernel_release() -> String {
 fn finish(session: Session, about: About, ui: &Ui) -> anyhow::Result<Captured> {
     let finished = session.finish(&RunningKernel);
     let mut recording = finished.map_err(|error| hinted(&error, error.hint()))?;
-    recording.about = about;
+    let started_unix_ns = UNIX_EPOCH.elapsed().ok().map(|now| {
+        u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).saturating_sub(about.elapsed_ns)
+    });
+    recording.about = About { started_unix_ns, ..about };
     analysed(recording, ui)
 }
 
@@ -239,6 +242,7 @@ fn pair(
         flows: vec![flow],
         cpu_time_ns: [&outcome.writer, &outcome.reader].map(cpu_ns).to_vec(),
         cpus: cpu_count(),
+        ..About::default()
     };
     let captured = finish(session, about, ui)?;
     Ok(Captured { failures: outcome.failures(), ..captured })
@@ -304,6 +308,7 @@ fn launched(
         flows,
         cpu_time_ns: Vec::new(),
         cpus: cpu_count(),
+        ..About::default()
     };
     let captured = finish(session, about, ui)?;
     let failures = match status {
@@ -364,6 +369,7 @@ fn running(
         flows,
         cpu_time_ns: Vec::new(),
         cpus: cpu_count(),
+        ..About::default()
     };
     session.set_pipeline(cast.pipeline);
     finish(session, about, ui)

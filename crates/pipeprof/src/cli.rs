@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::end::{self, EndArgs};
+use crate::commands::export::ExportArgs;
 use crate::commands::flame::FlameArgs;
 use crate::commands::ls;
 use crate::commands::read::ReadArgs;
@@ -42,6 +43,7 @@ pub(crate) enum Command {
     Run(RunArgs),
     Record(Box<RecordArgs>),
     Report(ReportArgs),
+    Export(ExportArgs),
     Write(WriteArgs),
     Read(ReadArgs),
     Stages(StagesArgs),

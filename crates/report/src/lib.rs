@@ -8,6 +8,7 @@ pub mod caption;
 pub mod counters;
 pub mod error;
 pub mod escape;
+pub mod export;
 pub mod flamegraph;
 pub mod folded;
 pub mod highlight;
