@@ -5,6 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::end::{self, EndArgs};
 use crate::commands::flame::FlameArgs;
+use crate::commands::html::HtmlArgs;
 use crate::commands::ls;
 use crate::commands::read::ReadArgs;
 use crate::commands::record::RecordArgs;
@@ -42,6 +43,7 @@ pub(crate) enum Command {
     Run(RunArgs),
     Record(Box<RecordArgs>),
     Report(ReportArgs),
+    Html(Box<HtmlArgs>),
     Write(WriteArgs),
     Read(ReadArgs),
     Stages(StagesArgs),

@@ -4,8 +4,6 @@
 //! it takes what was drawn (boxes in percent of the width, fills, hover texts, the legend) and
 //! leaves search and zoom to `flames.js`, which is for all of them.
 
-use std::collections::BTreeMap;
-
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
@@ -24,8 +22,6 @@ pub(super) struct Picture {
     highlights: Vec<(bool, String)>,
     notes: Vec<String>,
     frames: Vec<Frame>,
-    /// Pattern id to the tags of the pattern.
-    patterns: BTreeMap<String, Pattern>,
 }
 
 /// What one fill means.
@@ -49,17 +45,6 @@ struct Frame {
     y: u32,
 }
 
-/// A hatch, or dots.
-#[derive(Clone, Debug, Default)]
-struct Pattern {
-    shapes: Vec<(String, Vec<(String, String)>)>,
-    attributes: Vec<(String, String)>,
-}
-
-/// The fills of all pictures of a page that are more than a colour.
-#[derive(Debug, Default)]
-pub(super) struct Swatches(BTreeMap<String, Pattern>);
-
 /// Where in the SVG the reader is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
@@ -76,7 +61,6 @@ impl Picture {
         let mut part = Part::Head;
         let mut text = String::new();
         let mut id = String::new();
-        let mut pattern: Option<String> = None;
         let mut group = Frame::default();
         let mut role = None;
         let mut has_frames = false;
@@ -103,24 +87,11 @@ impl Picture {
                                 group.class = "note".to_owned();
                             }
                         }
-                        (b"pattern", _) => {
-                            pattern = Some(id.clone());
-                            let attributes = attributes(&tag)?;
-                            picture
-                                .patterns
-                                .insert(id.clone(), Pattern { attributes, ..Pattern::default() });
-                        }
                         _ => {}
                     }
                 }
                 Event::Empty(tag) => {
-                    if let Some(id) = &pattern {
-                        let shape = String::from_utf8_lossy(tag.name().as_ref()).into_owned();
-                        let attributes = attributes(&tag)?;
-                        if let Some(pattern) = picture.patterns.get_mut(id) {
-                            pattern.shapes.push((shape, attributes));
-                        }
-                    } else if tag.name().as_ref() == b"rect" {
+                    if tag.name().as_ref() == b"rect" {
                         group.fill = value(&tag, "fill")?;
                         if part == Part::Frames {
                             group.x = value(&tag, "x")?;
@@ -136,7 +107,6 @@ impl Picture {
                     text.push_str(&quick_xml::escape::unescape(&entity).map_err(unreadable)?);
                 }
                 Event::End(tag) => match (tag.name().as_ref(), part) {
-                    (b"pattern", _) => pattern = None,
                     (b"title", _) => group.title = std::mem::take(&mut text),
                     (b"text", Part::Head) if id == "subtitle" => {
                         picture.subtitle = std::mem::take(&mut text);
@@ -252,76 +222,12 @@ pub(super) fn swatch(fill: &str) -> Markup {
     html
 }
 
-impl Swatches {
-    pub(super) fn add(&mut self, picture: &Picture) {
-        for (id, pattern) in &picture.patterns {
-            self.0.entry(id.clone()).or_insert_with(|| pattern.clone());
-        }
-    }
-
-    /// The patterns that fills refer to, once a page. An element that is not laid out
-    /// (`display: none`) would lend no patterns.
-    pub(super) fn definitions(&self) -> Markup {
-        let mut html = Markup::new();
-        if self.0.is_empty() {
-            return html;
-        }
-        html.raw("<svg class=\"defs\" width=\"0\" height=\"0\" aria-hidden=\"true\"><defs>");
-        for pattern in self.0.values() {
-            html.raw("<pattern").append(&list(&pattern.attributes)).raw(">");
-            for (shape, attributes) in &pattern.shapes {
-                html.raw(if shape == "circle" { "<circle" } else { "<rect" });
-                html.append(&list(attributes)).raw("/>");
-            }
-            html.raw("</pattern>");
-        }
-        html.raw("</defs></svg>");
-        html
-    }
-}
-
-/// Attributes of a pattern, of those that ours have.
-fn list(attributes: &[(String, String)]) -> Markup {
-    const KNOWN: [&str; 12] = [
-        "id",
-        "width",
-        "height",
-        "patternUnits",
-        "patternTransform",
-        "fill",
-        "fill-opacity",
-        "x",
-        "y",
-        "cx",
-        "cy",
-        "r",
-    ];
-    let mut html = Markup::new();
-    for (name, value) in attributes {
-        if let Some(name) = KNOWN.iter().find(|known| *known == name) {
-            html.attribute(name, value);
-        }
-    }
-    html
-}
-
 fn value(tag: &BytesStart<'_>, name: &str) -> Result<String, Error> {
     let Some(found) = tag.try_get_attribute(name).map_err(unreadable)? else {
         return Ok(String::new());
     };
     let raw = String::from_utf8_lossy(&found.value).into_owned();
     Ok(quick_xml::escape::unescape(&raw).map_err(unreadable)?.into_owned())
-}
-
-fn attributes(tag: &BytesStart<'_>) -> Result<Vec<(String, String)>, Error> {
-    tag.attributes()
-        .map(|attribute| {
-            let attribute = attribute.map_err(unreadable)?;
-            let name = String::from_utf8_lossy(attribute.key.as_ref()).into_owned();
-            let raw = String::from_utf8_lossy(&attribute.value).into_owned();
-            Ok((name, quick_xml::escape::unescape(&raw).map_err(unreadable)?.into_owned()))
-        })
-        .collect()
 }
 
 fn unreadable(error: impl std::fmt::Display) -> Error {

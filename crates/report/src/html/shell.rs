@@ -25,9 +25,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::flame::{Picture, Swatches};
+use super::flame::Picture;
 use super::markup::{Markup, json_for_script};
 use crate::error::Error;
+use crate::flamegraph::{Time, View, palette};
 
 const STYLE: &str = include_str!("style.css");
 const FLAMES: &str = include_str!("flames.js");
@@ -42,7 +43,6 @@ pub struct Page {
     contents: Vec<(&'static str, String)>,
     body: Markup,
     charts: Vec<Chart>,
-    swatches: Swatches,
     has_flames: bool,
     has_search: bool,
 }
@@ -129,7 +129,6 @@ impl Page {
             self.body.raw(SEARCH);
         }
         self.has_flames = true;
-        self.swatches.add(&picture);
         self.body.append(&picture.figure(heading));
         Ok(self)
     }
@@ -175,15 +174,19 @@ impl Page {
             .raw("\n<style>");
         // No end tag is in our own files: a test holds them to it.
         write!(out, "{}{style}</style></head>\n<body>", head.as_str())?;
-        let mut body = self.swatches.definitions();
+        let mut body = Markup::new();
+        if self.body.as_str().contains(PATTERN) {
+            // An element that is not laid out (`display: none`) would lend no patterns.
+            body.raw("<svg class=\"defs\" width=\"0\" height=\"0\" aria-hidden=\"true\">")
+                .trusted(&palette::patterns(View { time: Time::Wall, ..View::default() }))
+                .raw("</svg>");
+        }
         body.raw("<main>").append(&self.body).raw("</main>").append(&self.navigation());
+        out.write_all(body.as_str().as_bytes())?;
         if has_charts {
-            out.write_all(body.as_str().as_bytes())?;
             let json = serde_json::to_string(&self.charts).map_err(std::io::Error::from)?;
             let json = json_for_script(&json);
             write!(out, "\n<script type=\"application/json\" id=\"charts\">{json}</script>")?;
-        } else {
-            out.write_all(body.as_str().as_bytes())?;
         }
         for script in scripts {
             write!(out, "\n<script>{script}</script>")?;
@@ -209,6 +212,9 @@ impl Page {
         nav
     }
 }
+
+/// How a fill refers to a pattern.
+const PATTERN: &str = "url(#";
 
 /// One field for all flame graphs of the page.
 const SEARCH: &str = "<form class=\"search\" role=\"search\"><label for=\"search\">Search \
