@@ -15,7 +15,7 @@ use std::io::Write;
 use pipeprof_profiler::profile::Profile;
 use serde_json::Value;
 
-use crate::caption::{Caption, duration, thousands, throughput};
+use crate::caption::{Caption, duration, thousands};
 use crate::error::Error;
 use crate::flamegraph::{self, Time, View};
 use crate::highlight::Highlights;
@@ -58,9 +58,10 @@ pub fn render(
 
     let mut page = Page::new(&format!("{} – pipeprof", caption.subject));
     lead(&mut page, &summary);
-    if let Some(picture) = picture::picture(&summary) {
-        page.section("pipeline", "Pipeline", &picture);
-    }
+    match picture::picture(&summary) {
+        Some(picture) => page.section("pipeline", "Pipeline", &picture),
+        None => page.section("pipeline", "Pipeline", &no_picture(&summary)),
+    };
     over_time(&mut page, &summary, watched.elapsed_ns);
     page.open("members", "Members").append(&bars::bars(&summary, &shown));
     for member in &shown {
@@ -99,7 +100,25 @@ pub fn render(
     page.write(out)
 }
 
-/// Why there is no picture.
+/// `225.9 MiB/s`.
+fn rate(bytes_per_second: f64) -> String {
+    format!("{}/s", text::pipes::bytes(bytes_per_second))
+}
+
+/// Where no pipe joins two members.
+fn no_picture(summary: &Summary) -> Markup {
+    let mut html = Markup::new();
+    html.raw("<p>").text(match summary.elapsed_ns {
+        Some(0) | None => {
+            "The recording doesn't tell which pipes join its processes, nor what went through them."
+        }
+        Some(_) => "No pipe was seen that joins two of the processes.",
+    });
+    html.raw("</p>");
+    html
+}
+
+/// Why there is no flame graph.
 fn missing(summary: &Summary, time: Time) -> &'static str {
     match time {
         Time::Cpu => "no sample was taken.",
@@ -119,8 +138,8 @@ fn lead(page: &mut Page, summary: &Summary) {
     if let Some(ns) = summary.elapsed_ns.filter(|ns| *ns > 0) {
         facts.push(format!("watched for {}", duration(ns as f64)));
     }
-    if let Some(rate) = summary.bytes_per_second {
-        facts.push(throughput(rate));
+    if let Some(bytes) = summary.bytes_per_second {
+        facts.push(rate(bytes));
     }
     facts.push(format!("{} samples", thousands(summary.quality.recorded.samples)));
     below.text(format_args!(" · {}", facts.join(" · "))).raw("</p>");
@@ -131,7 +150,7 @@ fn lead(page: &mut Page, summary: &Summary) {
     if !verdict.evidence.is_empty() {
         below.raw("<ul class=\"evidence\">");
         for line in &verdict.evidence {
-            below.element("li", line.trim());
+            below.append(&evidence(line));
         }
         below.raw("</ul>");
     }
@@ -139,9 +158,27 @@ fn lead(page: &mut Page, summary: &Summary) {
         below.raw("<p class=\"warn\">").text(doubt).raw("</p>");
     }
     for remedy in &verdict.remedies {
-        below.raw("<p><b>try:</b> ").text(&remedy.what).text("; ").text(&remedy.buys).raw("</p>");
+        below.raw("<p><b>try:</b> ").prose(&remedy.what).text("; ").prose(&remedy.buys).raw("</p>");
     }
     page.lead(&verdict.headline, &below);
+}
+
+/// A line of evidence: where it has columns, the first is who it is about.
+fn evidence(line: &str) -> Markup {
+    let columns: Vec<&str> =
+        line.split("  ").map(str::trim).filter(|words| !words.is_empty()).collect();
+    let mut html = Markup::new();
+    html.raw("<li>");
+    match &columns[..] {
+        [who, what @ ..] if !what.is_empty() => {
+            html.raw("<b>").text(who).raw("</b> ").prose(what.join(" · "));
+        }
+        _ => {
+            html.prose(columns.join(" "));
+        }
+    }
+    html.raw("</li>");
+    html
 }
 
 fn over_time(page: &mut Page, summary: &Summary, elapsed_ns: u64) {

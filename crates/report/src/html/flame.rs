@@ -198,7 +198,7 @@ impl Picture {
                 .text(&frame.title)
                 .raw("</title><rect width=\"100%\" height=\"15\"")
                 .attribute("fill", &frame.fill)
-                .raw("/><text x=\"3\" y=\"11.5\">")
+                .raw("/><text x=\"3\" y=\"11\">")
                 .text(label(&frame.title))
                 .raw("</text></svg>");
         }

@@ -31,6 +31,12 @@ impl Markup {
         self
     }
 
+    /// A sentence, in which a number and its unit stay on one line.
+    pub fn prose(&mut self, text: impl Display) -> &mut Self {
+        let glued = text.to_string().replace(" %", "\u{a0}%").replace("pid ", "pid\u{a0}");
+        self.text(glued)
+    }
+
     /// ` name="value"`, within a tag that is open.
     pub fn attribute(&mut self, name: &'static str, value: impl Display) -> &mut Self {
         self.raw(" ").raw(name).raw("=\"").text(value).raw("\"")

@@ -2,16 +2,16 @@
 
 use super::bars;
 use super::markup::Markup;
-use crate::caption::throughput;
+use super::rate;
 use crate::escape::printable;
 use crate::ledger::PipeSummary;
 use crate::summary::{MemberSummary, Summary};
 use crate::text::pipes::bytes;
 
-const BOX_WIDTH: i32 = 158;
+const BOX_WIDTH: i32 = 176;
 const BOX_HEIGHT: i32 = 92;
 /// Between boxes, where an arrow and its words stand.
-const ACROSS: i32 = 106;
+const ACROSS: i32 = 100;
 const DOWN: i32 = 96;
 const BETWEEN_ROWS: i32 = 26;
 const MARGIN: i32 = 6;
@@ -185,7 +185,7 @@ fn member(node: &Node<'_>, direction: Direction, is_blamed: bool) -> Markup {
         None => svg.text(format_args!("{} samples", node.member.samples)),
     };
     if is_blamed {
-        svg.raw(", <tspan class=\"strong\">holds back</tspan>");
+        svg.raw(", <tspan class=\"bold\">holds back</tspan>");
     }
     svg.raw("</text></svg>");
     svg
@@ -241,13 +241,9 @@ fn arrow(
             .text(words)
             .raw("</text>");
     };
-    let rate = edge.pipe.bytes_per_second.map_or_else(|| "rate unknown".to_owned(), throughput);
+    let rate = edge.pipe.bytes_per_second.map_or_else(|| "rate unknown".to_owned(), rate);
     let across = direction == Direction::Across;
-    line(
-        if across { -10 } else { -14 },
-        "strong",
-        rate.replace("iB/s", " iB/s").replace(" iB", "iB"),
-    );
+    line(if across { -10 } else { -14 }, "strong", rate);
     let holds = edge.pipe.capacity_bytes.map(|capacity| bytes(capacity as f64).replace(".0 ", " "));
     let fill = edge.pipe.fill.as_ref().map(|fill| {
         if fill.full_percent >= fill.empty_percent {
@@ -288,7 +284,7 @@ fn pipe_words(pipe: &PipeSummary) -> String {
         None => format!("pipe:[{}]", pipe.inode),
     };
     match pipe.bytes_per_second {
-        Some(rate) => words.push_str(&format!(", {}", throughput(rate))),
+        Some(bytes) => words.push_str(&format!(", {}", rate(bytes))),
         None => {
             let why = pipe.bytes_unknown.as_deref().unwrap_or("they were not measured");
             words.push_str(&format!(", bytes not known: {why}"));

@@ -2,8 +2,9 @@
 
 use pipeprof_profiler::meter::Point;
 
+use super::rate;
 use super::shell::{Chart, Series, Unit};
-use crate::caption::{duration, throughput};
+use crate::caption::duration;
 use crate::ledger::PipeSummary;
 
 /// The most points of a line: as many as a chart has room for.
@@ -39,9 +40,9 @@ pub(super) fn chart(pipe: &PipeSummary, elapsed_ns: u64) -> Option<Chart> {
         if let (Some(mean), false) = (pipe.bytes_per_second, known.is_empty()) {
             caption.push(format!(
                 "{} on average, from {} to {} in steps of {}",
-                throughput(mean),
-                throughput(least),
-                throughput(most),
+                rate(mean),
+                rate(least),
+                rate(most),
                 duration(step_ns)
             ));
         }

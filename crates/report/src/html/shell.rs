@@ -88,7 +88,7 @@ impl Page {
 
     /// The sentence on top, and what belongs right below it.
     pub fn lead(&mut self, headline: &str, below: &Markup) -> &mut Self {
-        self.body.raw("<header>").element("h1", headline).append(below).raw("</header>");
+        self.body.raw("<header><h1>").prose(headline).raw("</h1>").append(below).raw("</header>");
         self
     }
 
@@ -139,7 +139,7 @@ impl Page {
             .raw("<figure class=\"chart\"><figcaption><b>")
             .text(heading)
             .raw("</b> ")
-            .text(&chart.caption)
+            .prose(&chart.caption)
             .raw("</figcaption><div")
             .attribute("data-chart", self.charts.len())
             .raw("></div></figure>");

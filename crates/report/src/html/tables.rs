@@ -23,13 +23,13 @@ pub(super) fn member(member: &MemberSummary) -> Markup {
         let time = duration(ns as f64);
         match member.coverage_percent {
             Some(percent) => {
-                html.text(format_args!(" stand for {percent:.0} % of its {time} on CPU"))
+                html.prose(format_args!(" stand for {percent:.0} % of its {time} on CPU"))
             }
             None => html.text(format_args!(", {time} on CPU")),
         };
     }
     if let Some(words) = bars::life_words(member) {
-        html.text("; ").text(words);
+        html.text("; ").prose(words);
     }
     if let Some(bytes) = member.bytes_moved {
         html.text(format_args!(
