@@ -6,6 +6,7 @@ use crate::commands::doctor::DoctorArgs;
 use crate::commands::end::{self, EndArgs};
 use crate::commands::export::ExportArgs;
 use crate::commands::flame::FlameArgs;
+use crate::commands::html::HtmlArgs;
 use crate::commands::ls;
 use crate::commands::read::ReadArgs;
 use crate::commands::record::RecordArgs;
@@ -44,6 +45,7 @@ pub(crate) enum Command {
     Record(Box<RecordArgs>),
     Report(ReportArgs),
     Export(ExportArgs),
+    Html(Box<HtmlArgs>),
     Write(WriteArgs),
     Read(ReadArgs),
     Stages(StagesArgs),

@@ -12,6 +12,7 @@ pub mod export;
 pub mod flamegraph;
 pub mod folded;
 pub mod highlight;
+pub mod html;
 pub mod ledger;
 pub mod roles;
 pub mod summary;
