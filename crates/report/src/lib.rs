@@ -13,6 +13,7 @@ pub mod folded;
 pub mod highlight;
 pub mod ledger;
 pub mod roles;
+pub mod statistics;
 pub mod summary;
 pub mod text;
 pub mod topology;
