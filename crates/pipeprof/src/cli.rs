@@ -5,6 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::end::{self, EndArgs};
 use crate::commands::flame::FlameArgs;
+use crate::commands::ladder::LadderArgs;
 use crate::commands::ls;
 use crate::commands::read::ReadArgs;
 use crate::commands::record::RecordArgs;
@@ -44,6 +45,7 @@ pub(crate) enum Command {
     Report(ReportArgs),
     Write(WriteArgs),
     Read(ReadArgs),
+    Ladder(Box<LadderArgs>),
     Stages(StagesArgs),
     Doctor(DoctorArgs),
     Ls(ls::LsArgs),

@@ -9,7 +9,7 @@ use crate::roles::Role;
 pub(super) const NEUTRAL: &str = "#eceff1";
 
 /// The fill of a role.
-pub(super) fn fill(role: Role) -> &'static str {
+pub(crate) fn fill(role: Role) -> &'static str {
     match role {
         Role::User => "#dfe3e6",
         Role::Syscall => "#cfd6db",
