@@ -7,6 +7,7 @@ use crate::commands::end::{self, EndArgs};
 use crate::commands::export::ExportArgs;
 use crate::commands::flame::FlameArgs;
 use crate::commands::html::HtmlArgs;
+use crate::commands::ladder::LadderArgs;
 use crate::commands::ls;
 use crate::commands::read::ReadArgs;
 use crate::commands::record::RecordArgs;
@@ -48,6 +49,7 @@ pub(crate) enum Command {
     Html(Box<HtmlArgs>),
     Write(WriteArgs),
     Read(ReadArgs),
+    Ladder(Box<LadderArgs>),
     Stages(StagesArgs),
     Doctor(DoctorArgs),
     Ls(ls::LsArgs),

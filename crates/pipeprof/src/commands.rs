@@ -5,6 +5,7 @@ pub(crate) mod end;
 pub(crate) mod export;
 pub(crate) mod flame;
 pub(crate) mod html;
+pub(crate) mod ladder;
 pub(crate) mod ls;
 pub(crate) mod read;
 pub(crate) mod record;
@@ -30,6 +31,7 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
         Command::Export(args) => export::run(&args, ui),
         Command::Write(args) => write::run(&args, ui),
         Command::Read(args) => read::run(&args, ui),
+        Command::Ladder(args) => ladder::run(&args, ui),
         Command::Stages(args) => stages::run(&args, ui),
         Command::Doctor(args) => doctor::run(&args, ui),
         Command::Ls(args) => ls::run(&args, ui),
