@@ -122,7 +122,7 @@ fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T, Error> {
 
 /// When the last whole record was written: what stands for the end of a capture that was killed.
 fn last_time(recording: &Recording) -> Result<u64, Error> {
-    let Loaded { file, bytes } = recording.load()?;
+    let Loaded { file, bytes, .. } = recording.load_as_recorded()?;
     let times = file
         .records(&bytes)
         .filter_map(|(_, record)| file.events[file.event_of_record(&record)].layout.time(&record));
