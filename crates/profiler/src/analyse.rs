@@ -10,8 +10,8 @@ use crate::order::RoundSorter;
 use crate::paging::Paging;
 use crate::perfdata::read::{FormatError, PerfDataFile};
 use crate::perfdata::record::{
-    CONTEXT_KERNEL, CONTEXT_MAX, CONTEXT_USER, Mapping, Parsed, Sample, Task, kind, misc, parse,
-    split_record,
+    CONTEXT_KERNEL, CONTEXT_MAX, CONTEXT_USER, MOST_TIME, Mapping, Parsed, Sample, Task, kind,
+    misc, parse, split_record,
 };
 use crate::profile::{MemberProfile, Profile, Quality, StackId, StackWeight, WeightUnit};
 use crate::raw_stacks::{RawStack, RawStacks};
@@ -71,6 +71,10 @@ fn analyse_records(
         if record.kind < kind::HEADER_ATTR {
             let event = file.event_of_record(&record);
             let time = file.events[event].layout.time(&record).unwrap_or(0);
+            if time > MOST_TIME {
+                pass.malformed += 1;
+                continue;
+            }
             sorter.push(time, (at, event));
             of_round += 1;
         }
@@ -190,7 +194,7 @@ impl<'a> Pass<'a> {
                     self.wakes.switched(tid, out, time);
                 }
             }
-            Some(Parsed::Lost(count)) => self.lost += count,
+            Some(Parsed::Lost(count)) => self.lost = self.lost.saturating_add(count),
             Some(Parsed::Throttle) => self.throttled += 1,
             Some(Parsed::Other) => {}
             None => self.malformed += 1,
