@@ -1,7 +1,7 @@
 //! From a target to its profile: launch or find, attach, let go, watch, stop, analyse.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use pipeprof_profiler::analyse::analyse;
 use pipeprof_profiler::meter::{Bytes, Gauge, Meter, PipeFlow, Point, Series, Source};
@@ -86,17 +86,37 @@ pub(crate) fn capture_into(
     config: &CaptureConfig,
     ui: &Ui,
 ) -> anyhow::Result<Captured> {
-    let interrupt = Interrupt::install()?;
+    watch(dir, target, config, &Interrupt::install()?, ui)
+}
+
+/// Watches a target to its end, among others of a command that listens for Ctrl-C itself.
+pub(crate) fn capture_with(
+    target: Target,
+    config: &CaptureConfig,
+    interrupt: &Interrupt,
+    ui: &Ui,
+) -> anyhow::Result<Captured> {
+    let dir = RecordingDir::temporary().map_err(|error| hinted(&error, error.hint()))?;
+    watch(dir, target, config, interrupt, ui)
+}
+
+fn watch(
+    dir: RecordingDir,
+    target: Target,
+    config: &CaptureConfig,
+    interrupt: &Interrupt,
+    ui: &Ui,
+) -> anyhow::Result<Captured> {
     if let RecordingDir::Temporary(folder) = &dir {
         interrupt.remove_on_quit(folder.path());
     }
     match target {
-        Target::Pair(plan) => pair(dir, &plan, config, &interrupt, ui),
+        Target::Pair(plan) => pair(dir, &plan, config, interrupt, ui),
         Target::Command { spec, title, duration } => {
-            launched(dir, spec, title, duration, config, &interrupt, ui)
+            launched(dir, spec, title, duration, config, interrupt, ui)
         }
         Target::Running { pids, extent, duration } => {
-            running(dir, &pids, extent, duration, config, &interrupt, ui)
+            running(dir, &pids, extent, duration, config, interrupt, ui)
         }
     }
 }
@@ -140,7 +160,7 @@ fn cpu_count() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn kernel_release() -> String {
+pub(crate) fn kernel_release() -> String {
     nix::sys::utsname::uname()
         .map_or_else(|_| String::new(), |system| system.release().to_string_lossy().into_owned())
 }
@@ -148,7 +168,10 @@ fn kernel_release() -> String {
 fn finish(session: Session, about: About, ui: &Ui) -> anyhow::Result<Captured> {
     let finished = session.finish(&RunningKernel);
     let mut recording = finished.map_err(|error| hinted(&error, error.hint()))?;
-    recording.about = about;
+    let started_unix_ns = UNIX_EPOCH.elapsed().ok().map(|now| {
+        u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).saturating_sub(about.elapsed_ns)
+    });
+    recording.about = About { started_unix_ns, ..about };
     analysed(recording, ui)
 }
 
@@ -248,6 +271,7 @@ fn pair(
         flows: vec![flow],
         cpu_time_ns: [&outcome.writer, &outcome.reader].map(cpu_ns).to_vec(),
         cpus: cpu_count(),
+        ..About::default()
     };
     let captured = finish(session, about, ui)?;
     Ok(Captured { failures: outcome.failures(), ..captured })
@@ -320,6 +344,7 @@ fn launched(
         flows,
         cpu_time_ns: Vec::new(),
         cpus: cpu_count(),
+        ..About::default()
     };
     let captured = finish(session, about, ui)?;
     let failures = match status {
@@ -380,6 +405,7 @@ fn running(
         flows,
         cpu_time_ns: Vec::new(),
         cpus: cpu_count(),
+        ..About::default()
     };
     session.set_pipeline(cast.pipeline);
     finish(session, about, ui)

@@ -19,6 +19,7 @@ use crate::recording::{Loaded, Meta, Recording};
 use crate::resolve::Resolver;
 use crate::sleep::Sleep;
 use crate::symbolize::Symbolizer;
+use crate::timeline::{Spool, Timeline};
 use crate::wakeups::{WakeTracker, Wakeups};
 use crate::windows::{Window, gaps};
 
@@ -28,9 +29,32 @@ use crate::windows::{Window, gaps};
 /// [`Error::File`] where it cannot be read, [`Error::Format`] where it is no recording. Bad
 /// records inside it are counted, not errors.
 pub fn analyse(recording: &Recording, symbolizer: &mut dyn Symbolizer) -> Result<Profile, Error> {
+    analyse_into(recording, symbolizer, None)
+}
+
+/// As [`analyse`], and keeps the samples and sleeps that the profile adds up.
+///
+/// # Errors
+/// Those of [`analyse`], and [`Error::File`] where the temporary folder does not hold them.
+pub fn analyse_with_timeline(
+    recording: &Recording,
+    symbolizer: &mut dyn Symbolizer,
+) -> Result<(Profile, Timeline), Error> {
+    let failed =
+        |source| Error::File { action: "keeping samples in", path: std::env::temp_dir(), source };
+    let mut spool = Spool::new().map_err(failed)?;
+    let profile = analyse_into(recording, symbolizer, Some(&mut spool))?;
+    Ok((profile, spool.finish().map_err(failed)?))
+}
+
+fn analyse_into(
+    recording: &Recording,
+    symbolizer: &mut dyn Symbolizer,
+    spool: Option<&mut Spool>,
+) -> Result<Profile, Error> {
     let Loaded { file, bytes } = recording.load()?;
     let paging = Paging::new(&bytes);
-    let mut profile = analyse_records(&file, &bytes, paging, &recording.meta, symbolizer);
+    let mut profile = analyse_records(&file, &bytes, paging, &recording.meta, symbolizer, spool);
     for (member, &cpu_time_ns) in profile.members.iter_mut().zip(&recording.about.cpu_time_ns) {
         member.cpu_time_ns = member.cpu_time_ns.or(cpu_time_ns);
     }
@@ -51,7 +75,7 @@ pub fn analyse_bytes(
     symbolizer: &mut dyn Symbolizer,
 ) -> Result<Profile, FormatError> {
     let file = PerfDataFile::parse(bytes)?;
-    Ok(analyse_records(&file, bytes, Paging::none(), meta, symbolizer))
+    Ok(analyse_records(&file, bytes, Paging::none(), meta, symbolizer, None))
 }
 
 fn analyse_records(
@@ -60,8 +84,13 @@ fn analyse_records(
     mut paging: Paging<'_>,
     meta: &Meta,
     symbolizer: &mut dyn Symbolizer,
+    spool: Option<&mut Spool>,
 ) -> Profile {
     let mut pass = Pass::new(meta, file.sampled_event());
+    if spool.is_some() {
+        pass.sleep.keep_naps();
+    }
+    pass.spool = spool;
     let mut records = file.records(bytes);
     let mut sorter: RoundSorter<(usize, usize)> = RoundSorter::new();
     let data = &bytes[file.data.clone()];
@@ -120,6 +149,8 @@ struct Pass<'a> {
     malformed: u64,
     cut_short: bool,
     chain: Vec<u64>,
+    /// Where samples and sleeps are kept one by one.
+    spool: Option<&'a mut Spool>,
 }
 
 impl<'a> Pass<'a> {
@@ -152,6 +183,7 @@ impl<'a> Pass<'a> {
             malformed: 0,
             cut_short: false,
             chain: Vec::new(),
+            spool: None,
         }
     }
 
@@ -187,6 +219,7 @@ impl<'a> Pass<'a> {
                     && time >= self.gap_until
                 {
                     self.sleep.switch(id, out, preempted);
+                    self.keep_naps();
                     self.wakes.switched(tid, out, time);
                 }
             }
@@ -227,7 +260,7 @@ impl<'a> Pass<'a> {
             }
         }
         if let (Some(&member), Some(time)) = (self.member_of.get(&task.pid), time) {
-            self.sleep.born(task.tid, member, time, time.max(self.gap_until));
+            self.sleep.born(task, member, time, time.max(self.gap_until));
         }
     }
 
@@ -254,8 +287,18 @@ impl<'a> Pass<'a> {
         let mut chain = std::mem::take(&mut self.chain);
         self.read_chain(sample, misc, &mut chain);
         let space = self.spaces.sample(pid);
-        self.stacks.add(member, space, &chain, 1, sample.period.unwrap_or(1));
+        let period = sample.period.unwrap_or(1);
+        let stack = self.stacks.add(member, space, &chain, 1, period);
+        if let Some(spool) = &mut self.spool {
+            spool.sample(sample.id, member, stack, period);
+        }
         self.chain = chain;
+    }
+
+    fn keep_naps(&mut self) {
+        if let Some(spool) = &mut self.spool {
+            self.sleep.take_naps().for_each(|nap| spool.sleep(nap));
+        }
     }
 
     /// Goes past the gaps that began before `time`.
@@ -313,9 +356,11 @@ impl<'a> Pass<'a> {
         self.truncated += u64::from(depth >= self.meta.max_stack);
     }
 
-    fn into_profile(self, symbolizer: &mut dyn Symbolizer) -> Profile {
+    fn into_profile(mut self, symbolizer: &mut dyn Symbolizer) -> Profile {
         let meta = self.meta;
         let mut profile = Profile::new(self.quality(meta));
+        self.sleep.end_lives();
+        self.keep_naps();
         let slept = self.sleep.finish();
         profile.wakeups = match &meta.wakeups {
             Err(why) => Wakeups::Unknown { why: why.clone() },
@@ -346,20 +391,27 @@ impl<'a> Pass<'a> {
             stack.frames.iter().for_each(|&frame| resolver.want(frame));
         }
         resolver.resolve(symbolizer, &mut profile);
-        for stack in &on_cpu {
+        let mut add = |stack: &RawStack, blocked: bool| {
             let id = intern(&resolver, stack, &mut profile);
             let weight = StackWeight { stack: id, samples: stack.samples, weight: stack.weight };
-            profile.members[stack.member].on_cpu.push(weight);
-        }
-        for stack in &blocked {
-            let id = intern(&resolver, stack, &mut profile);
-            let weight = StackWeight { stack: id, samples: stack.samples, weight: stack.weight };
-            profile.members[stack.member].blocked.push(weight);
-        }
+            let member = &mut profile.members[stack.member];
+            if blocked { &mut member.blocked } else { &mut member.on_cpu }.push(weight);
+            id
+        };
+        let sampled: Vec<StackId> = on_cpu.iter().map(|stack| add(stack, false)).collect();
+        let slept_in: Vec<StackId> = blocked.iter().map(|stack| add(stack, true)).collect();
         slept.put_into(&mut profile);
+        let mut order: Vec<usize> = (0..profile.members.len()).collect();
         if meta.pipeline.members.is_empty() {
             // Nothing says who stands upstream of whom: the heaviest first.
+            order.sort_by_key(|&member| std::cmp::Reverse(profile.members[member].weight()));
             profile.members.sort_by_key(|member| std::cmp::Reverse(member.weight()));
+        }
+        if let Some(spool) = self.spool {
+            let mut places = vec![0; order.len()];
+            order.iter().enumerate().for_each(|(place, &member)| places[member] = place);
+            spool.name(sampled, slept_in);
+            spool.place(places);
         }
         profile.quality.notes.extend(symbolizer.notes());
         profile

@@ -34,6 +34,7 @@ mod synth;
 pub mod sys;
 pub mod tasks;
 mod thread_time;
+pub mod timeline;
 pub mod tracepoints;
 pub mod wakeups;
 pub mod windows;

@@ -208,7 +208,7 @@ impl Symbolizer for LocalSymbols {
     }
 
     fn kernel_build_id(&mut self) -> Option<String> {
-        build_id::of_kernel()
+        if self.kernel.other.is_some() { None } else { build_id::of_kernel() }
     }
 
     fn build_id(&mut self, object: &Object) -> Option<String> {
