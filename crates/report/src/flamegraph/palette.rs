@@ -6,7 +6,7 @@ use super::{Time, View};
 use crate::roles::Role;
 
 /// The frames that have no role: the root and the labels of towers.
-pub(super) const NEUTRAL: &str = "#eceff1";
+pub(crate) const NEUTRAL: &str = "#eceff1";
 
 /// The fill of a role.
 pub(super) fn fill(role: Role) -> &'static str {
