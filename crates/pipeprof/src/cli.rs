@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::diff::DiffArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::end::{self, EndArgs};
 use crate::commands::flame::FlameArgs;
@@ -42,6 +43,7 @@ pub(crate) enum Command {
     Run(RunArgs),
     Record(Box<RecordArgs>),
     Report(ReportArgs),
+    Diff(Box<DiffArgs>),
     Write(WriteArgs),
     Read(ReadArgs),
     Stages(StagesArgs),

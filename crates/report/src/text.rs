@@ -25,11 +25,11 @@ pub struct Style {
 }
 
 impl Style {
-    fn heading(self, text: &str) -> String {
+    pub(crate) fn heading(self, text: &str) -> String {
         if self.colour { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.into() }
     }
 
-    fn remark(self, text: &str) -> String {
+    pub(crate) fn remark(self, text: &str) -> String {
         if self.colour { format!("\u{1b}[2m{text}\u{1b}[0m") } else { text.into() }
     }
 }
@@ -374,7 +374,7 @@ fn quality_lines(quality: &Quality) -> Vec<String> {
 }
 
 /// At most so many characters, the last of them an ellipsis where something is missing.
-fn cut(text: &str, most: usize) -> String {
+pub(crate) fn cut(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.into();
     }
@@ -382,7 +382,7 @@ fn cut(text: &str, most: usize) -> String {
 }
 
 /// Breaks a line at blanks, so that none is wider than the terminal should need.
-fn wrap(line: &str, indent: usize) -> String {
+pub(crate) fn wrap(line: &str, indent: usize) -> String {
     let mut text = String::new();
     let margin = line.len() - line.trim_start().len();
     let mut width = 0;
