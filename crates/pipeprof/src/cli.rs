@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::diff::DiffArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::end::{self, EndArgs};
 use crate::commands::export::ExportArgs;
@@ -47,6 +48,7 @@ pub(crate) enum Command {
     Report(ReportArgs),
     Export(ExportArgs),
     Html(Box<HtmlArgs>),
+    Diff(Box<DiffArgs>),
     Write(WriteArgs),
     Read(ReadArgs),
     Ladder(Box<LadderArgs>),
