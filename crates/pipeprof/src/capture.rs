@@ -248,6 +248,7 @@ fn pair(
         writes: calls(&outcome.writer),
         reads: calls(&outcome.reader),
         over_time: series.points().to_vec(),
+        fill_over_time: Vec::new(),
         capacity_bytes: pipeline.pipes.first().and_then(|pipe| pipe.capacity_bytes),
         fill: None,
     };

@@ -5,6 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::end::{self, EndArgs};
 use crate::commands::flame::FlameArgs;
+use crate::commands::html::HtmlArgs;
 use crate::commands::ladder::LadderArgs;
 use crate::commands::ls;
 use crate::commands::read::ReadArgs;
@@ -43,6 +44,7 @@ pub(crate) enum Command {
     Run(RunArgs),
     Record(Box<RecordArgs>),
     Report(ReportArgs),
+    Html(Box<HtmlArgs>),
     Write(WriteArgs),
     Read(ReadArgs),
     Ladder(Box<LadderArgs>),

@@ -3,6 +3,7 @@
 pub(crate) mod doctor;
 pub(crate) mod end;
 pub(crate) mod flame;
+pub(crate) mod html;
 pub(crate) mod ladder;
 pub(crate) mod ls;
 pub(crate) mod read;
@@ -24,6 +25,7 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
         Command::Stat(args) => stat::run(&args, ui),
         Command::Run(args) => run::run(&args, ui),
         Command::Record(args) => record::run(&args, ui),
+        Command::Html(args) => html::run(&args, ui),
         Command::Report(args) => report::run(&args, ui),
         Command::Write(args) => write::run(&args, ui),
         Command::Read(args) => read::run(&args, ui),

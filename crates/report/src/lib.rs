@@ -11,6 +11,7 @@ pub mod escape;
 pub mod flamegraph;
 pub mod folded;
 pub mod highlight;
+pub mod html;
 pub mod ladder;
 pub mod ledger;
 pub mod roles;

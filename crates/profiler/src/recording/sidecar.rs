@@ -54,9 +54,14 @@ pub(super) fn write(dir: &Path, meta: &Meta, about: &About, complete: bool) -> R
         complete,
         about: about.clone(),
         capture: meta.clone(),
-        environment: serde_json::to_value(Environment::read()).unwrap_or_default(),
+        environment: environment(),
     };
     write_json(dir, ABOUT, |out| serde_json::to_writer_pretty(out, &sidecar))
+}
+
+/// The machine as it is.
+pub(super) fn environment() -> Value {
+    serde_json::to_value(Environment::read()).unwrap_or_default()
 }
 
 pub(super) fn write_symbols(dir: &Path, symbols: &SymbolTable) -> Result<(), Error> {
@@ -93,6 +98,7 @@ pub(super) fn open(folder: &Path) -> Result<Recording, Error> {
         dir,
         meta: sidecar.capture,
         about: sidecar.about,
+        environment: sidecar.environment,
         symbols,
         cut_short: !sidecar.complete,
     };
