@@ -180,6 +180,9 @@ fn nonsense_is_usage() {
         (&["--runs", "0"], "--runs"),
         (&["--pin", "0,999"], "--pin"),
         (&["--bytes", "0"], "--bytes"),
+        (&["--sweep", "pipe-size=1..2"], "page"),
+        (&["--sweep", "pipe-size=4K", "--sweep", "pipe-size=8K"], "twice"),
+        (&["--sweep", "pipe-size=4K", "--stages", "write,splice"], "one stage"),
     ] {
         let mut arguments = vec!["ladder"];
         arguments.extend(line);
@@ -188,4 +191,31 @@ fn nonsense_is_usage() {
         assert!(told.contains(word), "{line:?}: {told}");
         assert!(matches!(output.status.code(), Some(1 | 2)), "{line:?}: {told}");
     }
+}
+
+#[test]
+fn a_sweep_is_a_heat_map_and_shows_what_the_kernel_refuses() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = [
+        "ladder",
+        "--sweep",
+        "pipe-size=64K..1G",
+        "--sweep",
+        "buf-size=64K..128K",
+        "--runs",
+        "1",
+        "--bytes",
+        "1M",
+        "-o",
+        "heat",
+    ];
+    let output = run_in(folder.path(), &line);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(text.contains("refused: the kernel refused a pipe of 1GiB"), "{text}");
+    let sweep = parsed(&folder.path().join("heat.json"));
+    assert_eq!(sweep["axes"][0]["knob"], "pipe-size");
+    assert_eq!(sweep["rungs"].as_array().unwrap().len(), 15 * 2);
+    let svg = fs::read_to_string(folder.path().join("heat.svg")).unwrap();
+    assert!(svg.contains(">refused</text>") && svg.contains(">64KiB</text>"));
 }

@@ -4,9 +4,11 @@
 //! and rendered by the modules below.
 
 mod csv;
+mod heatmap;
 mod picture;
 mod shapes;
 mod standing;
+mod sweep;
 mod table;
 mod words;
 
@@ -19,8 +21,10 @@ use crate::roles::Role;
 use crate::summary::Summary;
 
 pub use csv::write_csv;
+pub use heatmap::write_heatmap;
 pub use picture::write_picture;
 pub use standing::{EndStanding, RoleStanding, Standing, Standings, is_narrow};
+pub use sweep::{Axis, Sweep, render_sweep};
 pub use table::render;
 pub use words::sentences;
 

@@ -4,15 +4,18 @@ mod checks;
 mod commands;
 mod runs;
 mod schedule;
+mod sweep;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use pipeprof_report::ladder::{
-    Ending, Ladder, Run, Rung, SCHEMA_VERSION, is_narrow, render, write_csv, write_picture,
+    Axis, Ending, Ladder, Run, Rung, SCHEMA_VERSION, Sweep, is_narrow, render, render_sweep,
+    write_csv, write_heatmap, write_picture,
 };
 use pipeprof_report::text::Style;
 use pipeprof_runner::cpus::Pin;
+use pipeprof_runner::error::Error;
 use pipeprof_runner::plan::{Knobs, PairPlan};
 use pipeprof_runner::stage::Stage;
 use pipeprof_runner::{roof, size};
@@ -34,6 +37,9 @@ const DEFAULT_STAGES: [&str; 7] =
 /// Rounds without a profiler.
 const ROUNDS: u32 = 10;
 
+/// Rounds of a sweep.
+const SWEEP_ROUNDS: u32 = 3;
+
 /// Rounds with one: enough to see how far two profiles of one stage differ.
 const PROFILED_ROUNDS: u32 = 3;
 
@@ -48,10 +54,11 @@ pub(crate) struct LadderArgs {
     /// Stages, in the order of the ladder [default: those of the article, then tee and tee-large]
     #[arg(long, value_name = "STAGE,…", value_delimiter = ',', value_parser = parse_stage)]
     stages: Vec<Stage>,
-    /// Rounds; fewer where every median is known within ±2.5 % before [default: 10]
+    /// Rounds; fewer where every median is known within ±2.5 % before [default: 10, and 3 for --sweep]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: Option<u32>,
-    /// Bytes that each run moves [default: what each stage moves in about a second]
+    /// Bytes that each run moves [default: what each stage moves in about a second,
+    /// and a quarter of that for --sweep]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     bytes: Option<u64>,
     /// Put this shell pipeline into the same rounds; can be given more than once
@@ -61,6 +68,11 @@ pub(crate) struct LadderArgs {
     /// as the stages are: 'taskset -c 0 ./write | taskset -c 1 ./read'.
     #[arg(long, value_name = "CMD")]
     against: Vec<String>,
+    /// Draw a heat map instead, of one stage (write, or that of --stages) with a size at each power of
+    /// two in a range: buf-size=16K..4M or pipe-size=4K..1M; can be given for both
+    #[arg(long, value_name = "SIZE=A..B", value_parser = sweep::parse,
+          conflicts_with = "against")]
+    sweep: Vec<sweep::Range>,
     /// CPUs: auto (two that share no core), none, or the writer's and the reader's, as in 0,1
     #[arg(long, value_name = "auto|none|W,R", default_value = "auto")]
     pin: Pin,
@@ -84,13 +96,13 @@ impl LadderArgs {
         DEFAULT_STAGES.iter().filter_map(named).collect()
     }
 
-    fn plan(&self, stage: Stage) -> Result<PairPlan, pipeprof_runner::error::Error> {
+    fn plan(&self, stage: Stage) -> Result<PairPlan, Error> {
         let knobs = Knobs { bytes: self.bytes, pin: self.pin, ..Knobs::default() };
         PairPlan::new(stage, &knobs)
     }
 
     fn rounds(&self) -> u32 {
-        self.runs.unwrap_or(ROUNDS)
+        self.runs.unwrap_or(if self.sweep.is_empty() { ROUNDS } else { SWEEP_ROUNDS })
     }
 
     fn seed(&self) -> u64 {
@@ -100,20 +112,49 @@ impl LadderArgs {
 }
 
 pub(crate) fn run(args: &LadderArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    let mut contenders = Vec::new();
-    for stage in args.stages() {
-        match args.plan(stage) {
-            Ok(plan) => contenders.push(Contender::Stage(Box::new(plan))),
-            Err(error) => return pair_args::fail(error, ui),
-        }
-    }
-    contenders.extend(args.against.iter().cloned().map(Contender::command));
+    let (contenders, axes) = match contend(args) {
+        Ok(all) => all,
+        Err(error) => return pair_args::fail(error, ui),
+    };
     let files = Files::new(&args.output);
     files.check()?;
     let interrupt = Interrupt::install()?;
-    let mut climb = Climb::new(args, contenders, &interrupt, ui)?;
+    let mut climb = Climb::new(args, contenders, axes, &interrupt, ui)?;
     climb.up(&files)?;
     climb.finish(args, &files)
+}
+
+/// Who takes part, and the axes along which they differ where it is a sweep.
+fn contend(args: &LadderArgs) -> Result<(Vec<Contender>, Vec<Axis>), Error> {
+    let axes: Vec<Axis> = args.sweep.iter().map(sweep::Range::axis).collect();
+    match &args.sweep[..] {
+        [] => {
+            let mut contenders = Vec::new();
+            for stage in args.stages() {
+                let plan = Box::new(args.plan(stage)?);
+                contenders.push(Contender::Stage { name: stage.to_string(), plan });
+            }
+            contenders.extend(args.against.iter().cloned().map(Contender::command));
+            Ok((contenders, axes))
+        }
+        [_, _, _, ..] => Err(Error::Refused("--sweep: a heat map has two axes at most".to_owned())),
+        [one, other] if one.clashes(other) => {
+            Err(Error::Refused("--sweep: the same size twice".to_owned()))
+        }
+        ranges => {
+            let stage = match args.stages[..] {
+                [] => Stage::Write,
+                [stage] => stage,
+                _ => {
+                    let text = "--sweep is of one stage: give --stages one";
+                    return Err(Error::Refused(text.to_owned()));
+                }
+            };
+            // What is wrong without any size would be wrong in every cell.
+            args.plan(stage)?;
+            Ok((sweep::contenders(stage, args.bytes, args.pin, ranges), axes))
+        }
+    }
 }
 
 /// Where the results go.
@@ -142,10 +183,6 @@ impl Files {
         write_file(&self.csv, |out| Ok(write_csv(ladder, out)?))?;
         write_file(&self.json, |out| Ok(ladder.write_json(out)?))
     }
-
-    fn write_picture(&self, ladder: &Ladder) -> anyhow::Result<()> {
-        write_file(&self.picture, |out| Ok(write_picture(ladder, out)?))
-    }
 }
 
 /// A ladder that is being climbed.
@@ -154,6 +191,8 @@ struct Climb<'a> {
     contenders: Vec<Contender>,
     runs: Runs<'a>,
     schedule: Schedule,
+    /// Of a sweep.
+    axes: Vec<Axis>,
     began: Instant,
     interrupt: &'a Interrupt,
     ui: &'a Ui,
@@ -163,6 +202,7 @@ impl<'a> Climb<'a> {
     fn new(
         args: &LadderArgs,
         contenders: Vec<Contender>,
+        axes: Vec<Axis>,
         interrupt: &'a Interrupt,
         ui: &'a Ui,
     ) -> anyhow::Result<Self> {
@@ -191,11 +231,17 @@ impl<'a> Climb<'a> {
             rungs: rungs.collect(),
             runs: Vec::new(),
         };
+        let (length, profiled) = match axes[..] {
+            [] => (runs::PLAIN, PROFILED_ROUNDS),
+            // A heat map is of throughput.
+            _ => (runs::SHORT, 0),
+        };
         Ok(Climb {
             ladder,
             contenders,
-            runs: Runs::new(interrupt, args.bytes),
-            schedule: Schedule::new(seed, args.rounds(), PROFILED_ROUNDS),
+            runs: Runs::new(interrupt, args.bytes, length),
+            schedule: Schedule::new(seed, args.rounds(), profiled),
+            axes,
             began: Instant::now(),
             interrupt,
             ui,
@@ -275,8 +321,13 @@ impl<'a> Climb<'a> {
             // Ctrl-C reaches a command too, whose end is then no failure of its own.
             Err(_) if self.interrupt.is_set() => None,
             Err(error) => {
-                let name = &self.contenders[rung].name();
-                self.ui.warn(format_args!("{name} is left out: {error:#}"));
+                let text = format!("{} is left out: {error:#}", self.contenders[rung].name());
+                // In a heat map it is an answer like others.
+                if self.axes.is_empty() {
+                    self.ui.warn(text)
+                } else {
+                    self.ui.detail(text)
+                }
                 let first = format!("{error:#}");
                 let why = first.lines().next().unwrap_or_default().to_owned();
                 self.ladder.rungs[rung].refused = Some(why);
@@ -286,15 +337,28 @@ impl<'a> Climb<'a> {
     }
 
     fn finish(self, args: &LadderArgs, files: &Files) -> anyhow::Result<Exit> {
-        let Climb { ladder, ui, .. } = self;
-        files.write_runs(&ladder)?;
-        files.write_picture(&ladder)?;
+        let Climb { ladder, axes, ui, .. } = self;
+        let (ending, is_sweep) = (ladder.ending, !axes.is_empty());
+        let refused = !is_sweep && ladder.rungs.iter().any(|rung| rung.refused.is_some());
+        let style = Style { colour: ui.colours_stdout(), ascii: !has_utf8_locale() };
         let mut out = Vec::new();
-        if args.json {
-            ladder.write_json(&mut out)?;
+        files.write_runs(&ladder)?;
+        if is_sweep {
+            let stages = ladder.rungs.iter().filter_map(|rung| rung.plan.as_ref());
+            let subject = stages.map(|plan| plan.stage.to_string()).next().unwrap_or_default();
+            let sweep = Sweep { subject, axes, ladder };
+            write_file(&files.json, |out| Ok(sweep.write_json(out)?))?;
+            write_file(&files.picture, |out| Ok(write_heatmap(&sweep, out)?))?;
+            match args.json {
+                true => sweep.write_json(&mut out)?,
+                false => render_sweep(&sweep, style, &mut out)?,
+            }
         } else {
-            let style = Style { colour: ui.colours_stdout(), ascii: !has_utf8_locale() };
-            render(&ladder, style, &mut out)?;
+            write_file(&files.picture, |out| Ok(write_picture(&ladder, out)?))?;
+            match args.json {
+                true => ladder.write_json(&mut out)?,
+                false => render(&ladder, style, &mut out)?,
+            }
         }
         write_stdout(&String::from_utf8_lossy(&out))?;
         ui.note(format_args!(
@@ -303,8 +367,7 @@ impl<'a> Climb<'a> {
             files.csv.display(),
             files.json.display()
         ));
-        let refused = ladder.rungs.iter().any(|rung| rung.refused.is_some());
-        Ok(match (ladder.ending, refused) {
+        Ok(match (ending, refused) {
             (Ending::Interrupted, _) => Exit::Interrupted,
             (_, true) => Exit::Failed,
             (_, false) => Exit::Done,

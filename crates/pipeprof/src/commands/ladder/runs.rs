@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::bail;
 use pipeprof_profiler::session::CaptureConfig;
 use pipeprof_report::flamegraph::View;
 use pipeprof_report::highlight::Highlights;
@@ -21,16 +22,19 @@ use crate::target_args::Target;
 use crate::ui::Ui;
 
 /// How long a run without a profiler is to take: starting and ending it is then less than 1 %.
-const PLAIN: Duration = Duration::from_secs(1);
+pub(super) const PLAIN: Duration = Duration::from_secs(1);
 
 /// And with one: some 1,500 samples an end that is never idle, at 997 a second.
 const PROFILED: Duration = Duration::from_millis(1500);
 
+/// A run of a sweep, of which there are many.
+pub(super) const SHORT: Duration = Duration::from_millis(250);
+
 /// The first guess of what a run moves.
-const FIRST_BYTES: u64 = 64 << 20;
+const FIRST_BYTES: u64 = 16 << 20;
 
 /// A run shorter than this says little of the speed.
-const ENOUGH: Duration = Duration::from_millis(100);
+const ENOUGH: Duration = Duration::from_millis(50);
 
 /// Often enough to obey Ctrl-C at once.
 const TICK: Duration = Duration::from_millis(100);
@@ -38,8 +42,17 @@ const TICK: Duration = Duration::from_millis(100);
 /// Who takes part.
 #[derive(Debug)]
 pub(super) enum Contender {
-    Stage(Box<PairPlan>),
+    /// A stage, by its own name or that of what is changed about it.
+    Stage {
+        name: String,
+        plan: Box<PairPlan>,
+    },
     Command(Command),
+    /// What makes no sense, and why.
+    Refused {
+        name: String,
+        why: String,
+    },
 }
 
 impl Contender {
@@ -49,15 +62,15 @@ impl Contender {
 
     pub(super) fn name(&self) -> String {
         match self {
-            Contender::Stage(plan) => plan.stage.to_string(),
+            Contender::Stage { name, .. } | Contender::Refused { name, .. } => name.clone(),
             Contender::Command(command) => command.line().to_owned(),
         }
     }
 
     pub(super) fn plan(&self) -> Option<&PairPlan> {
         match self {
-            Contender::Stage(plan) => Some(plan),
-            Contender::Command(_) => None,
+            Contender::Stage { plan, .. } => Some(plan),
+            Contender::Command(_) | Contender::Refused { .. } => None,
         }
     }
 }
@@ -79,26 +92,28 @@ pub(super) struct Runs<'a> {
     quiet: Ui,
     /// All runs are to move so much.
     fixed_bytes: bool,
+    /// How long a run without a profiler is to take otherwise.
+    plain: Duration,
 }
 
 impl<'a> Runs<'a> {
-    pub(super) fn new(interrupt: &'a Interrupt, bytes: Option<u64>) -> Self {
+    pub(super) fn new(interrupt: &'a Interrupt, bytes: Option<u64>, plain: Duration) -> Self {
         let quiet = Ui::new(&Global { quiet: true, verbose: false });
-        Runs { interrupt, quiet, fixed_bytes: bytes.is_some() }
+        Runs { interrupt, quiet, fixed_bytes: bytes.is_some(), plain }
     }
 
     /// Finds out how much a run is to move, and whether it can be run at all.
     pub(super) fn size(&self, contender: &mut Contender) -> anyhow::Result<()> {
         match contender {
-            Contender::Stage(plan) if self.fixed_bytes => self.pair(plan).map(drop),
-            Contender::Stage(plan) => {
+            Contender::Stage { plan, .. } if self.fixed_bytes => self.pair(plan).map(drop),
+            Contender::Stage { plan, .. } => {
                 let mut bytes = FIRST_BYTES;
                 loop {
                     plan.bytes = Some(bytes);
                     let outcome = self.pair(plan)?;
                     let (moved, took) = (outcome.bytes, outcome.elapsed);
                     let enough = took >= ENOUGH || self.interrupt.is_set();
-                    let aim = if enough { PLAIN } else { 2 * ENOUGH };
+                    let aim = if enough { self.plain } else { 2 * ENOUGH };
                     bytes = scaled(moved, took, aim);
                     if enough {
                         plan.bytes = Some(bytes);
@@ -107,13 +122,14 @@ impl<'a> Runs<'a> {
                 }
             }
             Contender::Command(command) => command.size(self.interrupt),
+            Contender::Refused { why, .. } => bail!("{why}"),
         }
     }
 
     /// A run for its throughput.
     pub(super) fn plain(&self, contender: &Contender) -> anyhow::Result<Measured> {
         match contender {
-            Contender::Stage(plan) => {
+            Contender::Stage { plan, .. } => {
                 let outcome = self.pair(plan)?;
                 Ok(Measured {
                     bytes: Some(outcome.bytes),
@@ -125,21 +141,23 @@ impl<'a> Runs<'a> {
                 })
             }
             Contender::Command(command) => command.plain(self.interrupt),
+            Contender::Refused { why, .. } => bail!("{why}"),
         }
     }
 
     /// A run for its costs.
     pub(super) fn profiled(&self, contender: &Contender) -> anyhow::Result<Measured> {
         let target = match contender {
-            Contender::Stage(plan) => {
+            Contender::Stage { plan, .. } => {
                 let mut plan = plan.clone();
                 if !self.fixed_bytes {
-                    let longer = PROFILED.as_secs_f64() / PLAIN.as_secs_f64();
+                    let longer = PROFILED.as_secs_f64() / self.plain.as_secs_f64();
                     plan.bytes = plan.bytes.map(|bytes| (bytes as f64 * longer) as u64);
                 }
                 Target::Pair(plan)
             }
             Contender::Command(command) => command.target()?,
+            Contender::Refused { why, .. } => bail!("{why}"),
         };
         // Costs are of the time on a CPU, and recording sleeps would add to them.
         let config = CaptureConfig { switches: false, ..CaptureConfig::default() };
