@@ -12,6 +12,7 @@ use crate::commands::report::ReportArgs;
 use crate::commands::run::RunArgs;
 use crate::commands::stages::StagesArgs;
 use crate::commands::stat::StatArgs;
+use crate::commands::tour::TourArgs;
 use crate::commands::write::WriteArgs;
 
 /// Why is this Unix pipeline not faster?
@@ -45,6 +46,7 @@ pub(crate) enum Command {
     Write(WriteArgs),
     Read(ReadArgs),
     Stages(StagesArgs),
+    Tour(TourArgs),
     Doctor(DoctorArgs),
     Ls(ls::LsArgs),
     #[command(name = end::NAME, hide = true)]

@@ -10,6 +10,7 @@ pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod stages;
 pub(crate) mod stat;
+pub(crate) mod tour;
 pub(crate) mod write;
 
 use crate::cli::Command;
@@ -27,6 +28,7 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
         Command::Write(args) => write::run(&args, ui),
         Command::Read(args) => read::run(&args, ui),
         Command::Stages(args) => stages::run(&args, ui),
+        Command::Tour(args) => tour::run(&args, ui),
         Command::Doctor(args) => doctor::run(&args, ui),
         Command::Ls(args) => ls::run(&args, ui),
     }

@@ -25,11 +25,11 @@ pub struct Style {
 }
 
 impl Style {
-    fn heading(self, text: &str) -> String {
+    pub(crate) fn heading(self, text: &str) -> String {
         if self.colour { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.into() }
     }
 
-    fn remark(self, text: &str) -> String {
+    pub(crate) fn remark(self, text: &str) -> String {
         if self.colour { format!("\u{1b}[2m{text}\u{1b}[0m") } else { text.into() }
     }
 }
