@@ -119,17 +119,25 @@ pub struct Tour {
     stages: Vec<Stage>,
     steps: Vec<Step>,
     explained: Vec<Role>,
+    kernel: Option<Release>,
 }
 
 impl Tour {
     /// A tour of these stages, in this order.
     pub fn new(stages: &[Stage], page: Page) -> Tour {
-        Tour { page, stages: stages.to_vec(), steps: Vec::new(), explained: Vec::new() }
+        Tour {
+            page,
+            stages: stages.to_vec(),
+            steps: Vec::new(),
+            explained: Vec::new(),
+            kernel: None,
+        }
     }
 
     /// What is to come, and how to read it.
-    pub fn opening(&self, place: &Place) -> String {
+    pub fn opening(&mut self, place: &Place) -> String {
         let page = self.page;
+        self.kernel = Release::parse(&place.kernel);
         let mut here = format!("Linux {}", printable(&place.kernel));
         match place.cpus {
             Some(1) => here.push_str(", 1 CPU"),
@@ -207,6 +215,9 @@ impl Tour {
                 for line in format!("not profiled: {why}").lines() {
                     text += &page.paragraph(&printable(line));
                 }
+                if let Some(lesson) = lessons::of_stage(step.stage) {
+                    text += &page.sources(lesson.functions, self.kernel);
+                }
             }
         }
         if let Some(before) = self.steps.last() {
@@ -219,8 +230,6 @@ impl Tour {
     /// What takes the most of each end, explained where it is met for the first time.
     fn leaders(&mut self, step: &Step) -> String {
         let mut text = String::from("\n");
-        let summary = step.profiled.as_ref().ok().map(|profiled| &profiled.summary);
-        let kernel = summary.and_then(|summary| Release::parse(summary.kernel.as_deref()?));
         for end in ENDS {
             let Some(member) = step.end(end) else { continue };
             let leaders = leading(member);
@@ -237,20 +246,20 @@ impl Tour {
                     continue;
                 }
                 self.explained.push(leader.role);
-                text += &self.explanation(leader.role, kernel);
+                text += &self.explanation(leader.role);
             }
         }
         text
     }
 
-    fn explanation(&self, role: Role, kernel: Option<Release>) -> String {
+    fn explanation(&self, role: Role) -> String {
         let lesson = lessons::of_role(role);
         let words =
             lesson.map_or_else(|| format!("{}.", role.description()), |l| l.text.to_owned());
         let mut text = String::from("\n");
         text += &self.page.paragraph(&format!("{}: {words}", capitalised(role.label())));
         if let Some(lesson) = lesson {
-            text += &self.page.sources(lesson.functions, kernel);
+            text += &self.page.sources(lesson.functions, self.kernel);
         }
         text.push('\n');
         text
@@ -286,7 +295,7 @@ impl Tour {
         for (at, step) in self.steps.iter().enumerate() {
             let factor = |from: Option<&Step>| {
                 let factor = from.and_then(|from| faster(from, step));
-                factor.map_or_else(String::new, |factor| format!("{factor:.2}"))
+                factor.map_or_else(String::new, times)
             };
             let before = at.checked_sub(1).and_then(|at| self.steps.get(at));
             let largest = |end| {
@@ -317,9 +326,12 @@ impl Tour {
         text.push('\n');
         if let [least, .., most] = &steps[..] {
             text += &page.paragraph(&format!(
-                "The largest step on this machine was {}, {:.2} times what came before it; the \
-                 smallest {}, {:.2} times.",
-                most.1, most.0, least.1, least.0
+                "The largest step on this machine was {}, {} times what came before it; the smallest \
+                 {}, {} times.",
+                most.1,
+                times(most.0),
+                least.1,
+                times(least.0)
             ));
         }
         text += &page.remark(
@@ -344,6 +356,11 @@ fn busy(step: &Step, page: Page) -> String {
         "An end waited for a CPU for {most:.0}% of its life, which something else was using: the \
          throughput is the machine's as much as the stage's. CPU time a GiB suffers less."
     ))
+}
+
+/// A factor, in no more digits than it deserves.
+fn times(factor: f64) -> String {
+    if factor >= 9.95 { format!("{factor:.0}") } else { format!("{factor:.2}") }
 }
 
 /// How many times as much a step moved in the same time.

@@ -135,6 +135,11 @@ fn change(before: u64, after: u64) -> String {
     tour.step(step(Stage::BusyLoop, only_wakeups(after), 1.0))
 }
 
+/// On one line.
+fn unwrapped(text: &str) -> String {
+    text.replace('\n', " ")
+}
+
 #[test]
 fn nothing_is_compared_that_too_few_samples_stand_for() {
     for (before, after, said) in [
@@ -150,16 +155,17 @@ fn nothing_is_compared_that_too_few_samples_stand_for() {
         let row = text.lines().find(|line| line.starts_with("writer  wake-up")).unwrap();
         assert!(row.contains(said), "{before} {after}: {row}");
     }
-    assert!(change(20, 10).contains("hardly there before"), "{}", change(20, 10));
-    assert!(change(400, 10).contains("(10 samples)"), "{}", change(400, 10));
-    assert!(change(400, 400).contains("about as much"), "{}", change(400, 400));
+    let sentences = |before, after| unwrapped(&change(before, after));
+    assert!(sentences(20, 10).contains("hardly there before"));
+    assert!(sentences(400, 10).contains("(10 samples)"));
+    assert!(sentences(400, 400).contains("about as much"));
 }
 
 #[test]
 fn roles_that_samples_cannot_rank_are_not_ranked() {
     let leaders = |wakeups| {
         let mut tour = Tour::new(&[Stage::Write], plain());
-        tour.step(step(Stage::Write, only_wakeups(wakeups), 1.0)).replace('\n', " ")
+        unwrapped(&tour.step(step(Stage::Write, only_wakeups(wakeups), 1.0)))
     };
     assert!(leaders(480).contains("too close to rank"));
     assert!(!leaders(300).contains("too close to rank"));

@@ -84,7 +84,8 @@ pub(crate) fn run(args: &TourArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let mut guide = Guide {
         tour: Tour::new(&stages, page),
         interrupt: Interrupt::install()?,
-        limit: doctor::kernel_limit(),
+        limit: doctor::kernel_limit()
+            .map(|limit| limit + "\n`pipeprof doctor` says what else can be measured here"),
         pauses: !args.no_pause && terminal && io::stdin().is_terminal(),
         failed: false,
         args,
@@ -151,7 +152,8 @@ impl Guide<'_> {
             cpus: environment.cpus_online,
             guest: environment.virtualisation.guest,
         };
-        self.say(&self.tour.opening(&place))?;
+        let opening = self.tour.opening(&place);
+        self.say(&opening)?;
         for (at, stage) in stages.iter().enumerate() {
             if at > 0 {
                 self.say(&self.tour.proposal(*stage))?;

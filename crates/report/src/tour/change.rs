@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use pipeprof_runner::pipeline::End;
 
 use super::page::Page;
-use super::{ENDS, ENOUGH_SAMPLES, Step, faster, leading};
+use super::{ENDS, ENOUGH_SAMPLES, Step, faster, leading, times};
 use crate::caption::{GIB, duration};
 use crate::ledger::gib;
 use crate::lessons;
@@ -76,11 +76,11 @@ impl Row {
     fn ratio(&self) -> String {
         let enough = |cost: Cost| cost.samples >= ENOUGH_SAMPLES;
         match (enough(self.before), enough(self.after)) {
-            (true, true) => times(self.after.ns_per_gib / self.before.ns_per_gib),
+            (true, true) => times(self.after.ns_per_gib / self.before.ns_per_gib) + "×",
             (true, false) if self.after.samples == 0 => "gone".to_owned(),
             (false, true) if self.before.samples == 0 => "new".to_owned(),
             (true, false) => match self.after.most_ns() / self.before.ns_per_gib {
-                most if most < 1.0 => format!("<{}", times(most)),
+                most if most < 1.0 => format!("<{}×", times(most)),
                 _ => FEW.to_owned(),
             },
             _ => FEW.to_owned(),
@@ -100,10 +100,6 @@ impl Row {
             (largest, false) => largest.to_owned(),
         }
     }
-}
-
-fn times(ratio: f64) -> String {
-    if ratio >= 9.95 { format!("{ratio:.0}×") } else { format!("{ratio:.2}×") }
 }
 
 /// What a member did for each GiB, by the scheduler's account.
@@ -174,7 +170,7 @@ fn table(before: &Step, after: &Step, all: &[Row], page: Page) -> String {
             continue;
         };
         let both = |a: f64, b: f64| {
-            let ratio = if a > 0.0 { times(b / a) } else { String::new() };
+            let ratio = if a > 0.0 { times(b / a) + "×" } else { String::new() };
             (duration(a), duration(b), ratio)
         };
         let (a, b, ratio) = both(old.on_cpu_ns, new.on_cpu_ns);
@@ -199,16 +195,15 @@ fn speed(before: &Step, after: &Step) -> String {
             "Whether {new} is faster than {old} is not known: one of them has no figure."
         );
     };
+    let by = times(factor);
     match factor {
         _ if factor >= 1.25 => {
-            format!("{new} moved {factor:.2} times what {old} did in the same time.")
+            format!("{new} moved {by} times what {old} did in the same time.")
         }
         _ if factor > 0.8 => {
-            format!("{new} moved about as much as {old} in the same time ({factor:.2} times).")
+            format!("{new} moved about as much as {old} in the same time ({by} times).")
         }
-        _ => format!(
-            "{new} was slower here: it moved {factor:.2} times what {old} did in the same time."
-        ),
+        _ => format!("{new} was slower here: it moved {by} times what {old} did in the same time."),
     }
 }
 
@@ -229,11 +224,11 @@ fn aim(after: &Step, all: &[Row]) -> String {
             .filter_map(|end| {
                 let roles: Vec<&str> =
                     aims.iter().filter(|row| row.end == end).map(|row| row.role.label()).collect();
-                let roles = roles.join(", ");
+                let roles = roles.join(" and ");
                 (!roles.is_empty()).then(|| format!("the {}'s {roles}", end.as_str()))
             })
             .collect();
-        let named = named.join(" and ");
+        let named = named.join(", ");
         if old.samples < ENOUGH_SAMPLES {
             let _ = write!(words, "What it is for, {named}, was hardly there before. ");
         } else {

@@ -88,7 +88,7 @@ impl Page {
     /// The roles of an end as bars, largest first.
     pub(super) fn bars(self, end: End, member: &MemberSummary) -> String {
         let width = (self.columns - 42).min(40);
-        let mut text = self.hanging(&format!("{}  {}", end.as_str(), life(member)), 8);
+        let mut text = self.hanging(&format!("{}: {}", end.as_str(), life(member)), 8);
         let mut row = |label: &str, percent: f64, ns_per_gib: Option<f64>| {
             let cost = ns_per_gib.map_or_else(String::new, |ns| format!("{} a GiB", duration(ns)));
             let _ = writeln!(
