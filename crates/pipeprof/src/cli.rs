@@ -16,6 +16,7 @@ use crate::commands::report::ReportArgs;
 use crate::commands::run::RunArgs;
 use crate::commands::stages::StagesArgs;
 use crate::commands::stat::StatArgs;
+use crate::commands::tour::TourArgs;
 use crate::commands::write::WriteArgs;
 
 /// Why is this Unix pipeline not faster?
@@ -53,6 +54,7 @@ pub(crate) enum Command {
     Read(ReadArgs),
     Ladder(Box<LadderArgs>),
     Stages(StagesArgs),
+    Tour(TourArgs),
     Doctor(DoctorArgs),
     Ls(ls::LsArgs),
     #[command(name = end::NAME, hide = true)]

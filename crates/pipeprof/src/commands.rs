@@ -14,6 +14,7 @@ pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod stages;
 pub(crate) mod stat;
+pub(crate) mod tour;
 pub(crate) mod write;
 
 use crate::cli::Command;
@@ -35,6 +36,7 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
         Command::Read(args) => read::run(&args, ui),
         Command::Ladder(args) => ladder::run(&args, ui),
         Command::Stages(args) => stages::run(&args, ui),
+        Command::Tour(args) => tour::run(&args, ui),
         Command::Doctor(args) => doctor::run(&args, ui),
         Command::Ls(args) => ls::run(&args, ui),
     }
