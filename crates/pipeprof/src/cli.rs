@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::diff::DiffArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::end::{self, EndArgs};
 use crate::commands::flame::FlameArgs;
@@ -45,6 +46,7 @@ pub(crate) enum Command {
     Record(Box<RecordArgs>),
     Report(ReportArgs),
     Html(Box<HtmlArgs>),
+    Diff(Box<DiffArgs>),
     Write(WriteArgs),
     Read(ReadArgs),
     Ladder(Box<LadderArgs>),

@@ -1,5 +1,6 @@
 //! One module a command: each takes its arguments and does the work through the three crates.
 
+pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod end;
 pub(crate) mod flame;
@@ -27,6 +28,7 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
         Command::Record(args) => record::run(&args, ui),
         Command::Html(args) => html::run(&args, ui),
         Command::Report(args) => report::run(&args, ui),
+        Command::Diff(args) => diff::run(&args, ui),
         Command::Write(args) => write::run(&args, ui),
         Command::Read(args) => read::run(&args, ui),
         Command::Ladder(args) => ladder::run(&args, ui),

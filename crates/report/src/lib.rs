@@ -6,6 +6,7 @@
 
 pub mod caption;
 pub mod counters;
+pub mod diff;
 pub mod error;
 pub mod escape;
 pub mod flamegraph;
