@@ -7,11 +7,12 @@ use crate::escape::printable;
 use crate::ledger::PipeSummary;
 use crate::summary::{MemberSummary, Summary};
 use crate::text::pipes::bytes;
+use crate::verdict::Finding;
 
 const BOX_WIDTH: i32 = 176;
 const BOX_HEIGHT: i32 = 92;
 /// Between boxes, where an arrow and its words stand.
-const ACROSS: i32 = 100;
+const ACROSS: i32 = 106;
 const DOWN: i32 = 96;
 const BETWEEN_ROWS: i32 = 26;
 const MARGIN: i32 = 6;
@@ -124,14 +125,18 @@ fn draw(summary: &Summary, nodes: &[Node<'_>], edges: &[Edge<'_>], direction: Di
         svg.append(&arrow(edge, nodes, edges, direction, is_blamed(summary, edge.pipe)));
     }
     for node in nodes {
-        let is_blamed = summary
-            .verdict
-            .as_ref()
-            .is_some_and(|verdict| verdict.members.contains(&node.member.pid));
-        svg.append(&member(node, direction, is_blamed));
+        svg.append(&member(node, direction, holds_back(summary, node.member)));
     }
     svg.raw("</svg>");
     svg
+}
+
+/// The verdict is that this member holds the others back; not that a pipe or the CPUs do.
+fn holds_back(summary: &Summary, member: &MemberSummary) -> bool {
+    let Some(verdict) = &summary.verdict else { return false };
+    let is_a_members =
+        matches!(verdict.finding, Finding::CpuBound | Finding::Outside(_) | Finding::Balanced);
+    is_a_members && verdict.members.contains(&member.pid)
 }
 
 /// The verdict is about this pipe.
