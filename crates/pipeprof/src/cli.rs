@@ -2,9 +2,13 @@
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::diff::DiffArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::end::{self, EndArgs};
+use crate::commands::export::ExportArgs;
 use crate::commands::flame::FlameArgs;
+use crate::commands::html::HtmlArgs;
+use crate::commands::ladder::LadderArgs;
 use crate::commands::ls;
 use crate::commands::read::ReadArgs;
 use crate::commands::record::RecordArgs;
@@ -43,8 +47,12 @@ pub(crate) enum Command {
     Run(RunArgs),
     Record(Box<RecordArgs>),
     Report(ReportArgs),
+    Export(ExportArgs),
+    Html(Box<HtmlArgs>),
+    Diff(Box<DiffArgs>),
     Write(WriteArgs),
     Read(ReadArgs),
+    Ladder(Box<LadderArgs>),
     Stages(StagesArgs),
     Tour(TourArgs),
     Doctor(DoctorArgs),
