@@ -86,17 +86,37 @@ pub(crate) fn capture_into(
     config: &CaptureConfig,
     ui: &Ui,
 ) -> anyhow::Result<Captured> {
-    let interrupt = Interrupt::install()?;
+    watch(dir, target, config, &Interrupt::install()?, ui)
+}
+
+/// Watches a target to its end, among others of a command that listens for Ctrl-C itself.
+pub(crate) fn capture_with(
+    target: Target,
+    config: &CaptureConfig,
+    interrupt: &Interrupt,
+    ui: &Ui,
+) -> anyhow::Result<Captured> {
+    let dir = RecordingDir::temporary().map_err(|error| hinted(&error, error.hint()))?;
+    watch(dir, target, config, interrupt, ui)
+}
+
+fn watch(
+    dir: RecordingDir,
+    target: Target,
+    config: &CaptureConfig,
+    interrupt: &Interrupt,
+    ui: &Ui,
+) -> anyhow::Result<Captured> {
     if let RecordingDir::Temporary(folder) = &dir {
         interrupt.remove_on_quit(folder.path());
     }
     match target {
-        Target::Pair(plan) => pair(dir, &plan, config, &interrupt, ui),
+        Target::Pair(plan) => pair(dir, &plan, config, interrupt, ui),
         Target::Command { spec, title, duration } => {
-            launched(dir, spec, title, duration, config, &interrupt, ui)
+            launched(dir, spec, title, duration, config, interrupt, ui)
         }
         Target::Running { pids, extent, duration } => {
-            running(dir, &pids, extent, duration, config, &interrupt, ui)
+            running(dir, &pids, extent, duration, config, interrupt, ui)
         }
     }
 }
@@ -140,7 +160,7 @@ fn cpu_count() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn kernel_release() -> String {
+pub(crate) fn kernel_release() -> String {
     nix::sys::utsname::uname()
         .map_or_else(|_| String::new(), |system| system.release().to_string_lossy().into_owned())
 }
@@ -231,6 +251,7 @@ fn pair(
         writes: calls(&outcome.writer),
         reads: calls(&outcome.reader),
         over_time: series.points().to_vec(),
+        fill_over_time: Vec::new(),
         capacity_bytes: pipeline.pipes.first().and_then(|pipe| pipe.capacity_bytes),
         fill: None,
     };

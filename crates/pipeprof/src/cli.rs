@@ -6,6 +6,8 @@ use crate::commands::doctor::DoctorArgs;
 use crate::commands::end::{self, EndArgs};
 use crate::commands::export::ExportArgs;
 use crate::commands::flame::FlameArgs;
+use crate::commands::html::HtmlArgs;
+use crate::commands::ladder::LadderArgs;
 use crate::commands::ls;
 use crate::commands::read::ReadArgs;
 use crate::commands::record::RecordArgs;
@@ -44,8 +46,10 @@ pub(crate) enum Command {
     Record(Box<RecordArgs>),
     Report(ReportArgs),
     Export(ExportArgs),
+    Html(Box<HtmlArgs>),
     Write(WriteArgs),
     Read(ReadArgs),
+    Ladder(Box<LadderArgs>),
     Stages(StagesArgs),
     Doctor(DoctorArgs),
     Ls(ls::LsArgs),

@@ -108,7 +108,7 @@ enum ReadCall {
     Splice,
 }
 
-fn parse_stage(text: &str) -> Result<Stage, String> {
+pub(crate) fn parse_stage(text: &str) -> Result<Stage, String> {
     let text = if text == "baseline" { "write" } else { text };
     let names = || Stage::ALL.map(Stage::as_str).join(", ");
     Stage::ALL

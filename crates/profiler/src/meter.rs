@@ -49,6 +49,10 @@ pub struct PipeFlow {
     pub reads: Option<u64>,
     /// Bytes so far, over time.
     pub over_time: Vec<Point>,
+    /// Bytes in it at the looks into it; fewer of them than [`Fill::looks`] after a long watch.
+    /// Empty where nobody looked, and in recordings from before it was kept.
+    #[serde(default)]
+    pub fill_over_time: Vec<Point>,
     /// `F_GETPIPE_SZ`.
     pub capacity_bytes: Option<u64>,
     /// How full it was; `None` where it could not be opened (a named FIFO, another user's).
@@ -192,6 +196,7 @@ struct WatchedPipe {
     capacity_bytes: Option<u64>,
     fill: Option<Fill>,
     series: Series,
+    levels: Series,
     segments: Segments,
 }
 
@@ -260,6 +265,7 @@ impl Watch {
                         capacity_bytes: pipe.capacity_bytes,
                         fill: None,
                         series: Series::default(),
+                        levels: Series::default(),
                         segments: Segments::new(pipe.capacity_bytes),
                     });
                     self.pipes.len() - 1
@@ -433,6 +439,7 @@ impl Watch {
 
     fn look_into_pipes(&mut self) {
         let levels = self.found.levels();
+        let at_ns = self.start.elapsed().as_nanos() as u64;
         for (pipe, level) in self.found.pipeline.pipes.iter().zip(levels) {
             let key = (pipe.inode, pipe.device);
             let watched = self.pipes.iter_mut().find(|w| (w.pipe.inode, w.pipe.device) == key);
@@ -440,6 +447,7 @@ impl Watch {
                 watched.capacity_bytes = Some(level.capacity_bytes);
                 watched.segments.holds(level.capacity_bytes);
                 watched.fill.get_or_insert_default().add(level);
+                watched.levels.add(Point { at_ns, bytes: level.fill_bytes });
             }
         }
     }
@@ -532,6 +540,7 @@ impl Watch {
             writes: pipe.segments.writes(),
             reads: pipe.segments.reads(),
             over_time: pipe.series.points().to_vec(),
+            fill_over_time: pipe.levels.points().to_vec(),
             capacity_bytes: pipe.capacity_bytes,
             fill: pipe.fill,
         };

@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{Input, Sym, Symbolized, Symbolizer as Blaze};
-use object::Place;
 use rustc_hash::FxHashMap;
 use tempfile::NamedTempFile;
 
 pub use object::Object;
+pub(crate) use object::Place;
 pub use table::{Remembering, SymbolTable};
 
 use crate::kallsyms::Kallsyms;
@@ -248,7 +248,7 @@ fn functions(found: Symbolized<'_>) -> Functions {
 }
 
 /// The vDSO is in no file, but every process on this kernel has the same one, ours too.
-fn own_vdso() -> Option<NamedTempFile> {
+pub(crate) fn own_vdso() -> Option<NamedTempFile> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     let line = maps.lines().find(|line| line.ends_with("[vdso]"))?;
     let (start, end) = line.split(' ').next()?.split_once('-')?;

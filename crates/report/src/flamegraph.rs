@@ -7,7 +7,7 @@
 mod legend;
 mod mark;
 mod paint;
-mod palette;
+pub(crate) mod palette;
 mod tower;
 
 use std::io::Write;

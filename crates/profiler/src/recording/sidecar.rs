@@ -54,9 +54,14 @@ pub(super) fn write(dir: &Path, meta: &Meta, about: &About, complete: bool) -> R
         complete,
         about: about.clone(),
         capture: meta.clone(),
-        environment: serde_json::to_value(Environment::read()).unwrap_or_default(),
+        environment: environment(),
     };
     write_json(dir, ABOUT, |out| serde_json::to_writer_pretty(out, &sidecar))
+}
+
+/// The machine as it is.
+pub(super) fn environment() -> Value {
+    serde_json::to_value(Environment::read()).unwrap_or_default()
 }
 
 pub(super) fn write_symbols(dir: &Path, symbols: &SymbolTable) -> Result<(), Error> {
@@ -93,6 +98,7 @@ pub(super) fn open(folder: &Path) -> Result<Recording, Error> {
         dir,
         meta: sidecar.capture,
         about: sidecar.about,
+        environment: sidecar.environment,
         symbols,
         cut_short: !sidecar.complete,
     };
@@ -116,7 +122,7 @@ fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T, Error> {
 
 /// When the last whole record was written: what stands for the end of a capture that was killed.
 fn last_time(recording: &Recording) -> Result<u64, Error> {
-    let Loaded { file, bytes } = recording.load()?;
+    let Loaded { file, bytes, .. } = recording.load_as_recorded()?;
     let times = file
         .records(&bytes)
         .filter_map(|(_, record)| file.events[file.event_of_record(&record)].layout.time(&record));
