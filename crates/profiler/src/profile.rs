@@ -271,6 +271,9 @@ pub struct Profile {
     pub build_ids: BTreeMap<Arc<str>, String>,
     /// Who woke the members, and how long they then waited for a CPU.
     pub wakeups: Wakeups,
+    /// When the first and the last sample of a member were taken, in the clock of the recording,
+    /// ns. `None` without samples.
+    pub span_ns: Option<(u64, u64)>,
     /// What limits trust in the numbers.
     pub quality: Quality,
 }
@@ -287,6 +290,7 @@ impl Profile {
             stack_ids: FxHashMap::default(),
             members: Vec::new(),
             wakeups: Wakeups::Unknown { why: "wake-ups were not recorded".to_owned() },
+            span_ns: None,
             quality,
         }
     }
