@@ -73,6 +73,11 @@ fn perf_script_text_folds_to_our_folded_stacks() {
     }
     assert!(!expected.is_empty());
     assert_eq!(folded(&theirs), expected);
+
+    let mut options = inferno::flamegraph::Options::default();
+    let mut picture = Vec::new();
+    inferno::flamegraph::from_reader(&mut options, &ours[..], &mut picture).unwrap();
+    assert!(String::from_utf8_lossy(&picture).contains("pipe_write"));
 }
 
 /// The columns of a table of Firefox's have the length that it gives.

@@ -6,19 +6,21 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::address_space::AddressSpaces;
 use crate::attr::event_type;
 use crate::error::Error;
-use crate::order::RoundSorter;
+use crate::members::Members;
 use crate::paging::Paging;
 use crate::perfdata::read::{FormatError, PerfDataFile};
 use crate::perfdata::record::{
-    CONTEXT_KERNEL, CONTEXT_MAX, CONTEXT_USER, Mapping, Parsed, Sample, Task, kind, misc, parse,
-    split_record,
+    CONTEXT_KERNEL, CONTEXT_MAX, CONTEXT_USER, Mapping, Parsed, Record, Sample, Task, misc, parse,
 };
-use crate::profile::{MemberProfile, Profile, Quality, StackId, StackWeight, WeightUnit};
+use crate::profile::{
+    MemberProfile, Profile, Quality, StackId, StackWeight, Unwinding, WeightUnit,
+};
 use crate::raw_stacks::{RawStack, RawStacks};
 use crate::recording::{Loaded, Meta, Recording};
 use crate::resolve::Resolver;
 use crate::sleep::Sleep;
 use crate::symbolize::Symbolizer;
+use crate::time_order::each_in_time_order;
 use crate::timeline::{Spool, Timeline};
 use crate::wakeups::{WakeTracker, Wakeups};
 use crate::windows::{Window, gaps};
@@ -52,18 +54,15 @@ fn analyse_into(
     symbolizer: &mut dyn Symbolizer,
     spool: Option<&mut Spool>,
 ) -> Result<Profile, Error> {
-    let Loaded { file, bytes } = recording.load()?;
+    let Loaded { file, bytes, unwinding } = recording.load()?;
     let paging = Paging::new(&bytes);
-    let mut profile = analyse_records(&file, &bytes, paging, &recording.meta, symbolizer, spool);
+    let (meta, unwinding) = (&recording.meta, unwinding.as_ref());
+    let mut profile = analyse_records(&file, &bytes, paging, meta, unwinding, symbolizer, spool);
     for (member, &cpu_time_ns) in profile.members.iter_mut().zip(&recording.about.cpu_time_ns) {
         member.cpu_time_ns = member.cpu_time_ns.or(cpu_time_ns);
     }
     Ok(profile)
 }
-
-/// A file without rounds is sorted in stretches of so many records, so that it needs no more memory
-/// the longer it is. No ring holds as many.
-const MOST_HELD: usize = 1 << 20;
 
 /// Turns the bytes of a perf.data file into a profile.
 ///
@@ -75,44 +74,29 @@ pub fn analyse_bytes(
     symbolizer: &mut dyn Symbolizer,
 ) -> Result<Profile, FormatError> {
     let file = PerfDataFile::parse(bytes)?;
-    Ok(analyse_records(&file, bytes, Paging::none(), meta, symbolizer, None))
+    let unwinding = meta.unwinding.as_ref();
+    Ok(analyse_records(&file, bytes, Paging::none(), meta, unwinding, symbolizer, None))
 }
 
 fn analyse_records(
     file: &PerfDataFile,
     bytes: &[u8],
-    mut paging: Paging<'_>,
+    paging: Paging<'_>,
     meta: &Meta,
+    unwinding: Option<&Unwinding>,
     symbolizer: &mut dyn Symbolizer,
     spool: Option<&mut Spool>,
 ) -> Profile {
-    let mut pass = Pass::new(meta, file.sampled_event());
+    let mut pass = Pass::new(meta, unwinding, file.sampled_event());
     if spool.is_some() {
         pass.sleep.keep_naps();
     }
     pass.spool = spool;
-    let mut records = file.records(bytes);
-    let mut sorter: RoundSorter<(usize, usize)> = RoundSorter::new();
-    let data = &bytes[file.data.clone()];
-    let (mut round_at, mut of_round) = (0, 0);
-    for (at, record) in records.by_ref() {
-        paging.reach(file.data.start + at);
-        if record.kind < kind::HEADER_ATTR {
-            let event = file.event_of_record(&record);
-            let time = file.events[event].layout.time(&record).unwrap_or(0);
-            sorter.push(time, (at, event));
-            of_round += 1;
-        }
-        if record.kind == kind::FINISHED_ROUND || of_round == MOST_HELD {
-            sorter.end_round(|(at, event)| pass.take(data, at, event, file));
-            // What is held back now is of this round.
-            paging.leave(file.data.start + round_at);
-            (round_at, of_round) = (at, 0);
-        }
-    }
-    // Nothing after a record that does not end can be found again.
-    pass.cut_short = file.cut_short || records.is_cut_short();
-    sorter.finish(|(at, event)| pass.take(data, at, event, file));
+    let passed = each_in_time_order(file, bytes, paging, |record, event| {
+        pass.take(record, event, file);
+    });
+    pass.cut_short = passed.cut_short;
+    pass.malformed += passed.malformed;
     pass.pass_gaps(meta.end_ns);
     pass.into_profile(symbolizer)
 }
@@ -123,11 +107,11 @@ const SWITCHES: usize = 1;
 /// What the pass over the records gathers.
 struct Pass<'a> {
     meta: &'a Meta,
+    /// How user stacks were unwound, where they were.
+    unwinding: Option<&'a Unwinding>,
     sampled_event: usize,
-    /// The processes of the members.
-    pids: Vec<i32>,
+    members: Members,
     spaces: AddressSpaces,
-    member_of: FxHashMap<i32, usize>,
     stacks: RawStacks,
     sleep: Sleep<'a>,
     /// Threads whose switches have call chains of their own, apart from those of their CPU.
@@ -154,16 +138,15 @@ struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    fn new(meta: &'a Meta, sampled_event: usize) -> Self {
-        let pids: Vec<i32> = meta.pipeline.members.iter().map(|member| member.pid).collect();
-        let member_of = pids.iter().enumerate().map(|(index, &pid)| (pid, index)).collect();
-        let sleep = Sleep::new(meta, &member_of);
+    fn new(meta: &'a Meta, unwinding: Option<&'a Unwinding>, sampled_event: usize) -> Self {
+        let members = Members::new(&meta.pipeline);
+        let sleep = Sleep::new(meta, members.by_process());
         Pass {
             meta,
+            unwinding,
             sampled_event,
-            pids,
+            members,
             spaces: AddressSpaces::default(),
-            member_of,
             sleep,
             own_chains: FxHashSet::default(),
             gap_until: 0,
@@ -187,13 +170,12 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn take(&mut self, data: &[u8], at: usize, event: usize, file: &PerfDataFile) {
-        let Some((record, _)) = split_record(&data[at..]) else { return };
+    fn take(&mut self, record: &Record<'_>, event: usize, file: &PerfDataFile) {
         let layout = file.events[event].layout;
         if !self.gaps.is_empty() {
-            self.pass_gaps(layout.time(&record).unwrap_or(0));
+            self.pass_gaps(layout.time(record).unwrap_or(0));
         }
-        match parse(&record, layout) {
+        match parse(record, layout) {
             Some(Parsed::Sample(sample)) if event == self.sampled_event => {
                 self.sample(&sample, record.misc);
             }
@@ -211,10 +193,10 @@ impl<'a> Pass<'a> {
                     self.comms.insert(comm.pid, name);
                 }
             }
-            Some(Parsed::Fork(task)) => self.fork(task, layout.time(&record)),
-            Some(Parsed::Exit(task)) => self.sleep.exit(task.tid, layout.time(&record)),
+            Some(Parsed::Fork(task)) => self.fork(task, layout.time(record)),
+            Some(Parsed::Exit(task)) => self.sleep.exit(task.tid, layout.time(record)),
             Some(Parsed::Switch { out, preempted }) => {
-                let id = layout.sample_id(&record);
+                let id = layout.sample_id(record);
                 if let (Some(tid), Some(time)) = (id.tid, id.time)
                     && time >= self.gap_until
                 {
@@ -223,7 +205,7 @@ impl<'a> Pass<'a> {
                     self.wakes.switched(tid, out, time);
                 }
             }
-            Some(Parsed::Lost(count)) => self.lost += count,
+            Some(Parsed::Lost(count)) => self.lost = self.lost.saturating_add(count),
             Some(Parsed::Throttle) => self.throttled += 1,
             Some(Parsed::Other) => {}
             None => self.malformed += 1,
@@ -240,48 +222,24 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// A child belongs to the member that made it. A stranger's child that got the number of a
-    /// member that has died does not.
     fn fork(&mut self, task: Task, time: Option<u64>) {
-        let member = self.member_of.get(&task.parent_pid).copied();
-        let member = member.filter(|_| !self.takes_all());
+        self.members.fork(task);
         if task.pid != task.parent_pid {
             self.spaces.fork(task.parent_pid, task.pid);
             if let Some(comm) = self.comms.get(&task.parent_pid).cloned() {
                 self.comms.insert(task.pid, comm);
             }
-            match member {
-                Some(member) => {
-                    self.member_of.entry(task.pid).or_insert(member);
-                }
-                None => {
-                    self.member_of.remove(&task.pid);
-                }
-            }
         }
-        if let (Some(&member), Some(time)) = (self.member_of.get(&task.pid), time) {
+        if let (Some(member), Some(time)) = (self.members.of(task.pid), time) {
             self.sleep.born(task, member, time, time.max(self.gap_until));
         }
     }
 
-    /// Nobody said who the members are, so all are.
-    fn takes_all(&self) -> bool {
-        self.meta.pipeline.members.is_empty()
-    }
-
     fn sample(&mut self, sample: &Sample<'_>, misc: u16) {
         let pid = sample.id.pid.unwrap_or(-1);
-        let member = match self.member_of.get(&pid) {
-            Some(&member) => member,
-            None if self.takes_all() => {
-                self.pids.push(pid);
-                self.member_of.insert(pid, self.pids.len() - 1);
-                self.pids.len() - 1
-            }
-            None => {
-                self.foreign_samples += 1;
-                return;
-            }
+        let Some(member) = self.members.sampled(pid) else {
+            self.foreign_samples += 1;
+            return;
         };
         self.samples += 1;
         let mut chain = std::mem::take(&mut self.chain);
@@ -334,7 +292,7 @@ impl<'a> Pass<'a> {
         } else if self.own_chains.contains(&tid) {
             return;
         }
-        let Some(&member) = self.member_of.get(&pid) else { return };
+        let Some(member) = self.members.of(pid) else { return };
         let mut chain = std::mem::take(&mut self.chain);
         self.read_chain(sample, misc::KERNEL, &mut chain);
         let space = self.spaces.sample(pid);
@@ -352,7 +310,12 @@ impl<'a> Pass<'a> {
             chain.push(if in_kernel { CONTEXT_KERNEL } else { CONTEXT_USER });
             chain.extend(sample.ip);
         }
-        let depth = chain.iter().filter(|&&word| word < CONTEXT_MAX).count() as u64;
+        // The limit is the kernel's, for the part that it walks.
+        let walked = match self.unwinding {
+            Some(_) => chain.iter().position(|&word| word == CONTEXT_USER).unwrap_or(chain.len()),
+            None => chain.len(),
+        };
+        let depth = chain[..walked].iter().filter(|&&word| word < CONTEXT_MAX).count() as u64;
         self.truncated += u64::from(depth >= self.meta.max_stack);
     }
 
@@ -369,7 +332,7 @@ impl<'a> Pass<'a> {
             }
         };
         let known = |index: usize| meta.pipeline.members.get(index);
-        profile.members = (self.pids.iter().enumerate())
+        profile.members = (self.members.pids().iter().enumerate())
             .map(|(index, pid)| {
                 let comm = self.comms.get(pid).cloned().or_else(|| match (known(index), pid) {
                     (Some(member), _) => Some(member.comm.clone()),
@@ -436,6 +399,7 @@ impl<'a> Pass<'a> {
             frames: 0,
             truncated_stacks: self.truncated,
             cut_user_stacks: 0,
+            unwinding: self.unwinding.cloned(),
             malformed_records: self.malformed,
             cut_short: self.cut_short,
             notes: meta.notes.clone(),

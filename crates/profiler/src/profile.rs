@@ -176,6 +176,27 @@ pub enum Scope {
     PerTask,
 }
 
+/// How far the user stacks of the members' samples could be unwound by the unwind information of
+/// the mapped objects, those of switches-out included. Each ended for one reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unwinding {
+    /// Stacks that were unwound.
+    pub stacks: u64,
+    /// Reached their root: `_start`, the start of a thread.
+    pub rooted: u64,
+    /// Went on beyond the slice of stack that was recorded with the sample.
+    pub short: u64,
+    /// Came to code that no unwind information covers.
+    pub uninformed: u64,
+    /// Came to a return address that lies in no executable mapping, or to a stack pointer that
+    /// moves the wrong way.
+    pub astray: u64,
+    /// Deeper than what is unwound, some thousand frames.
+    pub deep: u64,
+    /// The objects that most of `uninformed` came to, with how many did. Untrusted text.
+    pub uninformed_in: Vec<(String, u64)>,
+}
+
 /// What limits trust in the numbers. Every output carries it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Quality {
@@ -212,6 +233,9 @@ pub struct Quality {
     /// Samples whose user half was cut where a frame lay in no executable mapping: what a
     /// frame-pointer walk yields in code built without frame pointers.
     pub cut_user_stacks: u64,
+    /// How user stacks were unwound from slices of them; `None` where the kernel walked them by
+    /// frame pointer.
+    pub unwinding: Option<Unwinding>,
     /// Records that could not be parsed and were passed over.
     pub malformed_records: u64,
     /// The recording ends before its last record did.

@@ -6,6 +6,7 @@
 
 pub mod caption;
 pub mod counters;
+pub mod diff;
 pub mod error;
 pub mod escape;
 pub mod export;
@@ -15,10 +16,12 @@ pub mod highlight;
 pub mod html;
 pub mod ladder;
 pub mod ledger;
+pub mod lessons;
 pub mod roles;
 pub mod statistics;
 pub mod summary;
 pub mod text;
 pub mod topology;
+pub mod tour;
 pub mod tree;
 pub mod verdict;

@@ -300,7 +300,7 @@ fn evidence(
     }
 }
 
-fn cpu_time_ns(profile: &Profile, member: &MemberProfile) -> Option<u64> {
+pub(crate) fn cpu_time_ns(profile: &Profile, member: &MemberProfile) -> Option<u64> {
     let quality = &profile.quality;
     let measures_all = quality.unit == WeightUnit::Nanoseconds && quality.kernel_visible;
     member.cpu_time_ns.or_else(|| measures_all.then(|| member.weight()))

@@ -6,7 +6,7 @@ pub(crate) mod pipes;
 use std::fmt::Write as _;
 use std::io::Write;
 
-use pipeprof_profiler::profile::{Mode, Quality, Scope};
+use pipeprof_profiler::profile::{Mode, Quality, Scope, Unwinding};
 
 use crate::caption::{duration, rough_percent, thousands, throughput};
 use crate::error::Error;
@@ -368,10 +368,12 @@ fn quality_lines(quality: &Quality) -> Vec<String> {
     }
     if quality.cut_user_stacks > 0 {
         lines.push(format!(
-            "{} stacks cut in user code built without frame pointers",
+            "{} stacks cut in user code built without frame pointers; \
+             --call-graph dwarf finds their callers",
             thousands(quality.cut_user_stacks)
         ));
     }
+    lines.extend(quality.unwinding.as_ref().map(unwinding_line));
     if quality.malformed_records > 0 {
         lines.push(format!("{} bad records passed over", thousands(quality.malformed_records)));
     }
@@ -380,6 +382,30 @@ fn quality_lines(quality: &Quality) -> Vec<String> {
     }
     lines.extend(quality.notes.iter().map(|note| printable(note).into_owned()));
     lines
+}
+
+/// How far user stacks could be unwound, and what stopped the others.
+fn unwinding_line(unwinding: &Unwinding) -> String {
+    let stacks = unwinding.stacks.max(1);
+    let mut line = format!(
+        "{} user stacks unwound, {} to their root",
+        thousands(unwinding.stacks),
+        rough_percent(unwinding.rooted, stacks)
+    );
+    let mut stopped = |count: u64, why: &str| {
+        if count > 0 {
+            let _ = write!(line, ", {} {why}", thousands(count));
+        }
+    };
+    stopped(unwinding.short, "longer than the slice recorded (--call-graph dwarf,65528 has more)");
+    stopped(unwinding.uninformed, "cut in code without unwind information");
+    stopped(unwinding.astray, "cut where a caller was no code");
+    stopped(unwinding.deep, "too deep");
+    if !unwinding.uninformed_in.is_empty() {
+        let names = unwinding.uninformed_in.iter().map(|(name, _)| printable(name));
+        let _ = write!(line, "; without it: {}", names.collect::<Vec<_>>().join(", "));
+    }
+    line
 }
 
 /// At most so many characters, the last of them an ellipsis where something is missing.

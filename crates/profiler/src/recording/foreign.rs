@@ -60,6 +60,7 @@ fn meta(file: &PerfDataFile) -> Meta {
         threads: Vec::new(),
         accounts: Accounts::default(),
         sleepers: Sleepers::default(),
+        unwinding: None,
         notes,
     }
 }

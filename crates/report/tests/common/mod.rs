@@ -33,6 +33,7 @@ pub(crate) fn quality() -> Quality {
         frames: 0,
         truncated_stacks: 0,
         cut_user_stacks: 0,
+        unwinding: None,
         malformed_records: 0,
         cut_short: false,
         notes: Vec::new(),
