@@ -163,9 +163,9 @@ impl<'a> Climb<'a> {
                 let text = format!("{} is left out: {error:#}", self.contenders[rung].name());
                 // In a heat map it is an answer like others.
                 if self.axes.is_empty() {
-                    self.ui.warn(text)
+                    self.ui.warn(text);
                 } else {
-                    self.ui.detail(text)
+                    self.ui.detail(text);
                 }
                 let first = format!("{error:#}");
                 let why = first.lines().next().unwrap_or_default().to_owned();
