@@ -56,10 +56,11 @@ fn two_stages_and_a_command_in_two_rounds() {
     assert_eq!(runs.len(), 3 * (2 + 2), "a run of each in each round, profiled and not");
     assert_eq!(ladder["seed"], 7);
     for run in runs {
-        assert!(run["gib_per_s"].as_f64().unwrap() > 0.0, "{run}");
         let is_stage = run["rung"].as_u64().unwrap() < 2;
         if is_stage {
+            assert!(run["gib_per_s"].as_f64().unwrap() > 0.0, "{run}");
             assert_eq!(run["bytes"], 128 << 20);
+            assert_eq!(run["plan"]["bytes"], 128 << 20);
         }
         if run["profile"].is_null() || !is_stage {
             continue;
@@ -225,7 +226,8 @@ fn a_sweep_is_a_heat_map_and_shows_what_the_kernel_refuses() {
     assert!(svg.contains(">refused</text>") && svg.contains(">64KiB</text>"));
 }
 
-/// The roles of an end add up to its CPU time (see above); that is the one that perf counts.
+/// The roles of an end add up to its CPU time (see above), which is that of `pipeprof stat`. Events
+/// of perf would make every switch dearer, and so change what they measure.
 #[test]
 fn the_cpu_time_that_is_shared_out_is_that_of_task_clock() {
     if !may_profile_kernel() {
@@ -239,7 +241,7 @@ fn the_cpu_time_that_is_shared_out_is_that_of_task_clock() {
             arguments: vec!["__end".into()],
         };
         let prepared = launch(&plan, &again).unwrap();
-        let ends = prepared.pipeline().members.iter().map(|member| Target::process(member.pid));
+        let ends = prepared.pipeline().members.iter().map(|member| Target::alone(member.pid));
         let ends: Vec<Target> = ends.collect();
         let mut counters = CounterSet::attach(&ends, &Environment::read()).unwrap();
         counters.enable().unwrap();
@@ -247,9 +249,8 @@ fn the_cpu_time_that_is_shared_out_is_that_of_task_clock() {
         while !running.wait_timeout(Duration::from_secs(1)).unwrap() {}
         counters.disable().unwrap();
         let outcome = running.wait().unwrap();
-        let own = [&outcome.writer, &outcome.reader].map(|end| {
-            end.report.as_ref().unwrap().usage.cpu_ns() as f64
-        });
+        let own = [&outcome.writer, &outcome.reader]
+            .map(|end| end.report.as_ref().unwrap().usage.cpu_ns() as f64);
         let worst = own.into_iter().zip(counters.read()).map(|(own, counted)| {
             match counted.get("task-clock").unwrap().value {
                 CounterValue::Exact { value } => (own / value as f64 - 1.0).abs(),
@@ -259,7 +260,7 @@ fn the_cpu_time_that_is_shared_out_is_that_of_task_clock() {
         worst.fold(0.0, f64::max)
     };
     for stage in [Stage::Write, Stage::Vmsplice] {
-        // task-clock goes on while the host has taken the CPU away, the account does not.
+        // What an end does before its loop and after it is in the one and not in the other.
         let best = (0..5).map(|_| apart(stage)).fold(f64::MAX, f64::min);
         assert!(best < 0.01, "{stage}: {:.2} % apart at best", 100.0 * best);
     }

@@ -18,8 +18,8 @@ use pipeprof_report::text::Style;
 use pipeprof_runner::cpus::Pin;
 use pipeprof_runner::error::Error;
 use pipeprof_runner::plan::{Knobs, PairPlan};
-use pipeprof_runner::stage::Stage;
 use pipeprof_runner::size;
+use pipeprof_runner::stage::Stage;
 
 use self::climb::Climb;
 use self::runs::Contender;
