@@ -38,6 +38,9 @@ fn plain(rung: usize, round: u32, gib_per_s: f64) -> Run {
         round,
         position: rung as u32 + 1,
         began_ns: u64::from(round) * 10_000_000_000,
+        plan: [Stage::Write, Stage::Vmsplice, Stage::Splice]
+            .get(rung)
+            .map(|stage| PairPlan::new(*stage, &Knobs::default()).unwrap()),
         profile: None,
         whole: true,
         bytes: Some(GIB),
