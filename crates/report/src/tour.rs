@@ -337,7 +337,7 @@ impl Tour {
         text += &page.remark(
             "One run of each: where a machine is shared or virtual, the same stage can come out \
              several times as fast or as slow a minute later, so a step of less than twofold may be \
-             chance.",
+             chance. `pipeprof ladder` runs them often enough to tell.",
         );
         text
     }
