@@ -10,6 +10,7 @@ pub mod diff;
 pub mod error;
 pub mod escape;
 pub mod flamegraph;
+pub mod flat;
 pub mod folded;
 pub mod highlight;
 pub mod ledger;
