@@ -121,18 +121,6 @@ fn watch(
     }
 }
 
-/// Watches a pair to its end, for a command that watches several and listens for Ctrl-C itself.
-pub(crate) fn capture_pair(
-    plan: &PairPlan,
-    config: &CaptureConfig,
-    interrupt: &Interrupt,
-    ui: &Ui,
-) -> anyhow::Result<Captured> {
-    let dir = RecordingDir::temporary().map_err(|error| hinted(&error, error.hint()))?;
-    interrupt.remove_on_quit(dir.path());
-    pair(dir, plan, config, interrupt, ui)
-}
-
 /// Analyses what was recorded before.
 pub(crate) fn reopen(path: &Path, ui: &Ui) -> anyhow::Result<Captured> {
     let recording = Recording::open(path).map_err(|error| hinted(&error, error.hint()))?;

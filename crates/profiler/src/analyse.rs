@@ -126,6 +126,8 @@ struct Pass<'a> {
     /// A symbol of the recorded kernel, and where it was.
     kernel_base: Option<(Vec<u8>, u64)>,
     samples: u64,
+    /// The times of the first and the last of them.
+    span_ns: Option<(u64, u64)>,
     foreign_samples: u64,
     lost: u64,
     throttled: u64,
@@ -159,6 +161,7 @@ impl<'a> Pass<'a> {
             comms: FxHashMap::default(),
             kernel_base: None,
             samples: 0,
+            span_ns: None,
             foreign_samples: 0,
             lost: 0,
             throttled: 0,
@@ -242,6 +245,10 @@ impl<'a> Pass<'a> {
             return;
         };
         self.samples += 1;
+        if let Some(time) = sample.id.time {
+            let (first, last) = self.span_ns.unwrap_or((time, time));
+            self.span_ns = Some((first.min(time), last.max(time)));
+        }
         let mut chain = std::mem::take(&mut self.chain);
         self.read_chain(sample, misc, &mut chain);
         let space = self.spaces.sample(pid);
@@ -325,6 +332,7 @@ impl<'a> Pass<'a> {
         self.sleep.end_lives();
         self.keep_naps();
         let slept = self.sleep.finish();
+        profile.span_ns = self.span_ns;
         profile.wakeups = match &meta.wakeups {
             Err(why) => Wakeups::Unknown { why: why.clone() },
             Ok(_) => {

@@ -177,7 +177,7 @@ pub enum Scope {
 }
 
 /// How far the user stacks of the members' samples could be unwound by the unwind information of
-/// the mapped objects, those of switches-out included. Each ended for one reason.
+/// the mapped objects, those of switches-out included. Each of `stacks` ended for one reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unwinding {
     /// Stacks that were unwound.
@@ -193,6 +193,9 @@ pub struct Unwinding {
     pub astray: u64,
     /// Deeper than what is unwound, some thousand frames.
     pub deep: u64,
+    /// Not counted above: nothing of the stack could be copied, as it was paged out, or its program
+    /// was being replaced.
+    pub stackless: u64,
     /// The objects that most of `uninformed` came to, with how many did. Untrusted text.
     pub uninformed_in: Vec<(String, u64)>,
 }
@@ -271,6 +274,9 @@ pub struct Profile {
     pub build_ids: BTreeMap<Arc<str>, String>,
     /// Who woke the members, and how long they then waited for a CPU.
     pub wakeups: Wakeups,
+    /// When the first and the last sample of a member were taken, in the clock of the recording,
+    /// ns. `None` without samples.
+    pub span_ns: Option<(u64, u64)>,
     /// What limits trust in the numbers.
     pub quality: Quality,
 }
@@ -287,6 +293,7 @@ impl Profile {
             stack_ids: FxHashMap::default(),
             members: Vec::new(),
             wakeups: Wakeups::Unknown { why: "wake-ups were not recorded".to_owned() },
+            span_ns: None,
             quality,
         }
     }

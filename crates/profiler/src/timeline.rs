@@ -8,6 +8,7 @@ use std::io::{self, BufWriter, Write};
 
 use memmap2::Mmap;
 
+use crate::paging::Paging;
 use crate::perfdata::record::SampleId;
 use crate::profile::StackId;
 
@@ -46,7 +47,7 @@ pub struct Moment {
 }
 
 /// The moments of a recording. Samples come in the order of time, sleeps in that of their ends.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Timeline {
     bytes: Option<Mmap>,
     samples: Vec<StackId>,
@@ -157,8 +158,13 @@ pub(crate) struct Nap {
 impl Timeline {
     /// All moments.
     pub fn moments(&self) -> impl Iterator<Item = Moment> + '_ {
-        let entries = self.bytes.as_deref().unwrap_or_default().chunks_exact(ENTRY);
-        entries.map(|entry| self.moment(entry))
+        let bytes = self.bytes.as_deref().unwrap_or_default();
+        let mut paging = self.bytes.as_ref().map_or_else(Paging::none, Paging::new);
+        bytes.chunks_exact(ENTRY).enumerate().map(move |(index, entry)| {
+            paging.reach(index * ENTRY);
+            paging.leave(index * ENTRY);
+            self.moment(entry)
+        })
     }
 
     fn moment(&self, entry: &[u8]) -> Moment {

@@ -5,6 +5,7 @@
 
 mod csv;
 mod heatmap;
+mod page;
 mod picture;
 mod shapes;
 mod standing;
@@ -22,6 +23,7 @@ use crate::summary::Summary;
 
 pub use csv::write_csv;
 pub use heatmap::write_heatmap;
+pub use page::{Seen, write_page};
 pub use picture::write_picture;
 pub use standing::{EndStanding, RoleStanding, Standing, Standings, is_narrow};
 pub use sweep::{Axis, Sweep, render_sweep};
@@ -106,6 +108,8 @@ pub struct Run {
     pub position: u32,
     /// Since the start of the ladder, in nanoseconds.
     pub began_ns: u64,
+    /// Its whole configuration; a command is its own.
+    pub plan: Option<PairPlan>,
     /// What it was profiled with; `None` for a run that tells the throughput.
     pub profile: Option<Profiled>,
     /// It was not stopped by Ctrl-C: others count for nothing.

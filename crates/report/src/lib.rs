@@ -11,6 +11,7 @@ pub mod error;
 pub mod escape;
 pub mod export;
 pub mod flamegraph;
+pub mod flat;
 pub mod folded;
 pub mod highlight;
 pub mod html;

@@ -216,7 +216,7 @@ impl Tour {
                     text += &page.paragraph(&printable(line));
                 }
                 if let Some(lesson) = lessons::of_stage(step.stage) {
-                    text += &page.sources(lesson.functions, self.kernel);
+                    text += &page.sources("to look for:", lesson.functions, self.kernel);
                 }
             }
         }
@@ -246,23 +246,23 @@ impl Tour {
                     continue;
                 }
                 self.explained.push(leader.role);
+                if !text.ends_with("\n\n") {
+                    text.push('\n');
+                }
                 text += &self.explanation(leader.role);
+                text.push('\n');
             }
         }
         text
     }
 
     fn explanation(&self, role: Role) -> String {
-        let lesson = lessons::of_role(role);
-        let words =
-            lesson.map_or_else(|| format!("{}.", role.description()), |l| l.text.to_owned());
-        let mut text = String::from("\n");
-        text += &self.page.paragraph(&format!("{}: {words}", capitalised(role.label())));
-        if let Some(lesson) = lesson {
-            text += &self.page.sources(lesson.functions, self.kernel);
-        }
-        text.push('\n');
-        text
+        let Some(lesson) = lessons::of_role(role) else {
+            let words = format!("{}: {}.", capitalised(role.label()), role.description());
+            return self.page.paragraph(&words);
+        };
+        let words = format!("{}: {}", capitalised(role.label()), lesson.text);
+        self.page.paragraph(&words) + &self.page.sources("in", lesson.functions, self.kernel)
     }
 
     /// How the samples were taken; what a timer can't see, the first time.
@@ -337,7 +337,7 @@ impl Tour {
         text += &page.remark(
             "One run of each: where a machine is shared or virtual, the same stage can come out \
              several times as fast or as slow a minute later, so a step of less than twofold may be \
-             chance.",
+             chance. `pipeprof ladder` runs them often enough to tell.",
         );
         text
     }

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use pipeprof_profiler::analyse::analyse_with_timeline;
+use pipeprof_profiler::analyse::{analyse, analyse_with_timeline};
 use pipeprof_profiler::profile::{MemberProfile, Profile};
 use pipeprof_profiler::recording::Recording;
 use pipeprof_profiler::timeline::Timeline;
@@ -57,6 +57,18 @@ enum Format {
     Csv,
 }
 
+impl Format {
+    /// Shows samples one by one.
+    fn has_time_line(self) -> bool {
+        matches!(self, Format::Firefox | Format::PerfScript)
+    }
+
+    /// Holds one kind of time, of which there is a choice.
+    fn has_one_time(self) -> bool {
+        matches!(self, Format::Folded | Format::Speedscope | Format::Csv)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum TimeArg {
     /// Time on a CPU
@@ -76,8 +88,11 @@ pub(crate) fn run(args: &ExportArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let shown = |error: pipeprof_profiler::Error| hinted(&error, error.hint());
     let recording = Recording::open(&args.recording).map_err(shown)?;
     let mut symbolizer = recording.symbolizer();
-    let (profile, timeline) =
-        analyse_with_timeline(&recording, symbolizer.as_mut()).map_err(shown)?;
+    let (profile, timeline) = if args.format.has_time_line() {
+        analyse_with_timeline(&recording, symbolizer.as_mut()).map_err(shown)?
+    } else {
+        (analyse(&recording, symbolizer.as_mut()).map_err(shown)?, Timeline::default())
+    };
     let members = match select(&profile, &args.member) {
         Ok(members) => members,
         Err(error) => {
@@ -100,16 +115,16 @@ pub(crate) fn run(args: &ExportArgs, ui: &Ui) -> anyhow::Result<Exit> {
         Some(TimeArg::Blocked) => Time::Blocked,
         Some(TimeArg::Wall) => Time::Wall,
     };
-    let export = Export::new(&recording, &profile, &timeline);
+    let when = When::of(&recording, &profile);
     let roles = Classification::of(&profile);
-    let source = export.source(&recording, &profile, &roles, members);
+    let source = source(&recording, &profile, &roles, members, when);
     if profile.quality.samples == 0 {
         ui.warn("the recording holds no sample");
     }
     if profile.quality.cut_short {
         ui.warn("the recording was cut short; what is whole of it is exported");
     }
-    let write = |out: &mut dyn Write| export.write(&source, args.format, time, out);
+    let write = |out: &mut dyn Write| write(&source, args.format, time, &timeline, out);
     match to {
         Some(path) => {
             write_file(path, write)?;
@@ -122,8 +137,7 @@ pub(crate) fn run(args: &ExportArgs, ui: &Ui) -> anyhow::Result<Exit> {
 
 /// What is wrong with the arguments, before anything is read.
 fn refused(args: &ExportArgs, to_stdout: bool) -> Option<anyhow::Error> {
-    let takes_time = matches!(args.format, Format::Folded | Format::Speedscope | Format::Csv);
-    if args.time.is_some() && !takes_time {
+    if args.time.is_some() && !args.format.has_one_time() {
         let why = match args.format {
             Format::PerfScript => "--time: perf-script has samples on a CPU and nothing else",
             _ => "--time: this format always has time on CPU and blocked time",
@@ -159,81 +173,80 @@ fn select(profile: &Profile, asked: &[String]) -> anyhow::Result<Vec<usize>> {
     Ok(wanted.map(|(at, _)| at).collect())
 }
 
-/// What the formats need of time.
-struct Export<'a> {
-    timeline: &'a Timeline,
+/// When the recording was made.
+#[derive(Clone, Copy)]
+struct When {
     /// In the clock of the recording.
     start_ns: u64,
     elapsed_ns: u64,
     started_unix_ns: Option<u64>,
 }
 
-impl<'a> Export<'a> {
-    fn new(recording: &Recording, profile: &Profile, timeline: &'a Timeline) -> Self {
+impl When {
+    /// Files of perf, and what was cut short, tell only by their samples.
+    fn of(recording: &Recording, profile: &Profile) -> Self {
         let about = &recording.about;
-        let (mut start_ns, mut elapsed_ns) = (recording.meta.start_ns, about.elapsed_ns);
-        if start_ns == 0 || elapsed_ns == 0 {
-            // Files of perf, and what was cut short, tell only by their samples.
-            let (first, last) = timeline.moments().fold((u64::MAX, 0), |(first, last), moment| {
-                (first.min(moment.time_ns), last.max(moment.time_ns))
-            });
-            if profile.quality.samples > 0 {
-                start_ns = if start_ns == 0 { first } else { start_ns };
-                elapsed_ns = last.saturating_sub(start_ns);
-            }
-        }
+        let (first, last) = profile.span_ns.unwrap_or_default();
+        let start_ns = match recording.meta.start_ns {
+            0 => first,
+            known => known,
+        };
+        let elapsed_ns = match about.elapsed_ns {
+            0 => last.saturating_sub(start_ns),
+            known => known,
+        };
         let started_unix_ns = about.started_unix_ns.or_else(|| {
             // The file was last written to when the recording ended.
             let written = recording.perf_data().metadata().and_then(|meta| meta.modified()).ok()?;
             let since_1970 = written.duration_since(UNIX_EPOCH).ok()?;
             u64::try_from(since_1970.as_nanos()).ok()?.checked_sub(elapsed_ns)
         });
-        Export { timeline, start_ns, elapsed_ns, started_unix_ns }
+        When { start_ns, elapsed_ns, started_unix_ns }
     }
+}
 
-    fn source<'b>(
-        &self,
-        recording: &'b Recording,
-        profile: &'b Profile,
-        roles: &'b Classification,
-        members: Vec<usize>,
-    ) -> Source<'b> {
-        let about = &recording.about;
-        Source {
-            profile,
-            roles,
-            watched: Watched {
-                pipeline: &recording.meta.pipeline,
-                flows: &about.flows,
-                elapsed_ns: self.elapsed_ns,
-                cpus: about.cpus.max(1),
-            },
-            members,
-            title: &about.title,
-            kernel: &about.kernel,
-            start_ns: self.start_ns,
-            started_unix_ns: self.started_unix_ns,
-        }
+fn source<'a>(
+    recording: &'a Recording,
+    profile: &'a Profile,
+    roles: &'a Classification,
+    members: Vec<usize>,
+    when: When,
+) -> Source<'a> {
+    let about = &recording.about;
+    Source {
+        profile,
+        roles,
+        watched: Watched {
+            pipeline: &recording.meta.pipeline,
+            flows: &about.flows,
+            elapsed_ns: when.elapsed_ns,
+            cpus: about.cpus.max(1),
+        },
+        members,
+        title: &about.title,
+        kernel: &about.kernel,
+        start_ns: when.start_ns,
+        started_unix_ns: when.started_unix_ns,
     }
+}
 
-    fn write(
-        &self,
-        source: &Source<'_>,
-        format: Format,
-        time: Time,
-        out: &mut dyn Write,
-    ) -> anyhow::Result<()> {
-        match format {
-            Format::Folded => {
-                let members = source.members().map(|(_, member)| member);
-                folded::render_members(source.profile, members, time, out)?;
-            }
-            Format::Pprof => pprof::render(source, out)?,
-            Format::Firefox => firefox::render(source, self.timeline, out)?,
-            Format::Speedscope => speedscope::render(source, time, out)?,
-            Format::PerfScript => perf_script::render(source, self.timeline, out)?,
-            Format::Csv => csv::render(source, time, out)?,
+fn write(
+    source: &Source<'_>,
+    format: Format,
+    time: Time,
+    timeline: &Timeline,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    match format {
+        Format::Folded => {
+            let members = source.members().map(|(_, member)| member);
+            folded::render_members(source.profile, members, time, out)?;
         }
-        Ok(())
+        Format::Pprof => pprof::render(source, out)?,
+        Format::Firefox => firefox::render(source, timeline, out)?,
+        Format::Speedscope => speedscope::render(source, time, out)?,
+        Format::PerfScript => perf_script::render(source, timeline, out)?,
+        Format::Csv => csv::render(source, time, out)?,
     }
+    Ok(())
 }

@@ -24,13 +24,14 @@ use pipeprof_runner::plan::{Knobs, PairPlan};
 use pipeprof_runner::size;
 use pipeprof_runner::stage::Stage;
 
-use crate::capture::{Captured, capture_pair};
+use crate::capture::{Captured, capture_with};
 use crate::commands::doctor;
 use crate::commands::ls::has_utf8_locale;
 use crate::interrupt::Interrupt;
 use crate::output::{check_writable, write_file};
 use crate::pair_args::{self, parse_stage};
 use crate::progress;
+use crate::target_args::Target;
 use crate::ui::{Exit, Ui, hinted};
 
 /// Take a guided tour of the optimisation stages on this machine
@@ -227,7 +228,8 @@ impl Guide<'_> {
         }
         let config =
             CaptureConfig { frequency_hz: 997, switches: true, ..CaptureConfig::default() };
-        let captured = capture_pair(&plan, &config, &self.interrupt, self.ui)?;
+        let target = Target::Pair(Box::new(plan));
+        let captured = capture_with(target, &config, &self.interrupt, self.ui)?;
         if self.interrupt.is_set() {
             return Err(Stop::Interrupted);
         }

@@ -142,10 +142,10 @@ fn implausible(value: &Value) -> Option<(String, u64)> {
         Value::Array(values) => {
             values.iter().enumerate().find_map(|(index, value)| inner(&index, value))
         }
-        // Names of files by number: any number is as good as another.
+        // Names of files by number, of which any is as good as another; the one date.
         Value::Object(fields) => fields
             .iter()
-            .filter(|(name, _)| !matches!(name.as_str(), "inode" | "device"))
+            .filter(|(name, _)| !matches!(name.as_str(), "inode" | "device" | "started_unix_ns"))
             .find_map(|(name, value)| inner(name, value)),
         _ => None,
     }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::statistics::{self, Interval, Sample};
+use crate::statistics::{self, Estimate, Interval, Sample};
 
 /// Two standard errors, nearly: what a normal distribution exceeds in 5 % of cases.
 const STANDARD_ERRORS: f64 = 1.96;
@@ -25,7 +25,7 @@ pub enum Judgement {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
-    /// How the runs differ from each other.
+    /// How the runs differ from each other; never less than by their number of samples.
     Runs,
     /// How many samples a single run has. What differs from run to run is not in it.
     Samples,
@@ -38,7 +38,8 @@ pub struct Change {
     pub a: f64,
     /// Median of B's runs.
     pub b: f64,
-    /// Median of B − A, pair by pair.
+    /// B − A: the median of the pairs' ratios, less one, times A's median; where something cost
+    /// nothing in a run, the median of the pairs' differences.
     pub difference: f64,
     /// Where that difference is likely to lie, in 95 % of cases.
     pub interval: Option<Interval>,
@@ -149,12 +150,16 @@ impl Series {
                 judgement: Judgement::Unknown,
             };
         };
-        let runs = statistics::difference(&a, &b);
-        let difference = runs.map_or(b.median() - a.median(), |estimate| estimate.median);
-        let (interval, basis) = match runs.and_then(|estimate| estimate.interval) {
-            Some(interval) => (Some(interval), Some(Basis::Runs)),
-            None if self.sampled => (Some(self.sampling(difference)), Some(Basis::Samples)),
-            None => (None, None),
+        let single = b.median() - a.median();
+        let (difference, interval, basis) = match between_runs(&a, &b) {
+            Some(Estimate { median, interval: Some(interval) }) => {
+                // A sample a run, three times, is no steady cost.
+                let least = self.sampling(median);
+                let (low, high) = (interval.low.min(least.low), interval.high.max(least.high));
+                (median, Some(Interval { low, high }), Some(Basis::Runs))
+            }
+            _ if self.sampled => (single, Some(self.sampling(single)), Some(Basis::Samples)),
+            _ => (single, None, None),
         };
         let judgement = match interval {
             None => Judgement::Unknown,
@@ -165,13 +170,24 @@ impl Series {
         Change { a: a.median(), b: b.median(), difference, interval, basis, judgement }
     }
 
-    /// By the number of samples alone, where there is one run of each.
+    /// By the number of samples in all runs alone.
     fn sampling(&self, difference: f64) -> Interval {
-        let variance: f64 =
-            self.a.iter().take(1).chain(self.b.iter().take(1)).map(|point| point.variance).sum();
-        let reach = STANDARD_ERRORS * variance.sqrt();
+        let of_mean = |points: &[Point]| {
+            let sum: f64 = points.iter().map(|point| point.variance).sum();
+            sum / (points.len() as f64).powi(2)
+        };
+        let reach = STANDARD_ERRORS * (of_mean(&self.a) + of_mean(&self.b)).sqrt();
         Interval { low: difference - reach, high: difference + reach }
     }
+}
+
+/// The change, by pairs of runs. What slows a machine down slows a pair by a factor, so it is by
+/// their ratio, of A's median; where a run cost nothing, by the difference.
+fn between_runs(a: &Sample, b: &Sample) -> Option<Estimate> {
+    let Some(ratio) = statistics::ratio(a, b) else { return statistics::difference(a, b) };
+    let of_a = |ratio: f64| (ratio - 1.0) * a.median();
+    let interval = ratio.interval.map(|at| Interval { low: of_a(at.low), high: of_a(at.high) });
+    Some(Estimate { median: of_a(ratio.median), interval })
 }
 
 fn mean(points: &[Point]) -> f64 {
@@ -212,6 +228,9 @@ mod tests {
         // Each pair taken alone is far outside its sampling error.
         let wild = Series::sampled(points(&[10, 60, 10]), points(&[60, 10, 60])).change();
         assert_eq!(wild.judgement, Judgement::WithinNoise);
+        // One sample in each run of B is no steady cost, though the runs are all alike.
+        let rare = Series::sampled(points(&[0, 0, 0]), points(&[1, 1, 1])).change();
+        assert_eq!(rare.judgement, Judgement::WithinNoise);
     }
 
     #[test]

@@ -22,17 +22,22 @@ pub(super) fn headline(diff: &Diff) -> String {
         return format!("{a} and {b}: {why}{}", largest(diff));
     };
     if speed.distinguishable == Some(false) {
-        return format!("{a} and {b} can't be told apart by their speed: {}", rates(speed));
+        let rates = rates(speed);
+        let largest = largest(diff);
+        return format!("{a} and {b} can't be told apart by their speed: {rates}{largest}");
     }
     let once = if speed.distinguishable.is_none() { "In one run of each, " } else { "" };
     let is_b = speed.ratio.median >= 1.0;
     let factor = if is_b { speed.ratio.median } else { speed.ratio.median.recip() };
+    if factor < 1.005 {
+        return format!("{once}{a} and {b} were equally fast: {}", rates(speed));
+    }
     let (faster, slower) = if is_b { (b, a) } else { (a, b) };
     let is = if once.is_empty() { "is" } else { "was" };
     let (direction, what) = if is_b {
-        (Judgement::Cheaper, "of the CPU time that B saves")
+        (Judgement::Cheaper, "of all that got cheaper")
     } else {
-        (Judgement::Dearer, "of the CPU time that B adds")
+        (Judgement::Dearer, "of all that got dearer")
     };
     let cause = cause(diff, direction, what);
     format!("{once}{faster} {is} {factor:.2} times as fast as {slower}{cause}")

@@ -50,9 +50,8 @@ pub fn render(diff: &Diff, style: Style, mut out: impl Write) -> Result<(), Erro
     }
     if diff.members.len() > 1 {
         text.push('\n');
-        let label = "all members together";
-        let _ = writeln!(text, "{}", style.remark(&columns(label, diff.unit)));
-        row(&mut text, diff.unit, "", &diff.total, style);
+        let _ = writeln!(text, "{}", style.remark(&columns("", diff.unit)));
+        row(&mut text, diff.unit, "all together", &diff.total, style);
     }
     for member in &diff.members {
         text.push('\n');

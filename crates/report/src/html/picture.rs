@@ -214,16 +214,14 @@ fn arrow(
         Direction::Across => {
             let (x1, y1) = (from.0 + BOX_WIDTH, from.1 + BOX_HEIGHT / 2);
             let (x2, y2) = (to.0 - 8, to.1 + BOX_HEIGHT / 2);
-            let bend = (x2 - x1) / 2;
-            svg.attribute(
-                "d",
-                format_args!("M{x1} {y1}C{} {y1} {} {y2} {x2} {y2}", x1 + bend, x2 - bend),
-            );
+            // Where arrows part, each goes across at the end that it has for itself, and so do its
+            // words: no line runs through them.
+            let parts = edges.iter().filter(|other| other.from == edge.from).count() > 1;
+            let turn = if parts { x1 + 5 } else { x2 - 4 };
+            svg.attribute("d", format_args!("M{x1} {y1}H{turn}V{y2}H{x2}"));
             svg.raw("/><path class=\"head\"")
                 .attribute("d", format_args!("M{} {y2}l-10 -5v10z", x2 + 7));
-            // Where arrows part, words stand at the end that each has for itself.
-            let parts = edges.iter().filter(|other| other.from == edge.from).count() > 1;
-            (x1 + (x2 - x1) / 2, if parts { y2 } else { y1 })
+            (x1 + (x2 - x1) / 2 + if parts { 5 } else { 0 }, if parts { y2 } else { y1 })
         }
         Direction::Down => {
             let x = from.0 + BOX_WIDTH / 4;

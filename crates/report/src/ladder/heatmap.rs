@@ -7,7 +7,7 @@ use std::io::Write;
 use pipeprof_runner::size;
 use quick_xml::escape::escape;
 
-use super::shapes::{Anchor, BOLD, FAINT, WIDTH, head, styled, text, text_width};
+use super::shapes::{Anchor, BOLD, FAINT, Size, WIDTH, head, styled, text, text_width};
 use super::standing::Standings;
 use super::sweep::{Cell, Sweep};
 use super::table;
@@ -43,7 +43,7 @@ fn draw(sweep: &Sweep) -> String {
     let below = TOP + rows as f64 * ROW;
     let height = below + 90.0 + findings.len() as f64 * 18.0;
     let title = format!("{} in GiB/s: Linux {}", printable(&sweep.subject), sweep.ladder.kernel);
-    let mut svg = head(height, &title, &findings.join("\n"));
+    let mut svg = head(height, Size::Own, &title, &findings.join("\n"));
     svg.push_str(
         "<defs><pattern id=\"refused\" width=\"8\" height=\"8\" patternUnits=\"userSpaceOnUse\">\
          <rect width=\"8\" height=\"8\" fill=\"#ffffff\"/>\

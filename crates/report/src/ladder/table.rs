@@ -215,12 +215,12 @@ pub(super) fn times(estimate: Option<Estimate>) -> String {
     estimate.map_or_else(|| "-".to_owned(), |estimate| rate(estimate.median))
 }
 
-fn percent(share: f64) -> String {
+pub(super) fn percent(share: f64) -> String {
     let percent = 100.0 * share;
     if percent < 9.95 { format!("{percent:.1}%") } else { format!("{percent:.0}%") }
 }
 
-fn count(per_gib: Option<f64>) -> String {
+pub(super) fn count(per_gib: Option<f64>) -> String {
     per_gib.map_or_else(
         || "-".to_owned(),
         |count| if count < 10.0 { format!("{count:.1}") } else { thousands(count.round() as u64) },

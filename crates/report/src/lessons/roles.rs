@@ -89,14 +89,16 @@ pub(super) static ALL: &[RoleLesson] = &[
         &[&WAIT_FOR_SPACE, &PIPE_WAIT_WRITABLE],
         "The ring is full, and the writer has to sleep until the reader has taken something. What \
          counts here is time on a CPU: queueing up, leaving the CPU and coming back to it. The sleep \
-         itself costs no CPU, but it costs time.",
+         itself costs no CPU, but it costs time. write(2) sleeps in its own function, vmsplice(2) in \
+         those below.",
     ),
     lesson(
         Role::WaitData,
         &[&PIPE_WAIT_READABLE],
         "The ring is empty, and the reader has to sleep until the writer has put something in. What \
          counts here is time on a CPU: queueing up, leaving the CPU and coming back to it. The sleep \
-         itself costs no CPU, but it costs time.",
+         itself costs no CPU, but it costs time. read(2) sleeps in its own function, splice(2) in the \
+         one below.",
     ),
     lesson(
         Role::Wakeup,

@@ -165,7 +165,12 @@ impl Page {
     }
 
     /// Where a lesson's functions are in the source, by the names that this kernel knows them by.
-    pub(super) fn sources(self, functions: &[&Function], kernel: Option<Release>) -> String {
+    pub(super) fn sources(
+        self,
+        lead: &str,
+        functions: &[&Function],
+        kernel: Option<Release>,
+    ) -> String {
         let list: Vec<String> = functions
             .iter()
             .map(|function| {
@@ -176,7 +181,7 @@ impl Page {
         if list.is_empty() {
             String::new()
         } else {
-            self.remark(&format!("in {}", list.join(", ")))
+            self.remark(&format!("{lead} {}", list.join(", ")))
         }
     }
 }
