@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use pipeprof_profiler::analyse::analyse;
-use pipeprof_profiler::meter::{Bytes, Meter, PipeFlow, Point, Series, Source};
+use pipeprof_profiler::meter::{Bytes, Gauge, Meter, PipeFlow, Point, Series, Source};
 use pipeprof_profiler::profile::{Profile, Scope};
 use pipeprof_profiler::recording::{self, About, Recording, RecordingDir};
 use pipeprof_profiler::session::{CaptureConfig, Session};
@@ -14,7 +14,7 @@ use pipeprof_profiler::tasks::affinity;
 use pipeprof_report::caption::Caption;
 use pipeprof_report::ledger::Watched;
 use pipeprof_runner::command;
-use pipeprof_runner::discover::{Extent, Found, discover};
+use pipeprof_runner::discover::{Extent, Found, Level, discover};
 use pipeprof_runner::ends::Complaint;
 use pipeprof_runner::outcome::EndOutcome;
 use pipeprof_runner::pair::launch;
@@ -227,6 +227,10 @@ fn pair(
     let config = CaptureConfig { cpus, ..config.clone() };
     let title = plan.stage.to_string();
     let mut session = attach(dir, &title, &pipeline, &config, ui)?;
+    // The ends count their bytes; how full the pipe is only a look into it tells.
+    let pids: Vec<i32> = pipeline.members.iter().map(|member| member.pid).collect();
+    let found = discover(&pids, Extent::OnlyThese).ok();
+    let mut gauge = Gauge::default();
     session.members_are_released();
     let mut running = prepared.release();
     let mut watching = Watching::bytes(plan.bytes.unwrap_or_default(), ui);
@@ -236,7 +240,11 @@ fn pair(
     while !running.wait_timeout(TICK).map_err(refused)? {
         let moved = running.moved();
         watching.at(moved.read);
-        series.add(Point { at_ns: started.elapsed().as_nanos() as u64, bytes: moved.read });
+        let at_ns = started.elapsed().as_nanos() as u64;
+        series.add(Point { at_ns, bytes: moved.read });
+        if let Some(level) = found.as_ref().and_then(|found| level_of(found, &pipeline)) {
+            gauge.add(at_ns, level);
+        }
         session.read_accounts(&[]);
         if interrupt.is_set() && !asked {
             running.interrupt();
@@ -251,9 +259,9 @@ fn pair(
         writes: calls(&outcome.writer),
         reads: calls(&outcome.reader),
         over_time: series.points().to_vec(),
-        fill_over_time: Vec::new(),
+        fill_over_time: gauge.points().to_vec(),
         capacity_bytes: pipeline.pipes.first().and_then(|pipe| pipe.capacity_bytes),
-        fill: None,
+        fill: gauge.fill(),
     };
     let about = About {
         title,
@@ -267,6 +275,13 @@ fn pair(
     };
     let captured = finish(session, about, ui)?;
     Ok(Captured { failures: outcome.failures(), ..captured })
+}
+
+/// How full the pipe of a pair is.
+fn level_of(found: &Found, pair: &Pipeline) -> Option<Level> {
+    let inode = pair.pipes.first()?.inode;
+    let at = found.pipeline.pipes.iter().position(|pipe| pipe.inode == inode)?;
+    found.levels().into_iter().nth(at).flatten()
 }
 
 fn cpu_ns(end: &EndOutcome) -> Option<u64> {

@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::diff::DiffArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::end::{self, EndArgs};
 use crate::commands::export::ExportArgs;
@@ -15,6 +16,7 @@ use crate::commands::report::ReportArgs;
 use crate::commands::run::RunArgs;
 use crate::commands::stages::StagesArgs;
 use crate::commands::stat::StatArgs;
+use crate::commands::tour::TourArgs;
 use crate::commands::write::WriteArgs;
 
 /// Why is this Unix pipeline not faster?
@@ -47,10 +49,12 @@ pub(crate) enum Command {
     Report(ReportArgs),
     Export(ExportArgs),
     Html(Box<HtmlArgs>),
+    Diff(Box<DiffArgs>),
     Write(WriteArgs),
     Read(ReadArgs),
     Ladder(Box<LadderArgs>),
     Stages(StagesArgs),
+    Tour(TourArgs),
     Doctor(DoctorArgs),
     Ls(ls::LsArgs),
     #[command(name = end::NAME, hide = true)]

@@ -172,7 +172,7 @@ fn a_recording_makes_the_same_page_again_beside_the_user() {
     let folder = tempfile::tempdir().unwrap();
     let output = run_in(
         folder.path(),
-        &["record", "-o", "a", "-c", "head -c 64M /dev/zero | cat >/dev/null"],
+        &["record", "-o", "a", "-c", "(head -c 64M /dev/zero; sleep 0.5) | cat >/dev/null"],
     );
     assert!(output.status.success(), "{}", stderr(&output));
     let mut pages = Vec::new();

@@ -11,6 +11,11 @@ use std::time::{Duration, Instant};
 use common::{may_profile_kernel, pipeprof, run_in, stderr, stdout};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use pipeprof_profiler::counters::{CounterSet, CounterValue, Target};
+use pipeprof_profiler::environment::Environment;
+use pipeprof_runner::pair::{Reexec, launch};
+use pipeprof_runner::plan::{Knobs, PairPlan};
+use pipeprof_runner::stage::Stage;
 use serde_json::Value;
 
 fn parsed(path: &std::path::Path) -> Value {
@@ -51,10 +56,11 @@ fn two_stages_and_a_command_in_two_rounds() {
     assert_eq!(runs.len(), 3 * (2 + 2), "a run of each in each round, profiled and not");
     assert_eq!(ladder["seed"], 7);
     for run in runs {
-        assert!(run["gib_per_s"].as_f64().unwrap() > 0.0, "{run}");
         let is_stage = run["rung"].as_u64().unwrap() < 2;
         if is_stage {
+            assert!(run["gib_per_s"].as_f64().unwrap() > 0.0, "{run}");
             assert_eq!(run["bytes"], 128 << 20);
+            assert_eq!(run["plan"]["bytes"], 128 << 20);
         }
         if run["profile"].is_null() || !is_stage {
             continue;
@@ -180,6 +186,9 @@ fn nonsense_is_usage() {
         (&["--runs", "0"], "--runs"),
         (&["--pin", "0,999"], "--pin"),
         (&["--bytes", "0"], "--bytes"),
+        (&["--sweep", "pipe-size=1..2"], "page"),
+        (&["--sweep", "pipe-size=4K", "--sweep", "pipe-size=8K"], "twice"),
+        (&["--sweep", "pipe-size=4K", "--stages", "write,splice"], "one stage"),
     ] {
         let mut arguments = vec!["ladder"];
         arguments.extend(line);
@@ -187,5 +196,72 @@ fn nonsense_is_usage() {
         let told = stderr(&output);
         assert!(told.contains(word), "{line:?}: {told}");
         assert!(matches!(output.status.code(), Some(1 | 2)), "{line:?}: {told}");
+    }
+}
+
+#[test]
+fn a_sweep_is_a_heat_map_and_shows_what_the_kernel_refuses() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = [
+        "ladder",
+        "--sweep",
+        "pipe-size=64K..1G",
+        "--sweep",
+        "buf-size=64K..128K",
+        "--runs",
+        "1",
+        "--bytes",
+        "1M",
+        "-o",
+        "heat",
+    ];
+    let output = run_in(folder.path(), &line);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(text.contains("refused: the kernel refused a pipe of 1GiB"), "{text}");
+    let sweep = parsed(&folder.path().join("heat.json"));
+    assert_eq!(sweep["axes"][0]["knob"], "pipe-size");
+    assert_eq!(sweep["rungs"].as_array().unwrap().len(), 15 * 2);
+    let svg = fs::read_to_string(folder.path().join("heat.svg")).unwrap();
+    assert!(svg.contains(">refused</text>") && svg.contains(">64KiB</text>"));
+}
+
+/// The roles of an end add up to its CPU time (see above), which is that of `pipeprof stat`. Events
+/// of perf would make every switch dearer, and so change what they measure.
+#[test]
+fn the_cpu_time_that_is_shared_out_is_that_of_task_clock() {
+    if !may_profile_kernel() {
+        return;
+    }
+    let knobs = Knobs { bytes: Some(1 << 30), ..Knobs::default() };
+    let apart = |stage: Stage| {
+        let plan = PairPlan::new(stage, &knobs).unwrap();
+        let again = Reexec {
+            program: env!("CARGO_BIN_EXE_pipeprof").into(),
+            arguments: vec!["__end".into()],
+        };
+        let prepared = launch(&plan, &again).unwrap();
+        let ends = prepared.pipeline().members.iter().map(|member| Target::alone(member.pid));
+        let ends: Vec<Target> = ends.collect();
+        let mut counters = CounterSet::attach(&ends, &Environment::read()).unwrap();
+        counters.enable().unwrap();
+        let running = prepared.release();
+        while !running.wait_timeout(Duration::from_secs(1)).unwrap() {}
+        counters.disable().unwrap();
+        let outcome = running.wait().unwrap();
+        let own = [&outcome.writer, &outcome.reader]
+            .map(|end| end.report.as_ref().unwrap().usage.cpu_ns() as f64);
+        let worst = own.into_iter().zip(counters.read()).map(|(own, counted)| {
+            match counted.get("task-clock").unwrap().value {
+                CounterValue::Exact { value } => (own / value as f64 - 1.0).abs(),
+                ref other => panic!("{other:?}"),
+            }
+        });
+        worst.fold(0.0, f64::max)
+    };
+    for stage in [Stage::Write, Stage::Vmsplice] {
+        // What an end does before its loop and after it is in the one and not in the other.
+        let best = (0..5).map(|_| apart(stage)).fold(f64::MAX, f64::min);
+        assert!(best < 0.01, "{stage}: {:.2} % apart at best", 100.0 * best);
     }
 }

@@ -92,9 +92,11 @@ fn analyse_records(
         pass.sleep.keep_naps();
     }
     pass.spool = spool;
-    pass.cut_short = each_in_time_order(file, bytes, paging, |record, event| {
+    let passed = each_in_time_order(file, bytes, paging, |record, event| {
         pass.take(record, event, file);
     });
+    pass.cut_short = passed.cut_short;
+    pass.malformed += passed.malformed;
     pass.pass_gaps(meta.end_ns);
     pass.into_profile(symbolizer)
 }
@@ -206,7 +208,7 @@ impl<'a> Pass<'a> {
                     self.wakes.switched(tid, out, time);
                 }
             }
-            Some(Parsed::Lost(count)) => self.lost += count,
+            Some(Parsed::Lost(count)) => self.lost = self.lost.saturating_add(count),
             Some(Parsed::Throttle) => self.throttled += 1,
             Some(Parsed::Other) => {}
             None => self.malformed += 1,

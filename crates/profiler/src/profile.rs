@@ -177,7 +177,7 @@ pub enum Scope {
 }
 
 /// How far the user stacks of the members' samples could be unwound by the unwind information of
-/// the mapped objects, those of switches-out included. Each ended for one reason.
+/// the mapped objects, those of switches-out included. Each of `stacks` ended for one reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unwinding {
     /// Stacks that were unwound.
@@ -193,6 +193,9 @@ pub struct Unwinding {
     pub astray: u64,
     /// Deeper than what is unwound, some thousand frames.
     pub deep: u64,
+    /// Not counted above: nothing of the stack could be copied, as it was paged out, or its program
+    /// was being replaced.
+    pub stackless: u64,
     /// The objects that most of `uninformed` came to, with how many did. Untrusted text.
     pub uninformed_in: Vec<(String, u64)>,
 }

@@ -284,7 +284,8 @@ impl<'a> Sleep<'a> {
                     }
                     (Some(Slept::Sampled { stack, period }), None) => {
                         self.stacks.count(stack);
-                        *self.stacks.weight_mut(stack) += interval.ns.saturating_mul(period);
+                        let weight = self.stacks.weight_mut(stack);
+                        *weight = weight.saturating_add(interval.ns.saturating_mul(period));
                     }
                     (Some(Slept::Wchan { thread }), _) => {
                         if let Some(wchan) = &self.meta.threads[thread].wchan {

@@ -75,6 +75,10 @@ impl StackUnwinder {
             Walker::None => End::Uninformed(None),
         };
         let counts = &mut self.counts;
+        if user.stack.is_empty() {
+            counts.stackless += 1;
+            return;
+        }
         counts.stacks += 1;
         match end {
             End::Root => counts.rooted += 1,
@@ -174,12 +178,16 @@ impl<M: Machine> MachineWalker<M> {
         let Some((mut address, mut regs)) = M::start(user) else { return End::Uninformed(None) };
         let Some(start) = M::get(&regs, M::STACK_POINTER) else { return End::Uninformed(None) };
         let mut read = |at: u64| word(user.stack, at.checked_sub(start).ok_or(())?);
+        // Within a system call, an address that is no code is that of a program that is gone: the
+        // call replaced it. In user space it is where the CPU was, code or not.
+        let before = chain.len();
         chain.extend([CONTEXT_USER, address]);
-        let (mut exact, mut whole) = (true, chain.len());
+        let mut whole = if before > 0 { before } else { chain.len() };
+        let mut exact = true;
         for _ in 1..MOST_FRAMES {
             let lookup = address.wrapping_sub(u64::from(!exact));
             let Some((object, file_offset)) = spaces.find(pid, lookup) else {
-                // A caller that is no code is none; where the CPU was it was all the same.
+                // A caller that is no code is none.
                 chain.truncate(whole);
                 return End::Astray;
             };
@@ -194,11 +202,15 @@ impl<M: Machine> MachineWalker<M> {
             let site = Site { address: own.wrapping_add(u64::from(!exact)), exact };
             match unwindable.caller(site, regs, &mut self.cache, &mut read) {
                 Ok(caller) => {
-                    Caller { address, exact, regs } = caller;
-                    if exact {
-                        // What a signal interrupted made no call: a half of its own.
+                    if caller.exact {
+                        // What a signal interrupted made no call, and neither did what returns
+                        // there: the kernel made it look so. Each is a half of its own.
+                        if !exact {
+                            chain.insert(chain.len() - 1, CONTEXT_USER);
+                        }
                         chain.push(CONTEXT_USER);
                     }
+                    Caller { address, exact, regs } = caller;
                     chain.push(address);
                 }
                 Err(NoCaller::Root) => return End::Root,

@@ -4,9 +4,12 @@
 //! and rendered by the modules below.
 
 mod csv;
+mod heatmap;
+mod page;
 mod picture;
 mod shapes;
 mod standing;
+mod sweep;
 mod table;
 mod words;
 
@@ -19,8 +22,11 @@ use crate::roles::Role;
 use crate::summary::Summary;
 
 pub use csv::write_csv;
+pub use heatmap::write_heatmap;
+pub use page::{Seen, write_page};
 pub use picture::write_picture;
 pub use standing::{EndStanding, RoleStanding, Standing, Standings, is_narrow};
+pub use sweep::{Axis, Sweep, render_sweep};
 pub use table::render;
 pub use words::sentences;
 
@@ -102,6 +108,8 @@ pub struct Run {
     pub position: u32,
     /// Since the start of the ladder, in nanoseconds.
     pub began_ns: u64,
+    /// Its whole configuration; a command is its own.
+    pub plan: Option<PairPlan>,
     /// What it was profiled with; `None` for a run that tells the throughput.
     pub profile: Option<Profiled>,
     /// It was not stopped by Ctrl-C: others count for nothing.

@@ -401,6 +401,7 @@ fn unwinding_line(unwinding: &Unwinding) -> String {
     stopped(unwinding.uninformed, "cut in code without unwind information");
     stopped(unwinding.astray, "cut where a caller was no code");
     stopped(unwinding.deep, "too deep");
+    stopped(unwinding.stackless, "more of which no stack could be copied");
     if !unwinding.uninformed_in.is_empty() {
         let names = unwinding.uninformed_in.iter().map(|(name, _)| printable(name));
         let _ = write!(line, "; without it: {}", names.collect::<Vec<_>>().join(", "));

@@ -2,13 +2,22 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod common;
+
+use common::stage as recorded;
+use pipeprof_profiler::meter::{Bytes, PipeFlow, Source};
+use pipeprof_profiler::profile::Profile;
+use pipeprof_report::caption::Caption;
+use pipeprof_report::highlight::Highlights;
 use pipeprof_report::ladder::{
-    CountedBy, EndCost, Ending, Ladder, MachineFact, Profiled, RoleCost, Run, Rung, SCHEMA_VERSION,
-    Standings, is_narrow, render, sentences, write_csv, write_picture,
+    Axis, CountedBy, EndCost, Ending, Ladder, MachineFact, Profiled, RoleCost, Run, Rung,
+    SCHEMA_VERSION, Seen, Standings, Sweep, is_narrow, render, render_sweep, sentences, write_csv,
+    write_heatmap, write_page, write_picture,
 };
-use pipeprof_report::roles::Role;
+use pipeprof_report::ledger::Watched;
+use pipeprof_report::roles::{Classification, Role};
 use pipeprof_report::text::Style;
-use pipeprof_runner::pipeline::End;
+use pipeprof_runner::pipeline::{End, Member, MemberId, Pipe, Pipeline};
 use pipeprof_runner::plan::{Knobs, PairPlan};
 use pipeprof_runner::roof::{Bandwidth, Roof};
 use pipeprof_runner::stage::Stage;
@@ -37,6 +46,9 @@ fn plain(rung: usize, round: u32, gib_per_s: f64) -> Run {
         round,
         position: rung as u32 + 1,
         began_ns: u64::from(round) * 10_000_000_000,
+        plan: [Stage::Write, Stage::Vmsplice, Stage::Splice]
+            .get(rung)
+            .map(|stage| PairPlan::new(*stage, &Knobs::default()).unwrap()),
         profile: None,
         whole: true,
         bytes: Some(GIB),
@@ -234,12 +246,8 @@ fn every_run_is_a_row_with_its_configuration() {
     assert_eq!(profiled[at("writer_copy_in_cpu_ns")], "302000000");
 }
 
-#[test]
-fn the_picture_is_well_formed_and_names_are_text_in_it() {
-    let mut out = Vec::new();
-    write_picture(&ladder(), &mut out).unwrap();
-    let svg = String::from_utf8(out).unwrap();
-    let mut reader = quick_xml::Reader::from_str(&svg);
+fn well_formed(svg: &str) {
+    let mut reader = quick_xml::Reader::from_str(svg);
     let mut depth = 0;
     loop {
         match reader.read_event().unwrap() {
@@ -250,9 +258,172 @@ fn the_picture_is_well_formed_and_names_are_text_in_it() {
         }
     }
     assert_eq!(depth, 0);
+}
+
+#[test]
+fn the_picture_is_well_formed_and_names_are_text_in_it() {
+    let mut out = Vec::new();
+    write_picture(&ladder(), &mut out).unwrap();
+    let svg = String::from_utf8(out).unwrap();
+    well_formed(&svg);
     assert!(!svg.contains("<script") && !svg.contains('\u{1b}'), "{svg}");
     for legend in ["page pinning", "copy out", "wake-up"] {
         assert!(svg.contains(&format!(">{legend}</text>")), "{legend}");
     }
     insta::assert_snapshot!(svg.replace('>', ">\n"));
+}
+
+/// Two buffers × three pipes, of which one is refused.
+fn sweep() -> Sweep {
+    let axis = |knob: &str, values: &[u64]| Axis { knob: knob.to_owned(), values: values.to_vec() };
+    let mut rungs = Vec::new();
+    let mut runs = Vec::new();
+    for buffer in [16_u64, 64] {
+        for pipe in [4_u64, 64, 2048] {
+            let rung = rungs.len();
+            let refused = pipe == 2048;
+            rungs.push(Rung {
+                name: format!("buf-size {buffer}KiB, pipe-size {pipe}KiB"),
+                refused: refused.then(|| "the kernel refused a pipe of 2MiB: EPERM".to_owned()),
+                ..stage(Stage::Write)
+            });
+            for round in 1..=3 {
+                let speed = if pipe == 4 { 0.5 } else { 0.5 * (1.0 + buffer as f64 / 32.0) };
+                if !refused {
+                    runs.push(plain(rung, round, speed * (1.0 + 0.01 * f64::from(round))));
+                }
+            }
+        }
+    }
+    Sweep {
+        subject: "write".to_owned(),
+        axes: vec![
+            axis("buf-size", &[16 << 10, 64 << 10]),
+            axis("pipe-size", &[4 << 10, 64 << 10, 2 << 20]),
+        ],
+        ladder: Ladder { rungs, runs, rounds_wanted: 3, ..ladder() },
+    }
+}
+
+#[test]
+fn a_sweep_is_a_table_and_what_was_refused_is_no_zero() {
+    let mut out = Vec::new();
+    render_sweep(&sweep(), Style::default(), &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert!(!text.contains("0.00"), "{text}");
+    assert!(text.contains("4KiB: +50 % with buf-size 16KiB to 3.00 times"), "{text}");
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_heat_map_is_well_formed_and_darker_where_faster() {
+    let mut out = Vec::new();
+    write_heatmap(&sweep(), &mut out).unwrap();
+    let svg = String::from_utf8(out).unwrap();
+    well_formed(&svg);
+    assert_eq!(svg.matches(">refused</text>").count(), 2);
+    let red = |cell: &str| {
+        let (_, rest) = svg.split_once(&format!("<title>{cell}:")).unwrap();
+        let (_, rest) = rest.split_once("fill=\"#").unwrap();
+        u8::from_str_radix(&rest[..2], 16).unwrap()
+    };
+    let slow = red("buf-size 16KiB, pipe-size 4KiB");
+    let faster = red("buf-size 16KiB, pipe-size 64KiB");
+    let fastest = red("buf-size 64KiB, pipe-size 64KiB");
+    assert!(slow > faster && faster > fastest, "{slow} {faster} {fastest}");
+}
+
+#[test]
+fn a_sweep_along_one_size_has_one_column() {
+    let two = sweep();
+    let ladder = Ladder {
+        rungs: two.ladder.rungs[..3].to_vec(),
+        runs: two.ladder.runs.iter().filter(|run| run.rung < 3).cloned().collect(),
+        ..two.ladder
+    };
+    let sweep = Sweep { axes: two.axes[1..].to_vec(), ladder, ..two };
+    let mut out = Vec::new();
+    render_sweep(&sweep, Style::default(), &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert!(text.contains("pipe-size     GiB/s  min to max"), "{text}");
+    assert!(text.contains("a pipe of 64KiB against one of 4KiB: +50 %\n"), "{text}");
+}
+
+/// A recorded stage, as if a GiB had gone through its pipe.
+struct Recorded {
+    profile: Profile,
+    roles: Classification,
+    caption: Caption,
+    pipeline: Pipeline,
+    flows: Vec<PipeFlow>,
+}
+
+impl Recorded {
+    fn of(stage: &str) -> Recorded {
+        let mut profile = recorded(stage);
+        let mut pipeline = Pipeline::default();
+        for member in &mut profile.members {
+            member.cpu_time_ns = Some(300_000_000);
+            pipeline.members.push(Member {
+                pid: member.pid,
+                start_time_ticks: None,
+                comm: member.comm.clone(),
+                command_line: Vec::new(),
+                end: member.end,
+            });
+        }
+        pipeline.pipes.push(Pipe {
+            inode: 7,
+            device: 0,
+            path: None,
+            writers: vec![MemberId(0)],
+            readers: vec![MemberId(1)],
+            capacity_bytes: None,
+        });
+        let flow = PipeFlow {
+            inode: 7,
+            bytes: Bytes::Known { bytes: GIB, source: Source::Pair },
+            writes: None,
+            reads: None,
+            over_time: Vec::new(),
+            fill_over_time: Vec::new(),
+            capacity_bytes: None,
+            fill: None,
+        };
+        let roles = Classification::of(&profile);
+        let caption = Caption { subject: stage.to_owned(), ..Caption::default() };
+        Recorded { profile, roles, caption, pipeline, flows: vec![flow] }
+    }
+
+    fn seen(&self, rung: usize) -> Seen<'_> {
+        let Recorded { profile, roles, caption, pipeline, flows } = self;
+        let watched = Watched { pipeline, flows, elapsed_ns: 1_000_000_000, cpus: 2 };
+        Seen { rung, profile, roles, caption, watched }
+    }
+}
+
+#[test]
+fn the_page_has_every_stage_and_what_differs_from_the_one_before() {
+    let runs = [Recorded::of("write"), Recorded::of("vmsplice")];
+    let seen = [runs[0].seen(0), runs[1].seen(1), runs[0].seen(0), runs[1].seen(1)];
+    let mut out = Vec::new();
+    write_page(&ladder(), &seen, &Highlights::article(), &mut out).unwrap();
+    let html = String::from_utf8(out).unwrap();
+    let order = [
+        "<svg",
+        "min to max",
+        "<h3>write</h3>",
+        "on CPU",
+        "<h3>vmsplice</h3>",
+        "on CPU, against write",
+        "<h3>splice</h3>",
+        "How far to trust it</h2>",
+    ];
+    let mut at = 0;
+    for word in order {
+        at += html[at..].find(word).unwrap_or_else(|| panic!("no {word} after {at}"));
+    }
+    assert!(!html.contains("on CPU, against vmsplice"), "splice has no profile to compare");
+    // A command's name is text, whatever is in it.
+    assert!(html.contains("&lt;script&gt;") && !html.contains("[31m<script>"));
 }

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 const CACHE_BLOCK: usize = 256 << 10;
 /// The block that doesn't, on machines with less than so much last-level cache.
 const MEMORY_BLOCK: usize = 256 << 20;
-/// How long each of the four is measured.
+/// How long each of the four is measured, and how often at least.
 const AT_LEAST: Duration = Duration::from_millis(120);
+const PASSES: u32 = 5;
 
 /// Bandwidth of one thread.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,15 +57,17 @@ fn bandwidth(block_bytes: usize) -> Bandwidth {
     Bandwidth { block_bytes: block_bytes as u64, read_gib_per_s, copy_gib_per_s }
 }
 
-/// GiB/s of a pass that goes through so many bytes: that of the fastest tenth of a second or so,
-/// as whatever else the machine does can only make it slower.
+/// GiB/s of a pass that goes through so many bytes: that of the fastest few, as whatever else the
+/// machine does can only make it slower.
 fn rate(bytes: usize, mut pass: impl FnMut()) -> f64 {
     pass();
     // So many passes that the clock's own cost and resolution don't matter.
     let batch = (16 << 20) / bytes.min(16 << 20);
     let mut best = Duration::MAX;
     let started = Instant::now();
-    while started.elapsed() < AT_LEAST {
+    let mut passes = 0;
+    while started.elapsed() < AT_LEAST || passes < PASSES {
+        passes += 1;
         let began = Instant::now();
         for _ in 0..batch {
             pass();

@@ -1,30 +1,33 @@
 //! `pipeprof ladder`: every stage, again and again, measured and explained.
 
 mod checks;
+mod climb;
 mod commands;
 mod runs;
 mod schedule;
+mod sweep;
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
+use pipeprof_report::highlight::Highlights;
 use pipeprof_report::ladder::{
-    Ending, Ladder, Run, Rung, SCHEMA_VERSION, is_narrow, render, write_csv, write_picture,
+    Axis, Ending, Ladder, Seen, Sweep, render, render_sweep, write_csv, write_heatmap, write_page,
+    write_picture,
 };
 use pipeprof_report::text::Style;
 use pipeprof_runner::cpus::Pin;
+use pipeprof_runner::error::Error;
 use pipeprof_runner::plan::{Knobs, PairPlan};
+use pipeprof_runner::size;
 use pipeprof_runner::stage::Stage;
-use pipeprof_runner::{roof, size};
 
-use self::runs::{Contender, Measured, Runs};
-use self::schedule::{Schedule, Step};
+use self::climb::Climb;
+use self::runs::Contender;
 use crate::commands::ls::has_utf8_locale;
 use crate::interrupt::Interrupt;
 use crate::output::{check_writable, write_file, write_stdout};
 use crate::pair_args::{self, parse_stage};
-use crate::progress::Watching;
-use crate::ui::{Exit, Ui, hinted};
+use crate::ui::{Exit, Ui};
 
 /// Stages that build on each other and end in one pipe, each by its name: those that this version
 /// has.
@@ -34,24 +37,25 @@ const DEFAULT_STAGES: [&str; 7] =
 /// Rounds without a profiler.
 const ROUNDS: u32 = 10;
 
-/// Rounds with one: enough to see how far two profiles of one stage differ.
-const PROFILED_ROUNDS: u32 = 3;
+/// Rounds of a sweep.
+const SWEEP_ROUNDS: u32 = 3;
 
 /// Measure every stage in shuffled rounds, and explain and compare them in one picture
 ///
 /// Runs each stage in every round, in a new order each time, without a profiler for the throughput
 /// and apart from that with one for the costs. Prints a table and a sentence for each stage: what it
 /// spends its time on, what the next one is meant to remove, and whether it did on this machine.
-/// Writes ladder.svg, ladder.csv and ladder.json. Ctrl-C keeps what was measured.
+/// Writes ladder.svg, ladder.html, ladder.csv and ladder.json. Ctrl-C keeps what was measured.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LadderArgs {
     /// Stages, in the order of the ladder [default: those of the article, then tee and tee-large]
     #[arg(long, value_name = "STAGE,…", value_delimiter = ',', value_parser = parse_stage)]
     stages: Vec<Stage>,
-    /// Rounds; fewer where every median is known within ±2.5 % before [default: 10]
+    /// Rounds; fewer where every median is known within ±2.5 % before [default: 10, and 3 for --sweep]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: Option<u32>,
-    /// Bytes that each run moves [default: what each stage moves in about a second]
+    /// Bytes that each run moves [default: what each stage moves in about a second,
+    /// and a quarter of that for --sweep]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     bytes: Option<u64>,
     /// Put this shell pipeline into the same rounds; can be given more than once
@@ -61,6 +65,11 @@ pub(crate) struct LadderArgs {
     /// as the stages are: 'taskset -c 0 ./write | taskset -c 1 ./read'.
     #[arg(long, value_name = "CMD")]
     against: Vec<String>,
+    /// Draw a heat map instead, of one stage (write, or that of --stages) with a size at each power of
+    /// two in a range: buf-size=16K..4M or pipe-size=4K..1M; can be given for both
+    #[arg(long, value_name = "SIZE=A..B", value_parser = sweep::parse,
+          conflicts_with = "against")]
+    sweep: Vec<sweep::Range>,
     /// CPUs: auto (two that share no core), none, or the writer's and the reader's, as in 0,1
     #[arg(long, value_name = "auto|none|W,R", default_value = "auto")]
     pin: Pin,
@@ -84,13 +93,13 @@ impl LadderArgs {
         DEFAULT_STAGES.iter().filter_map(named).collect()
     }
 
-    fn plan(&self, stage: Stage) -> Result<PairPlan, pipeprof_runner::error::Error> {
+    fn plan(&self, stage: Stage) -> Result<PairPlan, Error> {
         let knobs = Knobs { bytes: self.bytes, pin: self.pin, ..Knobs::default() };
         PairPlan::new(stage, &knobs)
     }
 
     fn rounds(&self) -> u32 {
-        self.runs.unwrap_or(ROUNDS)
+        self.runs.unwrap_or(if self.sweep.is_empty() { ROUNDS } else { SWEEP_ROUNDS })
     }
 
     fn seed(&self) -> u64 {
@@ -100,25 +109,55 @@ impl LadderArgs {
 }
 
 pub(crate) fn run(args: &LadderArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    let mut contenders = Vec::new();
-    for stage in args.stages() {
-        match args.plan(stage) {
-            Ok(plan) => contenders.push(Contender::Stage(Box::new(plan))),
-            Err(error) => return pair_args::fail(error, ui),
-        }
-    }
-    contenders.extend(args.against.iter().cloned().map(Contender::command));
+    let (contenders, axes) = match contend(args) {
+        Ok(all) => all,
+        Err(error) => return pair_args::fail(error, ui),
+    };
     let files = Files::new(&args.output);
     files.check()?;
     let interrupt = Interrupt::install()?;
-    let mut climb = Climb::new(args, contenders, &interrupt, ui)?;
+    let mut climb = Climb::new(args, contenders, axes, &interrupt, ui)?;
     climb.up(&files)?;
-    climb.finish(args, &files)
+    finish(climb, args, &files, ui)
+}
+
+/// Who takes part, and the axes along which they differ where it is a sweep.
+fn contend(args: &LadderArgs) -> Result<(Vec<Contender>, Vec<Axis>), Error> {
+    let axes: Vec<Axis> = args.sweep.iter().map(sweep::Range::axis).collect();
+    match &args.sweep[..] {
+        [] => {
+            let mut contenders = Vec::new();
+            for stage in args.stages() {
+                let plan = Box::new(args.plan(stage)?);
+                contenders.push(Contender::Stage { name: stage.to_string(), plan });
+            }
+            contenders.extend(args.against.iter().cloned().map(Contender::command));
+            Ok((contenders, axes))
+        }
+        [_, _, _, ..] => Err(Error::Refused("--sweep: a heat map has two axes at most".to_owned())),
+        [one, other] if one.clashes(other) => {
+            Err(Error::Refused("--sweep: the same size twice".to_owned()))
+        }
+        ranges => {
+            let stage = match args.stages[..] {
+                [] => Stage::Write,
+                [stage] => stage,
+                _ => {
+                    let text = "--sweep is of one stage: give --stages one";
+                    return Err(Error::Refused(text.to_owned()));
+                }
+            };
+            // What is wrong without any size would be wrong in every cell.
+            args.plan(stage)?;
+            Ok((sweep::contenders(stage, args.bytes, args.pin, ranges), axes))
+        }
+    }
 }
 
 /// Where the results go.
 struct Files {
     picture: PathBuf,
+    page: PathBuf,
     csv: PathBuf,
     json: PathBuf,
 }
@@ -130,11 +169,25 @@ impl Files {
             path.push(ending);
             PathBuf::from(path)
         };
-        Files { picture: with(".svg"), csv: with(".csv"), json: with(".json") }
+        Files { picture: with(".svg"), page: with(".html"), csv: with(".csv"), json: with(".json") }
     }
 
     fn check(&self) -> anyhow::Result<()> {
-        [&self.picture, &self.csv, &self.json].into_iter().try_for_each(|path| check_writable(path))
+        [&self.picture, &self.page, &self.csv, &self.json]
+            .into_iter()
+            .try_for_each(|path| check_writable(path))
+    }
+
+    /// `ladder.svg, ladder.csv and ladder.json`.
+    fn written(&self, is_sweep: bool) -> String {
+        let page = (!is_sweep).then(|| format!(", {}", self.page.display()));
+        format!(
+            "{}{}, {} and {}",
+            self.picture.display(),
+            page.unwrap_or_default(),
+            self.csv.display(),
+            self.json.display()
+        )
     }
 
     /// The runs themselves, which can't be had again.
@@ -142,172 +195,40 @@ impl Files {
         write_file(&self.csv, |out| Ok(write_csv(ladder, out)?))?;
         write_file(&self.json, |out| Ok(ladder.write_json(out)?))
     }
-
-    fn write_picture(&self, ladder: &Ladder) -> anyhow::Result<()> {
-        write_file(&self.picture, |out| Ok(write_picture(ladder, out)?))
-    }
 }
 
-/// A ladder that is being climbed.
-struct Climb<'a> {
-    ladder: Ladder,
-    contenders: Vec<Contender>,
-    runs: Runs<'a>,
-    schedule: Schedule,
-    began: Instant,
-    interrupt: &'a Interrupt,
-    ui: &'a Ui,
-}
-
-impl<'a> Climb<'a> {
-    fn new(
-        args: &LadderArgs,
-        contenders: Vec<Contender>,
-        interrupt: &'a Interrupt,
-        ui: &'a Ui,
-    ) -> anyhow::Result<Self> {
-        let machine = checks::look(args.pin);
-        let (spoilt, fine): (Vec<_>, Vec<_>) =
-            machine.iter().partition(|fact| fact.remedy.is_some());
-        let fine: Vec<&str> = fine.iter().map(|fact| fact.text.as_str()).collect();
-        ui.note(fine.join("; "));
-        for fact in spoilt {
-            ui.warn(hinted(&fact.text, fact.remedy.clone()));
+fn finish(climb: Climb<'_>, args: &LadderArgs, files: &Files, ui: &Ui) -> anyhow::Result<Exit> {
+    let Climb { ladder, kept, axes, .. } = climb;
+    let (ending, is_sweep) = (ladder.ending, !axes.is_empty());
+    let refused = !is_sweep && ladder.rungs.iter().any(|rung| rung.refused.is_some());
+    let style = Style { colour: ui.colours_stdout(), ascii: !has_utf8_locale() };
+    let mut out = Vec::new();
+    files.write_runs(&ladder)?;
+    if is_sweep {
+        let stages = ladder.rungs.iter().filter_map(|rung| rung.plan.as_ref());
+        let subject = stages.map(|plan| plan.stage.to_string()).next().unwrap_or_default();
+        let sweep = Sweep { subject, axes, ladder };
+        write_file(&files.json, |out| Ok(sweep.write_json(out)?))?;
+        write_file(&files.picture, |out| Ok(write_heatmap(&sweep, out)?))?;
+        match args.json {
+            true => sweep.write_json(&mut out)?,
+            false => render_sweep(&sweep, style, &mut out)?,
         }
-        let seed = args.seed();
-        let rungs = contenders.iter().map(|contender| Rung {
-            name: contender.name(),
-            plan: contender.plan().cloned(),
-            refused: None,
-        });
-        let ladder = Ladder {
-            schema_version: SCHEMA_VERSION,
-            kernel: crate::capture::kernel_release(),
-            seed,
-            rounds_wanted: args.rounds(),
-            ending: Ending::Unfinished,
-            machine,
-            roof: Some(roof::measure()),
-            rungs: rungs.collect(),
-            runs: Vec::new(),
-        };
-        Ok(Climb {
-            ladder,
-            contenders,
-            runs: Runs::new(interrupt, args.bytes),
-            schedule: Schedule::new(seed, args.rounds(), PROFILED_ROUNDS),
-            began: Instant::now(),
-            interrupt,
-            ui,
-        })
-    }
-
-    /// All rounds, or as many as it takes.
-    fn up(&mut self, files: &Files) -> anyhow::Result<()> {
-        let steps = (self.schedule.steps().len() + 1) * self.contenders.len();
-        let mut bar = Watching::steps(steps as u64, self.ui);
-        for rung in 0..self.contenders.len() {
-            bar.step(format_args!("sizing {}", self.contenders[rung].name()));
-            if self.interrupt.is_set() {
-                break;
-            }
-            let sized = self.runs.size(&mut self.contenders[rung]);
-            self.settle(rung, sized);
-            self.ladder.rungs[rung].plan = self.contenders[rung].plan().cloned();
-        }
-        for step in self.schedule.steps() {
-            for (at, rung) in self.schedule.shuffled(self.contenders.len()).into_iter().enumerate()
-            {
-                let name = self.contenders[rung].name();
-                bar.step(format_args!("{}: {name}", step.words(self.ladder.rounds_wanted)));
-                if self.interrupt.is_set() {
-                    break;
-                }
-                if self.ladder.rungs[rung].refused.is_none() {
-                    self.take(step, at as u32 + 1, rung);
-                }
-            }
-            files.write_runs(&self.ladder)?;
-            if self.interrupt.is_set() {
-                break;
-            }
-            if is_narrow(&self.ladder) && self.schedule.may_stop_after(step) {
-                self.ladder.ending = Ending::NarrowEnough;
-                break;
-            }
-        }
-        bar.done();
-        if self.interrupt.is_set() {
-            self.ladder.ending = Ending::Interrupted;
-        } else if self.ladder.ending == Ending::Unfinished {
-            self.ladder.ending = Ending::AllRounds;
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, step: Step, position: u32, rung: usize) {
-        let began_ns = self.began.elapsed().as_nanos() as u64;
-        let measured = match step {
-            Step::Plain(_) => self.runs.plain(&self.contenders[rung]),
-            Step::Profiled(_) => self.runs.profiled(&self.contenders[rung]),
-        };
-        let Some(measured) = self.settle(rung, measured) else { return };
-        let Measured { bytes, elapsed, gib_per_s, counted_by, ends, profile } = measured;
-        self.ladder.runs.push(Run {
-            rung,
-            round: step.round(),
-            position,
-            began_ns,
-            profile,
-            whole: !self.interrupt.is_set(),
-            bytes,
-            elapsed_ns: elapsed.as_nanos() as u64,
-            gib_per_s,
-            counted_by,
-            ends,
-        });
-    }
-
-    /// What fails once is left out from there on, and the others go on.
-    fn settle<T>(&mut self, rung: usize, result: anyhow::Result<T>) -> Option<T> {
-        match result {
-            Ok(value) => Some(value),
-            // Ctrl-C reaches a command too, whose end is then no failure of its own.
-            Err(_) if self.interrupt.is_set() => None,
-            Err(error) => {
-                let name = &self.contenders[rung].name();
-                self.ui.warn(format_args!("{name} is left out: {error:#}"));
-                let first = format!("{error:#}");
-                let why = first.lines().next().unwrap_or_default().to_owned();
-                self.ladder.rungs[rung].refused = Some(why);
-                None
-            }
+    } else {
+        write_file(&files.picture, |out| Ok(write_picture(&ladder, out)?))?;
+        let seen: Vec<Seen<'_>> = kept.iter().map(|(rung, kept)| kept.seen(*rung)).collect();
+        let highlights = Highlights::article();
+        write_file(&files.page, |out| Ok(write_page(&ladder, &seen, &highlights, out)?))?;
+        match args.json {
+            true => ladder.write_json(&mut out)?,
+            false => render(&ladder, style, &mut out)?,
         }
     }
-
-    fn finish(self, args: &LadderArgs, files: &Files) -> anyhow::Result<Exit> {
-        let Climb { ladder, ui, .. } = self;
-        files.write_runs(&ladder)?;
-        files.write_picture(&ladder)?;
-        let mut out = Vec::new();
-        if args.json {
-            ladder.write_json(&mut out)?;
-        } else {
-            let style = Style { colour: ui.colours_stdout(), ascii: !has_utf8_locale() };
-            render(&ladder, style, &mut out)?;
-        }
-        write_stdout(&String::from_utf8_lossy(&out))?;
-        ui.note(format_args!(
-            "wrote {}, {} and {}",
-            files.picture.display(),
-            files.csv.display(),
-            files.json.display()
-        ));
-        let refused = ladder.rungs.iter().any(|rung| rung.refused.is_some());
-        Ok(match (ladder.ending, refused) {
-            (Ending::Interrupted, _) => Exit::Interrupted,
-            (_, true) => Exit::Failed,
-            (_, false) => Exit::Done,
-        })
-    }
+    write_stdout(&String::from_utf8_lossy(&out))?;
+    ui.note(format_args!("wrote {}", files.written(is_sweep)));
+    Ok(match (ending, refused) {
+        (Ending::Interrupted, _) => Exit::Interrupted,
+        (_, true) => Exit::Failed,
+        (_, false) => Exit::Done,
+    })
 }

@@ -80,6 +80,13 @@ pub const CONTEXT_KERNEL: u64 = -128i64 as u64;
 /// What follows are user addresses.
 pub const CONTEXT_USER: u64 = -512i64 as u64;
 
+/// The most that one sample stands for: a quarter of an hour in nanoseconds, and more than any
+/// counter counts between two. What claims more is damaged, and would spoil every sum.
+const MOST_PERIOD: u64 = 1 << 40;
+
+/// The latest time of a record, in nanoseconds: 146 years, or the clock of the day until 2116.
+pub(crate) const MOST_TIME: u64 = 1 << 62;
+
 /// Bytes of a record's header: type, misc, size.
 pub const RECORD_HEADER: usize = 8;
 
@@ -308,6 +315,9 @@ impl Layout {
             at.u32()?;
         }
         let period = if self.has(sample_type::PERIOD) { Some(at.u64()?) } else { None };
+        if period.is_some_and(|period| period > MOST_PERIOD) {
+            return None;
+        }
         if self.has(sample_type::READ) {
             self.skip_read(&mut at)?;
         }
@@ -756,5 +766,57 @@ mod tests {
         body.extend_from_slice(&u64::MAX.to_ne_bytes());
         body.extend_from_slice(&[0; 64]);
         assert!(layout().sample(&body).is_none());
+    }
+
+    /// A sample with everything that may stand between its call chain and its slice of stack, and
+    /// something behind it.
+    fn with_slice() -> (Layout, Vec<u8>) {
+        let behind = 1 << 14;
+        let kinds = sample_type::RAW
+            | sample_type::BRANCH_STACK
+            | sample_type::REGS_USER
+            | sample_type::STACK_USER;
+        let layout = Layout::new(TYPE | kinds | behind, 0, true)
+            .with_user_registers(1 << 6 | 1 << 8, BRANCH_HW_INDEX);
+        let mut body = vec![0u8; 48];
+        let mut words = |words: &[u64]| {
+            words.iter().for_each(|word| body.extend_from_slice(&word.to_ne_bytes()));
+        };
+        words(&[2, CONTEXT_KERNEL, 0xffff_ffff_8100_0000]);
+        words(&[u64::from_ne_bytes([4, 0, 0, 0, b'r', b'a', b'w', b'!'])]);
+        words(&[1, 7, 0x10, 0x20, 0x30]);
+        words(&[REGS_ABI_64, 0x66, 0x88]);
+        words(&[24, 1, 2, 3, 16]);
+        words(&[99]);
+        (layout, body)
+    }
+
+    #[test]
+    fn registers_and_the_copied_part_of_the_stack_are_found_behind_all_else() {
+        let (layout, body) = with_slice();
+        assert!(layout.has_stack_slices());
+        let sample = layout.sample(&body).unwrap();
+        let user = sample.user.unwrap();
+        let registers = [6, 7, 8, 64].map(|number| user.register(number));
+        assert_eq!(registers, [Some(0x66), None, Some(0x88), None]);
+        assert_eq!((user.is_64_bit, user.stack.len(), sample.raw), (true, 16, &b"raw!"[..]));
+        for cut in 0..body.len() - 8 {
+            assert!(layout.sample(&body[..cut]).is_none(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_sample_unwound_is_itself_with_another_chain_and_without_the_slice() {
+        let (layout, body) = with_slice();
+        let sample = layout.sample(&body).unwrap();
+        let chain = [CONTEXT_KERNEL, 1, CONTEXT_USER, 2, 3];
+        let mut out = Vec::new();
+        layout.write_unwound(&sample, &chain, &mut out);
+        assert!(!layout.unwound().has_stack_slices());
+        let again = layout.unwound().sample(&out).unwrap();
+        assert_eq!(again.id, sample.id);
+        assert_eq!((again.period, again.raw), (sample.period, sample.raw));
+        assert_eq!(again.chain().collect::<Vec<_>>(), chain);
+        assert!(again.user.is_none());
     }
 }

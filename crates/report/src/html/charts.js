@@ -57,8 +57,10 @@ function options(chart, width, ink) {
     const isLevel = unit === "percent";
     series.push({
       label, scale, value: (_, value) => show(value), spanGaps: false,
-      stroke: isLevel ? ink.level : ink.rate, width: isLevel ? 1 : 2,
-      fill: isLevel ? ink.level + "38" : undefined, points: { show: false },
+      stroke: isLevel ? undefined : ink.rate, width: isLevel ? 0 : 2, points: { show: false },
+      // Nobody knows what a level was between two looks, so no line joins them.
+      fill: isLevel ? ink.level + "48" : undefined,
+      paths: isLevel ? uPlot.paths.bars({ size: [1, Infinity] }) : undefined,
     });
     if (scales[scale]) continue;
     scales[scale] = { range };

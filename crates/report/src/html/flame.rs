@@ -46,96 +46,112 @@ struct Frame {
 }
 
 /// Where in the SVG the reader is.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Part {
+    #[default]
     Head,
     Legend,
     Frames,
 }
 
+/// A picture that is being read.
+#[derive(Debug, Default)]
+struct Reading {
+    picture: Picture,
+    part: Part,
+    /// `id` of the last element that began.
+    id: String,
+    /// Text since it began.
+    text: String,
+    /// The frame, or the line of the legend, that it belongs to.
+    group: Frame,
+    role: Option<String>,
+}
+
+impl Reading {
+    fn start(&mut self, tag: &BytesStart<'_>) -> Result<(), Error> {
+        self.text.clear();
+        self.id = value(tag, "id")?;
+        match (tag.name().as_ref(), self.id.as_str()) {
+            (b"g", "legend") => self.part = Part::Legend,
+            (b"svg", "frames") => self.part = Part::Frames,
+            (b"g", _) => {
+                let (class, names) = (value(tag, "class")?, value(tag, "fg:name")?);
+                self.group = Frame { class, names, ..Frame::default() };
+                self.role = Some(value(tag, "fg:role")?).filter(|role| !role.is_empty());
+            }
+            // A note stands in no group.
+            (b"text", _) if value(tag, "class")? == "note" => {
+                self.group = Frame { class: "note".to_owned(), ..Frame::default() };
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn rect(&mut self, tag: &BytesStart<'_>) -> Result<(), Error> {
+        self.group.fill = value(tag, "fill")?;
+        if self.part == Part::Frames {
+            self.group.x = value(tag, "x")?;
+            self.group.width = value(tag, "width")?;
+            self.group.y = value(tag, "y")?.parse().map_err(unreadable)?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, tag: &[u8]) {
+        let picture = &mut self.picture;
+        match (tag, self.part) {
+            (b"title", _) => self.group.title = std::mem::take(&mut self.text),
+            (b"text", Part::Head) if self.id == "subtitle" => {
+                picture.subtitle = std::mem::take(&mut self.text);
+            }
+            (b"text", Part::Legend) => {
+                let text = std::mem::take(&mut self.text);
+                let group = std::mem::take(&mut self.group);
+                match group.class.as_str() {
+                    "hl" => picture.highlights.push((true, text)),
+                    "unseen" => picture.highlights.push((false, text)),
+                    "note" => picture.notes.push(text),
+                    _ => {
+                        let (role, Frame { title: meaning, fill, .. }) = (self.role.take(), group);
+                        picture.keys.push(Key { role, meaning, fill, text });
+                    }
+                }
+            }
+            (b"g", Part::Frames) => picture.frames.push(std::mem::take(&mut self.group)),
+            _ => {}
+        }
+    }
+}
+
 impl Picture {
     /// Reads an SVG of [`crate::flamegraph::render`] back.
     pub(super) fn read(svg: &[u8]) -> Result<Picture, Error> {
-        let mut picture = Picture::default();
         let mut reader = Reader::from_reader(svg);
-        let mut part = Part::Head;
-        let mut text = String::new();
-        let mut id = String::new();
-        let mut group = Frame::default();
-        let mut role = None;
-        let mut has_frames = false;
+        let mut reading = Reading::default();
         loop {
             match reader.read_event().map_err(unreadable)? {
                 Event::Eof => break,
-                Event::Start(tag) => {
-                    text.clear();
-                    id = value(&tag, "id")?;
-                    match (tag.name().as_ref(), id.as_str()) {
-                        (b"g", "legend") => part = Part::Legend,
-                        (b"svg", "frames") => (part, has_frames) = (Part::Frames, true),
-                        (b"g", _) => {
-                            group = Frame {
-                                class: value(&tag, "class")?,
-                                names: value(&tag, "fg:name")?,
-                                ..Frame::default()
-                            };
-                            let search = value(&tag, "fg:role")?;
-                            role = Some(search).filter(|search| !search.is_empty());
-                        }
-                        (b"text", _) if part == Part::Legend => {
-                            if value(&tag, "class")? == "note" {
-                                group.class = "note".to_owned();
-                            }
-                        }
-                        _ => {}
-                    }
+                Event::Start(tag) => reading.start(&tag)?,
+                Event::Empty(tag) if tag.name().as_ref() == b"rect" => reading.rect(&tag)?,
+                Event::End(tag) => reading.end(tag.name().as_ref()),
+                Event::Text(piece) => {
+                    reading.text.push_str(&piece.decode().map_err(unreadable)?);
                 }
-                Event::Empty(tag) => {
-                    if tag.name().as_ref() == b"rect" {
-                        group.fill = value(&tag, "fill")?;
-                        if part == Part::Frames {
-                            group.x = value(&tag, "x")?;
-                            group.width = value(&tag, "width")?;
-                            group.y = value(&tag, "y")?.parse().map_err(unreadable)?;
-                        }
-                    }
-                }
-                Event::Text(piece) => text.push_str(&piece.decode().map_err(unreadable)?),
                 Event::GeneralRef(reference) => {
                     let name = reference.decode().map_err(unreadable)?;
                     let entity = format!("&{name};");
-                    text.push_str(&quick_xml::escape::unescape(&entity).map_err(unreadable)?);
+                    let text = quick_xml::escape::unescape(&entity).map_err(unreadable)?;
+                    reading.text.push_str(&text);
                 }
-                Event::End(tag) => match (tag.name().as_ref(), part) {
-                    (b"title", _) => group.title = std::mem::take(&mut text),
-                    (b"text", Part::Head) if id == "subtitle" => {
-                        picture.subtitle = std::mem::take(&mut text);
-                    }
-                    (b"text", Part::Legend) => {
-                        let text = std::mem::take(&mut text);
-                        match group.class.as_str() {
-                            "hl" => picture.highlights.push((true, text)),
-                            "unseen" => picture.highlights.push((false, text)),
-                            "note" => picture.notes.push(text),
-                            _ => picture.keys.push(Key {
-                                role: role.take(),
-                                meaning: std::mem::take(&mut group.title),
-                                fill: std::mem::take(&mut group.fill),
-                                text,
-                            }),
-                        }
-                        group.class.clear();
-                    }
-                    (b"g", Part::Frames) => picture.frames.push(std::mem::take(&mut group)),
-                    _ => {}
-                },
                 _ => {}
             }
         }
-        if !has_frames || picture.frames.is_empty() {
+        if reading.picture.frames.is_empty() {
             return Err(Error::Picture("there are no frames in it".to_owned()));
         }
-        Ok(picture)
+        Ok(reading.picture)
     }
 
     /// The figure, readable without a script too.

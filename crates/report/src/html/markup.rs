@@ -48,7 +48,7 @@ impl Markup {
     }
 
     /// Markup that this program made elsewhere, of its own constants and of what it had escaped.
-    pub(super) fn trusted(&mut self, html: &str) -> &mut Self {
+    pub(crate) fn trusted(&mut self, html: &str) -> &mut Self {
         self.0.push_str(html);
         self
     }

@@ -7,11 +7,12 @@ use crate::escape::printable;
 use crate::ledger::PipeSummary;
 use crate::summary::{MemberSummary, Summary};
 use crate::text::pipes::bytes;
+use crate::verdict::Finding;
 
 const BOX_WIDTH: i32 = 176;
 const BOX_HEIGHT: i32 = 92;
 /// Between boxes, where an arrow and its words stand.
-const ACROSS: i32 = 100;
+const ACROSS: i32 = 106;
 const DOWN: i32 = 96;
 const BETWEEN_ROWS: i32 = 26;
 const MARGIN: i32 = 6;
@@ -124,14 +125,18 @@ fn draw(summary: &Summary, nodes: &[Node<'_>], edges: &[Edge<'_>], direction: Di
         svg.append(&arrow(edge, nodes, edges, direction, is_blamed(summary, edge.pipe)));
     }
     for node in nodes {
-        let is_blamed = summary
-            .verdict
-            .as_ref()
-            .is_some_and(|verdict| verdict.members.contains(&node.member.pid));
-        svg.append(&member(node, direction, is_blamed));
+        svg.append(&member(node, direction, holds_back(summary, node.member)));
     }
     svg.raw("</svg>");
     svg
+}
+
+/// The verdict is that this member holds the others back; not that a pipe or the CPUs do.
+fn holds_back(summary: &Summary, member: &MemberSummary) -> bool {
+    let Some(verdict) = &summary.verdict else { return false };
+    let is_a_members =
+        matches!(verdict.finding, Finding::CpuBound | Finding::Outside(_) | Finding::Balanced);
+    is_a_members && verdict.members.contains(&member.pid)
 }
 
 /// The verdict is about this pipe.
@@ -209,16 +214,14 @@ fn arrow(
         Direction::Across => {
             let (x1, y1) = (from.0 + BOX_WIDTH, from.1 + BOX_HEIGHT / 2);
             let (x2, y2) = (to.0 - 8, to.1 + BOX_HEIGHT / 2);
-            let bend = (x2 - x1) / 2;
-            svg.attribute(
-                "d",
-                format_args!("M{x1} {y1}C{} {y1} {} {y2} {x2} {y2}", x1 + bend, x2 - bend),
-            );
+            // Where arrows part, each goes across at the end that it has for itself, and so do its
+            // words: no line runs through them.
+            let parts = edges.iter().filter(|other| other.from == edge.from).count() > 1;
+            let turn = if parts { x1 + 5 } else { x2 - 4 };
+            svg.attribute("d", format_args!("M{x1} {y1}H{turn}V{y2}H{x2}"));
             svg.raw("/><path class=\"head\"")
                 .attribute("d", format_args!("M{} {y2}l-10 -5v10z", x2 + 7));
-            // Where arrows part, words stand at the end that each has for itself.
-            let parts = edges.iter().filter(|other| other.from == edge.from).count() > 1;
-            (x1 + (x2 - x1) / 2, if parts { y2 } else { y1 })
+            (x1 + (x2 - x1) / 2 + if parts { 5 } else { 0 }, if parts { y2 } else { y1 })
         }
         Direction::Down => {
             let x = from.0 + BOX_WIDTH / 4;

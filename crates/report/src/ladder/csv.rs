@@ -27,7 +27,7 @@ pub fn write_csv(ladder: &Ladder, mut out: impl Write) -> Result<(), Error> {
     writeln!(out, "{}", header.join(","))?;
     for run in &ladder.runs {
         let mut row = run_cells(ladder, run);
-        let plan = ladder.rungs[run.rung].plan.as_ref().map(plan_values).unwrap_or_default();
+        let plan = run.plan.as_ref().map(plan_values).unwrap_or_default();
         row.extend(plan_columns.iter().map(|name| plan.get(name).cloned().unwrap_or_default()));
         for end in ENDS {
             row.extend(end_cells(cost_of(run, end)));
@@ -116,7 +116,7 @@ fn plan_values(plan: &pipeprof_runner::plan::PairPlan) -> BTreeMap<String, Strin
 }
 
 fn plan_columns(ladder: &Ladder) -> Vec<String> {
-    let plans = ladder.rungs.iter().filter_map(|rung| rung.plan.as_ref());
+    let plans = ladder.runs.iter().filter_map(|run| run.plan.as_ref());
     plans.map(plan_values).next().unwrap_or_default().into_keys().collect()
 }
 

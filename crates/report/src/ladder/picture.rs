@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::io::Write;
 
 use super::shapes::{
-    Anchor, BOLD, FAINT, WIDTH, head, line, on_pattern, part, patterns, short, styled, text,
+    Anchor, BOLD, FAINT, Size, WIDTH, head, line, on_pattern, part, patterns, short, styled, text,
     text_width,
 };
 use super::standing::{EndStanding, Standing, Standings};
@@ -49,10 +49,18 @@ const ROOF: &str = "stroke=\"#1b1f23\" stroke-width=\"1.2\" stroke-dasharray=\"6
 ///
 /// [`Error::Write`] where `out` fails.
 pub fn write_picture(ladder: &Ladder, mut out: impl Write) -> Result<(), Error> {
-    let standings = Standings::of(ladder);
-    let picture = Picture::new(ladder, &standings);
-    out.write_all(picture.draw().as_bytes())?;
+    out.write_all(draw(ladder, Size::Own).as_bytes())?;
     Ok(())
+}
+
+/// The picture within a page.
+pub(super) fn embedded(ladder: &Ladder) -> String {
+    draw(ladder, Size::Page)
+}
+
+fn draw(ladder: &Ladder, size: Size) -> String {
+    let standings = Standings::of(ladder);
+    Picture::new(ladder, &standings).draw(size)
 }
 
 struct Picture<'a> {
@@ -75,13 +83,13 @@ impl<'a> Picture<'a> {
         }
     }
 
-    fn draw(&self) -> String {
+    fn draw(&self, size: Size) -> String {
         let notes = self.notes();
         let legend = self.roles.len().div_ceil(self.legend_columns()) as f64 * ROW;
         let height = LEGEND_TOP + legend + 14.0 + notes.len() as f64 * ROW;
         let title = format!("How fast each stage is, and why: Linux {}", self.ladder.kernel);
         let sentences = words::sentences(self.ladder, self.standings).join("\n");
-        let mut svg = head(height, &title, &sentences);
+        let mut svg = head(height, size, &title, &sentences);
         svg.push_str(&patterns(&self.roles));
         styled(&mut svg, 14.0, 28.0, 18.0, Anchor::Start, BOLD, &title);
         let subtitle = cut(&table::rounds(self.ladder, self.standings), 190);

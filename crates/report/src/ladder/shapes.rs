@@ -18,11 +18,24 @@ pub(super) fn text_width(text: &str, size: f64) -> f64 {
     text.chars().count() as f64 * CHARACTER * size
 }
 
+/// How large a picture is shown.
+#[derive(Clone, Copy)]
+pub(super) enum Size {
+    /// As it was made.
+    Own,
+    /// As wide as the page that it is in.
+    Page,
+}
+
 /// The start of a document, with its description for who can't see it.
-pub(super) fn head(height: f64, title: &str, description: &str) -> String {
+pub(super) fn head(height: f64, size: Size, title: &str, description: &str) -> String {
+    let size = match size {
+        Size::Own => format!(" width=\"{WIDTH}\" height=\"{height:.0}\""),
+        Size::Page => String::new(),
+    };
     format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" \
-         width=\"{WIDTH}\" height=\"{height:.0}\" role=\"img\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\"{size} \
+         role=\"img\" \
          font-family=\"Helvetica, Arial, sans-serif\" font-size=\"12\" fill=\"#1b1f23\">\
          <title>{}</title><desc>{}</desc>\
          <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>",

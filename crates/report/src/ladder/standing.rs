@@ -199,7 +199,7 @@ fn paired(ladder: &Ladder, a: usize, b: usize) -> Option<(Sample, Sample)> {
 }
 
 /// How many times `a` was `b`.
-fn compare(ladder: &Ladder, a: usize, b: usize) -> Option<Estimate> {
+pub(super) fn compare(ladder: &Ladder, a: usize, b: usize) -> Option<Estimate> {
     let (a, b) = paired(ladder, a, b)?;
     ratio(&a, &b)
 }

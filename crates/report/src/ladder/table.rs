@@ -159,17 +159,19 @@ impl CountedBy {
 
 pub(super) fn rounds(ladder: &Ladder, standings: &Standings) -> String {
     let most = standings.standings.iter().map(|standing| standing.runs).max().unwrap_or(0);
+    let (seed, wanted) = (ladder.seed, ladder.rounds_wanted);
+    let plural = |count: u64| if count == 1 { "" } else { "s" };
     let ending = match ladder.ending {
-        Ending::AllRounds => format!("{most} rounds in shuffled order (seed {})", ladder.seed),
+        Ending::AllRounds => {
+            format!("{most} round{} in shuffled order (seed {seed})", plural(most as u64))
+        }
         Ending::NarrowEnough => format!(
-            "{most} of {} rounds in shuffled order (seed {}): every median is known within ±2.5 %",
-            ladder.rounds_wanted, ladder.seed
+            "{most} of {wanted} rounds in shuffled order (seed {seed}): every median is known \
+             within ±2.5 %"
         ),
         Ending::Interrupted | Ending::Unfinished => format!(
-            "stopped in round {} of {} (seed {}); whole runs are kept",
-            (most + 1).min(ladder.rounds_wanted as usize),
-            ladder.rounds_wanted,
-            ladder.seed
+            "stopped in round {} of {wanted} (seed {seed}); whole runs are kept",
+            (most + 1).min(wanted as usize)
         ),
     };
     format!("{ending}; GiB/s are medians, ratios medians of the ratios round by round")
@@ -213,12 +215,12 @@ pub(super) fn times(estimate: Option<Estimate>) -> String {
     estimate.map_or_else(|| "-".to_owned(), |estimate| rate(estimate.median))
 }
 
-fn percent(share: f64) -> String {
+pub(super) fn percent(share: f64) -> String {
     let percent = 100.0 * share;
     if percent < 9.95 { format!("{percent:.1}%") } else { format!("{percent:.0}%") }
 }
 
-fn count(per_gib: Option<f64>) -> String {
+pub(super) fn count(per_gib: Option<f64>) -> String {
     per_gib.map_or_else(
         || "-".to_owned(),
         |count| if count < 10.0 { format!("{count:.1}") } else { thousands(count.round() as u64) },

@@ -246,6 +246,20 @@ fn lending(before: &PairPlan, after: &PairPlan) -> Option<Aim> {
             what: "the writer's copy, and the pages it needs",
             roles: vec![(End::Writer, Role::CopyIn), (End::Writer, Role::PageAlloc)],
         }),
+        (WriteWith::Vmsplice, WriteWith::Tee) => Some(Aim {
+            what: "the walk through page tables, and pinning",
+            roles: vec![(End::Writer, Role::PagePin), (End::Writer, Role::PageFault)],
+        }),
+        // With eight times the bytes in a slot.
+        (WriteWith::Tee, WriteWith::TeeLarge) => Some(Aim {
+            what: "most slots, each of which costs the same whatever it holds",
+            roles: [End::Writer, End::Reader]
+                .iter()
+                .flat_map(|&end| {
+                    [Role::Splice, Role::PageFree, Role::PipeLock].map(|role| (end, role))
+                })
+                .collect(),
+        }),
         _ => None,
     }
 }

@@ -134,7 +134,15 @@ impl Command {
             None => Vec::new(),
         };
         Ok(Tried {
-            measured: Measured { bytes, elapsed, gib_per_s, counted_by, ends, profile: None },
+            measured: Measured {
+                plan: None,
+                bytes,
+                elapsed,
+                gib_per_s,
+                counted_by,
+                ends,
+                profile: None,
+            },
             ended: status.is_some(),
             why_unknown: flows.iter().rev().find_map(|flow| match &flow.bytes {
                 Bytes::Unknown { why } => Some(why.to_string()),

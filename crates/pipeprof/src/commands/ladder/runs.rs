@@ -2,14 +2,20 @@
 
 use std::time::Duration;
 
+use anyhow::bail;
+use pipeprof_profiler::meter::PipeFlow;
+use pipeprof_profiler::profile::Profile;
 use pipeprof_profiler::session::CaptureConfig;
+use pipeprof_report::caption::Caption;
 use pipeprof_report::flamegraph::View;
 use pipeprof_report::highlight::Highlights;
-use pipeprof_report::ladder::{CountedBy, EndCost, Profiled};
+use pipeprof_report::ladder::{CountedBy, EndCost, Profiled, Seen};
+use pipeprof_report::ledger::Watched;
 use pipeprof_report::roles::Classification;
 use pipeprof_report::summary::Summary;
 use pipeprof_runner::outcome::{EndOutcome, Outcome};
 use pipeprof_runner::pair::launch;
+use pipeprof_runner::pipeline::Pipeline;
 use pipeprof_runner::plan::PairPlan;
 
 use super::commands::{self, Command};
@@ -21,16 +27,19 @@ use crate::target_args::Target;
 use crate::ui::Ui;
 
 /// How long a run without a profiler is to take: starting and ending it is then less than 1 %.
-const PLAIN: Duration = Duration::from_secs(1);
+pub(super) const PLAIN: Duration = Duration::from_secs(1);
 
 /// And with one: some 1,500 samples an end that is never idle, at 997 a second.
 const PROFILED: Duration = Duration::from_millis(1500);
 
+/// A run of a sweep, of which there are many.
+pub(super) const SHORT: Duration = Duration::from_millis(250);
+
 /// The first guess of what a run moves.
-const FIRST_BYTES: u64 = 64 << 20;
+const FIRST_BYTES: u64 = 16 << 20;
 
 /// A run shorter than this says little of the speed.
-const ENOUGH: Duration = Duration::from_millis(100);
+const ENOUGH: Duration = Duration::from_millis(50);
 
 /// Often enough to obey Ctrl-C at once.
 const TICK: Duration = Duration::from_millis(100);
@@ -38,8 +47,17 @@ const TICK: Duration = Duration::from_millis(100);
 /// Who takes part.
 #[derive(Debug)]
 pub(super) enum Contender {
-    Stage(Box<PairPlan>),
+    /// A stage, by its own name or that of what is changed about it.
+    Stage {
+        name: String,
+        plan: Box<PairPlan>,
+    },
     Command(Command),
+    /// What makes no sense, and why.
+    Refused {
+        name: String,
+        why: String,
+    },
 }
 
 impl Contender {
@@ -49,21 +67,23 @@ impl Contender {
 
     pub(super) fn name(&self) -> String {
         match self {
-            Contender::Stage(plan) => plan.stage.to_string(),
+            Contender::Stage { name, .. } | Contender::Refused { name, .. } => name.clone(),
             Contender::Command(command) => command.line().to_owned(),
         }
     }
 
     pub(super) fn plan(&self) -> Option<&PairPlan> {
         match self {
-            Contender::Stage(plan) => Some(plan),
-            Contender::Command(_) => None,
+            Contender::Stage { plan, .. } => Some(plan),
+            Contender::Command(_) | Contender::Refused { .. } => None,
         }
     }
 }
 
 /// What a run gave.
 pub(super) struct Measured {
+    /// Of a stage.
+    pub(super) plan: Option<PairPlan>,
     pub(super) bytes: Option<u64>,
     pub(super) elapsed: Duration,
     pub(super) gib_per_s: Option<f64>,
@@ -79,26 +99,28 @@ pub(super) struct Runs<'a> {
     quiet: Ui,
     /// All runs are to move so much.
     fixed_bytes: bool,
+    /// How long a run without a profiler is to take otherwise.
+    plain: Duration,
 }
 
 impl<'a> Runs<'a> {
-    pub(super) fn new(interrupt: &'a Interrupt, bytes: Option<u64>) -> Self {
+    pub(super) fn new(interrupt: &'a Interrupt, bytes: Option<u64>, plain: Duration) -> Self {
         let quiet = Ui::new(&Global { quiet: true, verbose: false });
-        Runs { interrupt, quiet, fixed_bytes: bytes.is_some() }
+        Runs { interrupt, quiet, fixed_bytes: bytes.is_some(), plain }
     }
 
     /// Finds out how much a run is to move, and whether it can be run at all.
     pub(super) fn size(&self, contender: &mut Contender) -> anyhow::Result<()> {
         match contender {
-            Contender::Stage(plan) if self.fixed_bytes => self.pair(plan).map(drop),
-            Contender::Stage(plan) => {
+            Contender::Stage { plan, .. } if self.fixed_bytes => self.pair(plan).map(drop),
+            Contender::Stage { plan, .. } => {
                 let mut bytes = FIRST_BYTES;
                 loop {
                     plan.bytes = Some(bytes);
                     let outcome = self.pair(plan)?;
                     let (moved, took) = (outcome.bytes, outcome.elapsed);
                     let enough = took >= ENOUGH || self.interrupt.is_set();
-                    let aim = if enough { PLAIN } else { 2 * ENOUGH };
+                    let aim = if enough { self.plain } else { 2 * ENOUGH };
                     bytes = scaled(moved, took, aim);
                     if enough {
                         plan.bytes = Some(bytes);
@@ -107,15 +129,17 @@ impl<'a> Runs<'a> {
                 }
             }
             Contender::Command(command) => command.size(self.interrupt),
+            Contender::Refused { why, .. } => bail!("{why}"),
         }
     }
 
     /// A run for its throughput.
     pub(super) fn plain(&self, contender: &Contender) -> anyhow::Result<Measured> {
         match contender {
-            Contender::Stage(plan) => {
+            Contender::Stage { plan, .. } => {
                 let outcome = self.pair(plan)?;
                 Ok(Measured {
+                    plan: Some(outcome.plan.clone()),
                     bytes: Some(outcome.bytes),
                     elapsed: outcome.elapsed,
                     gib_per_s: Some(outcome.gib_per_s()),
@@ -125,21 +149,25 @@ impl<'a> Runs<'a> {
                 })
             }
             Contender::Command(command) => command.plain(self.interrupt),
+            Contender::Refused { why, .. } => bail!("{why}"),
         }
     }
 
-    /// A run for its costs.
-    pub(super) fn profiled(&self, contender: &Contender) -> anyhow::Result<Measured> {
+    /// A run for its costs, and its profile.
+    pub(super) fn profiled(&self, contender: &Contender) -> anyhow::Result<(Measured, Kept)> {
+        let mut longer_plan = None;
         let target = match contender {
-            Contender::Stage(plan) => {
+            Contender::Stage { plan, .. } => {
                 let mut plan = plan.clone();
                 if !self.fixed_bytes {
-                    let longer = PROFILED.as_secs_f64() / PLAIN.as_secs_f64();
+                    let longer = PROFILED.as_secs_f64() / self.plain.as_secs_f64();
                     plan.bytes = plan.bytes.map(|bytes| (bytes as f64 * longer) as u64);
                 }
+                longer_plan = Some(*plan.clone());
                 Target::Pair(plan)
             }
             Contender::Command(command) => command.target()?,
+            Contender::Refused { why, .. } => bail!("{why}"),
         };
         // Costs are of the time on a CPU, and recording sleeps would add to them.
         let config = CaptureConfig { switches: false, ..CaptureConfig::default() };
@@ -147,7 +175,8 @@ impl<'a> Runs<'a> {
         if let Some(failure) = captured.failures.first() {
             return Err(pair_args::complaint(failure));
         }
-        Ok(costs(&captured))
+        let kept = Kept::of(captured);
+        Ok((Measured { plan: longer_plan, ..kept.costs() }, kept))
     }
 
     fn pair(&self, plan: &PairPlan) -> anyhow::Result<Outcome> {
@@ -190,37 +219,72 @@ fn cost(outcome: &EndOutcome) -> EndCost {
     }
 }
 
-fn costs(captured: &Captured) -> Measured {
-    let roles = Classification::of(&captured.profile);
-    let summary = Summary::build(
-        &captured.profile,
-        &roles,
-        &Highlights::article(),
-        &captured.caption(),
-        View::default(),
-        Some(&captured.watched()),
-    );
-    let quality = &captured.profile.quality;
-    let bytes = commands::last_pipe(&captured.flows);
-    let seconds = captured.elapsed.as_secs_f64();
-    let rate = bytes.filter(|_| seconds > 0.0).map(|bytes| bytes as f64 / GIB / seconds);
-    let is_pair = captured.pipeline.members.iter().any(|member| member.end.is_some());
-    Measured {
-        bytes,
-        elapsed: captured.elapsed,
-        gib_per_s: rate,
-        counted_by: match (rate, is_pair) {
-            (None, _) => CountedBy::Nobody,
-            (Some(_), true) => CountedBy::Pair,
-            (Some(_), false) => CountedBy::Meter,
-        },
-        ends: EndCost::of(&summary),
-        profile: Some(Profiled {
-            event: quality.event.clone(),
-            frequency_hz: quality.frequency_hz,
-            samples: quality.samples,
-            lost: quality.lost,
-        }),
+/// What is kept of a profiled run for the page: all but the recording, which has a folder.
+pub(super) struct Kept {
+    profile: Profile,
+    roles: Classification,
+    caption: Caption,
+    pipeline: Pipeline,
+    flows: Vec<PipeFlow>,
+    elapsed: Duration,
+    cpus: usize,
+}
+
+impl Kept {
+    fn of(captured: Captured) -> Kept {
+        let caption = captured.caption();
+        let cpus = captured.watched().cpus;
+        let Captured { profile, pipeline, flows, elapsed, .. } = captured;
+        let roles = Classification::of(&profile);
+        Kept { profile, roles, caption, pipeline, flows, elapsed, cpus }
+    }
+
+    fn watched(&self) -> Watched<'_> {
+        Watched {
+            pipeline: &self.pipeline,
+            flows: &self.flows,
+            elapsed_ns: self.elapsed.as_nanos() as u64,
+            cpus: self.cpus,
+        }
+    }
+
+    pub(super) fn seen(&self, rung: usize) -> Seen<'_> {
+        let Kept { profile, roles, caption, .. } = self;
+        Seen { rung, profile, roles, caption, watched: self.watched() }
+    }
+
+    fn costs(&self) -> Measured {
+        let summary = Summary::build(
+            &self.profile,
+            &self.roles,
+            &Highlights::article(),
+            &self.caption,
+            View::default(),
+            Some(&self.watched()),
+        );
+        let quality = &self.profile.quality;
+        let bytes = commands::last_pipe(&self.flows);
+        let seconds = self.elapsed.as_secs_f64();
+        let rate = bytes.filter(|_| seconds > 0.0).map(|bytes| bytes as f64 / GIB / seconds);
+        let is_pair = self.pipeline.members.iter().any(|member| member.end.is_some());
+        Measured {
+            plan: None,
+            bytes,
+            elapsed: self.elapsed,
+            gib_per_s: rate,
+            counted_by: match (rate, is_pair) {
+                (None, _) => CountedBy::Nobody,
+                (Some(_), true) => CountedBy::Pair,
+                (Some(_), false) => CountedBy::Meter,
+            },
+            ends: EndCost::of(&summary),
+            profile: Some(Profiled {
+                event: quality.event.clone(),
+                frequency_hz: quality.frequency_hz,
+                samples: quality.samples,
+                lost: quality.lost,
+            }),
+        }
     }
 }
 
