@@ -427,3 +427,15 @@ fn the_page_has_every_stage_and_what_differs_from_the_one_before() {
     // A command's name is text, whatever is in it.
     assert!(html.contains("&lt;script&gt;") && !html.contains("[31m<script>"));
 }
+
+#[test]
+fn two_ideas_at_once_are_two_things_to_remove() {
+    let mut ladder = ladder();
+    ladder.rungs.remove(1);
+    ladder.runs.retain(|run| run.rung != 1);
+    for run in &mut ladder.runs {
+        run.rung = run.rung.min(1);
+    }
+    let said = sentences(&ladder, &Standings::of(&ladder));
+    assert!(said[0].contains("the pages it needs; the reader's copy: here it did"), "{}", said[0]);
+}

@@ -118,7 +118,8 @@ fn trust(text: &mut String, ladder: &Ladder, standings: &Standings, style: Style
     let mut lines = vec![rounds(ladder, standings)];
     lines.extend(noise(ladder, standings));
     let profiled: Vec<_> = ladder.runs.iter().filter_map(|run| run.profile.as_ref()).collect();
-    if let Some(first) = profiled.first() {
+    let has_costs = standings.standings.iter().any(|standing| !standing.ends.is_empty());
+    if let Some(first) = profiled.first().filter(|_| has_costs) {
         let samples: u64 = profiled.iter().map(|profile| profile.samples).sum();
         let lost: u64 = profiled.iter().map(|profile| profile.lost).sum();
         lines.push(format!(
