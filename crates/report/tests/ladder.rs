@@ -439,3 +439,14 @@ fn two_ideas_at_once_are_two_things_to_remove() {
     let said = sentences(&ladder, &Standings::of(&ladder));
     assert!(said[0].contains("the pages it needs; the reader's copy: here it did"), "{}", said[0]);
 }
+
+#[test]
+fn a_round_that_was_stopped_is_named() {
+    let mut ladder = ladder();
+    ladder.ending = Ending::Interrupted;
+    ladder.runs.retain(|run| run.round < 4 || run.round == 4 && run.rung == 0);
+    let mut out = Vec::new();
+    render(&ladder, Style::default(), &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert!(text.contains("stopped in round 4 of 6"), "{text}");
+}

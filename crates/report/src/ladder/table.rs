@@ -159,7 +159,11 @@ impl CountedBy {
 }
 
 pub(super) fn rounds(ladder: &Ladder, standings: &Standings) -> String {
-    let most = standings.standings.iter().map(|standing| standing.runs).max().unwrap_or(0);
+    let runs = || {
+        let rungs = ladder.rungs.iter().zip(&standings.standings);
+        rungs.filter(|(rung, _)| rung.refused.is_none()).map(|(_, standing)| standing.runs)
+    };
+    let (least, most) = (runs().min().unwrap_or(0), runs().max().unwrap_or(0));
     let (seed, wanted) = (ladder.seed, ladder.rounds_wanted);
     let plural = |count: u64| if count == 1 { "" } else { "s" };
     let ending = match ladder.ending {
@@ -172,7 +176,7 @@ pub(super) fn rounds(ladder: &Ladder, standings: &Standings) -> String {
         ),
         Ending::Interrupted | Ending::Unfinished => format!(
             "stopped in round {} of {wanted} (seed {seed}); whole runs are kept",
-            (most + 1).min(wanted as usize)
+            (least + 1).min(wanted as usize)
         ),
     };
     format!("{ending}; GiB/s are medians, ratios medians of the ratios round by round")
