@@ -118,7 +118,8 @@ fn trust(text: &mut String, ladder: &Ladder, standings: &Standings, style: Style
     let mut lines = vec![rounds(ladder, standings)];
     lines.extend(noise(ladder, standings));
     let profiled: Vec<_> = ladder.runs.iter().filter_map(|run| run.profile.as_ref()).collect();
-    if let Some(first) = profiled.first() {
+    let has_costs = standings.standings.iter().any(|standing| !standing.ends.is_empty());
+    if let Some(first) = profiled.first().filter(|_| has_costs) {
         let samples: u64 = profiled.iter().map(|profile| profile.samples).sum();
         let lost: u64 = profiled.iter().map(|profile| profile.lost).sum();
         lines.push(format!(
@@ -158,7 +159,11 @@ impl CountedBy {
 }
 
 pub(super) fn rounds(ladder: &Ladder, standings: &Standings) -> String {
-    let most = standings.standings.iter().map(|standing| standing.runs).max().unwrap_or(0);
+    let runs = || {
+        let rungs = ladder.rungs.iter().zip(&standings.standings);
+        rungs.filter(|(rung, _)| rung.refused.is_none()).map(|(_, standing)| standing.runs)
+    };
+    let (least, most) = (runs().min().unwrap_or(0), runs().max().unwrap_or(0));
     let (seed, wanted) = (ladder.seed, ladder.rounds_wanted);
     let plural = |count: u64| if count == 1 { "" } else { "s" };
     let ending = match ladder.ending {
@@ -171,7 +176,7 @@ pub(super) fn rounds(ladder: &Ladder, standings: &Standings) -> String {
         ),
         Ending::Interrupted | Ending::Unfinished => format!(
             "stopped in round {} of {wanted} (seed {seed}); whole runs are kept",
-            (most + 1).min(wanted as usize)
+            (least + 1).min(wanted as usize)
         ),
     };
     format!("{ending}; GiB/s are medians, ratios medians of the ratios round by round")
