@@ -21,6 +21,7 @@ use crate::resolve::Resolver;
 use crate::sleep::Sleep;
 use crate::symbolize::Symbolizer;
 use crate::time_order::each_in_time_order;
+use crate::timeline::{Spool, Timeline};
 use crate::wakeups::{WakeTracker, Wakeups};
 use crate::windows::{Window, gaps};
 
@@ -30,10 +31,33 @@ use crate::windows::{Window, gaps};
 /// [`Error::File`] where it cannot be read, [`Error::Format`] where it is no recording. Bad
 /// records inside it are counted, not errors.
 pub fn analyse(recording: &Recording, symbolizer: &mut dyn Symbolizer) -> Result<Profile, Error> {
+    analyse_into(recording, symbolizer, None)
+}
+
+/// As [`analyse`], and keeps the samples and sleeps that the profile adds up.
+///
+/// # Errors
+/// Those of [`analyse`], and [`Error::File`] where the temporary folder does not hold them.
+pub fn analyse_with_timeline(
+    recording: &Recording,
+    symbolizer: &mut dyn Symbolizer,
+) -> Result<(Profile, Timeline), Error> {
+    let failed =
+        |source| Error::File { action: "keeping samples in", path: std::env::temp_dir(), source };
+    let mut spool = Spool::new().map_err(failed)?;
+    let profile = analyse_into(recording, symbolizer, Some(&mut spool))?;
+    Ok((profile, spool.finish().map_err(failed)?))
+}
+
+fn analyse_into(
+    recording: &Recording,
+    symbolizer: &mut dyn Symbolizer,
+    spool: Option<&mut Spool>,
+) -> Result<Profile, Error> {
     let Loaded { file, bytes, unwinding } = recording.load()?;
     let paging = Paging::new(&bytes);
     let (meta, unwinding) = (&recording.meta, unwinding.as_ref());
-    let mut profile = analyse_records(&file, &bytes, paging, meta, unwinding, symbolizer);
+    let mut profile = analyse_records(&file, &bytes, paging, meta, unwinding, symbolizer, spool);
     for (member, &cpu_time_ns) in profile.members.iter_mut().zip(&recording.about.cpu_time_ns) {
         member.cpu_time_ns = member.cpu_time_ns.or(cpu_time_ns);
     }
@@ -51,7 +75,7 @@ pub fn analyse_bytes(
 ) -> Result<Profile, FormatError> {
     let file = PerfDataFile::parse(bytes)?;
     let unwinding = meta.unwinding.as_ref();
-    Ok(analyse_records(&file, bytes, Paging::none(), meta, unwinding, symbolizer))
+    Ok(analyse_records(&file, bytes, Paging::none(), meta, unwinding, symbolizer, None))
 }
 
 fn analyse_records(
@@ -61,11 +85,18 @@ fn analyse_records(
     meta: &Meta,
     unwinding: Option<&Unwinding>,
     symbolizer: &mut dyn Symbolizer,
+    spool: Option<&mut Spool>,
 ) -> Profile {
     let mut pass = Pass::new(meta, unwinding, file.sampled_event());
-    pass.cut_short = each_in_time_order(file, bytes, paging, |record, event| {
+    if spool.is_some() {
+        pass.sleep.keep_naps();
+    }
+    pass.spool = spool;
+    let passed = each_in_time_order(file, bytes, paging, |record, event| {
         pass.take(record, event, file);
     });
+    pass.cut_short = passed.cut_short;
+    pass.malformed += passed.malformed;
     pass.pass_gaps(meta.end_ns);
     pass.into_profile(symbolizer)
 }
@@ -95,6 +126,8 @@ struct Pass<'a> {
     /// A symbol of the recorded kernel, and where it was.
     kernel_base: Option<(Vec<u8>, u64)>,
     samples: u64,
+    /// The times of the first and the last of them.
+    span_ns: Option<(u64, u64)>,
     foreign_samples: u64,
     lost: u64,
     throttled: u64,
@@ -102,6 +135,8 @@ struct Pass<'a> {
     malformed: u64,
     cut_short: bool,
     chain: Vec<u64>,
+    /// Where samples and sleeps are kept one by one.
+    spool: Option<&'a mut Spool>,
 }
 
 impl<'a> Pass<'a> {
@@ -126,6 +161,7 @@ impl<'a> Pass<'a> {
             comms: FxHashMap::default(),
             kernel_base: None,
             samples: 0,
+            span_ns: None,
             foreign_samples: 0,
             lost: 0,
             throttled: 0,
@@ -133,6 +169,7 @@ impl<'a> Pass<'a> {
             malformed: 0,
             cut_short: false,
             chain: Vec::new(),
+            spool: None,
         }
     }
 
@@ -167,10 +204,11 @@ impl<'a> Pass<'a> {
                     && time >= self.gap_until
                 {
                     self.sleep.switch(id, out, preempted);
+                    self.keep_naps();
                     self.wakes.switched(tid, out, time);
                 }
             }
-            Some(Parsed::Lost(count)) => self.lost += count,
+            Some(Parsed::Lost(count)) => self.lost = self.lost.saturating_add(count),
             Some(Parsed::Throttle) => self.throttled += 1,
             Some(Parsed::Other) => {}
             None => self.malformed += 1,
@@ -196,7 +234,7 @@ impl<'a> Pass<'a> {
             }
         }
         if let (Some(member), Some(time)) = (self.members.of(task.pid), time) {
-            self.sleep.born(task.tid, member, time, time.max(self.gap_until));
+            self.sleep.born(task, member, time, time.max(self.gap_until));
         }
     }
 
@@ -207,11 +245,25 @@ impl<'a> Pass<'a> {
             return;
         };
         self.samples += 1;
+        if let Some(time) = sample.id.time {
+            let (first, last) = self.span_ns.unwrap_or((time, time));
+            self.span_ns = Some((first.min(time), last.max(time)));
+        }
         let mut chain = std::mem::take(&mut self.chain);
         self.read_chain(sample, misc, &mut chain);
         let space = self.spaces.sample(pid);
-        self.stacks.add(member, space, &chain, 1, sample.period.unwrap_or(1));
+        let period = sample.period.unwrap_or(1);
+        let stack = self.stacks.add(member, space, &chain, 1, period);
+        if let Some(spool) = &mut self.spool {
+            spool.sample(sample.id, member, stack, period);
+        }
         self.chain = chain;
+    }
+
+    fn keep_naps(&mut self) {
+        if let Some(spool) = &mut self.spool {
+            self.sleep.take_naps().for_each(|nap| spool.sleep(nap));
+        }
     }
 
     /// Goes past the gaps that began before `time`.
@@ -274,10 +326,13 @@ impl<'a> Pass<'a> {
         self.truncated += u64::from(depth >= self.meta.max_stack);
     }
 
-    fn into_profile(self, symbolizer: &mut dyn Symbolizer) -> Profile {
+    fn into_profile(mut self, symbolizer: &mut dyn Symbolizer) -> Profile {
         let meta = self.meta;
         let mut profile = Profile::new(self.quality(meta));
+        self.sleep.end_lives();
+        self.keep_naps();
         let slept = self.sleep.finish();
+        profile.span_ns = self.span_ns;
         profile.wakeups = match &meta.wakeups {
             Err(why) => Wakeups::Unknown { why: why.clone() },
             Ok(_) => {
@@ -307,20 +362,27 @@ impl<'a> Pass<'a> {
             stack.frames.iter().for_each(|&frame| resolver.want(frame));
         }
         resolver.resolve(symbolizer, &mut profile);
-        for stack in &on_cpu {
+        let mut add = |stack: &RawStack, blocked: bool| {
             let id = intern(&resolver, stack, &mut profile);
             let weight = StackWeight { stack: id, samples: stack.samples, weight: stack.weight };
-            profile.members[stack.member].on_cpu.push(weight);
-        }
-        for stack in &blocked {
-            let id = intern(&resolver, stack, &mut profile);
-            let weight = StackWeight { stack: id, samples: stack.samples, weight: stack.weight };
-            profile.members[stack.member].blocked.push(weight);
-        }
+            let member = &mut profile.members[stack.member];
+            if blocked { &mut member.blocked } else { &mut member.on_cpu }.push(weight);
+            id
+        };
+        let sampled: Vec<StackId> = on_cpu.iter().map(|stack| add(stack, false)).collect();
+        let slept_in: Vec<StackId> = blocked.iter().map(|stack| add(stack, true)).collect();
         slept.put_into(&mut profile);
+        let mut order: Vec<usize> = (0..profile.members.len()).collect();
         if meta.pipeline.members.is_empty() {
             // Nothing says who stands upstream of whom: the heaviest first.
+            order.sort_by_key(|&member| std::cmp::Reverse(profile.members[member].weight()));
             profile.members.sort_by_key(|member| std::cmp::Reverse(member.weight()));
+        }
+        if let Some(spool) = self.spool {
+            let mut places = vec![0; order.len()];
+            order.iter().enumerate().for_each(|(place, &member)| places[member] = place);
+            spool.name(sampled, slept_in);
+            spool.place(places);
         }
         profile.quality.notes.extend(symbolizer.notes());
         profile

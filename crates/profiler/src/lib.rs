@@ -36,6 +36,7 @@ pub mod sys;
 pub mod tasks;
 mod thread_time;
 mod time_order;
+pub mod timeline;
 pub mod tracepoints;
 mod unwind;
 pub mod wakeups;

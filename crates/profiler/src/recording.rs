@@ -187,6 +187,9 @@ pub struct Recording {
     pub meta: Meta,
     /// How the capture went.
     pub about: About,
+    /// The settings of the machine and the rights of the recorder, as pipeprof.json has them; null
+    /// where nobody noted them. For people to read.
+    pub environment: serde_json::Value,
     symbols: Option<SymbolTable>,
     /// It ends before its maker wanted it to.
     cut_short: bool,
@@ -195,7 +198,9 @@ pub struct Recording {
 impl Recording {
     /// What a capture has just written into `dir`.
     pub(crate) fn captured(dir: RecordingDir, meta: Meta) -> Self {
-        Recording { dir, meta, about: About::default(), symbols: None, cut_short: false }
+        let environment = sidecar::environment();
+        let about = About::default();
+        Recording { dir, meta, about, environment, symbols: None, cut_short: false }
     }
 
     /// Opens a recording's folder, or a bare perf.data file.

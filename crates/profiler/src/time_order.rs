@@ -3,20 +3,27 @@
 use crate::order::RoundSorter;
 use crate::paging::Paging;
 use crate::perfdata::read::PerfDataFile;
-use crate::perfdata::record::{Record, kind, split_record};
+use crate::perfdata::record::{MOST_TIME, Record, kind, split_record};
 
 /// A file without rounds is sorted in stretches of so many records, so that it needs no more memory
 /// the longer it is. No ring holds as many.
 const MOST_HELD: usize = 1 << 20;
 
-/// Gives out each of the kernel's records with the index of its event, oldest first. True where
-/// the file ends before its last record does.
+/// What was wrong with a file as a whole.
+pub(crate) struct Passed {
+    /// It ends before its last record does.
+    pub(crate) cut_short: bool,
+    /// Records of a time that cannot be, left out.
+    pub(crate) malformed: u64,
+}
+
+/// Gives out each of the kernel's records with the index of its event, oldest first.
 pub(crate) fn each_in_time_order(
     file: &PerfDataFile,
     bytes: &[u8],
     mut paging: Paging<'_>,
     mut take: impl FnMut(&Record<'_>, usize),
-) -> bool {
+) -> Passed {
     let mut records = file.records(bytes);
     let mut sorter: RoundSorter<(usize, usize)> = RoundSorter::new();
     let data = &bytes[file.data.clone()];
@@ -25,12 +32,16 @@ pub(crate) fn each_in_time_order(
             take(&record, event);
         }
     };
-    let (mut round_at, mut of_round) = (0, 0);
+    let (mut round_at, mut of_round, mut malformed) = (0, 0, 0);
     for (at, record) in records.by_ref() {
         paging.reach(file.data.start + at);
         if record.kind < kind::HEADER_ATTR {
             let event = file.event_of_record(&record);
             let time = file.events[event].layout.time(&record).unwrap_or(0);
+            if time > MOST_TIME {
+                malformed += 1;
+                continue;
+            }
             sorter.push(time, (at, event));
             of_round += 1;
         }
@@ -43,5 +54,5 @@ pub(crate) fn each_in_time_order(
     }
     sorter.finish(give);
     // Nothing after a record that does not end can be found again.
-    file.cut_short || records.is_cut_short()
+    Passed { cut_short: file.cut_short || records.is_cut_short(), malformed }
 }

@@ -262,13 +262,20 @@ fn parse_attrs(
         return Err(FormatError::Section { what: "impossible attribute size", at: 16 });
     }
     let count = attrs.len() as u64 / attr_entry;
+    // Sections may overlap, and each may be the whole file: together they hold no more than it.
+    let mut ids_left = file.len();
     if count == 0 || count > MAX_EVENTS {
         return Err(FormatError::Section { what: "impossible number of events", at });
     }
     (0..count)
         .map(|i| {
             let at = attrs.start + (i * attr_entry) as usize;
-            let ids = section(file, at + attr_entry as usize - 16)?;
+            let ids_at = at + attr_entry as usize - 16;
+            let ids = section(file, ids_at)?;
+            ids_left = ids_left.checked_sub(ids.len()).ok_or(FormatError::Section {
+                what: "more ids of events than the file has room for",
+                at: ids_at as u64,
+            })?;
             let ids = ids.step_by(8).filter_map(|at| word(file, at).ok()).collect();
             parse_attr(file, at, ids)
         })

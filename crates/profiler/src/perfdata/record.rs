@@ -80,6 +80,13 @@ pub const CONTEXT_KERNEL: u64 = -128i64 as u64;
 /// What follows are user addresses.
 pub const CONTEXT_USER: u64 = -512i64 as u64;
 
+/// The most that one sample stands for: a quarter of an hour in nanoseconds, and more than any
+/// counter counts between two. What claims more is damaged, and would spoil every sum.
+const MOST_PERIOD: u64 = 1 << 40;
+
+/// The latest time of a record, in nanoseconds: 146 years, or the clock of the day until 2116.
+pub(crate) const MOST_TIME: u64 = 1 << 62;
+
 /// Bytes of a record's header: type, misc, size.
 pub const RECORD_HEADER: usize = 8;
 
@@ -308,6 +315,9 @@ impl Layout {
             at.u32()?;
         }
         let period = if self.has(sample_type::PERIOD) { Some(at.u64()?) } else { None };
+        if period.is_some_and(|period| period > MOST_PERIOD) {
+            return None;
+        }
         if self.has(sample_type::READ) {
             self.skip_read(&mut at)?;
         }

@@ -25,6 +25,7 @@ pub(super) fn open(path: &Path) -> Result<Recording, Error> {
         dir: RecordingDir::Bare(path.to_owned()),
         meta: meta(&file),
         about: About { title, kernel, ..About::default() },
+        environment: serde_json::Value::Null,
         symbols: None,
         cut_short: false,
     })

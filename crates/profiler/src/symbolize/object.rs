@@ -56,6 +56,8 @@ impl Object {
         let mut replaced = false;
         for path in [name.to_owned(), seen_by_process] {
             match fs::metadata(&path) {
+                // Opening a FIFO would wait, and opening a device may do anything.
+                Ok(meta) if !meta.is_file() => {}
                 Ok(meta) if self.is_it(&path, meta.ino()) => return Place::Found(path),
                 Ok(_) => replaced = true,
                 Err(_) => {}
