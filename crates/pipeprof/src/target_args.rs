@@ -114,7 +114,7 @@ pub(crate) const NO_TARGET: &str = "nothing says what to watch: give --stage vms
      built-in pair, -c 'A | B' to run a pipeline, or --pid PID for one that runs";
 
 /// `10s`, `1.5s`, `500ms`, `2m`, `1h`; a bare number is seconds.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let scale = match unit {

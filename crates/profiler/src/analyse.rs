@@ -28,9 +28,32 @@ use crate::windows::{Window, gaps};
 /// [`Error::File`] where it cannot be read, [`Error::Format`] where it is no recording. Bad
 /// records inside it are counted, not errors.
 pub fn analyse(recording: &Recording, symbolizer: &mut dyn Symbolizer) -> Result<Profile, Error> {
+    analyse_watched(recording, symbolizer, &mut |_| {})
+}
+
+/// How far the pass over the records has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of records that are behind.
+    pub bytes: u64,
+    /// Bytes of records in all.
+    pub total_bytes: u64,
+    /// Samples among those behind.
+    pub samples: u64,
+}
+
+/// Likewise, and tells every few megabytes how far it has come.
+///
+/// # Errors
+/// As [`analyse`].
+pub fn analyse_watched(
+    recording: &Recording,
+    symbolizer: &mut dyn Symbolizer,
+    watch: &mut dyn FnMut(Progress),
+) -> Result<Profile, Error> {
     let Loaded { file, bytes } = recording.load()?;
     let paging = Paging::new(&bytes);
-    let mut profile = analyse_records(&file, &bytes, paging, &recording.meta, symbolizer);
+    let mut profile = analyse_records(&file, &bytes, paging, &recording.meta, symbolizer, watch);
     for (member, &cpu_time_ns) in profile.members.iter_mut().zip(&recording.about.cpu_time_ns) {
         member.cpu_time_ns = member.cpu_time_ns.or(cpu_time_ns);
     }
@@ -40,6 +63,9 @@ pub fn analyse(recording: &Recording, symbolizer: &mut dyn Symbolizer) -> Result
 /// A file without rounds is sorted in stretches of so many records, so that it needs no more memory
 /// the longer it is. No ring holds as many.
 const MOST_HELD: usize = 1 << 20;
+
+/// Bytes between two words on progress: some milliseconds.
+const TELL_EVERY: usize = 4 << 20;
 
 /// Turns the bytes of a perf.data file into a profile.
 ///
@@ -51,7 +77,7 @@ pub fn analyse_bytes(
     symbolizer: &mut dyn Symbolizer,
 ) -> Result<Profile, FormatError> {
     let file = PerfDataFile::parse(bytes)?;
-    Ok(analyse_records(&file, bytes, Paging::none(), meta, symbolizer))
+    Ok(analyse_records(&file, bytes, Paging::none(), meta, symbolizer, &mut |_| {}))
 }
 
 fn analyse_records(
@@ -60,13 +86,20 @@ fn analyse_records(
     mut paging: Paging<'_>,
     meta: &Meta,
     symbolizer: &mut dyn Symbolizer,
+    watch: &mut dyn FnMut(Progress),
 ) -> Profile {
     let mut pass = Pass::new(meta, file.sampled_event());
     let mut records = file.records(bytes);
     let mut sorter: RoundSorter<(usize, usize)> = RoundSorter::new();
     let data = &bytes[file.data.clone()];
     let (mut round_at, mut of_round) = (0, 0);
+    let mut tell_at = TELL_EVERY;
     for (at, record) in records.by_ref() {
+        if at >= tell_at {
+            tell_at = at + TELL_EVERY;
+            let (bytes, total_bytes) = (at as u64, data.len() as u64);
+            watch(Progress { bytes, total_bytes, samples: pass.samples });
+        }
         paging.reach(file.data.start + at);
         if record.kind < kind::HEADER_ATTR {
             let event = file.event_of_record(&record);
@@ -231,7 +264,11 @@ impl<'a> Pass<'a> {
             }
         }
         if let (Some(&member), Some(time)) = (self.member_of.get(&task.pid), time) {
-            self.sleep.born(task.tid, member, time, time.max(self.gap_until));
+            if time <= self.meta.start_ns {
+                self.sleep.found(task.tid, member);
+            } else {
+                self.sleep.born(task.tid, member, time, time.max(self.gap_until));
+            }
         }
     }
 

@@ -170,6 +170,17 @@ impl<'a> Sleep<'a> {
         self.threads.begin(tid, recorded, Start::New, None);
     }
 
+    /// A thread of what a member started was there at the start.
+    pub(crate) fn found(&mut self, tid: i32, member: usize) {
+        let thread = self.meta.threads.iter().position(|thread| thread.tid == tid);
+        let Some(index) = thread else { return };
+        let thread = &self.meta.threads[index];
+        let start = if thread.asleep { Start::Asleep } else { Start::Running };
+        let stack = thread.wchan.as_ref().map(|_| Slept::Wchan { thread: index });
+        self.lives.insert(tid, Life::new(member, self.meta.start_ns));
+        self.threads.begin(tid, self.meta.start_ns, start, stack);
+    }
+
     /// A thread ended.
     pub(crate) fn exit(&mut self, tid: i32, time: Option<u64>) {
         let Some(time) = time else { return };

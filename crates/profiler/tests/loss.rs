@@ -1,0 +1,93 @@
+//! What is lost is counted: rings of a single page, which overflow at once.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+
+mod common;
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use common::Pair;
+use nix::errno::Errno;
+use pipeprof_profiler::analyse::analyse;
+use pipeprof_profiler::attr::EventAttr;
+use pipeprof_profiler::perfdata::record::{Parsed, parse};
+use pipeprof_profiler::recording::RecordingDir;
+use pipeprof_profiler::ring::{Ring, page_bytes};
+use pipeprof_profiler::session::{CaptureConfig, Session};
+use pipeprof_profiler::symbolize::LocalSymbols;
+use pipeprof_profiler::sys::{PerfSystem, RunningKernel};
+
+/// The kernel, with rings that hold some twenty samples.
+struct TinyRings;
+
+impl PerfSystem for TinyRings {
+    fn open(&self, attr: &EventAttr, pid: i32, cpu: i32) -> Result<OwnedFd, Errno> {
+        RunningKernel.open(attr, pid, cpu)
+    }
+
+    fn map(&self, event: BorrowedFd<'_>, _bytes: usize) -> Result<Ring, Errno> {
+        RunningKernel.map(event, page_bytes())
+    }
+
+    fn redirect(&self, event: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno> {
+        RunningKernel.redirect(event, target)
+    }
+
+    fn enable(&self, event: BorrowedFd<'_>) -> Result<(), Errno> {
+        RunningKernel.enable(event)
+    }
+
+    fn disable(&self, event: BorrowedFd<'_>) -> Result<(), Errno> {
+        RunningKernel.disable(event)
+    }
+
+    fn set_period(&self, event: BorrowedFd<'_>, period: u64) -> Result<(), Errno> {
+        RunningKernel.set_period(event, period)
+    }
+
+    fn set_filter(&self, event: BorrowedFd<'_>, filter: &str) -> Result<(), Errno> {
+        RunningKernel.set_filter(event, filter)
+    }
+
+    fn id(&self, event: BorrowedFd<'_>) -> Result<u64, Errno> {
+        RunningKernel.id(event)
+    }
+}
+
+#[test]
+fn what_the_rings_had_no_room_for_is_counted_to_the_record() {
+    let pair = Pair::start();
+    let dir = RecordingDir::temporary().unwrap();
+    let config = CaptureConfig { frequency_hz: 20_000, switches: true, ..Default::default() };
+    let session = match Session::attach(&TinyRings, &pair.pipeline(), &config, dir) {
+        Ok(session) => session,
+        Err(error) => return eprintln!("skipped: {error}"),
+    };
+    std::thread::sleep(Duration::from_millis(600));
+    let recording = session.finish(&TinyRings).unwrap();
+    let loaded = recording.load().unwrap();
+    let told: u64 = loaded
+        .file
+        .records(&loaded.bytes)
+        .filter_map(|(_, record)| {
+            let layout = loaded.file.events[loaded.file.event_of_record(&record)].layout;
+            match parse(&record, layout) {
+                Some(Parsed::Lost(count)) => Some(count),
+                _ => None,
+            }
+        })
+        .sum();
+    assert!(told > 0, "rings of a page lost nothing");
+    let profile = analyse(&recording, &mut LocalSymbols::new()).unwrap();
+    match recording.meta.lost {
+        // What was lost last had no record after it that could tell: the events have counted it.
+        Some(counted) => {
+            assert!(told <= counted, "{told} told, {counted} counted");
+            assert!((counted - told) * 20 <= counted, "{told} told, {counted} counted");
+            assert_eq!(profile.quality.lost, counted);
+        }
+        None => assert_eq!(profile.quality.lost, told),
+    }
+    assert_eq!(profile.quality.malformed_records, 0);
+}
