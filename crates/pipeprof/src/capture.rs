@@ -147,12 +147,7 @@ fn kernel_release() -> String {
 }
 
 /// `counted_ns` is when the counting of bytes began.
-fn finish(
-    session: Session,
-    about: About,
-    counted_ns: u64,
-    ui: &Ui,
-) -> anyhow::Result<Captured> {
+fn finish(session: Session, about: About, counted_ns: u64, ui: &Ui) -> anyhow::Result<Captured> {
     let watched_ns = session.so_far().1.start_ns;
     let finished = session.finish(&RunningKernel);
     let mut recording = finished.map_err(|error| hinted(&error, error.hint()))?;
@@ -296,7 +291,8 @@ fn launched(
     let mut session = attach(dir, &title, &found.pipeline, config, ui)?;
     let mut cast = Cast::new(found.clone());
     let counted_ns = now_ns();
-    let meter = Meter::start_keeping(found, true, config.limits.keep).map_err(|error| hinted(&error, error.hint()))?;
+    let meter = Meter::start_keeping(found, true, config.limits.keep)
+        .map_err(|error| hinted(&error, error.hint()))?;
     let started = Instant::now();
     session.members_are_released();
     let mut running = prepared.release().map_err(refused)?;
@@ -362,7 +358,8 @@ fn running(
     let mut cast = Cast::new(found.clone());
     let mut session = attach(dir, &cast.title(), &cast.pipeline, config, ui)?;
     let counted_ns = now_ns();
-    let meter = Meter::start_keeping(found, false, config.limits.keep).map_err(|error| hinted(&error, error.hint()))?;
+    let meter = Meter::start_keeping(found, false, config.limits.keep)
+        .map_err(|error| hinted(&error, error.hint()))?;
     let mut watching = Watching::time(Some(duration), ui);
     let started = Instant::now();
     let mut looked = Instant::now();

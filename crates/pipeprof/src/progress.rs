@@ -98,9 +98,8 @@ impl<'a> Analysing<'a> {
         if elapsed < NOTICED {
             return;
         }
-        let bar = self
-            .bar
-            .get_or_insert_with(|| Watching::new(self.ui, progress.total_bytes, RECORDS));
+        let bar =
+            self.bar.get_or_insert_with(|| Watching::new(self.ui, progress.total_bytes, RECORDS));
         let seconds = elapsed.as_secs_f64();
         let a_second = |count: u64, unit: f64| count as f64 / seconds / unit;
         bar.at(progress.bytes);

@@ -70,7 +70,7 @@ fn only_the_last_second_of_four_is_kept_and_all_that_is_said_is_of_that() {
     let whole = 1.8e9;
     for comm in ["yes", "head", "cat"] {
         let member = members.iter().find(|member| member["comm"] == comm).unwrap();
-        let time = &member["time"];
+        let time = &member["life"];
         let life = time["lifetime_ns"].as_f64().unwrap();
         assert!((0.7e9..=whole).contains(&life), "{comm} lived {life} ns");
         let parts = ["on_cpu_ns", "blocked_ns", "runnable_ns"];

@@ -79,9 +79,7 @@ fn run(
     loop {
         let stopping = wait(&mut watched, stop, patience.unwrap_or(PollTimeout::NONE));
         let drained = drain_round(&mut rings, segments.file());
-        let kept = drained.and_then(|()| {
-            if stopping { Ok(()) } else { segments.keep_to_limits() }
-        });
+        let kept = drained.and_then(|()| if stopping { Ok(()) } else { segments.keep_to_limits() });
         if stopping || kept.is_err() {
             return Drained { segments, failure: kept.err() };
         }

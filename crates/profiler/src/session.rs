@@ -68,6 +68,10 @@ impl Default for CaptureConfig {
 /// so that the drain thread sleeps through most runs.
 pub(crate) const RING_BYTES: usize = 2 << 20;
 
+/// `wakeup_watermark`: 0 is half of the ring, however small that had to be. A mark that the ring
+/// never passes wakes nobody (`ring_buffer_init` in kernel/events/ring_buffer.c, v6.18).
+pub(crate) const HALF_OF_RING: u32 = 0;
+
 /// What every sample carries.
 pub(crate) const SAMPLE_TYPE: u64 = sample_type::IDENTIFIER
     | sample_type::IP
@@ -190,12 +194,7 @@ impl Session {
         let tracepoints = tracepoints.map(|(fd, _)| fd).collect();
         let events = opened.into_iter().flat_map(|event| event.fds);
         let events: Arc<[OwnedFd]> = events.map(|(fd, _)| fd).collect();
-        let drain = Drain::start(
-            rings,
-            Arc::clone(&events),
-            segments,
-            config.limits.patience(),
-        )?;
+        let drain = Drain::start(rings, Arc::clone(&events), segments, config.limits.patience())?;
         for (index, event) in events.iter().enumerate() {
             if !by_turns.contains(&index) {
                 system
@@ -379,18 +378,14 @@ fn recorded_attr(candidate: &Candidate, config: &CaptureConfig) -> EventAttr {
         | flag::COMM_EXEC
         | flag::TASK
         | flag::WATERMARK;
-    attr.wakeup = (RING_BYTES / 2) as u32;
+    attr.wakeup = HALF_OF_RING;
     attr.read_format = FORMAT_LOST;
     attr.with_flag(flag::EXCLUDE_CALLCHAIN_KERNEL, !candidate.kernel)
 }
 
 /// What writes down how the kernel and these processes stand; and, in the middle of a recording,
 /// those that they started, whose births it may not hold.
-fn beginning(
-    events: &[EventDescription],
-    pids: Arc<Mutex<Vec<i32>>>,
-    with_children: bool,
-) -> Look {
+fn beginning(events: &[EventDescription], pids: Arc<Mutex<Vec<i32>>>, with_children: bool) -> Look {
     let first = events.first().map(|event| (event.attr.sample_type, event.ids.first().copied()));
     let (sample_type, id) = first.unwrap_or_default();
     Box::new(move || {

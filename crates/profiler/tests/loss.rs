@@ -2,21 +2,21 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
-mod common;
-
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::process::Command;
 use std::time::Duration;
 
-use common::Pair;
 use nix::errno::Errno;
 use pipeprof_profiler::analyse::analyse;
 use pipeprof_profiler::attr::EventAttr;
+use pipeprof_profiler::event::Event;
 use pipeprof_profiler::perfdata::record::{Parsed, parse};
 use pipeprof_profiler::recording::RecordingDir;
 use pipeprof_profiler::ring::{Ring, page_bytes};
 use pipeprof_profiler::session::{CaptureConfig, Session};
 use pipeprof_profiler::symbolize::LocalSymbols;
 use pipeprof_profiler::sys::{PerfSystem, RunningKernel};
+use pipeprof_runner::pipeline::{Member, Pipeline};
 
 /// The kernel, with rings that hold some twenty samples.
 struct TinyRings;
@@ -57,15 +57,28 @@ impl PerfSystem for TinyRings {
 
 #[test]
 fn what_the_rings_had_no_room_for_is_counted_to_the_record() {
-    let pair = Pair::start();
+    // Each program that begins takes some hundred page faults at once.
+    let mut shell = Command::new("sh").args(["-c", "while :; do /bin/true; done"]).spawn().unwrap();
+    let member = Member {
+        pid: shell.id() as i32,
+        start_time_ticks: None,
+        comm: "sh".to_owned(),
+        command_line: Vec::new(),
+        end: None,
+    };
+    let pipeline = Pipeline { members: vec![member], pipes: Vec::new() };
     let dir = RecordingDir::temporary().unwrap();
-    let config = CaptureConfig { frequency_hz: 20_000, switches: true, ..Default::default() };
-    let session = match Session::attach(&TinyRings, &pair.pipeline(), &config, dir) {
-        Ok(session) => session,
+    let event = Event::named("page-faults");
+    let config = CaptureConfig { event, frequency_hz: 100_000, ..Default::default() };
+    let attached = Session::attach(&TinyRings, &pipeline, &config, dir);
+    std::thread::sleep(Duration::from_millis(600));
+    let finished = attached.and_then(|session| session.finish(&TinyRings));
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+    let recording = match finished {
+        Ok(recording) => recording,
         Err(error) => return eprintln!("skipped: {error}"),
     };
-    std::thread::sleep(Duration::from_millis(600));
-    let recording = session.finish(&TinyRings).unwrap();
     let loaded = recording.load().unwrap();
     let told: u64 = loaded
         .file
