@@ -1,11 +1,11 @@
 //! From a target to its profile: launch or find, attach, let go, watch, stop, analyse.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use pipeprof_profiler::accounts::now_ns;
 use pipeprof_profiler::analyse::analyse_watched;
-use pipeprof_profiler::meter::{Bytes, Meter, PipeFlow, Point, Series, Source};
+use pipeprof_profiler::meter::{Bytes, Gauge, Meter, PipeFlow, Point, Series, Source};
 use pipeprof_profiler::profile::{Profile, Scope};
 use pipeprof_profiler::recording::{self, About, Recording, RecordingDir};
 use pipeprof_profiler::session::{CaptureConfig, Session};
@@ -15,7 +15,7 @@ use pipeprof_profiler::tasks::affinity;
 use pipeprof_report::caption::Caption;
 use pipeprof_report::ledger::Watched;
 use pipeprof_runner::command;
-use pipeprof_runner::discover::{Extent, Found, discover};
+use pipeprof_runner::discover::{Extent, Found, Level, discover};
 use pipeprof_runner::ends::Complaint;
 use pipeprof_runner::outcome::EndOutcome;
 use pipeprof_runner::pair::launch;
@@ -87,17 +87,37 @@ pub(crate) fn capture_into(
     config: &CaptureConfig,
     ui: &Ui,
 ) -> anyhow::Result<Captured> {
-    let interrupt = Interrupt::install()?;
+    watch(dir, target, config, &Interrupt::install()?, ui)
+}
+
+/// Watches a target to its end, among others of a command that listens for Ctrl-C itself.
+pub(crate) fn capture_with(
+    target: Target,
+    config: &CaptureConfig,
+    interrupt: &Interrupt,
+    ui: &Ui,
+) -> anyhow::Result<Captured> {
+    let dir = RecordingDir::temporary().map_err(|error| hinted(&error, error.hint()))?;
+    watch(dir, target, config, interrupt, ui)
+}
+
+fn watch(
+    dir: RecordingDir,
+    target: Target,
+    config: &CaptureConfig,
+    interrupt: &Interrupt,
+    ui: &Ui,
+) -> anyhow::Result<Captured> {
     if let RecordingDir::Temporary(folder) = &dir {
         interrupt.remove_on_quit(folder.path());
     }
     match target {
-        Target::Pair(plan) => pair(dir, &plan, config, &interrupt, ui),
+        Target::Pair(plan) => pair(dir, &plan, config, interrupt, ui),
         Target::Command { spec, title, duration } => {
-            launched(dir, spec, title, duration, config, &interrupt, ui)
+            launched(dir, spec, title, duration, config, interrupt, ui)
         }
         Target::Running { pids, extent, duration } => {
-            running(dir, &pids, extent, duration, config, &interrupt, ui)
+            running(dir, &pids, extent, duration, config, interrupt, ui)
         }
     }
 }
@@ -141,7 +161,7 @@ fn cpu_count() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn kernel_release() -> String {
+pub(crate) fn kernel_release() -> String {
     nix::sys::utsname::uname()
         .map_or_else(|_| String::new(), |system| system.release().to_string_lossy().into_owned())
 }
@@ -152,16 +172,22 @@ fn finish(session: Session, about: About, counted_ns: u64, ui: &Ui) -> anyhow::R
     let finished = session.finish(&RunningKernel);
     let mut recording = finished.map_err(|error| hinted(&error, error.hint()))?;
     let start_ns = recording.meta.start_ns;
-    recording.about = about;
-    if start_ns != watched_ns {
+    let about = if start_ns == watched_ns {
+        about
+    } else {
         // Only the end was kept, and what is told of the pipes is to be of that.
-        let about = &mut recording.about;
-        about.elapsed_ns = recording.meta.end_ns.saturating_sub(start_ns);
-        about.cpu_time_ns.clear();
         let since = start_ns.saturating_sub(counted_ns);
-        let flows = std::mem::take(&mut about.flows);
-        about.flows = flows.into_iter().map(|flow| flow.since(since)).collect();
-    }
+        About {
+            elapsed_ns: recording.meta.end_ns.saturating_sub(start_ns),
+            cpu_time_ns: Vec::new(),
+            flows: about.flows.into_iter().map(|flow| flow.since(since)).collect(),
+            ..about
+        }
+    };
+    let started_unix_ns = UNIX_EPOCH.elapsed().ok().map(|now| {
+        u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).saturating_sub(about.elapsed_ns)
+    });
+    recording.about = About { started_unix_ns, ..about };
     analysed(recording, ui)
 }
 
@@ -219,6 +245,10 @@ fn pair(
     let config = CaptureConfig { cpus, ..config.clone() };
     let title = plan.stage.to_string();
     let mut session = attach(dir, &title, &pipeline, &config, ui)?;
+    // The ends count their bytes; how full the pipe is only a look into it tells.
+    let pids: Vec<i32> = pipeline.members.iter().map(|member| member.pid).collect();
+    let found = discover(&pids, Extent::OnlyThese).ok();
+    let mut gauge = Gauge::default();
     session.members_are_released();
     let mut running = prepared.release();
     let mut watching = Watching::bytes(plan.bytes.unwrap_or_default(), ui);
@@ -231,7 +261,11 @@ fn pair(
     while !running.wait_timeout(TICK).map_err(refused)? {
         let moved = running.moved();
         watching.at(moved.read);
-        series.add(Point { at_ns: started.elapsed().as_nanos() as u64, bytes: moved.read });
+        let at_ns = started.elapsed().as_nanos() as u64;
+        series.add(Point { at_ns, bytes: moved.read });
+        if let Some(level) = found.as_ref().and_then(|found| level_of(found, &pipeline)) {
+            gauge.add(at_ns, level);
+        }
         session.read_accounts(&[]);
         if (interrupt.is_set() || session.is_full()) && !asked {
             running.interrupt();
@@ -250,8 +284,9 @@ fn pair(
         writes: calls(&outcome.writer),
         reads: calls(&outcome.reader),
         over_time: series.points().to_vec(),
+        fill_over_time: gauge.points().to_vec(),
         capacity_bytes: pipeline.pipes.first().and_then(|pipe| pipe.capacity_bytes),
-        fill: None,
+        fill: gauge.fill(),
     };
     let about = About {
         title,
@@ -261,9 +296,17 @@ fn pair(
         flows: vec![flow],
         cpu_time_ns: [&outcome.writer, &outcome.reader].map(cpu_ns).to_vec(),
         cpus: cpu_count(),
+        ..About::default()
     };
     let captured = finish(session, about, counted_ns, ui)?;
     Ok(Captured { failures: outcome.failures(), ..captured })
+}
+
+/// How full the pipe of a pair is.
+fn level_of(found: &Found, pair: &Pipeline) -> Option<Level> {
+    let inode = pair.pipes.first()?.inode;
+    let at = found.pipeline.pipes.iter().position(|pipe| pipe.inode == inode)?;
+    found.levels().into_iter().nth(at).flatten()
 }
 
 fn cpu_ns(end: &EndOutcome) -> Option<u64> {
@@ -328,6 +371,7 @@ fn launched(
         flows,
         cpu_time_ns: Vec::new(),
         cpus: cpu_count(),
+        ..About::default()
     };
     let captured = finish(session, about, counted_ns, ui)?;
     let failures = match status {
@@ -390,6 +434,7 @@ fn running(
         flows,
         cpu_time_ns: Vec::new(),
         cpus: cpu_count(),
+        ..About::default()
     };
     session.set_pipeline(cast.pipeline);
     finish(session, about, counted_ns, ui)

@@ -7,6 +7,7 @@ mod cli;
 mod commands;
 mod interrupt;
 mod output;
+mod pager;
 mod pair_args;
 mod progress;
 mod sampling_args;

@@ -104,6 +104,14 @@ impl AddressSpaces {
         })
     }
 
+    /// The object at an address of a process as it is now, with the offset in its file.
+    pub(crate) fn find(&self, pid: i32, address: u64) -> Option<(&Arc<Object>, u64)> {
+        let space = self.states.get(self.of_process.get(&pid)?.0 as usize)?;
+        let (start, mapped) = space.range(..=address).next_back()?;
+        let file_offset = (address - start).wrapping_add(mapped.file_offset);
+        (address < mapped.end).then_some((&mapped.object, file_offset))
+    }
+
     fn current(&mut self, pid: i32) -> SpaceId {
         match self.of_process.get(&pid) {
             Some(&id) => id,

@@ -17,6 +17,7 @@ use std::time::Duration;
 use crate::accounts::{Accounts, now_ns};
 use crate::perfdata::write::{EventDescription, PerfDataWriter, Provenance};
 use crate::recording::ThreadStart;
+use crate::recording::unwound::create_private;
 
 /// How much of a recording is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +71,8 @@ pub(crate) struct Segments {
     events: Vec<EventDescription>,
     provenance: Provenance,
     look: Look,
+    /// The records hold slices of the members' memory, which are nobody else's to read.
+    is_private: bool,
     writer: PerfDataWriter,
     began: Beginning,
     /// Of the current file, when its own records begin.
@@ -97,16 +100,18 @@ impl Segments {
         provenance: Provenance,
         limits: Limits,
         look: Look,
+        is_private: bool,
         full: Arc<AtomicBool>,
     ) -> io::Result<Self> {
         let began = look();
-        let (writer, data_start) = begin(path, &events, &began.state)?;
+        let (writer, data_start) = begin(path, &events, &began.state, is_private)?;
         Ok(Segments {
             limits,
             path: path.to_owned(),
             events,
             provenance,
             look,
+            is_private,
             writer,
             began,
             data_start,
@@ -162,7 +167,7 @@ impl Segments {
         let old = PathBuf::from(name);
         let began = (self.look)();
         fs::rename(&self.path, &old)?;
-        let (writer, data_start) = begin(&self.path, &self.events, &began.state)?;
+        let (writer, data_start) = begin(&self.path, &self.events, &began.state, self.is_private)?;
         std::mem::replace(&mut self.writer, writer).finish(&self.provenance)?;
         let began = std::mem::replace(&mut self.began, began);
         self.older.push_back(Segment { path: old, began, bytes });
@@ -183,7 +188,7 @@ impl Segments {
         let Some(first) = self.older.pop_front() else {
             return Ok(Joined { writer: self.writer, began: Some(self.began) });
         };
-        let (mut writer, _) = begin(&self.path, &self.events, &first.began.state)?;
+        let (mut writer, _) = begin(&self.path, &self.events, &first.began.state, self.is_private)?;
         append(writer.file(), &first)?;
         for segment in &self.older {
             append(writer.file(), segment)?;
@@ -197,8 +202,10 @@ fn begin(
     path: &Path,
     events: &[EventDescription],
     state: &[u8],
+    is_private: bool,
 ) -> io::Result<(PerfDataWriter, u64)> {
-    let mut writer = PerfDataWriter::create(File::create(path)?, events.to_vec())?;
+    let file = if is_private { create_private(path) } else { File::create(path) };
+    let mut writer = PerfDataWriter::create(file?, events.to_vec())?;
     writer.file().write_all(state)?;
     let data_start = writer.file().stream_position()?;
     Ok((writer, data_start))

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use pipeprof_runner::pipeline::Pipeline;
 
 use crate::accounts::{Accounts, now_ns};
-use crate::attr::{EventAttr, flag, sample_type};
+use crate::attr::{CallGraph, EventAttr, flag, sample_type};
 use crate::drain::Drain;
 use crate::environment::{Environment, Explanation, explain_open_error};
 use crate::error::Error;
@@ -20,6 +20,7 @@ use crate::opening::{describe, map_rings, open_all, raise_descriptor_limit, targ
 use crate::perfdata::record::Synthesizer;
 use crate::perfdata::write::{EventDescription, Provenance};
 use crate::profile::Scope;
+use crate::recording::unwound;
 use crate::recording::{Meta, Recording, RecordingDir};
 use crate::segments::{Beginning, Limits, Look, Segments};
 use crate::sleepers::Sleepers;
@@ -36,8 +37,8 @@ pub struct CaptureConfig {
     pub event: Option<Event>,
     /// Samples a second and CPU.
     pub frequency_hz: u64,
-    /// Record call chains by frame pointer.
-    pub call_chains: bool,
+    /// How callers are found.
+    pub call_graph: CallGraph,
     /// Record context switches, which tell blocked time, with a call chain for as many
     /// switches-out a second and thread as samples.
     pub switches: bool,
@@ -55,7 +56,7 @@ impl Default for CaptureConfig {
         CaptureConfig {
             event: None,
             frequency_hz: 997,
-            call_chains: true,
+            call_graph: CallGraph::FramePointers,
             switches: false,
             wakeups: true,
             cpus: None,
@@ -67,6 +68,9 @@ impl Default for CaptureConfig {
 /// Room for records of one CPU: two seconds of 997 Hz with deep call chains, several times over,
 /// so that the drain thread sleeps through most runs.
 pub(crate) const RING_BYTES: usize = 2 << 20;
+
+/// Likewise, where each sample has a slice of the stack: a second of 997 Hz with slices of 8 KiB.
+pub(crate) const RING_BYTES_WITH_STACKS: usize = 8 << 20;
 
 /// `wakeup_watermark`: 0 is half of the ring, however small that had to be. A mark that the ring
 /// never passes wakes nobody (`ring_buffer_init` in kernel/events/ring_buffer.c, v6.18).
@@ -94,6 +98,8 @@ pub struct Session {
     full: Arc<AtomicBool>,
     windows: Option<Windows>,
     provenance: Provenance,
+    /// The events, where their stacks are to be unwound in the end.
+    to_unwind: Option<Vec<EventDescription>>,
     counts_lost: bool,
     dir: RecordingDir,
     meta: Meta,
@@ -168,11 +174,14 @@ impl Session {
             }
             Err(why) => (Err(why), None),
         };
-        let rings = map_rings(system, &opened, &mut notes)?;
+        let has_stacks = matches!(config.call_graph, CallGraph::Dwarf { .. });
+        let ring_bytes = if has_stacks { RING_BYTES_WITH_STACKS } else { RING_BYTES };
+        let rings = map_rings(system, &opened, ring_bytes, &mut notes)?;
         let path = dir.path().join("perf.data");
         let descriptions = describe(system, &opened)?;
         let mut meta = meta(pipeline, config, &choice, notes);
         meta.wakeups = wakeups;
+        let to_unwind = has_stacks.then(|| descriptions.clone());
         let pids: Vec<i32> = pipeline.members.iter().map(|member| member.pid).collect();
         let pids = Arc::new(Mutex::new(pids));
         let full = Arc::new(AtomicBool::new(false));
@@ -184,6 +193,7 @@ impl Session {
             provenance.clone(),
             config.limits,
             look,
+            has_stacks,
             Arc::clone(&full),
         );
         let segments =
@@ -219,6 +229,7 @@ impl Session {
             full,
             windows,
             provenance,
+            to_unwind,
             counts_lost,
             dir,
             meta,
@@ -335,6 +346,15 @@ impl Session {
                 self.meta.notes.push(note);
             }
         }
+        if let Some(events) = self.to_unwind {
+            let path = self.dir.path().join("perf.data");
+            if let Err(error) = unwound::replace(&path, events, &mut self.meta, &self.provenance) {
+                self.meta.notes.push(format!(
+                    "the recording keeps its slices of the stack, unwound each time that it is \
+                     read: writing it again failed: {error}"
+                ));
+            }
+        }
         Ok(Recording::captured(self.dir, self.meta))
     }
 }
@@ -368,9 +388,7 @@ fn recorded_attr(candidate: &Candidate, config: &CaptureConfig) -> EventAttr {
     let mut attr = candidate.attr();
     attr.period_or_frequency = config.frequency_hz;
     attr.sample_type = SAMPLE_TYPE;
-    if config.call_chains {
-        attr.sample_type |= sample_type::CALLCHAIN;
-    }
+    attr = attr.with_call_graph(config.call_graph);
     attr.flags |= flag::FREQ
         | flag::MMAP
         | flag::MMAP2
@@ -443,6 +461,7 @@ fn meta(pipeline: &Pipeline, config: &CaptureConfig, choice: &Choice, notes: Vec
         threads: Vec::new(),
         accounts: Accounts::default(),
         sleepers: Sleepers::default(),
+        unwinding: None,
         notes,
     }
 }

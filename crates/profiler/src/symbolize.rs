@@ -13,11 +13,11 @@ use std::sync::Arc;
 
 use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{Input, Sym, Symbolized, Symbolizer as Blaze};
-use object::Place;
 use rustc_hash::FxHashMap;
 use tempfile::NamedTempFile;
 
 pub use object::Object;
+pub(crate) use object::Place;
 pub use perf_map::PerfMap;
 pub use table::{Remembering, SymbolTable};
 
@@ -198,10 +198,10 @@ impl Symbolizer for LocalSymbols {
         if object.is_jit() {
             return PerfMap::of(object.pid).find(file_offsets);
         }
-        let file = self.place(object);
+        let file = self.place(object).filter(|file| sane::is_sane(file));
         self.places.insert(object.clone(), file.clone());
         let unknown = || vec![Functions::new(); file_offsets.len()];
-        let Some(file) = file.filter(|file| sane::is_sane(file)) else { return unknown() };
+        let Some(file) = file else { return unknown() };
         let source = Source::Elf(Elf::new(file));
         match self.objects.symbolize(&source, Input::FileOffset(file_offsets)) {
             Ok(found) => found.into_iter().map(functions).collect(),
@@ -210,7 +210,7 @@ impl Symbolizer for LocalSymbols {
     }
 
     fn kernel_build_id(&mut self) -> Option<String> {
-        build_id::of_kernel()
+        if self.kernel.other.is_some() { None } else { build_id::of_kernel() }
     }
 
     fn build_id(&mut self, object: &Object) -> Option<String> {
@@ -250,7 +250,7 @@ fn functions(found: Symbolized<'_>) -> Functions {
 }
 
 /// The vDSO is in no file, but every process on this kernel has the same one, ours too.
-fn own_vdso() -> Option<NamedTempFile> {
+pub(crate) fn own_vdso() -> Option<NamedTempFile> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     let line = maps.lines().find(|line| line.ends_with("[vdso]"))?;
     let (start, end) = line.split(' ').next()?.split_once('-')?;

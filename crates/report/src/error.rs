@@ -19,6 +19,12 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// Two recordings that have nothing in common to compare.
+    #[error("the two can't be compared: {why}")]
+    NotComparable {
+        /// Why.
+        why: String,
+    },
     /// A pattern given by the user isn't a regular expression.
     #[error("{pattern:?} is neither a function's name nor a regular expression: {source}")]
     Pattern {
@@ -66,6 +72,10 @@ impl Error {
             Error::NoSuchFunction { near, .. } if !near.is_empty() => {
                 Some(format!("sampled were: {}", near.join(", ")))
             }
+            Error::NotComparable { .. } => Some(
+                "record both in the same way: the same event, the same rights, the same programs"
+                    .into(),
+            ),
             Error::NoSuchFunction { .. }
             | Error::TooManyHighlights { .. }
             | Error::Picture(_)

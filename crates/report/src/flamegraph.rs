@@ -4,10 +4,11 @@
 //! name goes in with a mark (`mark.rs`) that says role and highlight, and `paint.rs` takes the
 //! marks out again and colours by them.
 
-mod legend;
+pub(crate) mod canvas;
+pub(crate) mod legend;
 mod mark;
 mod paint;
-mod palette;
+pub(crate) mod palette;
 mod tower;
 
 use std::io::Write;

@@ -6,15 +6,23 @@
 
 pub mod caption;
 pub mod counters;
+pub mod diff;
 pub mod error;
 pub mod escape;
+pub mod export;
 pub mod flamegraph;
+pub mod flat;
 pub mod folded;
 pub mod highlight;
+pub mod html;
+pub mod ladder;
 pub mod ledger;
+pub mod lessons;
 pub mod roles;
+pub mod statistics;
 pub mod summary;
 pub mod text;
 pub mod topology;
+pub mod tour;
 pub mod tree;
 pub mod verdict;

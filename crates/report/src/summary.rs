@@ -232,6 +232,35 @@ impl Summary {
         }
     }
 
+    /// Leaves out all members but these, and the pipes of others. The verdict stays that of the
+    /// whole pipeline.
+    pub fn keep_members(&mut self, pids: &[i32]) {
+        let shown: Vec<bool> = self.members.iter().map(|m| pids.contains(&m.pid)).collect();
+        for absorber in self.quality.skid.iter_mut().flatten() {
+            let mut shown = shown.iter();
+            absorber.samples.retain(|_| shown.next() == Some(&true));
+        }
+        if let Some(skid) = &mut self.quality.skid {
+            skid.retain(|absorber| absorber.samples.iter().any(|samples| *samples > 0));
+        }
+        self.members.retain(|member| pids.contains(&member.pid));
+        let holds = |pipe: &PipeSummary| {
+            pipe.writers.iter().chain(&pipe.readers).any(|pid| pids.contains(pid))
+        };
+        self.pipes.retain(holds);
+    }
+
+    /// Leaves out what has less than this share of its member, in percent: roles, functions, and
+    /// reasons to sleep.
+    pub fn keep_shares(&mut self, percent: f64) {
+        for member in &mut self.members {
+            let least = percent / 100.0 * member.weight as f64;
+            member.roles.retain(|role| role.percent >= percent);
+            member.top_functions.retain(|function| function.self_weight as f64 >= least);
+            member.blocked.retain(|share| share.percent >= percent);
+        }
+    }
+
     /// The summary as JSON, for a program to read.
     ///
     /// # Errors
@@ -300,7 +329,7 @@ fn evidence(
     }
 }
 
-fn cpu_time_ns(profile: &Profile, member: &MemberProfile) -> Option<u64> {
+pub(crate) fn cpu_time_ns(profile: &Profile, member: &MemberProfile) -> Option<u64> {
     let quality = &profile.quality;
     let measures_all = quality.unit == WeightUnit::Nanoseconds && quality.kernel_visible;
     member.cpu_time_ns.or_else(|| measures_all.then(|| member.weight()))

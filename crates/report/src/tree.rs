@@ -1,9 +1,10 @@
-//! The call tree under one function, as `perf report -g --symbol-filter=FUNC` draws it.
+//! The call tree at one function: what it called, as `perf report -g --symbol-filter=FUNC` draws
+//! it, or who called it.
 
 use std::fmt::Write as _;
 use std::io::Write;
 
-use pipeprof_profiler::profile::{FrameKind, MemberProfile, Profile};
+use pipeprof_profiler::profile::{FrameId, FrameKind, MemberProfile, Profile};
 use rustc_hash::FxHashMap;
 
 use crate::caption::percent;
@@ -14,15 +15,19 @@ use crate::highlight::Highlights;
 use crate::roles::source_name;
 
 /// Which part of the tree to show.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// Branches with less than this share of the member's weight are left out; perf's default.
     pub percent: f64,
+    /// Who called the function, rather than what it called.
+    pub callers: bool,
+    /// Pids of the members to show; empty for all.
+    pub only: Vec<i32>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { percent: 0.5 }
+        Limits { percent: 0.5, callers: false, only: Vec::new() }
     }
 }
 
@@ -32,7 +37,7 @@ struct Node<'a> {
     children: FxHashMap<&'a str, Node<'a>>,
 }
 
-/// Draws, for every member that called it, what the function called.
+/// Draws, for every member that called it, what the function called, or who called it.
 ///
 /// The function goes by its exact name, its source name, or the name that the article knows it by.
 /// Percentages are of the member's weight. A call that is all of its caller stands below it without
@@ -62,11 +67,20 @@ pub fn render(
 
     let mut text = String::new();
     for (_, member) in members(profile, view) {
+        if !limits.only.is_empty() && !limits.only.contains(&member.pid) {
+            continue;
+        }
         let mut roots: Vec<(&str, Node<'_>, u64)> = Vec::new();
         for weight in member.on_cpu.iter().filter(|w| w.weight > 0) {
             let stack = profile.stack(weight.stack);
-            // The call nearest the root: recursion is counted once.
-            let Some(at) = stack.iter().rposition(|frame| is_it[frame.index()]) else { continue };
+            // Recursion is counted once: below the call nearest the root, or above that nearest the
+            // leaf.
+            let is_it = |frame: &FrameId| is_it[frame.index()];
+            let found = match limits.callers {
+                false => stack.iter().rposition(is_it),
+                true => stack.iter().position(is_it),
+            };
+            let Some(at) = found else { continue };
             let name = &*profile.frame(stack[at]).name;
             let index = roots.iter().position(|(known, ..)| *known == name).unwrap_or_else(|| {
                 roots.push((name, Node::default(), 0));
@@ -78,20 +92,25 @@ pub fn render(
                 *itself += weight.weight;
             }
             let mut node = root;
-            for frame in stack[..at].iter().rev() {
+            let mut inward = stack[..at].iter().rev();
+            let mut outward = stack[at + 1..].iter();
+            let path: &mut dyn Iterator<Item = &FrameId> =
+                if limits.callers { &mut outward } else { &mut inward };
+            for frame in path {
                 node = node.children.entry(&*profile.frame(*frame).name).or_default();
                 node.weight += weight.weight;
             }
         }
         roots.sort_by(|a, b| b.1.weight.cmp(&a.1.weight).then_with(|| a.0.cmp(b.0)));
         for (name, root, itself) in &roots {
-            write_root(&mut text, member, highlights, profile, (name, root, *itself), limits);
+            write_root(&mut text, member, highlights, profile, (name, root, *itself), &limits);
         }
     }
     if text.is_empty() {
         return Err(Error::NoSuchFunction { name: function.into(), near: near(profile, function) });
     }
-    writeln!(out, "  Children     Self  Member  Symbol")?;
+    let what = if limits.callers { "Symbol, and who called it" } else { "Symbol" };
+    writeln!(out, "  Children     Self  Member  {what}")?;
     out.write_all(text.as_bytes())?;
     Ok(())
 }
@@ -102,7 +121,7 @@ fn write_root(
     highlights: &Highlights,
     profile: &Profile,
     (name, root, itself): (&str, &Node<'_>, u64),
-    limits: Limits,
+    limits: &Limits,
 ) {
     let whole = member.weight();
     let frame = profile.frames().iter().find(|frame| *frame.name == *name);
@@ -128,7 +147,7 @@ fn write_root(
     write_children(text, root, 6, whole, limits);
 }
 
-fn write_children(text: &mut String, node: &Node<'_>, indent: usize, whole: u64, limits: Limits) {
+fn write_children(text: &mut String, node: &Node<'_>, indent: usize, whole: u64, limits: &Limits) {
     let least = limits.percent / 100.0 * whole as f64;
     let mut children: Vec<(&&str, &Node<'_>)> =
         node.children.iter().filter(|(_, child)| child.weight as f64 >= least).collect();

@@ -2,63 +2,141 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
+use pipeprof_profiler::profile::Profile;
 use pipeprof_report::flamegraph::View;
+use pipeprof_report::flat::{self, Key, Table};
 use pipeprof_report::highlight::Highlights;
 use pipeprof_report::roles::Classification;
 use pipeprof_report::summary::Summary;
 use pipeprof_report::text::{self, Style};
-use pipeprof_report::tree;
+use pipeprof_report::tree::{self, Limits};
 
 use crate::capture::{Captured, reopen};
 use crate::commands::ls::has_utf8_locale;
 use crate::output::write_stdout;
+use crate::pager;
 use crate::ui::{Exit, Ui, hinted};
 
-/// Sum up a recording: where each member spent its time
+/// Sum up a recording: the verdict, and where each member spent its time
 ///
-/// Takes a folder of pipeprof record, or a perf.data file of perf record.
+/// Takes a folder of pipeprof record, or a perf.data file of perf record. On a terminal it is shown
+/// through $PAGER, or less.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReportArgs {
     /// What to read
     #[arg(value_name = "RECORDING")]
     recording: PathBuf,
-    /// Print the call tree under a function, as perf report -g does
+    /// Only this member, by name or pid; can be given more than once
+    #[arg(long, value_name = "NAME|PID")]
+    member: Vec<String>,
+    /// A flat table instead, by any of member, role, function, object (a library, a module, the
+    /// kernel); with total, the largest with all that they call come first
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "KEYS",
+          conflicts_with_all = ["tree", "json"])]
+    sort: Vec<SortArg>,
+    /// Print the call tree under a function, as perf report -g does; can be given more than once
     #[arg(long, value_name = "FUNC")]
     tree: Vec<String>,
+    /// Who called the function, rather than what it called
+    #[arg(long, requires = "tree")]
+    callers: bool,
+    /// Leave out what has a smaller share, in percent [default: 0.5 in a tree, else 0.05]
+    #[arg(long, value_name = "P", conflicts_with = "json", value_parser = parse_percent)]
+    percent_limit: Option<f64>,
     /// Print the summary as JSON
     #[arg(long, conflicts_with = "tree")]
     json: bool,
+    /// Show it plainly on a terminal too
+    #[arg(long)]
+    no_pager: bool,
 }
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum SortArg {
+    Member,
+    Role,
+    Function,
+    Object,
+    #[value(name = "self")]
+    Itself,
+    Total,
+}
+
+fn parse_percent(text: &str) -> Result<f64, String> {
+    match text.trim_end_matches('%').parse() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
+        _ => Err("it has to be a number from 0 to 100".to_owned()),
+    }
+}
+
+/// Half of the last digit that a table shows.
+const LEAST_PERCENT: f64 = 0.05;
 
 pub(crate) fn run(args: &ReportArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let captured = reopen(&args.recording, ui)?;
     if captured.profile.quality.samples == 0 {
         ui.warn("the recording holds no sample");
     }
-    write_stdout(&page(&captured, args, ui)?)?;
+    let only = members(&captured.profile, &args.member)?;
+    let page = page(&captured, &only, args, ui)?;
+    if args.json {
+        write_stdout(&page)?;
+    } else {
+        pager::show(&page, !args.no_pager)?;
+    }
     Ok(Exit::Done)
 }
 
-fn page(captured: &Captured, args: &ReportArgs, ui: &Ui) -> anyhow::Result<String> {
+/// The pids of those that were asked for; none for all.
+fn members(profile: &Profile, wanted: &[String]) -> anyhow::Result<Vec<i32>> {
+    let mut pids = Vec::new();
+    for name in wanted {
+        let is_it = |pid: i32, comm: &str| comm == name || pid.to_string() == *name;
+        let found = profile.members.iter().filter(|member| {
+            is_it(member.pid, &member.comm) || member.end.is_some_and(|end| end.as_str() == name)
+        });
+        let before = pids.len();
+        pids.extend(found.map(|member| member.pid));
+        if pids.len() == before {
+            let mut known: Vec<String> = profile
+                .members
+                .iter()
+                .map(|member| format!("{} ({})", member.comm, member.pid))
+                .collect();
+            known.truncate(20);
+            let known = pipeprof_report::escape::printable(&known.join(", ")).into_owned();
+            let error = format!("--member {name:?}: nobody in the recording has this name or pid");
+            return Err(hinted(error, Some(format!("there are: {known}"))));
+        }
+    }
+    Ok(pids)
+}
+
+fn page(captured: &Captured, only: &[i32], args: &ReportArgs, ui: &Ui) -> anyhow::Result<String> {
     let profile = &captured.profile;
     let (highlights, view) = (Highlights::article(), View::default());
     let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
+    let style = Style { colour: ui.colours_stdout(), ascii: !has_utf8_locale() };
     let mut out = Vec::new();
-    if args.tree.is_empty() {
+    if !args.sort.is_empty() {
+        let table = table(&args.sort, args.percent_limit.unwrap_or(LEAST_PERCENT), only);
         let roles = Classification::of(profile);
-        let summary = Summary::build(
-            profile,
-            &roles,
-            &highlights,
-            &captured.caption(),
-            view,
-            Some(&captured.watched()),
-        );
+        flat::render(profile, &roles, &table, style, &mut out).map_err(refused)?;
+    } else if args.tree.is_empty() {
+        let roles = Classification::of(profile);
+        let watched = captured.watched();
+        let caption = captured.caption();
+        let mut summary =
+            Summary::build(profile, &roles, &highlights, &caption, view, Some(&watched));
+        if !only.is_empty() {
+            summary.keep_members(only);
+        }
+        if let Some(percent) = args.percent_limit {
+            summary.keep_shares(percent);
+        }
         if args.json {
             summary.write_json(&mut out).map_err(refused)?;
         } else {
-            let style = Style { colour: ui.colours_stdout(), ascii: !has_utf8_locale() };
             text::render(&summary, style, &mut out).map_err(refused)?;
         }
     }
@@ -66,8 +144,33 @@ fn page(captured: &Captured, args: &ReportArgs, ui: &Ui) -> anyhow::Result<Strin
         if index > 0 {
             out.push(b'\n');
         }
-        let limits = tree::Limits::default();
+        let limits = Limits {
+            percent: args.percent_limit.unwrap_or(Limits::default().percent),
+            callers: args.callers,
+            only: only.to_vec(),
+        };
         tree::render(profile, &highlights, function, limits, view, &mut out).map_err(refused)?;
     }
-    String::from_utf8(out).context("the summary is not UTF-8")
+    Ok(String::from_utf8_lossy(&out).into_owned())
+}
+
+/// As perf's `--sort`: the keys are the columns. Without any it is by member and function.
+fn table(sort: &[SortArg], percent_limit: f64, only: &[i32]) -> Table {
+    let mut keys = Vec::new();
+    for arg in sort {
+        let key = match arg {
+            SortArg::Member => Key::Member,
+            SortArg::Role => Key::Role,
+            SortArg::Function => Key::Function,
+            SortArg::Object => Key::Object,
+            SortArg::Itself | SortArg::Total => continue,
+        };
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    if keys.is_empty() {
+        keys = vec![Key::Member, Key::Function];
+    }
+    Table { keys, by_total: sort.contains(&SortArg::Total), percent_limit, only: only.to_vec() }
 }

@@ -56,9 +56,14 @@ pub(super) fn write(dir: &Path, meta: &Meta, about: &About, complete: bool) -> R
         complete,
         about: about.clone(),
         capture: meta.clone(),
-        environment: serde_json::to_value(Environment::read()).unwrap_or_default(),
+        environment: environment(),
     };
     write_json(dir, ABOUT, |out| serde_json::to_writer_pretty(out, &sidecar))
+}
+
+/// The machine as it is.
+pub(super) fn environment() -> Value {
+    serde_json::to_value(Environment::read()).unwrap_or_default()
 }
 
 pub(super) fn write_symbols(dir: &Path, symbols: &SymbolTable) -> Result<(), Error> {
@@ -95,6 +100,7 @@ pub(super) fn open(folder: &Path) -> Result<Recording, Error> {
         dir,
         meta: sidecar.capture,
         about: sidecar.about,
+        environment: sidecar.environment,
         symbols,
         cut_short: !sidecar.complete,
     };
@@ -153,10 +159,10 @@ fn implausible(value: &Value) -> Option<(String, u64)> {
         Value::Array(values) => {
             values.iter().enumerate().find_map(|(index, value)| inner(&index, value))
         }
-        // Names of files by number: any number is as good as another.
+        // Names of files by number, of which any is as good as another; the one date.
         Value::Object(fields) => fields
             .iter()
-            .filter(|(name, _)| !matches!(name.as_str(), "inode" | "device"))
+            .filter(|(name, _)| !matches!(name.as_str(), "inode" | "device" | "started_unix_ns"))
             .find_map(|(name, value)| inner(name, value)),
         _ => None,
     }
@@ -165,7 +171,7 @@ fn implausible(value: &Value) -> Option<(String, u64)> {
 /// When the first record was written, and the last whole one: what stands for the end of a capture
 /// that was killed.
 fn times(recording: &Recording) -> Result<(u64, u64), Error> {
-    let Loaded { file, bytes } = recording.load()?;
+    let Loaded { file, bytes, .. } = recording.load_as_recorded()?;
     let times = file
         .records(&bytes)
         .filter_map(|(_, record)| file.events[file.event_of_record(&record)].layout.time(&record))

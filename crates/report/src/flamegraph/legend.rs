@@ -13,7 +13,7 @@ use crate::highlight::{Highlights, Sighting};
 use crate::roles::{Basis, Classification, Role};
 
 /// Width of the picture that the static layout is made for.
-pub(super) const WIDTH: usize = 1200;
+pub(crate) const WIDTH: usize = 1200;
 const MARGIN: usize = 10;
 const COLUMN: usize = 196;
 /// Where labels say that the time was asleep.
@@ -199,7 +199,7 @@ pub(super) fn blocked_key(role: Role) -> String {
 }
 
 /// How a role is searched for: in capitals, so that a search for a function never finds it.
-pub(super) fn search_key(role: Role) -> String {
+pub(crate) fn search_key(role: Role) -> String {
     format!("ROLE {}", role.label().to_uppercase())
 }
 

@@ -1,0 +1,326 @@
+//! `pipeprof diff`: two pipelines, and what a GiB costs in one and in the other.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{ArgAction, ArgMatches, Args, FromArgMatches};
+use pipeprof_profiler::meter::PipeFlow;
+use pipeprof_profiler::profile::Profile;
+use pipeprof_profiler::session::CaptureConfig;
+use pipeprof_report::caption::Caption;
+use pipeprof_report::diff::{self, Diff, Run, Widths};
+use pipeprof_report::ledger::Watched;
+use pipeprof_report::roles::Classification;
+use pipeprof_report::text::Style;
+use pipeprof_runner::command::Spec;
+use pipeprof_runner::pipeline::Pipeline;
+use pipeprof_runner::stage::Stage;
+
+use crate::capture::{Captured, capture, reopen};
+use crate::commands::ls::has_utf8_locale;
+use crate::output::{check_writable, write_file, write_stdout};
+use crate::pair_args::{self, PairArgs};
+use crate::sampling_args::SamplingArgs;
+use crate::target_args::{Target, parse_duration};
+use crate::ui::{Exit, Ui, hinted};
+
+/// Compare two pipelines: what a GiB costs in one and in the other, and where
+///
+/// Takes two recordings (of pipeprof record, or perf.data files of perf record), two stages
+/// (--stage vmsplice --stage huge-page), or two command lines (-c 'A | B' -c 'C | D'). Prints which
+/// is faster and what explains it, role by role in time per GiB, and draws a differential flame
+/// graph: red is what got dearer, blue what got cheaper. What is launched runs several times, in
+/// turn, and a change that chance explains is called within the noise.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DiffArgs {
+    /// What was before, and what is after: two recordings
+    #[arg(value_names = ["A", "B"], num_args = 2, conflicts_with_all = ["stage", "line", "runs"])]
+    recordings: Vec<PathBuf>,
+    /// Run two shell lines; give it twice
+    #[arg(
+        short = 'c',
+        long = "command",
+        value_name = "LINE",
+        conflicts_with = "stage",
+        help_heading = "Any pipeline"
+    )]
+    line: Vec<OsString>,
+    /// Shell for --command
+    #[arg(long, value_name = "SHELL", requires = "line", help_heading = "Any pipeline")]
+    shell: Option<OsString>,
+    /// Stop each run of a command after so long, as in 10s, 500ms, 2m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "line",
+          help_heading = "Any pipeline")]
+    duration: Option<Duration>,
+    /// How often to run each of what is launched; one takes its turn after the other
+    #[arg(long, value_name = "N", default_value_t = 3,
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    runs: u32,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    // Last, because its help heading would go on above what follows.
+    #[command(flatten)]
+    stages: Stages,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Output")]
+struct OutputArgs {
+    /// Where to write the picture
+    #[arg(short, long, value_name = "FILE", default_value = "pipeprof-diff.svg")]
+    output: PathBuf,
+    /// Whose costs the widths of the picture are: with a, what B no longer does is seen
+    #[arg(long, value_enum, value_name = "SIDE", default_value_t = SideArg::B)]
+    widths: SideArg,
+    /// Print the ledger as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum SideArg {
+    A,
+    B,
+}
+
+/// The pair's flags, with `--stage` given more than once.
+#[derive(Debug)]
+struct Stages {
+    stages: Vec<Stage>,
+    pair: PairArgs,
+}
+
+impl FromArgMatches for Stages {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let stages = matches.get_many("stage").map(|all| all.copied().collect());
+        let pair = PairArgs::from_arg_matches(matches)?;
+        Ok(Stages { stages: stages.unwrap_or_default(), pair })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for Stages {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        PairArgs::augment_args(command).mut_arg("stage", |stage| {
+            stage.action(ArgAction::Append).help("A stage to compare; give it twice")
+        })
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+/// What to compare.
+enum Sides {
+    Recordings([PathBuf; 2]),
+    Launched { names: [String; 2], runs: u32 },
+}
+
+pub(crate) fn run(args: &DiffArgs, ui: &Ui) -> anyhow::Result<Exit> {
+    let usage = |message: &str| {
+        ui.error(&anyhow::anyhow!("{message}"));
+        Ok(Exit::Usage)
+    };
+    let sides = match sides(args) {
+        Ok(sides) => sides,
+        Err(message) => return usage(&message),
+    };
+    let mut config = match args.sampling.config(false) {
+        Ok(config) => config,
+        Err(error) => {
+            ui.error(&error);
+            return Ok(Exit::Usage);
+        }
+    };
+    check_writable(&args.output.output)?;
+    match sides {
+        Sides::Recordings([a, b]) => {
+            let pair = (Kept::of(reopen(&a, ui)?), Kept::of(reopen(&b, ui)?));
+            let names = [&a, &b].map(|path| name_of(path));
+            let names = if names[0] == names[1] {
+                [&a, &b].map(|path| path.display().to_string())
+            } else {
+                names
+            };
+            report(&[pair], &names, args, ui)?;
+            Ok(Exit::Done)
+        }
+        Sides::Launched { names, runs } => {
+            // As in a flame graph: members that wait cost something to watch.
+            config.switches = !args.line.is_empty();
+            if let Some(error) = (0..2).find_map(|side| target(args, side).err()) {
+                return pair_args::fail(error, ui);
+            }
+            launched(&names, runs, &config, args, ui)
+        }
+    }
+}
+
+fn sides(args: &DiffArgs) -> Result<Sides, String> {
+    let stages = &args.stages.stages;
+    if stages.is_empty() && !args.stages.pair.is_empty() {
+        return Err(
+            "the flags under \"Pipe pair\" (--bytes, --fill, …) are for the built-in pair \
+                    only: give --stage twice, or leave them out"
+                .to_owned(),
+        );
+    }
+    let two = |names: Vec<String>, flag: &str| -> Result<Sides, String> {
+        let count = names.len();
+        let names = names
+            .try_into()
+            .map_err(|_| format!("{flag} has to be given twice, and was {count} times"))?;
+        Ok(Sides::Launched { names, runs: args.runs })
+    };
+    match (&args.recordings[..], stages.is_empty(), args.line.is_empty()) {
+        ([a, b], ..) => Ok(Sides::Recordings([a.clone(), b.clone()])),
+        (_, false, _) => two(stages.iter().map(|s| s.as_str().to_owned()).collect(), "--stage"),
+        (_, _, false) => {
+            two(args.line.iter().map(|l| l.to_string_lossy().into_owned()).collect(), "-c")
+        }
+        _ => Err("nothing says what to compare: give two recordings, --stage twice, or -c twice"
+            .to_owned()),
+    }
+}
+
+/// `before` for `some/where/before.pipeprof`.
+fn name_of(path: &Path) -> String {
+    let name = path.file_stem().unwrap_or(path.as_os_str());
+    if name == "perf" { path.display().to_string() } else { name.to_string_lossy().into_owned() }
+}
+
+/// What to launch for one side.
+fn target(args: &DiffArgs, side: usize) -> Result<Target, pipeprof_runner::error::Error> {
+    if let Some(line) = args.line.get(side) {
+        return Ok(Target::Command {
+            spec: Spec::shell(line, args.shell.as_deref()),
+            title: line.to_string_lossy().into_owned(),
+            duration: args.duration,
+        });
+    }
+    let mut pair = args.stages.pair.clone();
+    pair.common.stage = args.stages.stages.get(side).copied();
+    pair.plan().map(|plan| Target::Pair(Box::new(plan)))
+}
+
+fn launched(
+    names: &[String; 2],
+    runs: u32,
+    config: &CaptureConfig,
+    args: &DiffArgs,
+    ui: &Ui,
+) -> anyhow::Result<Exit> {
+    let mut pairs = Vec::new();
+    let mut exit = Exit::Done;
+    'runs: for round in 0..runs {
+        let mut pair = [None, None];
+        // A B, B A, A B: a machine that slows down or speeds up favours neither.
+        let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
+        for side in order {
+            let target = target(args, side).map_err(|e| pair_args::complaint(&e.into()))?;
+            let captured = capture(target, config, ui)?;
+            if captured.interrupted {
+                exit = Exit::Interrupted;
+                break 'runs;
+            }
+            for failure in &captured.failures {
+                ui.error(&pair_args::complaint(failure));
+                exit = Exit::Failed;
+            }
+            let kept = Kept::of(captured);
+            let rate = kept.caption.bytes_per_second.map_or_else(String::new, |rate| {
+                format!(": {:.2} GiB/s", rate / f64::from(1u32 << 30))
+            });
+            let letter = ['A', 'B'][side];
+            ui.note(format_args!("run {} of {runs} of {letter}{rate}", round + 1));
+            pair[side] = Some(kept);
+        }
+        if let [Some(a), Some(b)] = pair {
+            pairs.push((a, b));
+        }
+    }
+    if pairs.is_empty() {
+        ui.note("stopped before both had run once: nothing to compare");
+        return Ok(exit);
+    }
+    report(&pairs, names, args, ui)?;
+    Ok(exit)
+}
+
+/// What is kept of a run; its records are no longer needed.
+struct Kept {
+    profile: Profile,
+    roles: Classification,
+    caption: Caption,
+    pipeline: Pipeline,
+    flows: Vec<PipeFlow>,
+    elapsed_ns: u64,
+    cpus: usize,
+}
+
+impl Kept {
+    fn of(captured: Captured) -> Self {
+        let caption = captured.caption();
+        let Captured { profile, pipeline, flows, elapsed, recording, .. } = captured;
+        Kept {
+            roles: Classification::of(&profile),
+            profile,
+            caption,
+            pipeline,
+            flows,
+            elapsed_ns: elapsed.as_nanos() as u64,
+            cpus: recording.about.cpus.max(1),
+        }
+    }
+
+    fn watched(&self) -> Watched<'_> {
+        let Kept { pipeline, flows, elapsed_ns, cpus, .. } = self;
+        Watched { pipeline, flows, elapsed_ns: *elapsed_ns, cpus: *cpus }
+    }
+
+    fn run<'a>(&'a self, watched: &'a Watched<'a>) -> Run<'a> {
+        let Kept { profile, roles, caption, .. } = self;
+        Run { profile, roles, caption, watched: Some(watched) }
+    }
+}
+
+fn report(
+    pairs: &[(Kept, Kept)],
+    names: &[String; 2],
+    args: &DiffArgs,
+    ui: &Ui,
+) -> anyhow::Result<()> {
+    let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
+    let watched: Vec<(Watched<'_>, Watched<'_>)> =
+        pairs.iter().map(|(a, b)| (a.watched(), b.watched())).collect();
+    let runs: Vec<(Run<'_>, Run<'_>)> = pairs
+        .iter()
+        .zip(&watched)
+        .map(|((a, b), (watched_a, watched_b))| (a.run(watched_a), b.run(watched_b)))
+        .collect();
+    let diff = Diff::of(&runs, [&names[0], &names[1]]).map_err(refused)?;
+    let mut text = Vec::new();
+    if args.output.json {
+        diff.write_json(&mut text).map_err(refused)?;
+    } else {
+        let style = Style { colour: ui.colours_stdout(), ascii: !has_utf8_locale() };
+        diff::render_text(&diff, style, &mut text).map_err(refused)?;
+    }
+    write_stdout(&String::from_utf8_lossy(&text))?;
+    let widths = match args.output.widths {
+        SideArg::A => Widths::A,
+        SideArg::B => Widths::B,
+    };
+    let picture = &args.output.output;
+    write_file(picture, |out| diff::render_picture(&diff, widths, out).map_err(refused))?;
+    ui.note(format_args!("wrote {}", picture.display()));
+    Ok(())
+}

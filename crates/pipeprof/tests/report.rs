@@ -1,0 +1,174 @@
+//! `pipeprof report` as a user meets it, beside `perf report` on the same file.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use common::{may_profile_kernel, run_in, stderr, stdout};
+
+/// One recording for all tests; `None`, said on stderr, where the machine forbids it.
+fn recorded() -> Option<&'static Path> {
+    static RECORDED: OnceLock<Option<(tempfile::TempDir, PathBuf)>> = OnceLock::new();
+    let recorded = RECORDED.get_or_init(|| {
+        if !may_profile_kernel() {
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let record = "record --stage splice --bytes 6G -F 1999 -o it";
+        let output = run_in(folder.path(), &record.split(' ').collect::<Vec<_>>());
+        assert!(output.status.success(), "{}", stderr(&output));
+        let path = folder.path().to_owned();
+        Some((folder, path))
+    });
+    recorded.as_ref().map(|(_, path)| path.as_path())
+}
+
+fn report(line: &str) -> Option<String> {
+    let mut args = vec!["report", "it.pipeprof"];
+    args.extend(line.split_whitespace());
+    let output = run_in(recorded()?, &args);
+    assert!(output.status.success(), "{line}: {}", stderr(&output));
+    Some(stdout(&output))
+}
+
+/// Rows of a flat table: share of the sample itself, and what follows the number of samples.
+fn rows(text: &str, has_total: bool) -> Vec<(f64, String)> {
+    text.lines()
+        .skip(1)
+        .map(|line| {
+            let mut words = line.split_whitespace();
+            let share = words.next().unwrap().trim_matches(['<', '%']).parse().unwrap();
+            let rest: Vec<&str> = words.skip(1 + usize::from(has_total)).collect();
+            (share, rest.join(" "))
+        })
+        .collect()
+}
+
+#[test]
+fn the_heaviest_functions_are_those_of_perf() {
+    let Some(text) = report("--sort function --percent-limit 1") else { return };
+    if Command::new("perf").arg("--version").output().is_err() {
+        eprintln!("skipped: perf is not installed");
+        return;
+    }
+    let pids: Vec<String> = rows(&report("--sort member").unwrap(), false)
+        .into_iter()
+        .map(|(_, name)| name.rsplit('(').next().unwrap().trim_end_matches(')').to_owned())
+        .collect();
+    let perf = Command::new("perf")
+        .args(["report", "--no-children", "-g", "none", "--sort", "sym", "--stdio", "-F"])
+        .args(["overhead,sym", "--percentage", "relative", "--pid", &pids.join(","), "-i"])
+        .arg(recorded().unwrap().join("it.pipeprof/perf.data"))
+        .output()
+        .unwrap();
+    let theirs: BTreeMap<String, f64> = stdout(&perf)
+        .lines()
+        .filter(|line| !line.starts_with('#') && line.contains('%'))
+        .map(|line| {
+            let (share, name) = line.trim().split_once('%').unwrap();
+            (name.trim().to_owned(), share.parse().unwrap())
+        })
+        .collect();
+    let ours = rows(&text, true);
+    assert!(ours.len() > 3, "{text}");
+    for (share, name) in ours {
+        let theirs = theirs.get(&name).copied().unwrap_or_default();
+        assert!((share - theirs).abs() < 0.02, "{name} is {share} here, {theirs} to perf");
+    }
+}
+
+#[test]
+fn a_flat_table_adds_up_whatever_it_is_by() {
+    for (keys, has_total) in
+        [("member", false), ("role", false), ("member,role", false), ("member,function", true)]
+    {
+        let Some(text) = report(&format!("--sort {keys} --percent-limit 0")) else { return };
+        let sum: f64 = rows(&text, has_total).iter().map(|(share, _)| share).sum();
+        // Each row is rounded.
+        assert!((sum - 100.0).abs() < 1.5, "{keys}: {sum}\n{text}");
+    }
+    let shares: Vec<f64> =
+        rows(&report("--sort role").unwrap(), false).iter().map(|row| row.0).collect();
+    assert!(shares.is_sorted_by(|a, b| a >= b) && shares.len() > 3, "{shares:?}");
+    // By total, the root of all comes first.
+    let total = report("--sort total --member writer").unwrap();
+    assert!(!total.contains("pp-read") && total.lines().nth(1).unwrap().contains("100.00%"));
+    let limited = report("--sort function --percent-limit 10").unwrap();
+    assert!(rows(&limited, true).iter().all(|(share, _)| *share >= 10.0), "{limited}");
+}
+
+#[test]
+fn one_member_and_what_is_large() {
+    let Some(text) = report("--member writer --percent-limit 5") else { return };
+    assert!(text.contains("writer pp-write") && !text.contains("reader pp-read ("), "{text}");
+    assert!(!text.contains("  0."), "{text}");
+    assert_eq!(text, report("--member pp-write --percent-limit 5").unwrap());
+    let output = run_in(recorded().unwrap(), &["report", "it.pipeprof", "--member", "nobody"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("there are: pp-write ("), "{}", stderr(&output));
+    let json = report("--member reader --json").unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["members"].as_array().unwrap().len(), 1);
+    assert_eq!(json["members"][0]["end"], "reader");
+}
+
+#[test]
+fn a_tree_goes_both_ways() {
+    let Some(called) = report("--tree wait_for_space --member writer") else { return };
+    let callers = report("--tree wait_for_space --member writer --callers").unwrap();
+    let first = |text: &str| text.lines().nth(1).unwrap().to_owned();
+    assert!(first(&called).contains("wait_for_space"));
+    // The function costs the same, whoever asks.
+    assert_eq!(first(&called)[2..20], first(&callers)[2..20]);
+    assert!(!called.contains("do_syscall_64") && callers.contains("do_syscall_64"), "{callers}");
+    assert!(called.contains("schedule") && !callers.contains("__schedule"), "{called}{callers}");
+}
+
+/// `script` gives the command a terminal of its own.
+fn on_a_terminal(line: &str, pager: Option<&str>) -> Option<String> {
+    let here = recorded()?;
+    let pipeprof = env!("CARGO_BIN_EXE_pipeprof");
+    let mut script = Command::new("script");
+    script
+        .args(["-qec", &format!("{pipeprof} report it.pipeprof {line}"), "/dev/null"])
+        .current_dir(here)
+        .env("TERM", "dumb")
+        .env_remove("PAGER")
+        .env_remove("LESS");
+    if let Some(pager) = pager {
+        script.env("PAGER", pager);
+    }
+    match script.output() {
+        Ok(output) => {
+            assert!(output.status.success(), "{pager:?}: {}", stdout(&output));
+            Some(stdout(&output))
+        }
+        Err(error) => {
+            eprintln!("skipped: script: {error}");
+            None
+        }
+    }
+}
+
+#[test]
+fn a_pager_where_there_is_a_terminal_and_one_at_all() {
+    let Some(paged) = on_a_terminal("", Some("sed 's/^/paged: /'")) else { return };
+    assert!(paged.lines().all(|line| line.starts_with("paged: ")), "{paged}");
+    let plain = on_a_terminal("--no-pager", Some("sed 's/^/paged: /'")).unwrap();
+    assert!(plain.contains("writer pp-write") && !plain.contains("paged: "), "{plain}");
+    for pager in [Some("no-such-pager"), Some(""), Some("cat")] {
+        let shown = on_a_terminal("", pager).unwrap();
+        assert!(shown.contains("writer pp-write"), "{pager:?}: {shown}");
+    }
+    // One that quits at once is a reader that has seen enough.
+    on_a_terminal("", Some("true")).unwrap();
+    // Where there is no terminal there is no pager.
+    let mut piped = common::pipeprof();
+    piped.args(["report", "it.pipeprof"]).current_dir(recorded().unwrap()).env("PAGER", "false");
+    assert!(stdout(&piped.output().unwrap()).contains("writer pp-write"));
+}

@@ -1,0 +1,269 @@
+//! What changed between two pipelines: cost per GiB of each role and function, before and after.
+//!
+//! Everything is per GiB that a member moved, so that a faster stage doesn't look slower because it
+//! moved more. Where bytes aren't known it is shares of time, and says so. Each side may have
+//! several runs, in pairs; then a change is judged by how the runs differ, else by the number of
+//! samples (`cost.rs`).
+
+mod cost;
+mod headline;
+mod matching;
+mod member;
+mod picture;
+mod text;
+mod tree;
+mod unit;
+
+use std::io::Write;
+
+use serde::Serialize;
+
+pub use cost::{Basis, Change, Judgement};
+pub use member::{BlockedChange, FunctionChange, MatchedBy, MemberDiff, Named, RoleChange, Seen};
+pub use picture::{Widths, render as render_picture};
+pub use text::render as render_text;
+pub use unit::Unit;
+
+use crate::caption::Caption;
+use crate::error::Error;
+use crate::ledger::Watched;
+use crate::roles::Classification;
+use crate::statistics::{self, Estimate, Sample};
+use pipeprof_profiler::profile::Profile;
+
+/// Raised whenever a field changes its meaning or goes.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// One profiled run.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    /// What was sampled.
+    pub profile: &'a Profile,
+    /// Of that profile.
+    pub roles: &'a Classification,
+    /// Title, kernel and throughput.
+    pub caption: &'a Caption,
+    /// Who holds which pipe, and what those carried; `None` where that was not recorded.
+    pub watched: Option<&'a Watched<'a>>,
+}
+
+/// Two pipelines in numbers.
+#[derive(Clone, Debug, Serialize)]
+pub struct Diff {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Which is faster, by what factor, and what explains most of it.
+    pub headline: String,
+    /// What every cost is in.
+    pub unit: Unit,
+    /// Why costs are shares, where they are.
+    pub unit_because: Option<String>,
+    /// Runs of each side.
+    pub runs: usize,
+    /// Before.
+    pub a: Side,
+    /// After.
+    pub b: Side,
+    /// How much faster; `None` where a throughput isn't known.
+    pub speed: Option<Speed>,
+    /// CPU time of all compared members.
+    pub total: Change,
+    /// Those that could be compared, in A's order.
+    pub members: Vec<MemberDiff>,
+    /// Those that could not, and why.
+    pub not_compared: Vec<NotCompared>,
+    /// What else limits the comparison, each a sentence.
+    pub notes: Vec<String>,
+    #[serde(skip)]
+    pub(crate) tree: tree::Tree,
+}
+
+/// One of the two.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Side {
+    /// What the caller calls it: the stage, the file, the command line. Untrusted text.
+    pub name: String,
+    /// Release of the kernel.
+    pub kernel: Option<String>,
+    /// Of all runs.
+    pub samples: u64,
+    /// Of all runs.
+    pub lost: u64,
+    /// Of each run, in the order of the runs.
+    pub bytes_per_second: Vec<Option<f64>>,
+}
+
+/// Throughput before and after.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Speed {
+    /// Median, in bytes a second.
+    pub a: f64,
+    /// Median, in bytes a second.
+    pub b: f64,
+    /// How many times A is B: the median of the pairs' ratios.
+    pub ratio: Estimate,
+    /// Whether they can be told apart; `None` of a single run.
+    pub distinguishable: Option<bool>,
+    /// It is of the last pipe of several.
+    pub of_last_pipe: bool,
+}
+
+/// A member that was left out.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NotCompared {
+    /// `a` or `b`, or both.
+    pub side: Which,
+    /// Untrusted text.
+    pub comm: String,
+    /// Pid in the first run.
+    pub pid: i32,
+    /// A few words.
+    pub why: String,
+    /// CPU time in the first run, where it is known.
+    pub cpu_time_ns: Option<u64>,
+}
+
+/// A side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Which {
+    /// Before.
+    A,
+    /// After.
+    B,
+    /// Either.
+    Both,
+}
+
+impl Diff {
+    /// Compares runs in pairs: A's before, B's after. `names` are what the two are called.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotComparable`] where the two measured different things, or nobody of A is in B;
+    /// [`Error::NoSamples`] where a run holds none.
+    pub fn of(pairs: &[(Run<'_>, Run<'_>)], names: [&str; 2]) -> Result<Diff, Error> {
+        let (a, b): (Vec<Run<'_>>, Vec<Run<'_>>) = pairs.iter().copied().unzip();
+        for (runs, name) in [(&a, names[0]), (&b, names[1])] {
+            if runs.is_empty() || runs.iter().any(|run| run.profile.quality.samples == 0) {
+                return Err(Error::NoSamples { of: name.to_owned(), notes: Vec::new() });
+            }
+        }
+        unit::check(&a, &b)?;
+        let lines = member::line_up(&a, &b);
+        let (unit, unit_because) = unit::choose(&a, &b, &lines.matched);
+        let mut not_compared = lines.left_out;
+        let matched = unit::drop_without_bytes(unit, &a, &b, lines.matched, &mut not_compared);
+        if matched.is_empty() {
+            let why = "no process of one is in the other, by name or by place".to_owned();
+            return Err(Error::NotComparable { why });
+        }
+        let scales = unit::scales(unit, &a, &b, &matched);
+        let members: Vec<MemberDiff> = matched
+            .iter()
+            .zip(&scales)
+            .map(|(matched, scale)| member::compare(&a, &b, matched, scale, unit))
+            .collect();
+        let total = unit::total(&scales);
+        let mut diff = Diff {
+            schema_version: SCHEMA_VERSION,
+            headline: String::new(),
+            unit,
+            unit_because,
+            runs: pairs.len(),
+            speed: speed(&a, &b),
+            a: Side::of(names[0], &a),
+            b: Side::of(names[1], &b),
+            total: total.change(),
+            members,
+            not_compared,
+            notes: notes(&a, &b),
+            tree: tree::Tree::of(&a, &b, &matched, &scales),
+        };
+        diff.headline = headline::headline(&diff);
+        Ok(diff)
+    }
+
+    /// The comparison as JSON, for a program to read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Write`] where `out` fails.
+    pub fn write_json(&self, mut out: impl Write) -> Result<(), Error> {
+        serde_json::to_writer_pretty(&mut out, self).map_err(std::io::Error::from)?;
+        writeln!(out)?;
+        Ok(())
+    }
+}
+
+impl Side {
+    fn of(name: &str, runs: &[Run<'_>]) -> Side {
+        let kernel = runs.first().map(|run| run.caption.kernel.clone());
+        Side {
+            name: name.to_owned(),
+            kernel: kernel.filter(|kernel| !kernel.is_empty()),
+            samples: runs.iter().map(|run| run.profile.quality.samples).sum(),
+            lost: runs.iter().map(|run| run.profile.quality.lost).sum(),
+            bytes_per_second: runs.iter().map(throughput).collect(),
+        }
+    }
+}
+
+/// Through the last pipe, which is what comes out.
+fn throughput(run: &Run<'_>) -> Option<f64> {
+    run.caption.bytes_per_second.or_else(|| {
+        let watched = run.watched?;
+        let pipe = watched.pipeline.pipes.last()?;
+        let flow = watched.flows.iter().find(|flow| flow.inode == pipe.inode)?;
+        let seconds = watched.elapsed_ns as f64 / 1e9;
+        (seconds > 0.0).then_some(flow.bytes.known()? as f64 / seconds)
+    })
+}
+
+fn speed(a: &[Run<'_>], b: &[Run<'_>]) -> Option<Speed> {
+    let side = |runs: &[Run<'_>]| {
+        let rates: Option<Vec<f64>> = runs.iter().map(throughput).collect();
+        Sample::new(rates?)
+    };
+    let (rates_a, rates_b) = (side(a)?, side(b)?);
+    let pipes = |run: &Run<'_>| run.watched.map_or(0, |watched| watched.pipeline.pipes.len());
+    Some(Speed {
+        a: rates_a.median(),
+        b: rates_b.median(),
+        ratio: statistics::ratio(&rates_a, &rates_b)?,
+        distinguishable: statistics::distinguishable(&rates_a, &rates_b),
+        of_last_pipe: a.iter().chain(b).any(|run| pipes(run) > 1),
+    })
+}
+
+fn notes(a: &[Run<'_>], b: &[Run<'_>]) -> Vec<String> {
+    let mut notes = Vec::new();
+    let differ = |of: fn(&Run<'_>) -> String| {
+        let (first, second) = (a.first().map(of), b.first().map(of));
+        first.zip(second).filter(|(first, second)| first != second)
+    };
+    if let Some((a, b)) = differ(|run| run.caption.kernel.clone())
+        && !a.is_empty()
+        && !b.is_empty()
+    {
+        notes.push(format!("the kernels differ: {a} and {b}"));
+    }
+    if let Some((a, b)) = differ(|run| run.profile.quality.event.clone()) {
+        notes.push(format!(
+            "the events differ: {a} and {b}, and what one of them can't see the other may"
+        ));
+    }
+    let lost: u64 = a.iter().chain(b).map(|run| run.profile.quality.lost).sum();
+    let samples: u64 = a.iter().chain(b).map(|run| run.profile.quality.samples).sum();
+    if lost * 100 > samples {
+        notes.push(format!("{lost} records were lost, of {samples} samples"));
+    }
+    if a.iter().chain(b).any(|run| run.profile.quality.timer_driven) {
+        notes.push(
+            "a timer took the samples, and it can't fire while interrupts are off: wake-ups and \
+             waits are underestimated on both sides"
+                .to_owned(),
+        );
+    }
+    notes
+}

@@ -1,0 +1,106 @@
+//! The sentence on top: which is faster, by what factor, and which role explains most of it.
+
+use super::cost::{Change, Judgement};
+use super::{Diff, MemberDiff, Speed, Unit};
+use crate::caption::throughput;
+use crate::escape::printable;
+use crate::roles::Role;
+use crate::text::cut;
+
+/// How the sentence calls a side; names may be alike, letters are not.
+fn called(letter: char, name: &str) -> String {
+    format!("{letter} ({})", cut(&printable(name), 32))
+}
+
+pub(super) fn headline(diff: &Diff) -> String {
+    let (a, b) = (called('A', &diff.a.name), called('B', &diff.b.name));
+    let Some(speed) = &diff.speed else {
+        let why = match &diff.unit_because {
+            Some(why) => format!("which is faster is not known, as {why}"),
+            None => "which is faster is not known, as not all throughputs are".to_owned(),
+        };
+        return format!("{a} and {b}: {why}{}", largest(diff));
+    };
+    if speed.distinguishable == Some(false) {
+        let rates = rates(speed);
+        let largest = largest(diff);
+        return format!("{a} and {b} can't be told apart by their speed: {rates}{largest}");
+    }
+    let once = if speed.distinguishable.is_none() { "In one run of each, " } else { "" };
+    let is_b = speed.ratio.median >= 1.0;
+    let factor = if is_b { speed.ratio.median } else { speed.ratio.median.recip() };
+    if factor < 1.005 {
+        return format!("{once}{a} and {b} were equally fast: {}", rates(speed));
+    }
+    let (faster, slower) = if is_b { (b, a) } else { (a, b) };
+    let is = if once.is_empty() { "is" } else { "was" };
+    let (direction, what) = if is_b {
+        (Judgement::Cheaper, "of all that got cheaper")
+    } else {
+        (Judgement::Dearer, "of all that got dearer")
+    };
+    let cause = cause(diff, direction, what);
+    format!("{once}{faster} {is} {factor:.2} times as fast as {slower}{cause}")
+}
+
+fn rates(speed: &Speed) -> String {
+    let between = match speed.ratio.interval {
+        Some(interval) => format!(", and B ÷ A is {:.2} to {:.2}", interval.low, interval.high),
+        None => String::new(),
+    };
+    format!("{} and {}{between}", throughput(speed.a), throughput(speed.b))
+}
+
+fn rows(diff: &Diff) -> impl Iterator<Item = (&MemberDiff, Role, &Change)> {
+    diff.members
+        .iter()
+        .flat_map(|member| member.roles.iter().map(move |r| (member, r.role, &r.change)))
+}
+
+/// The role that changed most in this direction, and its part of all that changed so.
+fn cause(diff: &Diff, direction: Judgement, what: &str) -> String {
+    let changed = || rows(diff).filter(|(_, _, change)| change.judgement == direction);
+    let all: f64 = changed().map(|(_, _, change)| change.difference.abs()).sum();
+    let size = |row: &(&MemberDiff, Role, &Change)| row.2.difference.abs();
+    let most = changed().max_by(|x, y| size(x).total_cmp(&size(y)));
+    let Some((member, role, change)) = most else {
+        return "; no role's CPU time changed so by more than the noise".to_owned();
+    };
+    format!(
+        "; {what}, {:.0}% is {} in {} ({})",
+        100.0 * change.difference.abs() / all,
+        role.label(),
+        who(member),
+        from_to(diff.unit, change),
+    )
+}
+
+/// The largest change of all, where nothing says which is faster.
+fn largest(diff: &Diff) -> String {
+    let judged =
+        |change: &Change| matches!(change.judgement, Judgement::Dearer | Judgement::Cheaper);
+    let most = rows(diff)
+        .filter(|(_, _, change)| judged(change))
+        .max_by(|x, y| x.2.difference.abs().total_cmp(&y.2.difference.abs()));
+    let Some((member, role, change)) = most else {
+        return "; no role changed by more than the noise".to_owned();
+    };
+    let change = from_to(diff.unit, change);
+    format!("; the largest change is {} in {} ({change})", role.label(), who(member))
+}
+
+fn from_to(unit: Unit, change: &Change) -> String {
+    let per = match unit {
+        Unit::NsPerGib => "per GiB",
+        Unit::Percent => "of the samples",
+    };
+    format!("{} → {} {per}", unit.show(change.a), unit.show(change.b))
+}
+
+/// `the writer`, or the name of a process.
+fn who(member: &MemberDiff) -> String {
+    match member.end {
+        Some(end) => format!("the {}", end.as_str()),
+        None => printable(&member.b.comm).into_owned(),
+    }
+}

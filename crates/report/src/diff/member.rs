@@ -1,0 +1,369 @@
+//! One member before and after: its roles, its functions, what it slept for.
+
+use std::sync::Arc;
+
+use pipeprof_profiler::profile::{Frame, Mode, Profile};
+use pipeprof_runner::pipeline::End;
+use rustc_hash::FxHashMap;
+use serde::Serialize;
+
+use super::cost::{Change, Count, Judgement, Point, Scale, Series};
+use super::matching::{self, Who};
+use super::unit::{self, Scales, Unit};
+use super::{NotCompared, Run, Which};
+use crate::ledger::{blocked_table, gib};
+use crate::roles::{Reason, Role, source_name};
+
+/// Functions listed a member in JSON, and how many of those gone or new.
+const TOP: usize = 40;
+
+/// A member before and after.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MemberDiff {
+    /// Which end, of a built-in pair.
+    pub end: Option<End>,
+    /// In A.
+    pub a: Named,
+    /// In B.
+    pub b: Named,
+    /// Why these two were taken for one.
+    pub matched_by: MatchedBy,
+    /// All its CPU time.
+    pub total: Change,
+    /// The largest change first.
+    pub roles: Vec<RoleChange>,
+    /// By the function itself, without what it calls; the largest change first. What changed
+    /// little is left out.
+    pub functions: Vec<FunctionChange>,
+    /// What it slept for, per GiB; empty where that was not recorded on both sides.
+    pub blocked: Vec<BlockedChange>,
+    /// Ready to run, and waiting for a CPU; likewise.
+    pub runnable: Option<Change>,
+}
+
+/// Who it is on one side, in the first run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Named {
+    /// Untrusted text.
+    pub comm: String,
+    /// Thread-group id.
+    pub pid: i32,
+}
+
+/// Why two members were taken for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MatchedBy {
+    /// Both are the writer, or the reader, of a built-in pair.
+    End,
+    /// Both have the same name.
+    Name,
+    /// Both have the same place between others.
+    Place,
+}
+
+/// A role before and after.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct RoleChange {
+    /// The role.
+    pub role: Role,
+    /// What it cost.
+    #[serde(flatten)]
+    pub change: Change,
+}
+
+/// A function before and after, by itself.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FunctionChange {
+    /// As its source spells it, so that two builds of a kernel can be compared. Untrusted text.
+    pub name: Arc<str>,
+    /// Kernel or user.
+    pub mode: Mode,
+    /// On which side it was sampled.
+    pub seen: Seen,
+    /// What it cost.
+    #[serde(flatten)]
+    pub change: Change,
+}
+
+/// On which side something was sampled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Seen {
+    /// Both.
+    Both,
+    /// B only.
+    New,
+    /// A only.
+    Gone,
+}
+
+/// What a member slept for, before and after.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct BlockedChange {
+    /// Why it slept.
+    pub reason: Reason,
+    /// How long.
+    #[serde(flatten)]
+    pub change: Change,
+}
+
+/// Members that belong together: a position in the profile of each run.
+#[derive(Clone, Debug)]
+pub(super) struct Matched {
+    pub(super) a: Vec<usize>,
+    pub(super) b: Vec<usize>,
+    by: MatchedBy,
+}
+
+/// Who belongs together, and who is left out.
+pub(super) struct LineUp {
+    pub(super) matched: Vec<Matched>,
+    pub(super) left_out: Vec<NotCompared>,
+}
+
+/// The members of a run in the order of the pipeline.
+fn order(run: &Run<'_>) -> Vec<usize> {
+    let members = run.profile.members.len();
+    let Some(watched) = run.watched else { return (0..members).collect() };
+    let mut order = watched.order();
+    order.retain(|&at| at < members);
+    let known = order.clone();
+    order.extend((0..members).filter(|at| !known.contains(at)));
+    order
+}
+
+fn pairs(a: &Run<'_>, b: &Run<'_>) -> Vec<(usize, usize)> {
+    let (order_a, order_b) = (order(a), order(b));
+    matching::pairs(&line(a, &order_a), &line(b, &order_b))
+        .into_iter()
+        .map(|(i, j)| (order_a[i], order_b[j]))
+        .collect()
+}
+
+fn line<'a>(run: &Run<'a>, order: &[usize]) -> Vec<Who<'a>> {
+    let who = |&at: &usize| {
+        let member = &run.profile.members[at];
+        let holds_pipe = run.watched.is_some_and(|watched| watched.holds_pipe(at));
+        Who { end: member.end, comm: &member.comm, holds_pipe }
+    };
+    order.iter().map(who).collect()
+}
+
+/// Finds for every member of A's first run its like in all other runs.
+pub(super) fn line_up(a: &[Run<'_>], b: &[Run<'_>]) -> LineUp {
+    let (Some(first_a), Some(first_b)) = (a.first(), b.first()) else {
+        return LineUp { matched: Vec::new(), left_out: Vec::new() };
+    };
+    let couples = pairs(first_a, first_b);
+    // Where a member of the first run is in the others; `None` where it is missing in one.
+    let follow = |runs: &[Run<'_>]| -> Vec<Option<Vec<usize>>> {
+        let Some((first, others)) = runs.split_first() else { return Vec::new() };
+        let maps: Vec<Vec<(usize, usize)>> =
+            others.iter().map(|other| pairs(first, other)).collect();
+        (0..first.profile.members.len())
+            .map(|at| {
+                let mut places = vec![at];
+                for map in &maps {
+                    places.push(map.iter().find(|(from, _)| *from == at)?.1);
+                }
+                Some(places)
+            })
+            .collect()
+    };
+    let (all_a, all_b) = (follow(a), follow(b));
+    let mut matched = Vec::new();
+    let mut left_out = Vec::new();
+    for at in order(first_a) {
+        let Some(&(_, other)) = couples.iter().find(|(from, _)| *from == at) else {
+            left_out.push(NotCompared::of(Which::A, first_a, at, "B has nobody like it"));
+            continue;
+        };
+        let (one, two) = (&first_a.profile.members[at], &first_b.profile.members[other]);
+        if one.weight() == 0 && two.weight() == 0 {
+            left_out.push(NotCompared::of(Which::Both, first_a, at, "it was never sampled"));
+            continue;
+        }
+        let by = match one.end {
+            Some(_) => MatchedBy::End,
+            None if one.comm == two.comm => MatchedBy::Name,
+            None => MatchedBy::Place,
+        };
+        match (&all_a[at], &all_b[other]) {
+            (Some(a), Some(b)) => matched.push(Matched { a: a.clone(), b: b.clone(), by }),
+            _ => {
+                let why = "it is not in every run";
+                left_out.push(NotCompared::of(Which::Both, first_a, at, why));
+            }
+        }
+    }
+    for at in order(first_b) {
+        if !couples.iter().any(|&(_, to)| to == at) {
+            left_out.push(NotCompared::of(Which::B, first_b, at, "A has nobody like it"));
+        }
+    }
+    LineUp { matched, left_out }
+}
+
+/// A function's name by which two builds of a program or kernel can be compared.
+pub(super) fn name_of(frame: &Frame) -> Arc<str> {
+    if frame.mode == Mode::User {
+        return Arc::clone(&frame.name);
+    }
+    let name = source_name(&frame.name);
+    if *frame.name == *name { Arc::clone(&frame.name) } else { Arc::from(name) }
+}
+
+/// What a member did in one run.
+#[derive(Default)]
+struct Tally {
+    roles: Vec<Count>,
+    functions: FxHashMap<(Arc<str>, Mode), Count>,
+}
+
+fn tally(run: &Run<'_>, member: usize, names: &[Arc<str>]) -> Tally {
+    let Run { profile, roles, .. } = run;
+    let mut tally = Tally { roles: vec![Count::default(); Role::ALL.len()], ..Tally::default() };
+    for weight in &profile.members[member].on_cpu {
+        tally.roles[roles.role(weight.stack).index()].add(weight.samples, weight.weight);
+        if let Some(&leaf) = profile.stack(weight.stack).first() {
+            let key = (Arc::clone(&names[leaf.index()]), profile.frame(leaf).mode);
+            tally.functions.entry(key).or_default().add(weight.samples, weight.weight);
+        }
+    }
+    tally
+}
+
+fn tallies(runs: &[Run<'_>], members: &[usize]) -> Vec<Tally> {
+    let names = |profile: &Profile| profile.frames().iter().map(name_of).collect::<Vec<_>>();
+    runs.iter().zip(members).map(|(run, &member)| tally(run, member, &names(run.profile))).collect()
+}
+
+pub(super) fn compare(
+    a: &[Run<'_>],
+    b: &[Run<'_>],
+    matched: &Matched,
+    scales: &Scales,
+    unit: Unit,
+) -> MemberDiff {
+    let (tallies_a, tallies_b) = (tallies(a, &matched.a), tallies(b, &matched.b));
+    let series = |of: &dyn Fn(&Tally) -> Count| {
+        let points = |tallies: &[Tally], scales: &[Scale]| -> Vec<Point> {
+            tallies.iter().zip(scales).map(|(tally, scale)| scale.of(of(tally))).collect()
+        };
+        Series::sampled(points(&tallies_a, &scales.a), points(&tallies_b, &scales.b))
+    };
+    let seen = |of: &dyn Fn(&Tally) -> Count| {
+        let any = |tallies: &[Tally]| tallies.iter().any(|tally| of(tally).samples > 0);
+        match (any(&tallies_a), any(&tallies_b)) {
+            (true, true) => Some(Seen::Both),
+            (true, false) => Some(Seen::Gone),
+            (false, true) => Some(Seen::New),
+            (false, false) => None,
+        }
+    };
+    let mut roles: Vec<RoleChange> = Role::ALL
+        .into_iter()
+        .filter(|role| seen(&|tally| tally.roles[role.index()]).is_some())
+        .map(|role| RoleChange {
+            role,
+            change: series(&|tally| tally.roles[role.index()]).change(),
+        })
+        .collect();
+    roles.sort_by(|x, y| by_size(&x.change, &y.change));
+
+    let mut keys: Vec<&(Arc<str>, Mode)> =
+        tallies_a.iter().chain(&tallies_b).flat_map(|tally| tally.functions.keys()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let mut functions: Vec<FunctionChange> = keys
+        .into_iter()
+        .filter_map(|key| {
+            let of = |tally: &Tally| tally.functions.get(key).copied().unwrap_or_default();
+            Some(FunctionChange {
+                name: Arc::clone(&key.0),
+                mode: key.1,
+                seen: seen(&of)?,
+                change: series(&of).change(),
+            })
+        })
+        .collect();
+    functions.sort_by(|x, y| by_size(&x.change, &y.change));
+    shorten(&mut functions);
+
+    let named = |runs: &[Run<'_>], members: &[usize]| {
+        let member = runs.first().zip(members.first()).map(|(run, &at)| &run.profile.members[at]);
+        let (comm, pid) = member.map_or((String::new(), 0), |m| (m.comm.clone(), m.pid));
+        Named { comm, pid }
+    };
+    let first = a.first().zip(matched.a.first());
+    let mut diff = MemberDiff {
+        end: first.and_then(|(run, &at)| run.profile.members[at].end),
+        a: named(a, &matched.a),
+        b: named(b, &matched.b),
+        matched_by: matched.by,
+        total: scales.whole().change(),
+        roles,
+        functions,
+        blocked: Vec::new(),
+        runnable: None,
+    };
+    if unit == Unit::NsPerGib {
+        (diff.blocked, diff.runnable) = asleep(a, b, matched).unwrap_or_default();
+    }
+    diff
+}
+
+/// The largest change first.
+fn by_size(x: &Change, y: &Change) -> std::cmp::Ordering {
+    y.difference.abs().total_cmp(&x.difference.abs())
+}
+
+/// Keeps what changed, and the largest of the rest.
+fn shorten(functions: &mut Vec<FunctionChange>) {
+    let mut kept = 0;
+    functions.retain(|function| {
+        let changed = matches!(function.change.judgement, Judgement::Dearer | Judgement::Cheaper);
+        kept += 1;
+        changed || kept <= TOP
+    });
+}
+
+/// What a member was not on a CPU for in one run, per GiB.
+struct Asleep {
+    /// In the order of [`Reason::ALL`].
+    reasons: Vec<f64>,
+    runnable: f64,
+}
+
+/// Reasons to sleep, and waiting for a CPU; `None` where a run doesn't tell.
+fn asleep(
+    a: &[Run<'_>],
+    b: &[Run<'_>],
+    matched: &Matched,
+) -> Option<(Vec<BlockedChange>, Option<Change>)> {
+    let side = |runs: &[Run<'_>], members: &[usize]| -> Option<Vec<Asleep>> {
+        let of_run = |(run, &at): (&Run<'_>, &usize)| {
+            let member = &run.profile.members[at];
+            let gib = gib(unit::bytes(run, at))?;
+            let mut reasons = vec![0.0; Reason::ALL.len()];
+            for share in blocked_table(run.profile, run.roles, member, None) {
+                reasons[share.reason as usize] = share.ns as f64 / gib;
+            }
+            Some(Asleep { reasons, runnable: member.time?.runnable_ns as f64 / gib })
+        };
+        runs.iter().zip(members).map(of_run).collect()
+    };
+    let (side_a, side_b) = (side(a, &matched.a)?, side(b, &matched.b)?);
+    let change = |of: &dyn Fn(&Asleep) -> f64| {
+        let costs = |side: &[Asleep]| side.iter().map(of).collect::<Vec<f64>>();
+        Series::exact(&costs(&side_a), &costs(&side_b)).change()
+    };
+    let mut blocked: Vec<BlockedChange> = Reason::ALL
+        .into_iter()
+        .map(|reason| BlockedChange { reason, change: change(&|run| run.reasons[reason as usize]) })
+        .filter(|blocked| blocked.change.a > 0.0 || blocked.change.b > 0.0)
+        .collect();
+    blocked.sort_by(|x, y| by_size(&x.change, &y.change));
+    Some((blocked, Some(change(&|run| run.runnable))))
+}

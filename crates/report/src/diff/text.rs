@@ -1,0 +1,244 @@
+//! The comparison on a terminal: the sentence, then a ledger a member.
+
+use std::fmt::Write as _;
+use std::io::Write;
+
+use pipeprof_profiler::profile::Mode;
+
+use super::cost::{Basis, Change, Judgement};
+use super::member::{FunctionChange, MatchedBy, MemberDiff, Seen};
+use super::{Diff, Side, Unit, Which};
+use crate::caption::{duration, thousands, throughput};
+use crate::error::Error;
+use crate::escape::printable;
+use crate::statistics::Sample;
+use crate::text::{Style, cut, wrap};
+
+/// Functions listed in either direction.
+const TOP: usize = 6;
+/// What costs less than this share of its member on both sides is left to JSON.
+const LEAST: f64 = 0.002;
+
+/// Writes the comparison for a person.
+///
+/// # Errors
+///
+/// [`Error::Write`] where `out` fails.
+pub fn render(diff: &Diff, style: Style, mut out: impl Write) -> Result<(), Error> {
+    let mut text = String::new();
+    for line in wrap(&diff.headline, 2).lines() {
+        let _ = writeln!(text, "{}", style.heading(line));
+    }
+    text.push('\n');
+    for (letter, side) in [('A', &diff.a), ('B', &diff.b)] {
+        text.push_str(&wrap(&about(letter, side), 3));
+    }
+    if let Some(speed) = &diff.speed
+        && let Some(interval) = speed.ratio.interval
+    {
+        let _ = writeln!(
+            text,
+            "B ÷ A: {:.2} times the throughput ({:.2} to {:.2}){}",
+            speed.ratio.median,
+            interval.low,
+            interval.high,
+            if speed.of_last_pipe { ", of the last pipe" } else { "" },
+        );
+    }
+    if let Some(why) = &diff.unit_because {
+        text.push_str(&wrap(&format!("shares of samples, not cost per GiB, as {why}"), 2));
+    }
+    if diff.members.len() > 1 {
+        text.push('\n');
+        let _ = writeln!(text, "{}", style.remark(&columns("", diff.unit)));
+        row(&mut text, diff.unit, "all together", &diff.total, style);
+    }
+    for member in &diff.members {
+        text.push('\n');
+        write_member(&mut text, diff.unit, member, style);
+    }
+    write_rest(&mut text, diff, style);
+    out.write_all(text.as_bytes())?;
+    Ok(())
+}
+
+fn about(letter: char, side: &Side) -> String {
+    let mut line = format!("{letter}  {}", cut(&printable(&side.name), 60));
+    let rates: Vec<f64> = side.bytes_per_second.iter().flatten().copied().collect();
+    if let Some(rates) = Sample::new(rates) {
+        let _ = write!(line, ": {}", throughput(rates.median()));
+        if rates.min() < rates.max() {
+            let (min, max) = (throughput(rates.min()), throughput(rates.max()));
+            let _ = write!(line, " ({min} to {max})");
+        }
+    }
+    let runs = side.bytes_per_second.len();
+    let runs = if runs == 1 { "1 run".to_owned() } else { format!("{runs} runs") };
+    let _ = write!(line, ", {runs}, {} samples", thousands(side.samples));
+    if side.lost > 0 {
+        let _ = write!(line, ", {} lost", thousands(side.lost));
+    }
+    line
+}
+
+fn columns(label: &str, unit: Unit) -> String {
+    format!("  {label:<21}{:>11}{:>11}{:>12}  interval", "A", "B", "B − A")
+        + if unit == Unit::Percent { " (points)" } else { "" }
+}
+
+fn row(text: &mut String, unit: Unit, label: &str, change: &Change, style: Style) {
+    let interval = match change.interval {
+        Some(interval) => {
+            format!("{} to {}", unit.show_signed(interval.low), unit.show_signed(interval.high))
+        }
+        None => "-".to_owned(),
+    };
+    let _ = writeln!(
+        text,
+        "  {label:<21}{:>11}{:>11}{:>12}  {interval:<24}{}",
+        unit.show(change.a),
+        unit.show(change.b),
+        unit.show_signed(change.difference),
+        judged(change, style),
+    );
+}
+
+fn judged(change: &Change, style: Style) -> String {
+    match change.judgement {
+        Judgement::Dearer => style.alarm("dearer"),
+        Judgement::Cheaper => style.relief("cheaper"),
+        Judgement::WithinNoise => "within the noise".to_owned(),
+        Judgement::Unknown => "one run".to_owned(),
+    }
+}
+
+impl Style {
+    /// Red, where there is colour.
+    fn alarm(self, text: &str) -> String {
+        if self.colour { format!("\u{1b}[31m{text}\u{1b}[0m") } else { text.into() }
+    }
+
+    /// Blue, where there is colour.
+    fn relief(self, text: &str) -> String {
+        if self.colour { format!("\u{1b}[34m{text}\u{1b}[0m") } else { text.into() }
+    }
+}
+
+fn write_member(text: &mut String, unit: Unit, member: &MemberDiff, style: Style) {
+    let (a, b) = (printable(&member.a.comm), printable(&member.b.comm));
+    let mut head = match (member.end, member.matched_by) {
+        (Some(end), _) => format!("{} {a}", end.as_str()),
+        (None, MatchedBy::Place) => format!("{a} in A, {b} in B (by their place)"),
+        (None, _) => a.into_owned(),
+    };
+    let _ = write!(head, ": {}", unit.words());
+    let _ = writeln!(text, "{}", style.heading(&head));
+    let _ = writeln!(text, "{}", style.remark(&columns("role", unit)));
+    row(text, unit, "all", &member.total, style);
+    let least = LEAST * member.total.a.max(member.total.b);
+    let matters = |change: &Change| change.a.max(change.b) >= least;
+    for role in member.roles.iter().filter(|role| matters(&role.change)) {
+        row(text, unit, role.role.label(), &role.change, style);
+    }
+    write_functions(text, unit, member, style);
+    let slept: Vec<_> = member.blocked.iter().filter(|share| matters(&share.change)).collect();
+    if !slept.is_empty() || member.runnable.is_some() {
+        let _ = writeln!(text, "{}", style.remark(&columns("not on a CPU", unit)));
+    }
+    for share in slept {
+        row(text, unit, share.reason.label(), &share.change, style);
+    }
+    if let Some(runnable) = &member.runnable {
+        row(text, unit, "waiting for a CPU", runnable, style);
+    }
+}
+
+fn write_functions(text: &mut String, unit: Unit, member: &MemberDiff, style: Style) {
+    for (direction, words) in [
+        (Judgement::Cheaper, "functions cheaper in B"),
+        (Judgement::Dearer, "functions dearer in B"),
+    ] {
+        let all: Vec<&FunctionChange> = member
+            .functions
+            .iter()
+            .filter(|function| function.change.judgement == direction)
+            .collect();
+        if all.is_empty() {
+            continue;
+        }
+        let _ = writeln!(text, "{}", style.remark(&columns(words, unit).replace("  interval", "")));
+        for function in all.iter().take(TOP) {
+            let change = &function.change;
+            let mut name = printable(&function.name).into_owned();
+            if function.mode == Mode::User {
+                name.push_str(" [user]");
+            }
+            name.push_str(match function.seen {
+                Seen::Both => "",
+                Seen::New => ", new",
+                Seen::Gone => ", gone",
+            });
+            let _ = writeln!(
+                text,
+                "  {:<21}{:>11}{:>11}{:>12}  {}",
+                "",
+                unit.show(change.a),
+                unit.show(change.b),
+                unit.show_signed(change.difference),
+                cut(&name, 41),
+            );
+        }
+        if all.len() > TOP {
+            let rest: f64 = all[TOP..].iter().map(|function| function.change.difference).sum();
+            let more = format!("and {} more", all.len() - TOP);
+            let _ = writeln!(text, "  {more:<43}{:>12}", unit.show_signed(rest));
+        }
+    }
+}
+
+fn write_rest(text: &mut String, diff: &Diff, style: Style) {
+    let mut lines = Vec::new();
+    // What took no time to speak of is left to JSON.
+    let cpu = |ns: Option<u64>| ns.unwrap_or(0);
+    let most = diff.not_compared.iter().map(|out| cpu(out.cpu_time_ns)).max().unwrap_or(0);
+    for out in diff.not_compared.iter().filter(|out| cpu(out.cpu_time_ns) * 20 >= most) {
+        let side = match out.side {
+            Which::A => "in A",
+            Which::B => "in B",
+            Which::Both => "in both",
+        };
+        let mut line = format!("not compared: {} ({}) {side}", printable(&out.comm), out.pid);
+        if let Some(ns) = out.cpu_time_ns {
+            let _ = write!(line, ", {} on CPU", duration(ns as f64));
+        }
+        let _ = write!(line, ": {}", printable(&out.why));
+        lines.push(line);
+        if lines.len() == 8 {
+            lines.push("and others, in --json".to_owned());
+            break;
+        }
+    }
+    lines.push(match diff.total.basis.or_else(|| basis(diff)) {
+        Some(Basis::Runs) => format!(
+            "an interval holds the difference in 95 % of cases, by how {} pairs of runs differ; \
+             one that holds 0 is within the noise",
+            diff.runs
+        ),
+        _ => {
+            "one run of each: an interval says how far few samples may be off (95 %), and not what \
+              differs from run to run; record both again, or give --runs where pipeprof launches \
+              them"
+                .to_owned()
+        }
+    });
+    lines.extend(diff.notes.iter().map(|note| printable(note).into_owned()));
+    text.push('\n');
+    let _ = writeln!(text, "{}", style.heading("how far to trust it"));
+    for line in lines {
+        text.push_str(&wrap(&format!("  {line}"), 4));
+    }
+}
+
+fn basis(diff: &Diff) -> Option<Basis> {
+    diff.members.iter().flat_map(|member| &member.roles).find_map(|role| role.change.basis)
+}
