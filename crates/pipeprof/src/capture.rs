@@ -1,10 +1,10 @@
 //! From a target to its profile: launch or find, attach, let go, watch, stop, analyse.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use pipeprof_profiler::analyse::analyse;
-use pipeprof_profiler::meter::{Bytes, Meter, PipeFlow, Point, Series, Source};
+use pipeprof_profiler::meter::{Bytes, Gauge, Meter, PipeFlow, Point, Series, Source};
 use pipeprof_profiler::profile::{Profile, Scope};
 use pipeprof_profiler::recording::{self, About, Recording, RecordingDir};
 use pipeprof_profiler::session::{CaptureConfig, Session};
@@ -14,7 +14,7 @@ use pipeprof_profiler::tasks::affinity;
 use pipeprof_report::caption::Caption;
 use pipeprof_report::ledger::Watched;
 use pipeprof_runner::command;
-use pipeprof_runner::discover::{Extent, Found, discover};
+use pipeprof_runner::discover::{Extent, Found, Level, discover};
 use pipeprof_runner::ends::Complaint;
 use pipeprof_runner::outcome::EndOutcome;
 use pipeprof_runner::pair::launch;
@@ -86,17 +86,37 @@ pub(crate) fn capture_into(
     config: &CaptureConfig,
     ui: &Ui,
 ) -> anyhow::Result<Captured> {
-    let interrupt = Interrupt::install()?;
+    watch(dir, target, config, &Interrupt::install()?, ui)
+}
+
+/// Watches a target to its end, among others of a command that listens for Ctrl-C itself.
+pub(crate) fn capture_with(
+    target: Target,
+    config: &CaptureConfig,
+    interrupt: &Interrupt,
+    ui: &Ui,
+) -> anyhow::Result<Captured> {
+    let dir = RecordingDir::temporary().map_err(|error| hinted(&error, error.hint()))?;
+    watch(dir, target, config, interrupt, ui)
+}
+
+fn watch(
+    dir: RecordingDir,
+    target: Target,
+    config: &CaptureConfig,
+    interrupt: &Interrupt,
+    ui: &Ui,
+) -> anyhow::Result<Captured> {
     if let RecordingDir::Temporary(folder) = &dir {
         interrupt.remove_on_quit(folder.path());
     }
     match target {
-        Target::Pair(plan) => pair(dir, &plan, config, &interrupt, ui),
+        Target::Pair(plan) => pair(dir, &plan, config, interrupt, ui),
         Target::Command { spec, title, duration } => {
-            launched(dir, spec, title, duration, config, &interrupt, ui)
+            launched(dir, spec, title, duration, config, interrupt, ui)
         }
         Target::Running { pids, extent, duration } => {
-            running(dir, &pids, extent, duration, config, &interrupt, ui)
+            running(dir, &pids, extent, duration, config, interrupt, ui)
         }
     }
 }
@@ -140,7 +160,7 @@ fn cpu_count() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn kernel_release() -> String {
+pub(crate) fn kernel_release() -> String {
     nix::sys::utsname::uname()
         .map_or_else(|_| String::new(), |system| system.release().to_string_lossy().into_owned())
 }
@@ -148,7 +168,10 @@ fn kernel_release() -> String {
 fn finish(session: Session, about: About, ui: &Ui) -> anyhow::Result<Captured> {
     let finished = session.finish(&RunningKernel);
     let mut recording = finished.map_err(|error| hinted(&error, error.hint()))?;
-    recording.about = about;
+    let started_unix_ns = UNIX_EPOCH.elapsed().ok().map(|now| {
+        u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).saturating_sub(about.elapsed_ns)
+    });
+    recording.about = About { started_unix_ns, ..about };
     analysed(recording, ui)
 }
 
@@ -204,6 +227,10 @@ fn pair(
     let config = CaptureConfig { cpus, ..config.clone() };
     let title = plan.stage.to_string();
     let mut session = attach(dir, &title, &pipeline, &config, ui)?;
+    // The ends count their bytes; how full the pipe is only a look into it tells.
+    let pids: Vec<i32> = pipeline.members.iter().map(|member| member.pid).collect();
+    let found = discover(&pids, Extent::OnlyThese).ok();
+    let mut gauge = Gauge::default();
     session.members_are_released();
     let mut running = prepared.release();
     let mut watching = Watching::bytes(plan.bytes.unwrap_or_default(), ui);
@@ -213,7 +240,11 @@ fn pair(
     while !running.wait_timeout(TICK).map_err(refused)? {
         let moved = running.moved();
         watching.at(moved.read);
-        series.add(Point { at_ns: started.elapsed().as_nanos() as u64, bytes: moved.read });
+        let at_ns = started.elapsed().as_nanos() as u64;
+        series.add(Point { at_ns, bytes: moved.read });
+        if let Some(level) = found.as_ref().and_then(|found| level_of(found, &pipeline)) {
+            gauge.add(at_ns, level);
+        }
         session.read_accounts(&[]);
         if interrupt.is_set() && !asked {
             running.interrupt();
@@ -228,8 +259,9 @@ fn pair(
         writes: calls(&outcome.writer),
         reads: calls(&outcome.reader),
         over_time: series.points().to_vec(),
+        fill_over_time: gauge.points().to_vec(),
         capacity_bytes: pipeline.pipes.first().and_then(|pipe| pipe.capacity_bytes),
-        fill: None,
+        fill: gauge.fill(),
     };
     let about = About {
         title,
@@ -239,9 +271,17 @@ fn pair(
         flows: vec![flow],
         cpu_time_ns: [&outcome.writer, &outcome.reader].map(cpu_ns).to_vec(),
         cpus: cpu_count(),
+        ..About::default()
     };
     let captured = finish(session, about, ui)?;
     Ok(Captured { failures: outcome.failures(), ..captured })
+}
+
+/// How full the pipe of a pair is.
+fn level_of(found: &Found, pair: &Pipeline) -> Option<Level> {
+    let inode = pair.pipes.first()?.inode;
+    let at = found.pipeline.pipes.iter().position(|pipe| pipe.inode == inode)?;
+    found.levels().into_iter().nth(at).flatten()
 }
 
 fn cpu_ns(end: &EndOutcome) -> Option<u64> {
@@ -304,6 +344,7 @@ fn launched(
         flows,
         cpu_time_ns: Vec::new(),
         cpus: cpu_count(),
+        ..About::default()
     };
     let captured = finish(session, about, ui)?;
     let failures = match status {
@@ -364,6 +405,7 @@ fn running(
         flows,
         cpu_time_ns: Vec::new(),
         cpus: cpu_count(),
+        ..About::default()
     };
     session.set_pipeline(cast.pipeline);
     finish(session, about, ui)

@@ -5,7 +5,10 @@ use clap::{Args, Parser, Subcommand};
 use crate::commands::diff::DiffArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::end::{self, EndArgs};
+use crate::commands::export::ExportArgs;
 use crate::commands::flame::FlameArgs;
+use crate::commands::html::HtmlArgs;
+use crate::commands::ladder::LadderArgs;
 use crate::commands::ls;
 use crate::commands::read::ReadArgs;
 use crate::commands::record::RecordArgs;
@@ -13,6 +16,7 @@ use crate::commands::report::ReportArgs;
 use crate::commands::run::RunArgs;
 use crate::commands::stages::StagesArgs;
 use crate::commands::stat::StatArgs;
+use crate::commands::tour::TourArgs;
 use crate::commands::write::WriteArgs;
 
 /// Why is this Unix pipeline not faster?
@@ -43,10 +47,14 @@ pub(crate) enum Command {
     Run(RunArgs),
     Record(Box<RecordArgs>),
     Report(ReportArgs),
+    Export(ExportArgs),
+    Html(Box<HtmlArgs>),
     Diff(Box<DiffArgs>),
     Write(WriteArgs),
     Read(ReadArgs),
+    Ladder(Box<LadderArgs>),
     Stages(StagesArgs),
+    Tour(TourArgs),
     Doctor(DoctorArgs),
     Ls(ls::LsArgs),
     #[command(name = end::NAME, hide = true)]

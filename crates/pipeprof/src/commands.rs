@@ -3,7 +3,10 @@
 pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod end;
+pub(crate) mod export;
 pub(crate) mod flame;
+pub(crate) mod html;
+pub(crate) mod ladder;
 pub(crate) mod ls;
 pub(crate) mod read;
 pub(crate) mod record;
@@ -11,6 +14,7 @@ pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod stages;
 pub(crate) mod stat;
+pub(crate) mod tour;
 pub(crate) mod write;
 
 use crate::cli::Command;
@@ -24,11 +28,15 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
         Command::Stat(args) => stat::run(&args, ui),
         Command::Run(args) => run::run(&args, ui),
         Command::Record(args) => record::run(&args, ui),
+        Command::Html(args) => html::run(&args, ui),
         Command::Report(args) => report::run(&args, ui),
+        Command::Export(args) => export::run(&args, ui),
         Command::Diff(args) => diff::run(&args, ui),
         Command::Write(args) => write::run(&args, ui),
         Command::Read(args) => read::run(&args, ui),
+        Command::Ladder(args) => ladder::run(&args, ui),
         Command::Stages(args) => stages::run(&args, ui),
+        Command::Tour(args) => tour::run(&args, ui),
         Command::Doctor(args) => doctor::run(&args, ui),
         Command::Ls(args) => ls::run(&args, ui),
     }

@@ -55,11 +55,27 @@ fn beside(path: &Path) -> io::Result<NamedTempFile> {
 
 /// Writes to standard output. A reader that has gone (`| head`) is no error.
 pub(crate) fn write_stdout(text: &str) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+    stream_stdout(|out| Ok(out.write_all(text.as_bytes())?))
+}
+
+/// Writes to standard output piece by piece. A reader that has gone is no error.
+pub(crate) fn stream_stdout(
+    write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    match write(&mut out).and_then(|()| Ok(out.flush()?)) {
+        Err(error) if reader_has_gone(&error) => {
+            // What is left to write would fail again, in its destructor.
+            let _ = out.into_parts();
+            Ok(())
+        }
         result => result.context("writing to standard output"),
     }
+}
+
+fn reader_has_gone(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
 #[cfg(test)]

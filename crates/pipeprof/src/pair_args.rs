@@ -22,8 +22,9 @@ pub(crate) struct PairArgs {
     writer: WriterArgs,
     #[command(flatten)]
     reader: ReaderArgs,
-    /// CPUs: auto (two that share no core), none, or the writer's and the reader's, as in 0,1
-    #[arg(long, value_name = "auto|none|W,R", default_value = "auto")]
+    /// CPUs: auto (two that share no core; one with --stage same-cpu), same (one for both), none,
+    /// or the writer's and the reader's, as in 0,1
+    #[arg(long, value_name = "auto|same|none|W,R", default_value = "auto")]
     pin: Pin,
 }
 
@@ -31,16 +32,18 @@ pub(crate) struct PairArgs {
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct CommonArgs {
     /// Optimisation stage to start from: write (or baseline), vmsplice, splice, huge-page,
-    /// busy-loop; `pipeprof stages` explains them
+    /// busy-loop, tee, tee-large, same-cpu, gift, tiny; `pipeprof stages` explains them
     #[arg(long, value_name = "STAGE", value_parser = parse_stage)]
     pub(crate) stage: Option<Stage>,
-    /// Bytes per buffer; K, M, G are powers of 1024 [default: 256K]
+    /// Bytes per buffer; K, M, G are powers of 1024 [default: 256K; 64 with tiny]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     buf_size: Option<u64>,
-    /// Bytes to move [default: 10G for a pair, no limit for an end alone]
+    /// Bytes to move [default: 10G for a pair (64G with tee, 512G with tee-large, 512M with tiny),
+    /// no limit for an end alone]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     bytes: Option<u64>,
-    /// Capacity of the pipe [default: the kernel's 64K; half a buffer with vmsplice]
+    /// Capacity of the pipe, at a page a slot [default: the kernel's 64K; half a buffer with
+    /// vmsplice; 1M with tee]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     pipe_size: Option<u64>,
     /// Try again at once instead of sleeping
@@ -91,7 +94,7 @@ pub(crate) struct ReaderArgs {
     /// Ask to move the pages on (SPLICE_F_MOVE)
     #[arg(long = "move")]
     move_pages: bool,
-    /// Check every byte against what --fill wrote
+    /// Check every byte against what --fill wrote, or against what tee repeats
     #[arg(long)]
     verify: bool,
 }
@@ -100,6 +103,8 @@ pub(crate) struct ReaderArgs {
 enum WriteCall {
     Write,
     Vmsplice,
+    Tee,
+    TeeLarge,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -108,7 +113,7 @@ enum ReadCall {
     Splice,
 }
 
-fn parse_stage(text: &str) -> Result<Stage, String> {
+pub(crate) fn parse_stage(text: &str) -> Result<Stage, String> {
     let text = if text == "baseline" { "write" } else { text };
     let names = || Stage::ALL.map(Stage::as_str).join(", ");
     Stage::ALL
@@ -144,6 +149,8 @@ impl WriterArgs {
             write_with: self.write_with.map(|call| match call {
                 WriteCall::Write => WriteWith::Write,
                 WriteCall::Vmsplice => WriteWith::Vmsplice,
+                WriteCall::Tee => WriteWith::Tee,
+                WriteCall::TeeLarge => WriteWith::TeeLarge,
             }),
             gift: self.gift,
             same_buffer: self.same_buffer,

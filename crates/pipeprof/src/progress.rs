@@ -50,6 +50,11 @@ impl Watching {
         }
     }
 
+    /// Towards so many steps.
+    pub(crate) fn steps(total: u64, ui: &Ui) -> Self {
+        Self::new(ui, total, "{bar:30} {msg}, {eta} left")
+    }
+
     fn new(ui: &Ui, total: u64, template: &str) -> Self {
         if !ui.shows_progress() {
             return Watching(ProgressBar::hidden());
@@ -68,6 +73,12 @@ impl Watching {
     pub(crate) fn elapsed(&mut self, elapsed: Duration) {
         self.0.set_position(elapsed.as_millis() as u64);
         self.0.set_message(format!("watching for {:.1} s", elapsed.as_secs_f64()));
+    }
+
+    /// The next step begins. Nothing is drawn while it lasts, as drawing would disturb it.
+    pub(crate) fn step(&mut self, what: impl std::fmt::Display) {
+        self.0.set_message(what.to_string());
+        self.0.inc(1);
     }
 
     /// Takes the bar away.

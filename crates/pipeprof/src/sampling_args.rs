@@ -1,7 +1,8 @@
 //! How to sample: the flags that `flame`, `stat` and `record` share.
 
 use anyhow::bail;
-use clap::{Args, ValueEnum};
+use clap::Args;
+use pipeprof_profiler::attr::{CallGraph, MOST_STACK_BYTES};
 use pipeprof_profiler::event::Event;
 use pipeprof_profiler::session::CaptureConfig;
 
@@ -15,17 +16,32 @@ pub(crate) struct SamplingArgs {
     /// Event to sample, by perf's name for it [default: cycles, or cpu-clock without a PMU]
     #[arg(short, long, value_name = "NAME")]
     pub(crate) event: Option<String>,
-    /// How callers are found
-    #[arg(long, value_enum, default_value_t = CallGraph::Fp, value_name = "HOW")]
+    /// How callers are found: fp, by frame pointer, as the kernel walks it; dwarf, by the unwind
+    /// information of the programs, from SIZE bytes of stack a sample [default: 8192]; none
+    #[arg(long, default_value = "fp", value_name = "fp|dwarf[,SIZE]|none", value_parser = call_graph)]
     pub(crate) call_graph: CallGraph,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum CallGraph {
-    /// By frame pointer, as the kernel walks it
-    Fp,
-    /// Not at all: only the function that was running
-    None,
+/// What of a stack is copied with each sample unless somebody says more, as perf does.
+const STACK_BYTES: u16 = 8192;
+
+fn call_graph(text: &str) -> Result<CallGraph, String> {
+    let (how, size) = match text.split_once(',') {
+        Some((how, size)) => (how, Some(size)),
+        None => (text, None),
+    };
+    match (how, size) {
+        ("fp", None) => Ok(CallGraph::FramePointers),
+        ("none", None) => Ok(CallGraph::None),
+        ("dwarf", None) => Ok(CallGraph::Dwarf { stack_bytes: STACK_BYTES }),
+        ("dwarf", Some(size)) => match size.parse::<u16>() {
+            Ok(stack_bytes) if stack_bytes > 0 && stack_bytes % 8 == 0 => {
+                Ok(CallGraph::Dwarf { stack_bytes })
+            }
+            _ => Err(format!("SIZE is a multiple of 8 from 8 to {MOST_STACK_BYTES}")),
+        },
+        _ => Err("it is fp, dwarf, dwarf,SIZE or none".to_owned()),
+    }
 }
 
 impl SamplingArgs {
@@ -45,8 +61,26 @@ impl SamplingArgs {
         Ok(CaptureConfig {
             event,
             frequency_hz: self.freq.unwrap_or(if attaches { 249 } else { 997 }),
-            call_chains: self.call_graph == CallGraph::Fp,
+            call_graph: self.call_graph,
             ..CaptureConfig::default()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ways_to_find_callers() {
+        let dwarf = |stack_bytes| Ok(CallGraph::Dwarf { stack_bytes });
+        assert_eq!(call_graph("fp"), Ok(CallGraph::FramePointers));
+        assert_eq!(call_graph("none"), Ok(CallGraph::None));
+        assert_eq!(call_graph("dwarf"), dwarf(8192));
+        assert_eq!(call_graph("dwarf,65528"), dwarf(65528));
+        for wrong in ["", "lbr", "fp,8", "dwarf,", "dwarf,0", "dwarf,12", "dwarf,65536", "dwarf,-8"]
+        {
+            assert!(call_graph(wrong).is_err(), "{wrong}");
+        }
     }
 }

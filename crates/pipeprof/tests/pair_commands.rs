@@ -77,6 +77,12 @@ fn nonsense_is_usage_and_names_the_flag() {
     for (line, flag) in [
         ("run --stage splice --fill --verify", "--read-with read"),
         ("run --gift", "--write-with vmsplice"),
+        ("run --stage gift --fill", "--gift"),
+        ("run --stage tee --fill", "--verify works without"),
+        ("run --stage tee --verify", "--read-with read"),
+        ("run --stage tee --huge-page", "--huge-page"),
+        ("run --stage tee-large --buf-size 40K", "32KiB"),
+        ("run --stage tee --buf-size 2M", "--pipe-size"),
         ("run --bytes 0", "--bytes"),
         ("run --buf-size 1.5M", "KiB"),
         ("run --stage fast", "vmsplice, splice"),
@@ -106,6 +112,11 @@ fn the_ends_work_alone_in_a_shell_pipeline() {
         ("head -c 1000000 /dev/zero | pp read", "(1000000B piped)"),
         ("pp write --stage vmsplice --fill --bytes 5M | pp read --verify", "(5MiB piped)"),
         ("pp write --fill --bytes 5M | cat | pp read --verify", "(5MiB piped)"),
+        ("pp write --stage tee-large --bytes 5M | pp read --stage tee", "(5MiB piped)"),
+        (
+            "pp write --stage tee --bytes 5M | cat | pp read --stage tee --read-with read --verify",
+            "(5MiB piped)",
+        ),
     ] {
         let output = shell(line);
         assert!(output.status.success(), "{line}: {}", stderr(&output));
@@ -120,13 +131,20 @@ fn the_ends_work_alone_in_a_shell_pipeline() {
 }
 
 #[test]
-fn stages_lists_all_five() {
+fn stages_lists_them_all_and_what_they_cannot_do() {
     let text = stdout(&pipeprof("stages"));
-    for name in ["write", "vmsplice", "splice", "huge-page", "busy-loop"] {
-        assert!(text.lines().any(|line| line.starts_with(name)), "{text}");
+    let names = ["write", "vmsplice", "splice", "huge-page", "busy-loop"];
+    let beyond = ["tee", "tee-large", "same-cpu", "gift", "tiny"];
+    for name in names.iter().chain(&beyond) {
+        assert!(text.lines().any(|line| line.starts_with(&format!("{name} "))), "{name}: {text}");
     }
+    assert!(text.contains("no byte can change any more"), "{text}");
     let report: Value = serde_json::from_str(&stdout(&pipeprof("stages --json"))).unwrap();
-    assert_eq!(report["stages"].as_array().unwrap().len(), 5);
+    let stages = report["stages"].as_array().unwrap();
+    let article = stages.iter().filter(|stage| stage["article_gib_per_s"].is_number());
+    let article: Vec<&str> = article.map(|stage| stage["stage"].as_str().unwrap()).collect();
+    assert_eq!(article, names);
+    assert_eq!(stages.len(), names.len() + beyond.len());
     assert!(report["machine"]["pipe_max_size_bytes"].as_u64().unwrap() >= 4096);
 }
 

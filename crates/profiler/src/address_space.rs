@@ -1,8 +1,8 @@
 //! Which object lies at a user address of which process, as it changes over time.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use imbl::OrdMap;
 use rustc_hash::FxHashMap;
 
 use crate::perfdata::record::Mapping;
@@ -20,7 +20,9 @@ pub(crate) struct Mapped {
     object: Arc<Object>,
 }
 
-type Space = BTreeMap<u64, Mapped>;
+/// States that follow each other share what did not change, or a process that maps and is sampled
+/// by turns would cost the square of its mappings.
+type Space = OrdMap<u64, Mapped>;
 
 /// Path, inode, and the process where it made the code.
 type ObjectKey = (Box<[u8]>, u64, i32);
@@ -37,7 +39,7 @@ pub(crate) struct Located {
 /// All address spaces of a recording.
 #[derive(Debug, Default)]
 pub(crate) struct AddressSpaces {
-    states: Vec<Arc<Space>>,
+    states: Vec<Space>,
     of_process: FxHashMap<i32, SpaceId>,
     /// A state that samples were taken in must stay as it was.
     sampled: Vec<bool>,
@@ -78,7 +80,7 @@ impl AddressSpaces {
 
     /// A process replaced its program.
     pub(crate) fn exec(&mut self, pid: i32) {
-        let id = self.add(Arc::default());
+        let id = self.add(Space::new());
         self.of_process.insert(pid, id);
     }
 
@@ -95,25 +97,33 @@ impl AddressSpaces {
     /// What lies at an address in a state.
     pub(crate) fn locate(&self, space: SpaceId, address: u64) -> Option<Located> {
         let space = self.states.get(space.0 as usize)?;
-        let (start, mapped) = space.range(..=address).next_back()?;
+        let (start, mapped) = space.get_prev(&address)?;
         (address < mapped.end).then(|| Located {
             object: Arc::clone(&mapped.object),
             file_offset: (address - start).wrapping_add(mapped.file_offset),
         })
     }
 
+    /// The object at an address of a process as it is now, with the offset in its file.
+    pub(crate) fn find(&self, pid: i32, address: u64) -> Option<(&Arc<Object>, u64)> {
+        let space = self.states.get(self.of_process.get(&pid)?.0 as usize)?;
+        let (start, mapped) = space.range(..=address).next_back()?;
+        let file_offset = (address - start).wrapping_add(mapped.file_offset);
+        (address < mapped.end).then_some((&mapped.object, file_offset))
+    }
+
     fn current(&mut self, pid: i32) -> SpaceId {
         match self.of_process.get(&pid) {
             Some(&id) => id,
             None => {
-                let id = self.add(Arc::default());
+                let id = self.add(Space::new());
                 self.of_process.insert(pid, id);
                 id
             }
         }
     }
 
-    fn add(&mut self, space: Arc<Space>) -> SpaceId {
+    fn add(&mut self, space: Space) -> SpaceId {
         let id = SpaceId(self.states.len() as u32);
         self.states.push(space);
         self.sampled.push(false);
@@ -124,11 +134,11 @@ impl AddressSpaces {
     fn change(&mut self, pid: i32) -> &mut Space {
         let mut id = self.current(pid);
         if self.sampled[id.0 as usize] {
-            let copy = Arc::clone(&self.states[id.0 as usize]);
+            let copy = self.states[id.0 as usize].clone();
             id = self.add(copy);
             self.of_process.insert(pid, id);
         }
-        Arc::make_mut(&mut self.states[id.0 as usize])
+        &mut self.states[id.0 as usize]
     }
 }
 

@@ -6,19 +6,22 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::address_space::AddressSpaces;
 use crate::attr::event_type;
 use crate::error::Error;
-use crate::order::RoundSorter;
+use crate::members::Members;
 use crate::paging::Paging;
 use crate::perfdata::read::{FormatError, PerfDataFile};
 use crate::perfdata::record::{
-    CONTEXT_KERNEL, CONTEXT_MAX, CONTEXT_USER, Mapping, Parsed, Sample, Task, kind, misc, parse,
-    split_record,
+    CONTEXT_KERNEL, CONTEXT_MAX, CONTEXT_USER, Mapping, Parsed, Record, Sample, Task, misc, parse,
 };
-use crate::profile::{MemberProfile, Profile, Quality, StackId, StackWeight, WeightUnit};
+use crate::profile::{
+    MemberProfile, Profile, Quality, StackId, StackWeight, Unwinding, WeightUnit,
+};
 use crate::raw_stacks::{RawStack, RawStacks};
 use crate::recording::{Loaded, Meta, Recording};
 use crate::resolve::Resolver;
 use crate::sleep::Sleep;
 use crate::symbolize::Symbolizer;
+use crate::time_order::each_in_time_order;
+use crate::timeline::{Spool, Timeline};
 use crate::wakeups::{WakeTracker, Wakeups};
 use crate::windows::{Window, gaps};
 
@@ -28,18 +31,38 @@ use crate::windows::{Window, gaps};
 /// [`Error::File`] where it cannot be read, [`Error::Format`] where it is no recording. Bad
 /// records inside it are counted, not errors.
 pub fn analyse(recording: &Recording, symbolizer: &mut dyn Symbolizer) -> Result<Profile, Error> {
-    let Loaded { file, bytes } = recording.load()?;
+    analyse_into(recording, symbolizer, None)
+}
+
+/// As [`analyse`], and keeps the samples and sleeps that the profile adds up.
+///
+/// # Errors
+/// Those of [`analyse`], and [`Error::File`] where the temporary folder does not hold them.
+pub fn analyse_with_timeline(
+    recording: &Recording,
+    symbolizer: &mut dyn Symbolizer,
+) -> Result<(Profile, Timeline), Error> {
+    let failed =
+        |source| Error::File { action: "keeping samples in", path: std::env::temp_dir(), source };
+    let mut spool = Spool::new().map_err(failed)?;
+    let profile = analyse_into(recording, symbolizer, Some(&mut spool))?;
+    Ok((profile, spool.finish().map_err(failed)?))
+}
+
+fn analyse_into(
+    recording: &Recording,
+    symbolizer: &mut dyn Symbolizer,
+    spool: Option<&mut Spool>,
+) -> Result<Profile, Error> {
+    let Loaded { file, bytes, unwinding } = recording.load()?;
     let paging = Paging::new(&bytes);
-    let mut profile = analyse_records(&file, &bytes, paging, &recording.meta, symbolizer);
+    let (meta, unwinding) = (&recording.meta, unwinding.as_ref());
+    let mut profile = analyse_records(&file, &bytes, paging, meta, unwinding, symbolizer, spool);
     for (member, &cpu_time_ns) in profile.members.iter_mut().zip(&recording.about.cpu_time_ns) {
         member.cpu_time_ns = member.cpu_time_ns.or(cpu_time_ns);
     }
     Ok(profile)
 }
-
-/// A file without rounds is sorted in stretches of so many records, so that it needs no more memory
-/// the longer it is. No ring holds as many.
-const MOST_HELD: usize = 1 << 20;
 
 /// Turns the bytes of a perf.data file into a profile.
 ///
@@ -51,39 +74,29 @@ pub fn analyse_bytes(
     symbolizer: &mut dyn Symbolizer,
 ) -> Result<Profile, FormatError> {
     let file = PerfDataFile::parse(bytes)?;
-    Ok(analyse_records(&file, bytes, Paging::none(), meta, symbolizer))
+    let unwinding = meta.unwinding.as_ref();
+    Ok(analyse_records(&file, bytes, Paging::none(), meta, unwinding, symbolizer, None))
 }
 
 fn analyse_records(
     file: &PerfDataFile,
     bytes: &[u8],
-    mut paging: Paging<'_>,
+    paging: Paging<'_>,
     meta: &Meta,
+    unwinding: Option<&Unwinding>,
     symbolizer: &mut dyn Symbolizer,
+    spool: Option<&mut Spool>,
 ) -> Profile {
-    let mut pass = Pass::new(meta, file.sampled_event());
-    let mut records = file.records(bytes);
-    let mut sorter: RoundSorter<(usize, usize)> = RoundSorter::new();
-    let data = &bytes[file.data.clone()];
-    let (mut round_at, mut of_round) = (0, 0);
-    for (at, record) in records.by_ref() {
-        paging.reach(file.data.start + at);
-        if record.kind < kind::HEADER_ATTR {
-            let event = file.event_of_record(&record);
-            let time = file.events[event].layout.time(&record).unwrap_or(0);
-            sorter.push(time, (at, event));
-            of_round += 1;
-        }
-        if record.kind == kind::FINISHED_ROUND || of_round == MOST_HELD {
-            sorter.end_round(|(at, event)| pass.take(data, at, event, file));
-            // What is held back now is of this round.
-            paging.leave(file.data.start + round_at);
-            (round_at, of_round) = (at, 0);
-        }
+    let mut pass = Pass::new(meta, unwinding, file.sampled_event());
+    if spool.is_some() {
+        pass.sleep.keep_naps();
     }
-    // Nothing after a record that does not end can be found again.
-    pass.cut_short = file.cut_short || records.is_cut_short();
-    sorter.finish(|(at, event)| pass.take(data, at, event, file));
+    pass.spool = spool;
+    let passed = each_in_time_order(file, bytes, paging, |record, event| {
+        pass.take(record, event, file);
+    });
+    pass.cut_short = passed.cut_short;
+    pass.malformed += passed.malformed;
     pass.pass_gaps(meta.end_ns);
     pass.into_profile(symbolizer)
 }
@@ -94,11 +107,11 @@ const SWITCHES: usize = 1;
 /// What the pass over the records gathers.
 struct Pass<'a> {
     meta: &'a Meta,
+    /// How user stacks were unwound, where they were.
+    unwinding: Option<&'a Unwinding>,
     sampled_event: usize,
-    /// The processes of the members.
-    pids: Vec<i32>,
+    members: Members,
     spaces: AddressSpaces,
-    member_of: FxHashMap<i32, usize>,
     stacks: RawStacks,
     sleep: Sleep<'a>,
     /// Threads whose switches have call chains of their own, apart from those of their CPU.
@@ -113,6 +126,8 @@ struct Pass<'a> {
     /// A symbol of the recorded kernel, and where it was.
     kernel_base: Option<(Vec<u8>, u64)>,
     samples: u64,
+    /// The times of the first and the last of them.
+    span_ns: Option<(u64, u64)>,
     foreign_samples: u64,
     lost: u64,
     throttled: u64,
@@ -120,19 +135,20 @@ struct Pass<'a> {
     malformed: u64,
     cut_short: bool,
     chain: Vec<u64>,
+    /// Where samples and sleeps are kept one by one.
+    spool: Option<&'a mut Spool>,
 }
 
 impl<'a> Pass<'a> {
-    fn new(meta: &'a Meta, sampled_event: usize) -> Self {
-        let pids: Vec<i32> = meta.pipeline.members.iter().map(|member| member.pid).collect();
-        let member_of = pids.iter().enumerate().map(|(index, &pid)| (pid, index)).collect();
-        let sleep = Sleep::new(meta, &member_of);
+    fn new(meta: &'a Meta, unwinding: Option<&'a Unwinding>, sampled_event: usize) -> Self {
+        let members = Members::new(&meta.pipeline);
+        let sleep = Sleep::new(meta, members.by_process());
         Pass {
             meta,
+            unwinding,
             sampled_event,
-            pids,
+            members,
             spaces: AddressSpaces::default(),
-            member_of,
             sleep,
             own_chains: FxHashSet::default(),
             gap_until: 0,
@@ -145,6 +161,7 @@ impl<'a> Pass<'a> {
             comms: FxHashMap::default(),
             kernel_base: None,
             samples: 0,
+            span_ns: None,
             foreign_samples: 0,
             lost: 0,
             throttled: 0,
@@ -152,16 +169,16 @@ impl<'a> Pass<'a> {
             malformed: 0,
             cut_short: false,
             chain: Vec::new(),
+            spool: None,
         }
     }
 
-    fn take(&mut self, data: &[u8], at: usize, event: usize, file: &PerfDataFile) {
-        let Some((record, _)) = split_record(&data[at..]) else { return };
+    fn take(&mut self, record: &Record<'_>, event: usize, file: &PerfDataFile) {
         let layout = file.events[event].layout;
         if !self.gaps.is_empty() {
-            self.pass_gaps(layout.time(&record).unwrap_or(0));
+            self.pass_gaps(layout.time(record).unwrap_or(0));
         }
-        match parse(&record, layout) {
+        match parse(record, layout) {
             Some(Parsed::Sample(sample)) if event == self.sampled_event => {
                 self.sample(&sample, record.misc);
             }
@@ -179,18 +196,19 @@ impl<'a> Pass<'a> {
                     self.comms.insert(comm.pid, name);
                 }
             }
-            Some(Parsed::Fork(task)) => self.fork(task, layout.time(&record)),
-            Some(Parsed::Exit(task)) => self.sleep.exit(task.tid, layout.time(&record)),
+            Some(Parsed::Fork(task)) => self.fork(task, layout.time(record)),
+            Some(Parsed::Exit(task)) => self.sleep.exit(task.tid, layout.time(record)),
             Some(Parsed::Switch { out, preempted }) => {
-                let id = layout.sample_id(&record);
+                let id = layout.sample_id(record);
                 if let (Some(tid), Some(time)) = (id.tid, id.time)
                     && time >= self.gap_until
                 {
                     self.sleep.switch(id, out, preempted);
+                    self.keep_naps();
                     self.wakes.switched(tid, out, time);
                 }
             }
-            Some(Parsed::Lost(count)) => self.lost += count,
+            Some(Parsed::Lost(count)) => self.lost = self.lost.saturating_add(count),
             Some(Parsed::Throttle) => self.throttled += 1,
             Some(Parsed::Other) => {}
             None => self.malformed += 1,
@@ -207,55 +225,45 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// A child belongs to the member that made it. A stranger's child that got the number of a
-    /// member that has died does not.
     fn fork(&mut self, task: Task, time: Option<u64>) {
-        let member = self.member_of.get(&task.parent_pid).copied();
-        let member = member.filter(|_| !self.takes_all());
+        self.members.fork(task);
         if task.pid != task.parent_pid {
             self.spaces.fork(task.parent_pid, task.pid);
             if let Some(comm) = self.comms.get(&task.parent_pid).cloned() {
                 self.comms.insert(task.pid, comm);
             }
-            match member {
-                Some(member) => {
-                    self.member_of.entry(task.pid).or_insert(member);
-                }
-                None => {
-                    self.member_of.remove(&task.pid);
-                }
-            }
         }
-        if let (Some(&member), Some(time)) = (self.member_of.get(&task.pid), time) {
-            self.sleep.born(task.tid, member, time, time.max(self.gap_until));
+        if let (Some(member), Some(time)) = (self.members.of(task.pid), time) {
+            self.sleep.born(task, member, time, time.max(self.gap_until));
         }
-    }
-
-    /// Nobody said who the members are, so all are.
-    fn takes_all(&self) -> bool {
-        self.meta.pipeline.members.is_empty()
     }
 
     fn sample(&mut self, sample: &Sample<'_>, misc: u16) {
         let pid = sample.id.pid.unwrap_or(-1);
-        let member = match self.member_of.get(&pid) {
-            Some(&member) => member,
-            None if self.takes_all() => {
-                self.pids.push(pid);
-                self.member_of.insert(pid, self.pids.len() - 1);
-                self.pids.len() - 1
-            }
-            None => {
-                self.foreign_samples += 1;
-                return;
-            }
+        let Some(member) = self.members.sampled(pid) else {
+            self.foreign_samples += 1;
+            return;
         };
         self.samples += 1;
+        if let Some(time) = sample.id.time {
+            let (first, last) = self.span_ns.unwrap_or((time, time));
+            self.span_ns = Some((first.min(time), last.max(time)));
+        }
         let mut chain = std::mem::take(&mut self.chain);
         self.read_chain(sample, misc, &mut chain);
         let space = self.spaces.sample(pid);
-        self.stacks.add(member, space, &chain, 1, sample.period.unwrap_or(1));
+        let period = sample.period.unwrap_or(1);
+        let stack = self.stacks.add(member, space, &chain, 1, period);
+        if let Some(spool) = &mut self.spool {
+            spool.sample(sample.id, member, stack, period);
+        }
         self.chain = chain;
+    }
+
+    fn keep_naps(&mut self) {
+        if let Some(spool) = &mut self.spool {
+            self.sleep.take_naps().for_each(|nap| spool.sleep(nap));
+        }
     }
 
     /// Goes past the gaps that began before `time`.
@@ -291,7 +299,7 @@ impl<'a> Pass<'a> {
         } else if self.own_chains.contains(&tid) {
             return;
         }
-        let Some(&member) = self.member_of.get(&pid) else { return };
+        let Some(member) = self.members.of(pid) else { return };
         let mut chain = std::mem::take(&mut self.chain);
         self.read_chain(sample, misc::KERNEL, &mut chain);
         let space = self.spaces.sample(pid);
@@ -309,14 +317,22 @@ impl<'a> Pass<'a> {
             chain.push(if in_kernel { CONTEXT_KERNEL } else { CONTEXT_USER });
             chain.extend(sample.ip);
         }
-        let depth = chain.iter().filter(|&&word| word < CONTEXT_MAX).count() as u64;
+        // The limit is the kernel's, for the part that it walks.
+        let walked = match self.unwinding {
+            Some(_) => chain.iter().position(|&word| word == CONTEXT_USER).unwrap_or(chain.len()),
+            None => chain.len(),
+        };
+        let depth = chain[..walked].iter().filter(|&&word| word < CONTEXT_MAX).count() as u64;
         self.truncated += u64::from(depth >= self.meta.max_stack);
     }
 
-    fn into_profile(self, symbolizer: &mut dyn Symbolizer) -> Profile {
+    fn into_profile(mut self, symbolizer: &mut dyn Symbolizer) -> Profile {
         let meta = self.meta;
         let mut profile = Profile::new(self.quality(meta));
+        self.sleep.end_lives();
+        self.keep_naps();
         let slept = self.sleep.finish();
+        profile.span_ns = self.span_ns;
         profile.wakeups = match &meta.wakeups {
             Err(why) => Wakeups::Unknown { why: why.clone() },
             Ok(_) => {
@@ -324,7 +340,7 @@ impl<'a> Pass<'a> {
             }
         };
         let known = |index: usize| meta.pipeline.members.get(index);
-        profile.members = (self.pids.iter().enumerate())
+        profile.members = (self.members.pids().iter().enumerate())
             .map(|(index, pid)| {
                 let comm = self.comms.get(pid).cloned().or_else(|| match (known(index), pid) {
                     (Some(member), _) => Some(member.comm.clone()),
@@ -346,20 +362,27 @@ impl<'a> Pass<'a> {
             stack.frames.iter().for_each(|&frame| resolver.want(frame));
         }
         resolver.resolve(symbolizer, &mut profile);
-        for stack in &on_cpu {
+        let mut add = |stack: &RawStack, blocked: bool| {
             let id = intern(&resolver, stack, &mut profile);
             let weight = StackWeight { stack: id, samples: stack.samples, weight: stack.weight };
-            profile.members[stack.member].on_cpu.push(weight);
-        }
-        for stack in &blocked {
-            let id = intern(&resolver, stack, &mut profile);
-            let weight = StackWeight { stack: id, samples: stack.samples, weight: stack.weight };
-            profile.members[stack.member].blocked.push(weight);
-        }
+            let member = &mut profile.members[stack.member];
+            if blocked { &mut member.blocked } else { &mut member.on_cpu }.push(weight);
+            id
+        };
+        let sampled: Vec<StackId> = on_cpu.iter().map(|stack| add(stack, false)).collect();
+        let slept_in: Vec<StackId> = blocked.iter().map(|stack| add(stack, true)).collect();
         slept.put_into(&mut profile);
+        let mut order: Vec<usize> = (0..profile.members.len()).collect();
         if meta.pipeline.members.is_empty() {
             // Nothing says who stands upstream of whom: the heaviest first.
+            order.sort_by_key(|&member| std::cmp::Reverse(profile.members[member].weight()));
             profile.members.sort_by_key(|member| std::cmp::Reverse(member.weight()));
+        }
+        if let Some(spool) = self.spool {
+            let mut places = vec![0; order.len()];
+            order.iter().enumerate().for_each(|(place, &member)| places[member] = place);
+            spool.name(sampled, slept_in);
+            spool.place(places);
         }
         profile.quality.notes.extend(symbolizer.notes());
         profile
@@ -384,6 +407,7 @@ impl<'a> Pass<'a> {
             frames: 0,
             truncated_stacks: self.truncated,
             cut_user_stacks: 0,
+            unwinding: self.unwinding.cloned(),
             malformed_records: self.malformed,
             cut_short: self.cut_short,
             notes: meta.notes.clone(),

@@ -4,6 +4,8 @@
 //! recording parses records by exactly the layout that the kernel wrote them in. That is why this
 //! struct is ours: `perf-event-open` keeps its attribute to itself.
 
+use crate::perfdata::record::without_slices;
+
 /// Size of the attribute we pass: `PERF_ATTR_SIZE_VER6`, known since Linux 5.5
 /// (include/uapi/linux/perf_event.h).
 pub const ATTR_SIZE: usize = 120;
@@ -46,6 +48,12 @@ pub mod sample_type {
     pub const STREAM_ID: u64 = 1 << 9;
     /// Tracepoint data.
     pub const RAW: u64 = 1 << 10;
+    /// Branch records.
+    pub const BRANCH_STACK: u64 = 1 << 11;
+    /// User registers.
+    pub const REGS_USER: u64 = 1 << 12;
+    /// A slice of the user stack.
+    pub const STACK_USER: u64 = 1 << 13;
     /// Event id, first in a sample and last in any other record.
     pub const IDENTIFIER: u64 = 1 << 16;
 }
@@ -84,6 +92,8 @@ pub mod flag {
     pub const EXCLUDE_GUEST: u64 = 1 << 20;
     /// No kernel half in call chains.
     pub const EXCLUDE_CALLCHAIN_KERNEL: u64 = 1 << 21;
+    /// No user half in call chains.
+    pub const EXCLUDE_CALLCHAIN_USER: u64 = 1 << 22;
     /// Mapping records in their second form, with protection bits.
     pub const MMAP2: u64 = 1 << 23;
     /// Marks names set by exec.
@@ -93,6 +103,35 @@ pub mod flag {
     /// Records context switches.
     pub const CONTEXT_SWITCH: u64 = 1 << 26;
 }
+
+/// How callers are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallGraph {
+    /// Not at all.
+    None,
+    /// By the kernel, along frame pointers.
+    FramePointers,
+    /// By unwind information, afterwards, from registers and a slice of the stack.
+    Dwarf {
+        /// The most that is copied of a stack with each sample: a multiple of 8, at most
+        /// [`MOST_STACK_BYTES`].
+        stack_bytes: u16,
+    },
+}
+
+/// Records are shorter than 64 KiB, and the kernel wants whole words
+/// (kernel/events/core.c, `perf_copy_attr`, v6.18).
+pub const MOST_STACK_BYTES: u16 = 65528;
+
+/// The registers that tell a caller (arch/x86/include/uapi/asm/perf_regs.h): BP, SP, IP.
+#[cfg(target_arch = "x86_64")]
+const UNWIND_REGISTERS: u64 = 1 << 6 | 1 << 7 | 1 << 8;
+/// The registers that tell a caller (arch/arm64/include/uapi/asm/perf_regs.h): X29, LR, SP, PC.
+#[cfg(target_arch = "aarch64")]
+const UNWIND_REGISTERS: u64 = 1 << 29 | 1 << 30 | 1 << 31 | 1 << 32;
+/// Nothing unwinds here.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const UNWIND_REGISTERS: u64 = 0;
 
 /// `struct perf_event_attr` up to `PERF_ATTR_SIZE_VER6`.
 #[repr(C)]
@@ -202,6 +241,31 @@ impl EventAttr {
         put(&self.aux_sample_size.to_ne_bytes());
         put(&self.reserved_3.to_ne_bytes());
         bytes
+    }
+
+    /// With call chains found in that way.
+    pub fn with_call_graph(mut self, call_graph: CallGraph) -> Self {
+        match call_graph {
+            CallGraph::None => {}
+            CallGraph::FramePointers => self.sample_type |= sample_type::CALLCHAIN,
+            CallGraph::Dwarf { stack_bytes } => {
+                self.sample_type |=
+                    sample_type::CALLCHAIN | sample_type::REGS_USER | sample_type::STACK_USER;
+                self.flags |= flag::EXCLUDE_CALLCHAIN_USER;
+                self.sample_regs_user = UNWIND_REGISTERS;
+                self.sample_stack_user = u32::from(stack_bytes);
+            }
+        }
+        self
+    }
+
+    /// What it would be if its stacks had come unwound.
+    pub fn unwound(mut self) -> Self {
+        self.sample_type = without_slices(self.sample_type);
+        self.flags &= !flag::EXCLUDE_CALLCHAIN_USER;
+        self.sample_regs_user = 0;
+        self.sample_stack_user = 0;
+        self
     }
 
     /// Sets or clears one flag bit.

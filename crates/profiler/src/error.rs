@@ -57,6 +57,16 @@ pub enum Error {
         /// Where and why.
         source: serde_json::Error,
     },
+    /// A number in a file beside the records is none that a recording can have.
+    #[error("{} is damaged: {field} is {number}", .path.display())]
+    Implausible {
+        /// Which file.
+        path: PathBuf,
+        /// Where in it: `capture.start_ns`.
+        field: String,
+        /// What it says.
+        number: u64,
+    },
     /// A file beside the records was written by another version of this program.
     #[error("{} has format version {version}, and this pipeprof reads version {known}",
             .path.display())]

@@ -115,8 +115,8 @@ fn parse_line(line: &str, at: usize) -> Option<Symbol> {
     let address = u64::from_str_radix(address, 16).ok().filter(|&address| address != 0)?;
     let names = rest.get(2..)?;
     let names_at = at + (trimmed.len() - names.len());
-    let (name, module) = match names.split_once('\t') {
-        Some((name, module)) => (name, module.trim_start_matches('[').trim_end_matches(']')),
+    let (name, module) = match names.split_once("\t[") {
+        Some((name, module)) => (name, module.trim_end_matches(']')),
         None => (names, ""),
     };
     // Padding before a function that a debugger's prefix or a control-flow check lives in: never

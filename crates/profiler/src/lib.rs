@@ -15,6 +15,7 @@ pub mod environment;
 pub mod error;
 pub mod event;
 mod kallsyms;
+mod members;
 pub mod meter;
 mod opening;
 mod order;
@@ -34,7 +35,10 @@ mod synth;
 pub mod sys;
 pub mod tasks;
 mod thread_time;
+mod time_order;
+pub mod timeline;
 pub mod tracepoints;
+mod unwind;
 pub mod wakeups;
 pub mod windows;
 

@@ -2,6 +2,7 @@
 //! a few microseconds a look.
 
 mod estimate;
+mod gauge;
 mod io;
 mod segments;
 mod series;
@@ -12,7 +13,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use pipeprof_runner::discover::{Found, Level};
+use pipeprof_runner::discover::Found;
 use pipeprof_runner::pipeline::{MemberId, Pipe};
 use rustc_hash::FxHashMap;
 use segments::Segments;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use splices::Splices;
 
 pub use estimate::{Bytes, EndCount, Source, estimate};
+pub use gauge::{Fill, Gauge};
 pub use io::{Elsewhere, IoCounts, IoWatch, can_splice};
 pub use series::{Point, Series};
 
@@ -49,48 +51,14 @@ pub struct PipeFlow {
     pub reads: Option<u64>,
     /// Bytes so far, over time.
     pub over_time: Vec<Point>,
+    /// Bytes in it at the looks into it; fewer of them than [`Fill::looks`] after a long watch.
+    /// Empty where nobody looked, and in recordings from before it was kept.
+    #[serde(default)]
+    pub fill_over_time: Vec<Point>,
     /// `F_GETPIPE_SZ`.
     pub capacity_bytes: Option<u64>,
     /// How full it was; `None` where it could not be opened (a named FIFO, another user's).
     pub fill: Option<Fill>,
-}
-
-/// How full a pipe was at the looks that were taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Fill {
-    /// How many looks.
-    pub looks: u64,
-    /// Found without a byte.
-    pub empty: u64,
-    /// Found without room for another page.
-    pub full: u64,
-    /// Sum of what was found, for the mean.
-    pub sum_bytes: u64,
-    /// Looks by tenth of the capacity, the last one full.
-    pub tenths: [u64; 10],
-}
-
-impl Fill {
-    fn add(&mut self, level: Level) {
-        let page = crate::ring::page_bytes() as u64;
-        let capacity = level.capacity_bytes.max(1);
-        self.looks += 1;
-        self.empty += u64::from(level.fill_bytes == 0);
-        self.full += u64::from(level.fill_bytes + page > level.capacity_bytes);
-        self.sum_bytes += level.fill_bytes;
-        let tenth = (u128::from(level.fill_bytes) * 10 / u128::from(capacity)).min(9);
-        self.tenths[tenth as usize] += 1;
-    }
-
-    /// Share of the looks, 0 to 1; `None` without a look.
-    pub fn full_share(&self) -> Option<f64> {
-        (self.looks > 0).then(|| self.full as f64 / self.looks as f64)
-    }
-
-    /// Share of the looks, 0 to 1; `None` without a look.
-    pub fn empty_share(&self) -> Option<f64> {
-        (self.looks > 0).then(|| self.empty as f64 / self.looks as f64)
-    }
 }
 
 /// A running watch over the pipes of a pipeline.
@@ -190,7 +158,7 @@ struct WatchedPipe {
     writers: Vec<i32>,
     readers: Vec<i32>,
     capacity_bytes: Option<u64>,
-    fill: Option<Fill>,
+    gauge: Gauge,
     series: Series,
     segments: Segments,
 }
@@ -258,7 +226,7 @@ impl Watch {
                         writers: Vec::new(),
                         readers: Vec::new(),
                         capacity_bytes: pipe.capacity_bytes,
-                        fill: None,
+                        gauge: Gauge::default(),
                         series: Series::default(),
                         segments: Segments::new(pipe.capacity_bytes),
                     });
@@ -433,13 +401,14 @@ impl Watch {
 
     fn look_into_pipes(&mut self) {
         let levels = self.found.levels();
+        let at_ns = self.start.elapsed().as_nanos() as u64;
         for (pipe, level) in self.found.pipeline.pipes.iter().zip(levels) {
             let key = (pipe.inode, pipe.device);
             let watched = self.pipes.iter_mut().find(|w| (w.pipe.inode, w.pipe.device) == key);
             if let (Some(watched), Some(level)) = (watched, level) {
                 watched.capacity_bytes = Some(level.capacity_bytes);
                 watched.segments.holds(level.capacity_bytes);
-                watched.fill.get_or_insert_default().add(level);
+                watched.gauge.add(at_ns, level);
             }
         }
     }
@@ -532,8 +501,9 @@ impl Watch {
             writes: pipe.segments.writes(),
             reads: pipe.segments.reads(),
             over_time: pipe.series.points().to_vec(),
+            fill_over_time: pipe.gauge.points().to_vec(),
             capacity_bytes: pipe.capacity_bytes,
-            fill: pipe.fill,
+            fill: pipe.gauge.fill(),
         };
         self.pipes.into_iter().zip(totals).map(flow).collect()
     }

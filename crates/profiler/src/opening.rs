@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::perfdata::write::EventDescription;
 use crate::profile::Scope;
 use crate::ring::{Ring, page_bytes};
-use crate::session::{FORMAT_LOST, RING_BYTES};
+use crate::session::FORMAT_LOST;
 use crate::sys::PerfSystem;
 
 /// An event that is open on all its targets.
@@ -121,6 +121,7 @@ pub(crate) fn describe(
 pub(crate) fn map_rings(
     system: &dyn PerfSystem,
     opened: &[Opened],
+    wanted: usize,
     notes: &mut Vec<String>,
 ) -> Result<Vec<Ring>, Error> {
     let mut owners: Vec<(i32, &OwnedFd)> = Vec::new();
@@ -130,7 +131,7 @@ pub(crate) fn map_rings(
             owners.push((*cpu, fd));
         }
     }
-    let mut bytes = RING_BYTES;
+    let mut bytes = wanted;
     let rings = loop {
         let mapped: Result<Vec<Ring>, Errno> =
             owners.iter().map(|(_, fd)| system.map(fd.as_fd(), bytes)).collect();
@@ -145,13 +146,13 @@ pub(crate) fn map_rings(
             }
         }
     };
-    if bytes < RING_BYTES {
+    if bytes < wanted {
         notes.push(format!(
             "ring buffers are {} KiB a CPU instead of {} KiB, as locked memory is limited; \
              hint: sudo sysctl kernel.perf_event_mlock_kb={}",
             bytes >> 10,
-            RING_BYTES >> 10,
-            ((RING_BYTES + page_bytes()) * owners.len()) >> 10
+            wanted >> 10,
+            ((wanted + page_bytes()) * owners.len()) >> 10
         ));
     }
     for (fd, cpu) in events() {

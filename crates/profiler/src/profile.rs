@@ -1,5 +1,6 @@
 //! The profile: interned stacks with weights, per member, plus what limits trust in them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pipeprof_runner::pipeline::End;
@@ -175,6 +176,30 @@ pub enum Scope {
     PerTask,
 }
 
+/// How far the user stacks of the members' samples could be unwound by the unwind information of
+/// the mapped objects, those of switches-out included. Each of `stacks` ended for one reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unwinding {
+    /// Stacks that were unwound.
+    pub stacks: u64,
+    /// Reached their root: `_start`, the start of a thread.
+    pub rooted: u64,
+    /// Went on beyond the slice of stack that was recorded with the sample.
+    pub short: u64,
+    /// Came to code that no unwind information covers.
+    pub uninformed: u64,
+    /// Came to a return address that lies in no executable mapping, or to a stack pointer that
+    /// moves the wrong way.
+    pub astray: u64,
+    /// Deeper than what is unwound, some thousand frames.
+    pub deep: u64,
+    /// Not counted above: nothing of the stack could be copied, as it was paged out, or its program
+    /// was being replaced.
+    pub stackless: u64,
+    /// The objects that most of `uninformed` came to, with how many did. Untrusted text.
+    pub uninformed_in: Vec<(String, u64)>,
+}
+
 /// What limits trust in the numbers. Every output carries it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Quality {
@@ -211,6 +236,9 @@ pub struct Quality {
     /// Samples whose user half was cut where a frame lay in no executable mapping: what a
     /// frame-pointer walk yields in code built without frame pointers.
     pub cut_user_stacks: u64,
+    /// How user stacks were unwound from slices of them; `None` where the kernel walked them by
+    /// frame pointer.
+    pub unwinding: Option<Unwinding>,
     /// Records that could not be parsed and were passed over.
     pub malformed_records: u64,
     /// The recording ends before its last record did.
@@ -236,12 +264,19 @@ impl Quality {
 pub struct Profile {
     frames: Vec<Frame>,
     frame_ids: FxHashMap<Frame, FrameId>,
+    /// By frame; `None` where it has no address of its own.
+    addresses: Vec<Option<u64>>,
     stacks: Vec<Box<[FrameId]>>,
     stack_ids: FxHashMap<Box<[FrameId]>, StackId>,
     /// In pipeline order.
     pub members: Vec<MemberProfile>,
+    /// The builds that were running, in hexadecimal, by [`Frame::module`], where they are known.
+    pub build_ids: BTreeMap<Arc<str>, String>,
     /// Who woke the members, and how long they then waited for a CPU.
     pub wakeups: Wakeups,
+    /// When the first and the last sample of a member were taken, in the clock of the recording,
+    /// ns. `None` without samples.
+    pub span_ns: Option<(u64, u64)>,
     /// What limits trust in the numbers.
     pub quality: Quality,
 }
@@ -252,10 +287,13 @@ impl Profile {
         Profile {
             frames: Vec::new(),
             frame_ids: FxHashMap::default(),
+            addresses: Vec::new(),
+            build_ids: BTreeMap::new(),
             stacks: Vec::new(),
             stack_ids: FxHashMap::default(),
             members: Vec::new(),
             wakeups: Wakeups::Unknown { why: "wake-ups were not recorded".to_owned() },
+            span_ns: None,
             quality,
         }
     }
@@ -267,6 +305,7 @@ impl Profile {
         }
         let id = FrameId(self.frames.len() as u32);
         self.frames.push(frame.clone());
+        self.addresses.push(None);
         self.frame_ids.insert(frame, id);
         id
     }
@@ -280,6 +319,19 @@ impl Profile {
         self.stacks.push(frames.into());
         self.stack_ids.insert(frames.into(), id);
         id
+    }
+
+    /// Notes where a frame is: the first address that is told is kept.
+    pub fn set_address(&mut self, id: FrameId, address: u64) {
+        self.addresses[id.index()].get_or_insert(address);
+    }
+
+    /// Where a frame is: a kernel address, or an offset in the file of its module (where code was
+    /// made at run time, a user address); of a caller, within the call. `None` where it is not one
+    /// place: what no symbol covers is one frame a module.
+    pub fn address(&self, id: FrameId) -> Option<u64> {
+        let resolved = !self.frame(id).is_unresolved();
+        self.addresses[id.index()].filter(|_| resolved)
     }
 
     /// A frame by its id.

@@ -8,6 +8,7 @@
 mod about;
 mod foreign;
 mod sidecar;
+pub(crate) mod unwound;
 
 use std::fs::{self, File};
 use std::io;
@@ -24,9 +25,10 @@ use crate::accounts::Accounts;
 use crate::error::Error;
 use crate::perfdata::read::PerfDataFile;
 use crate::perfdata::stream::{self, UnpackError};
-use crate::profile::Scope;
+use crate::profile::{Scope, Unwinding};
 use crate::sleepers::Sleepers;
 use crate::symbolize::{LocalSymbols, SymbolTable, Symbolizer};
+use crate::unwind::records;
 use crate::wakeups::WakeFormat;
 use crate::windows::Window;
 
@@ -159,6 +161,10 @@ pub struct Meta {
     pub accounts: Accounts,
     /// Where threads were seen asleep while they were watched.
     pub sleepers: Sleepers,
+    /// How user stacks were unwound, where that is done; `None` where callers come from the kernel,
+    /// or are still to be found in slices of the stack.
+    #[serde(default)]
+    pub unwinding: Option<Unwinding>,
     /// Sentences for the quality block.
     pub notes: Vec<String>,
 }
@@ -181,6 +187,9 @@ pub struct Recording {
     pub meta: Meta,
     /// How the capture went.
     pub about: About,
+    /// The settings of the machine and the rights of the recorder, as pipeprof.json has them; null
+    /// where nobody noted them. For people to read.
+    pub environment: serde_json::Value,
     symbols: Option<SymbolTable>,
     /// It ends before its maker wanted it to.
     cut_short: bool,
@@ -189,7 +198,9 @@ pub struct Recording {
 impl Recording {
     /// What a capture has just written into `dir`.
     pub(crate) fn captured(dir: RecordingDir, meta: Meta) -> Self {
-        Recording { dir, meta, about: About::default(), symbols: None, cut_short: false }
+        let environment = sidecar::environment();
+        let about = About::default();
+        Recording { dir, meta, about, environment, symbols: None, cut_short: false }
     }
 
     /// Opens a recording's folder, or a bare perf.data file.
@@ -241,19 +252,27 @@ impl Recording {
         Ok(())
     }
 
-    /// The records, in memory as far as they are looked at; unpacked where they were compressed.
+    /// The records, in memory as far as they are looked at; unpacked where they were compressed,
+    /// and with their stacks unwound.
     ///
     /// # Errors
-    /// [`Error::File`] where they cannot be mapped or unpacked, [`Error::Format`] where they are
-    /// none.
+    /// [`Error::File`] where they cannot be mapped, unpacked or unwound, [`Error::Format`] where
+    /// they are none.
     pub fn load(&self) -> Result<Loaded, Error> {
+        let loaded = self.load_as_recorded()?;
+        if records::are_needed(&loaded.file) { unwound::load(self, loaded) } else { Ok(loaded) }
+    }
+
+    /// The records as they were taken.
+    fn load_as_recorded(&self) -> Result<Loaded, Error> {
         let path = self.perf_data();
         let bytes = map(&path)?;
         let bad = |source| Error::Format { path: path.clone(), source };
         let mut file = PerfDataFile::parse(&bytes).map_err(bad)?;
         file.cut_short |= self.cut_short;
+        let unwinding = self.meta.unwinding.clone();
         if !file.compressed {
-            return Ok(Loaded { file, bytes });
+            return Ok(Loaded { file, bytes, unwinding });
         }
         let failed = |source| Error::File { action: "unpacking", path: path.clone(), source };
         let plain = stream::unpack(&bytes[file.data.clone()]).map_err(|error| match error {
@@ -262,7 +281,7 @@ impl Recording {
         })?;
         let bytes = crate::sys::map_file(&plain).map_err(failed)?;
         file.data = 0..bytes.len();
-        Ok(Loaded { file, bytes })
+        Ok(Loaded { file, bytes, unwinding })
     }
 }
 
@@ -273,6 +292,8 @@ pub struct Loaded {
     pub file: PerfDataFile,
     /// Where the records are.
     pub bytes: Mmap,
+    /// How their stacks were unwound, where they were.
+    pub unwinding: Option<Unwinding>,
 }
 
 /// Maps a file, which is only ever appended to by its maker, and its maker is done.

@@ -50,6 +50,9 @@ enum Resolved {
     NotCode,
 }
 
+/// How the kernel proper is called where objects have paths.
+const KERNEL: &str = "[kernel.kallsyms]";
+
 /// Resolves the addresses of one recording.
 pub(crate) struct Resolver<'a> {
     spaces: &'a AddressSpaces,
@@ -90,16 +93,22 @@ impl<'a> Resolver<'a> {
         }
         let addresses: Vec<u64> = kernel.iter().map(|frame| frame.lookup()).collect();
         let named = symbolizer.kernel(&addresses);
+        if let Some(id) = symbolizer.kernel_build_id().filter(|_| !addresses.is_empty()) {
+            profile.build_ids.insert(KERNEL.into(), id);
+        }
         for (frame, functions) in kernel.into_iter().zip(named) {
             let name = "[kernel]";
-            self.put(frame, functions, profile, Mode::Kernel, "[kernel.kallsyms]", name);
+            self.put((frame, frame.lookup()), functions, profile, Mode::Kernel, KERNEL, name);
         }
         for (object, frames) in objects {
             let offsets: Vec<u64> = frames.iter().map(|&(_, offset)| offset).collect();
             let named = symbolizer.object(&object, &offsets);
             let module = String::from_utf8_lossy(&object.path);
             let name = bracketed(&module);
-            for ((frame, _), functions) in frames.into_iter().zip(named) {
+            if let Some(id) = symbolizer.build_id(&object) {
+                profile.build_ids.insert(module.as_ref().into(), id);
+            }
+            for (frame, functions) in frames.into_iter().zip(named) {
                 self.put(frame, functions, profile, Mode::User, &module, &name);
             }
         }
@@ -107,7 +116,7 @@ impl<'a> Resolver<'a> {
 
     fn put(
         &mut self,
-        raw: RawFrame,
+        (raw, address): (RawFrame, u64),
         functions: Vec<Function>,
         profile: &mut Profile,
         mode: Mode,
@@ -122,13 +131,15 @@ impl<'a> Resolver<'a> {
                     Some(module) => format!("[{module}]").into(),
                     None => Arc::from(module),
                 };
-                profile.intern_frame(Frame {
+                let id = profile.intern_frame(Frame {
                     name: function.name,
                     module: Some(module),
                     mode,
                     kind: if function.inlined { FrameKind::Inlined } else { FrameKind::Symbol },
                     offset: function.offset + raw.back(),
-                })
+                });
+                profile.set_address(id, address);
+                id
             };
             functions.into_iter().map(frame).collect()
         };

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use pipeprof_runner::pipeline::Pipeline;
 
 use crate::accounts::{Accounts, now_ns};
-use crate::attr::{EventAttr, flag, sample_type};
+use crate::attr::{CallGraph, EventAttr, flag, sample_type};
 use crate::drain::Drain;
 use crate::environment::{Environment, Explanation, explain_open_error};
 use crate::error::Error;
@@ -20,6 +20,7 @@ use crate::opening::{describe, map_rings, open_all, raise_descriptor_limit, targ
 use crate::perfdata::record::Synthesizer;
 use crate::perfdata::write::{EventDescription, PerfDataWriter, Provenance};
 use crate::profile::Scope;
+use crate::recording::unwound::{self, create_private};
 use crate::recording::{Meta, Recording, RecordingDir};
 use crate::sleepers::Sleepers;
 use crate::switching::Switching;
@@ -35,8 +36,8 @@ pub struct CaptureConfig {
     pub event: Option<Event>,
     /// Samples a second and CPU.
     pub frequency_hz: u64,
-    /// Record call chains by frame pointer.
-    pub call_chains: bool,
+    /// How callers are found.
+    pub call_graph: CallGraph,
     /// Record context switches, which tell blocked time, with a call chain for as many
     /// switches-out a second and thread as samples.
     pub switches: bool,
@@ -52,7 +53,7 @@ impl Default for CaptureConfig {
         CaptureConfig {
             event: None,
             frequency_hz: 997,
-            call_chains: true,
+            call_graph: CallGraph::FramePointers,
             switches: false,
             wakeups: true,
             cpus: None,
@@ -63,6 +64,9 @@ impl Default for CaptureConfig {
 /// Room for records of one CPU: two seconds of 997 Hz with deep call chains, several times over,
 /// so that the drain thread sleeps through most runs.
 pub(crate) const RING_BYTES: usize = 2 << 20;
+
+/// Likewise, where each sample has a slice of the stack: a second of 997 Hz with slices of 8 KiB.
+pub(crate) const RING_BYTES_WITH_STACKS: usize = 8 << 20;
 
 /// What every sample carries.
 pub(crate) const SAMPLE_TYPE: u64 = sample_type::IDENTIFIER
@@ -82,6 +86,8 @@ pub struct Session {
     drain: Drain,
     windows: Option<Windows>,
     tracing_data: Option<Vec<u8>>,
+    /// The events, where their stacks are to be unwound in the end.
+    to_unwind: Option<Vec<EventDescription>>,
     counts_lost: bool,
     dir: RecordingDir,
     meta: Meta,
@@ -156,16 +162,17 @@ impl Session {
             }
             Err(why) => (Err(why), None),
         };
-        let rings = map_rings(system, &opened, &mut notes)?;
+        let has_stacks = matches!(config.call_graph, CallGraph::Dwarf { .. });
+        let ring_bytes = if has_stacks { RING_BYTES_WITH_STACKS } else { RING_BYTES };
+        let rings = map_rings(system, &opened, ring_bytes, &mut notes)?;
         let path = dir.path().join("perf.data");
         let descriptions = describe(system, &opened)?;
         let mut meta = meta(pipeline, config, &choice, notes);
         meta.wakeups = wakeups;
-        let writer = start_file(&path, descriptions, pipeline).map_err(|source| Error::File {
-            action: "writing",
-            path,
-            source,
-        })?;
+        let to_unwind = has_stacks.then(|| descriptions.clone());
+        let file = if has_stacks { create_private(&path) } else { File::create(&path) };
+        let started = file.and_then(|file| start_file(file, descriptions, pipeline));
+        let writer = started.map_err(|source| Error::File { action: "writing", path, source })?;
         let counts_lost = opened.iter().all(|event| event.attr.read_format & FORMAT_LOST != 0);
         let tracepoints = if meta.wakeups.is_ok() { opened.pop() } else { None };
         let tracepoints = tracepoints.into_iter().flat_map(|event| event.fds);
@@ -188,7 +195,7 @@ impl Session {
             meta.threads.extend(thread_starts(member.pid));
             meta.accounts.read(member.pid, false);
         }
-        Ok(Session { events, drain, windows, tracing_data, counts_lost, dir, meta })
+        Ok(Session { events, drain, windows, tracing_data, to_unwind, counts_lost, dir, meta })
     }
 
     /// To be called right before members that wait at a gate are let go: their lives begin here,
@@ -256,13 +263,23 @@ impl Session {
             self.meta.lost = lost.map(|lost| lost + turns.lost);
         }
         let drained = self.drain.finish()?;
+        let provenance = provenance(self.tracing_data);
         if let Some(failure) = drained.failure {
             self.meta.notes.push(format!(
                 "the recording stops early: writing {} failed: {failure}",
                 self.dir.path().display()
             ));
-        } else if let Err(error) = drained.writer.finish(&provenance(self.tracing_data)) {
+        } else if let Err(error) = drained.writer.finish(&provenance) {
             self.meta.notes.push(format!("the recording's end could not be written: {error}"));
+        }
+        if let Some(events) = self.to_unwind {
+            let path = self.dir.path().join("perf.data");
+            if let Err(error) = unwound::replace(&path, events, &mut self.meta, &provenance) {
+                self.meta.notes.push(format!(
+                    "the recording keeps its slices of the stack, unwound each time that it is \
+                     read: writing it again failed: {error}"
+                ));
+            }
         }
         Ok(Recording::captured(self.dir, self.meta))
     }
@@ -272,9 +289,7 @@ fn recorded_attr(candidate: &Candidate, config: &CaptureConfig) -> EventAttr {
     let mut attr = candidate.attr();
     attr.period_or_frequency = config.frequency_hz;
     attr.sample_type = SAMPLE_TYPE;
-    if config.call_chains {
-        attr.sample_type |= sample_type::CALLCHAIN;
-    }
+    attr = attr.with_call_graph(config.call_graph);
     attr.flags |= flag::FREQ
         | flag::MMAP
         | flag::MMAP2
@@ -288,7 +303,7 @@ fn recorded_attr(candidate: &Candidate, config: &CaptureConfig) -> EventAttr {
 }
 
 fn start_file(
-    path: &Path,
+    file: File,
     events: Vec<EventDescription>,
     pipeline: &Pipeline,
 ) -> std::io::Result<PerfDataWriter> {
@@ -296,7 +311,7 @@ fn start_file(
     let time_ns = now_ns();
     let first = events.first().map(|event| (event.attr.sample_type, event.ids.first().copied()));
     let (sample_type, id) = first.unwrap_or_default();
-    let mut writer = PerfDataWriter::create(File::create(path)?, events)?;
+    let mut writer = PerfDataWriter::create(file, events)?;
     let made = Synthesizer::new(sample_type, time_ns, id.unwrap_or(0));
     let modules = fs::read_to_string("/proc/modules").unwrap_or_default();
     let mut records = synth::kernel(&made, &head_of_kallsyms(), &modules);
@@ -340,6 +355,7 @@ fn meta(pipeline: &Pipeline, config: &CaptureConfig, choice: &Choice, notes: Vec
         threads: Vec::new(),
         accounts: Accounts::default(),
         sleepers: Sleepers::default(),
+        unwinding: None,
         notes,
     }
 }

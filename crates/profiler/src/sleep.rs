@@ -8,11 +8,12 @@ use rustc_hash::FxHashMap;
 
 use crate::accounts::{Account, Charged};
 use crate::address_space::SpaceId;
-use crate::perfdata::record::SampleId;
+use crate::perfdata::record::{SampleId, Task};
 use crate::profile::{Frame, FrameKind, Mode, Profile, StackWeight, TimeSplit};
 use crate::raw_stacks::RawStacks;
 use crate::recording::Meta;
 use crate::thread_time::{Activity, Interval, Start, ThreadTimes};
+use crate::timeline::Nap;
 
 /// What is known of where a thread slept.
 #[derive(Clone, Copy, Debug)]
@@ -34,11 +35,14 @@ pub(crate) struct Sleep<'a> {
     /// Nanoseconds of the sleeps that are known one by one, by stack.
     known: FxHashMap<usize, u64>,
     wchans: BTreeMap<(usize, &'a str), u64>,
+    /// Sleeps that have ended and were not taken yet, where they are wanted one by one.
+    naps: Option<Vec<Nap>>,
 }
 
 /// One thread's sums, in nanoseconds, by its switches.
 #[derive(Clone, Copy, Debug)]
 struct Life {
+    pid: i32,
     member: usize,
     began: u64,
     ended: Option<u64>,
@@ -55,8 +59,9 @@ struct Life {
 }
 
 impl Life {
-    fn new(member: usize, began: u64) -> Self {
+    fn new(pid: i32, member: usize, began: u64) -> Self {
         Life {
+            pid,
             member,
             began,
             ended: None,
@@ -153,21 +158,33 @@ impl<'a> Sleep<'a> {
             stacks: RawStacks::default(),
             known: FxHashMap::default(),
             wchans: BTreeMap::new(),
+            naps: None,
         };
         for (index, thread) in meta.threads.iter().enumerate() {
             let Some(&member) = member_of.get(&thread.pid) else { continue };
             let start = if thread.asleep { Start::Asleep } else { Start::Running };
             let stack = thread.wchan.as_ref().map(|_| Slept::Wchan { thread: index });
-            sleep.lives.insert(thread.tid, Life::new(member, meta.start_ns));
+            sleep.lives.insert(thread.tid, Life::new(thread.pid, member, meta.start_ns));
             sleep.threads.begin(thread.tid, meta.start_ns, start, stack);
         }
         sleep
     }
 
     /// A thread of a member began, and what it does is recorded from `recorded` on.
-    pub(crate) fn born(&mut self, tid: i32, member: usize, time: u64, recorded: u64) {
-        self.lives.insert(tid, Life::new(member, time));
+    pub(crate) fn born(&mut self, task: Task, member: usize, time: u64, recorded: u64) {
+        let tid = task.tid;
+        self.lives.insert(tid, Life::new(task.pid, member, time));
         self.threads.begin(tid, recorded, Start::New, None);
+    }
+
+    /// Keeps each sleep until it is [taken](Self::take_naps).
+    pub(crate) fn keep_naps(&mut self) {
+        self.naps = Some(Vec::new());
+    }
+
+    /// The sleeps that ended since the last time.
+    pub(crate) fn take_naps(&mut self) -> impl Iterator<Item = Nap> + '_ {
+        self.naps.iter_mut().flat_map(|naps| naps.drain(..))
     }
 
     /// A thread ended.
@@ -249,6 +266,15 @@ impl<'a> Sleep<'a> {
             }
             Activity::Blocked => {
                 life.blocked += interval.ns;
+                if let Some(naps) = &mut self.naps {
+                    let stack = match interval.stack {
+                        Some(Slept::Sampled { stack, .. }) => Some(stack),
+                        _ => None,
+                    };
+                    let (pid, member) = (life.pid, life.member);
+                    let Interval { tid, until, ns, .. } = interval;
+                    naps.push(Nap { pid, tid, member, until, ns, stack });
+                }
                 let from = interval.until.saturating_sub(interval.ns);
                 let looked = self.meta.sleepers.within(interval.tid, from, interval.until);
                 match (interval.stack, looked) {
@@ -258,7 +284,8 @@ impl<'a> Sleep<'a> {
                     }
                     (Some(Slept::Sampled { stack, period }), None) => {
                         self.stacks.count(stack);
-                        *self.stacks.weight_mut(stack) += interval.ns.saturating_mul(period);
+                        let weight = self.stacks.weight_mut(stack);
+                        *weight = weight.saturating_add(interval.ns.saturating_mul(period));
                     }
                     (Some(Slept::Wchan { thread }), _) => {
                         if let Some(wchan) = &self.meta.threads[thread].wchan {
@@ -274,16 +301,23 @@ impl<'a> Sleep<'a> {
         }
     }
 
-    /// Ends the lives that go on, and turns weights into nanoseconds.
-    pub(crate) fn finish(mut self) -> SleptTimes {
+    /// Ends the lives that go on.
+    pub(crate) fn end_lives(&mut self) {
         if !self.meta.switches {
-            let (wchans, unsampled) = (Vec::new(), Vec::new());
-            return SleptTimes { stacks: RawStacks::default(), splits: None, wchans, unsampled };
+            return;
         }
         for tid in self.threads.alive() {
             if let Some(interval) = self.threads.end(tid, self.meta.end_ns) {
                 self.lived(interval);
             }
+        }
+    }
+
+    /// Turns weights into nanoseconds, once all lives have [ended](Self::end_lives).
+    pub(crate) fn finish(mut self) -> SleptTimes {
+        if !self.meta.switches {
+            let (wchans, unsampled) = (Vec::new(), Vec::new());
+            return SleptTimes { stacks: RawStacks::default(), splits: None, wchans, unsampled };
         }
         let (splits, raw_blocked) = self.add_up();
         let mut wchans = Vec::new();

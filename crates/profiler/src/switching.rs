@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use crate::attr::{EventAttr, event_type, flag, sample_type};
+use crate::attr::{CallGraph, EventAttr, event_type, flag, sample_type};
 use crate::environment::Operation;
 use crate::error::Error;
 use crate::opening::{Opened, open_all, targets};
@@ -141,10 +141,16 @@ fn operation(kernel: bool, per_cpu: bool) -> Operation<'static> {
 /// chains, and a thread that sleeps twice a second gets both of its own all the same. The kernel
 /// counts each chain's weight in its period.
 fn chains(config: &CaptureConfig) -> EventAttr {
+    // Where a thread sleeps is asked of its kernel half, which costs little.
+    let call_graph = match config.call_graph {
+        CallGraph::None => CallGraph::FramePointers,
+        asked => asked,
+    };
     let mut attr = EventAttr::new(event_type::SOFTWARE, CONTEXT_SWITCHES)
         .with_flag(flag::FREQ | flag::WATERMARK, true);
     attr.period_or_frequency = config.frequency_hz;
-    attr.sample_type = SAMPLE_TYPE | sample_type::CALLCHAIN;
+    attr.sample_type = SAMPLE_TYPE;
+    attr = attr.with_call_graph(call_graph);
     attr.wakeup = (RING_BYTES / 2) as u32;
     attr.read_format = FORMAT_LOST;
     attr

@@ -4,6 +4,7 @@
 mod build_id;
 mod object;
 mod perf_map;
+mod sane;
 mod table;
 
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -12,11 +13,12 @@ use std::sync::Arc;
 
 use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{Input, Sym, Symbolized, Symbolizer as Blaze};
-use object::Place;
 use rustc_hash::FxHashMap;
 use tempfile::NamedTempFile;
 
 pub use object::Object;
+pub(crate) use object::Place;
+pub use perf_map::PerfMap;
 pub use table::{Remembering, SymbolTable};
 
 use crate::kallsyms::Kallsyms;
@@ -194,12 +196,12 @@ impl Symbolizer for LocalSymbols {
 
     fn object(&mut self, object: &Object, file_offsets: &[u64]) -> Vec<Functions> {
         if object.is_jit() {
-            return perf_map::PerfMap::of(object.pid).find(file_offsets);
+            return PerfMap::of(object.pid).find(file_offsets);
         }
         let file = self.place(object);
         self.places.insert(object.clone(), file.clone());
         let unknown = || vec![Functions::new(); file_offsets.len()];
-        let Some(file) = file else { return unknown() };
+        let Some(file) = file.filter(|file| sane::is_sane(file)) else { return unknown() };
         let source = Source::Elf(Elf::new(file));
         match self.objects.symbolize(&source, Input::FileOffset(file_offsets)) {
             Ok(found) => found.into_iter().map(functions).collect(),
@@ -208,7 +210,7 @@ impl Symbolizer for LocalSymbols {
     }
 
     fn kernel_build_id(&mut self) -> Option<String> {
-        build_id::of_kernel()
+        if self.kernel.other.is_some() { None } else { build_id::of_kernel() }
     }
 
     fn build_id(&mut self, object: &Object) -> Option<String> {
@@ -248,7 +250,7 @@ fn functions(found: Symbolized<'_>) -> Functions {
 }
 
 /// The vDSO is in no file, but every process on this kernel has the same one, ours too.
-fn own_vdso() -> Option<NamedTempFile> {
+pub(crate) fn own_vdso() -> Option<NamedTempFile> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     let line = maps.lines().find(|line| line.ends_with("[vdso]"))?;
     let (start, end) = line.split(' ').next()?.split_once('-')?;

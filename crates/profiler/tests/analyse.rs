@@ -5,11 +5,14 @@
 #[path = "common/file.rs"]
 mod file;
 
+use std::path::Path;
+
 use file::{FileBuilder, KERNEL, NamesByAddress, USER, meta};
-use pipeprof_profiler::analyse::analyse_bytes;
+use pipeprof_profiler::analyse::{analyse_bytes, analyse_with_timeline};
 use pipeprof_profiler::perfdata::record::{kind, misc};
 use pipeprof_profiler::profile::Profile;
-use pipeprof_profiler::recording::{Meta, ThreadStart};
+use pipeprof_profiler::recording::{Meta, Recording, ThreadStart};
+use pipeprof_profiler::timeline::{Doing, Moment};
 
 const K: u64 = 0xffff_ffff_8100_0000;
 
@@ -157,4 +160,70 @@ fn a_switch_after_the_end_of_its_window_does_not_make_the_pause_a_sleep() {
     let time = profile.members[0].time.unwrap();
     // Seen: 125 on the CPU, 70 asleep, of a life of 1,100.
     assert_eq!((time.on_cpu_ns, time.blocked_ns), (125 * 1_100 / 195, 70 * 1_100 / 195));
+}
+
+/// Samples of each member and process, one by one.
+fn moments(folder: &Path, pids: &[i32], file: &FileBuilder) -> (Profile, Vec<Moment>) {
+    let path = folder.join("perf.data");
+    std::fs::write(&path, file.build()).unwrap();
+    let mut recording = Recording::open(&path).unwrap();
+    recording.meta = meta(pids);
+    let mut names = NamesByAddress::default();
+    let (profile, timeline) = analyse_with_timeline(&recording, &mut names).unwrap();
+    (profile, timeline.moments().collect())
+}
+
+#[test]
+fn a_time_line_has_each_sample_at_its_time_with_the_stack_of_the_profile() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut file = FileBuilder::new();
+    file.map(1, 1, 0x5000, "/bin/a");
+    file.sample(1, 30, &[USER, 0x5010]).fork(1, 5, 2).sample(5, 20, &[KERNEL, K + 0x40]);
+    file.sample(9, 25, &[USER, 0x5010]).sample(1, 10, &[USER, 0x5020]).end_round();
+    let (profile, moments) = moments(folder.path(), &[1], &file);
+    let name = |moment: &Moment| {
+        let leaf = profile.stack(moment.stack.unwrap())[0];
+        (moment.time_ns, moment.pid, moment.member, profile.frame(leaf).name.to_string())
+    };
+    // The stranger's is in no profile.
+    assert_eq!(
+        moments.iter().map(name).collect::<Vec<_>>(),
+        [
+            (10, 1, 0, "/bin/a+20".to_owned()),
+            (20, 5, 0, "k40".to_owned()),
+            (30, 1, 0, "/bin/a+10".to_owned()),
+        ]
+    );
+    assert!(moments.iter().all(|moment| moment.doing == Doing::Running { period: 1_000_000 }));
+    assert_eq!(moments.len() as u64, profile.quality.samples);
+}
+
+#[test]
+fn a_time_line_follows_the_members_when_they_are_put_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut file = FileBuilder::new();
+    file.sample(7, 1, &[KERNEL, K]);
+    (2..5).for_each(|time| _ = file.sample(8, time, &[KERNEL, K]));
+    let (profile, moments) = moments(folder.path(), &[], &file);
+    assert_eq!(profile.members.iter().map(|member| member.pid).collect::<Vec<_>>(), [8, 7]);
+    for moment in &moments {
+        assert_eq!(profile.members[moment.member].pid, moment.pid as i32);
+    }
+    let (_, none) = self::moments(folder.path(), &[], &FileBuilder::new());
+    assert_eq!(none, []);
+}
+
+#[test]
+fn a_frame_knows_where_it_is_unless_it_is_many_places() {
+    let mut file = FileBuilder::new();
+    file.map(1, 1, 0x5000, "/bin/a");
+    file.sample(1, 2, &[KERNEL, K + 0x10, K + 0x20, USER, 0x5010, 0x5020]).sample(2, 3, &[USER, 7]);
+    let profile = analyse(&file, &[1, 2]);
+    let addresses = |member: usize| -> Vec<Option<u64>> {
+        let stack = profile.stack(profile.members[member].on_cpu[0].stack);
+        stack.iter().map(|&frame| profile.address(frame)).collect()
+    };
+    // Of callers the byte before, which belongs to the call.
+    assert_eq!(addresses(0), [Some(K + 0x10), Some(K + 0x1f), Some(0x10), Some(0x1f)]);
+    assert_eq!(addresses(1), [None]);
 }

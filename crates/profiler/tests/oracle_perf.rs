@@ -224,6 +224,60 @@ fn a_file_of_perf_record_has_the_stacks_that_perf_script_prints() {
     assert!(names * 20 <= total, "{names} of {total} samples differ in a name: {other:#?}");
 }
 
+#[test]
+fn stacks_of_perf_record_by_dwarf_are_unwound_as_perf_script_unwinds_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let [source, binary, file] =
+        ["work.c", "work", "perf.data"].map(|name| folder.path().join(name));
+    std::fs::write(&source, include_str!("call_graph/programs/work.c")).unwrap();
+    let made = Command::new("gcc")
+        .args(["-O1", "-pthread", "-fomit-frame-pointer", "-o"])
+        .args([&binary, &source])
+        .status();
+    if !made.is_ok_and(|status| status.success()) {
+        return eprintln!("skipped: gcc cannot build a program here");
+    }
+    let recorded = Command::new("perf")
+        .args(["record", "--call-graph", "dwarf,16384", "-e", "cpu-clock", "-F", "2000", "-o"])
+        .args([&file, &binary])
+        .output();
+    match recorded {
+        Err(_) => return eprintln!("skipped: perf is not installed"),
+        Ok(output) if !output.status.success() => {
+            return eprintln!("skipped: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(_) => {}
+    }
+    let recording = Recording::open(&file).unwrap();
+    let profile = analyse(&recording, recording.symbolizer().as_mut()).unwrap();
+    let unwinding = profile.quality.unwinding.clone().unwrap();
+    let output = Command::new("perf")
+        .args(["script", "-f", "--no-inline", "--max-stack", "1000", "-F", "pid,ip,sym,dso", "-i"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    let (ours, theirs) =
+        (our_stacks(&profile), their_stacks(&String::from_utf8_lossy(&output.stdout)));
+    let total: u64 = theirs.values().sum();
+    assert!(total > 100, "perf script found only {total} samples");
+    assert_eq!(ours.values().sum::<u64>(), total);
+    let depths = |stack: &Stack| (stack.0, stack.1.len(), stack.2.len());
+    let depths = differing(&by(&ours, depths), &by(&theirs, depths));
+    assert!(depths * 200 <= total, "{depths} of {total} stacks differ in depth; {unwinding:?}");
+    // Of several names for one address each of us takes another.
+    let aliased = |stack: &Stack| -> Vec<String> {
+        let alias = |name: &String| {
+            let name = base_name(name.split('@').next().unwrap_or(name)).replace("_impl", "");
+            name.replace("memmove", "memcpy")
+        };
+        stack.2.iter().map(alias).collect()
+    };
+    let (ours, theirs) = (by(&ours, aliased), by(&theirs, aliased));
+    let names = differing(&ours, &theirs);
+    let other: Vec<_> = theirs.iter().filter(|(key, n)| ours.get(*key) != Some(n)).collect();
+    assert!(names * 50 <= total, "{names} of {total} samples differ in a name: {other:#?}");
+}
+
 /// The first name at the address of each name that is there once.
 fn first_names(kallsyms: &str) -> BTreeMap<String, String> {
     let mut at_address: BTreeMap<&str, &str> = BTreeMap::new();

@@ -46,6 +46,7 @@ fn profile() -> Profile {
         frames: 0,
         truncated_stacks: 0,
         cut_user_stacks: 0,
+        unwinding: None,
         malformed_records: 0,
         cut_short: false,
         notes: Vec::new(),

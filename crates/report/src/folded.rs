@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use pipeprof_profiler::profile::{FrameKind, Mode, Profile};
+use pipeprof_profiler::profile::{FrameKind, MemberProfile, Mode, Profile};
 
 use crate::error::Error;
 use crate::escape::folded;
@@ -19,7 +19,22 @@ use crate::flamegraph::{Time, View, member_label, members};
 /// # Errors
 ///
 /// [`Error::Write`] where `out` fails.
-pub fn render(profile: &Profile, view: View, mut out: impl Write) -> Result<(), Error> {
+pub fn render(profile: &Profile, view: View, out: impl Write) -> Result<(), Error> {
+    let shown = members(profile, view).map(|(_, member)| member);
+    render_members(profile, shown, view.time, out)
+}
+
+/// Writes the stacks of these members.
+///
+/// # Errors
+///
+/// [`Error::Write`] where `out` fails.
+pub fn render_members<'a>(
+    profile: &Profile,
+    members: impl Iterator<Item = &'a MemberProfile>,
+    time: Time,
+    mut out: impl Write,
+) -> Result<(), Error> {
     let names: Vec<String> = profile
         .frames()
         .iter()
@@ -34,14 +49,14 @@ pub fn render(profile: &Profile, view: View, mut out: impl Write) -> Result<(), 
         })
         .collect();
     let mut lines: BTreeMap<String, u64> = BTreeMap::new();
-    for (_, member) in members(profile, view) {
+    for member in members {
         let label = folded(&member_label(member));
-        let on_cpu = member.on_cpu.iter().filter(|_| view.time != Time::Blocked);
-        let blocked = member.blocked.iter().filter(|_| view.time != Time::Cpu);
+        let on_cpu = member.on_cpu.iter().filter(|_| time != Time::Blocked);
+        let blocked = member.blocked.iter().filter(|_| time != Time::Cpu);
         let both = on_cpu.map(|weight| (weight, "on CPU")).chain(blocked.map(|w| (w, "blocked")));
         for (weight, part) in both.filter(|(weight, _)| weight.weight > 0) {
             let mut line = label.clone();
-            if view.time != Time::Cpu {
+            if time != Time::Cpu {
                 line.push(';');
                 line.push_str(part);
             }

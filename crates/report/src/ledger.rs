@@ -96,6 +96,8 @@ pub struct PipeSummary {
     pub bytes_per_second: Option<f64>,
     /// Bytes so far, over time.
     pub over_time: Vec<Point>,
+    /// Bytes in it, over time.
+    pub fill_over_time: Vec<Point>,
     /// `F_GETPIPE_SZ`.
     pub capacity_bytes: Option<u64>,
     /// How full it was at the looks that were taken.
@@ -351,6 +353,7 @@ impl Watched<'_> {
             bytes_unknown,
             bytes_per_second: per_second(bytes),
             over_time: flow.map(|flow| flow.over_time.clone()).unwrap_or_default(),
+            fill_over_time: flow.map(|flow| flow.fill_over_time.clone()).unwrap_or_default(),
             capacity_bytes: flow.and_then(|flow| flow.capacity_bytes).or(pipe.capacity_bytes),
             fill: fill.map(FillSummary::of),
             fill_unknown: match (fill, &pipe.path) {

@@ -1,12 +1,12 @@
 //! The summary on a terminal: at most 100 columns, aligned, calm.
 
 mod picture;
-mod pipes;
+pub(crate) mod pipes;
 
 use std::fmt::Write as _;
 use std::io::Write;
 
-use pipeprof_profiler::profile::{Mode, Quality, Scope};
+use pipeprof_profiler::profile::{Mode, Quality, Scope, Unwinding};
 
 use crate::caption::{duration, rough_percent, thousands, throughput};
 use crate::error::Error;
@@ -97,7 +97,7 @@ fn named(member: &MemberSummary) -> String {
 }
 
 /// Shells that wait, and what they start for a moment, are left to `--json`.
-fn is_worth_a_table(summary: &Summary, member: &MemberSummary) -> bool {
+pub(crate) fn is_worth_a_table(summary: &Summary, member: &MemberSummary) -> bool {
     let all: u64 = summary.members.iter().filter_map(|member| member.cpu_time_ns).sum();
     let is_busy = member.cpu_time_ns.is_none_or(|ns| ns * 50 >= all);
     summary.pipes.is_empty() || member.uses_pipes() || is_busy
@@ -111,18 +111,22 @@ fn write_verdict(text: &mut String, verdict: &Verdict, style: Style) {
     for line in &verdict.evidence {
         text.push_str(&wrap(line, 6));
     }
-    let sure = match verdict.confidence {
+    if let Some(sure) = doubt(verdict) {
+        let _ = writeln!(text, "{}", style.remark(sure));
+    }
+    for remedy in &verdict.remedies {
+        text.push_str(&wrap(&format!("try: {}; {}", remedy.what, remedy.buys), 5));
+    }
+}
+
+/// What speaks against a verdict; `None` where nothing does.
+pub(crate) fn doubt(verdict: &Verdict) -> Option<&'static str> {
+    match verdict.confidence {
         Some(Confidence::Low) => {
             Some("not sure: the others don't wait as they should, or the next is near")
         }
         Some(Confidence::Medium) => Some("fairly sure: not every neighbour bears it out"),
         Some(Confidence::High) | None => None,
-    };
-    if let Some(sure) = sure {
-        let _ = writeln!(text, "{}", style.remark(sure));
-    }
-    for remedy in &verdict.remedies {
-        text.push_str(&wrap(&format!("try: {}; {}", remedy.what, remedy.buys), 5));
     }
 }
 
@@ -266,28 +270,33 @@ fn write_member(text: &mut String, member: &MemberSummary, style: Style) {
 }
 
 fn write_quality(text: &mut String, summary: &Summary, style: Style) {
-    let quality = &summary.quality.recorded;
     let _ = writeln!(text, "{}", style.heading("how far to trust it"));
-    for line in quality_lines(quality) {
-        text.push_str(&wrap(&format!("  {line}"), 4));
+    for (level, line) in trust(summary) {
+        let indent = 2 * level + 2;
+        text.push_str(&wrap(&format!("{:indent$}{line}", ""), indent + 2));
     }
+}
+
+/// What limits trust in the numbers, a line each; one of level 1 belongs to the line of level 0
+/// before it.
+pub(crate) fn trust(summary: &Summary) -> Vec<(usize, String)> {
+    let quality = &summary.quality.recorded;
+    let mut lines: Vec<(usize, String)> =
+        quality_lines(quality).into_iter().map(|line| (0, line)).collect();
     let samples: u64 = summary.members.iter().map(|member| member.samples).sum();
     let saw_no_skid = summary.quality.skid.as_ref().is_some_and(Vec::is_empty);
     if saw_no_skid && quality.kernel_visible && samples > 0 {
-        text.push_str(&wrap(
-            "  a timer took the samples, and it can't fire while interrupts are off; none was taken \
-             where they come on again, so little ran while they were off",
-            4,
-        ));
+        let line = "a timer took the samples, and it can't fire while interrupts are off; none was \
+                    taken where they come on again, so little ran while they were off";
+        lines.push((0, line.to_owned()));
     }
     if let Some(skid) = &summary.quality.skid
         && !skid.is_empty()
     {
-        text.push_str(&wrap(
-            "  a timer took the samples, and it can't fire while interrupts are off: what ran then \
-             was sampled where they came on again, and counts in the role of the caller there:",
-            4,
-        ));
+        let line = "a timer took the samples, and it can't fire while interrupts are off: what ran \
+                    then was sampled where they came on again, and counts in the role of the caller \
+                    there:";
+        lines.push((0, line.to_owned()));
         let who = |member: &MemberSummary| match member.end {
             Some(end) => end.as_str().to_owned(),
             None => cut(&printable(&member.comm), 15),
@@ -304,7 +313,7 @@ fn write_quality(text: &mut String, summary: &Summary, style: Style) {
                 })
                 .collect();
             let name = printable(&absorber.function);
-            text.push_str(&wrap(&format!("    {name}: {}", each.join(", ")), 6));
+            lines.push((1, format!("{name}: {}", each.join(", "))));
         }
         for member in &summary.members {
             let each: Vec<String> = member
@@ -317,20 +326,20 @@ fn write_quality(text: &mut String, summary: &Summary, style: Style) {
                 })
                 .collect();
             if !each.is_empty() {
-                let line = format!("    of the {}'s roles: {}", who(member), each.join(", "));
-                text.push_str(&wrap(&line, 6));
+                lines.push((1, format!("of the {}'s roles: {}", who(member), each.join(", "))));
             }
         }
     }
     if summary.quality.inferred_samples > 0 {
         let line = format!(
-            "  {} samples ({}) count as wake-ups only because wake-ups end in the function sampled; \
+            "{} samples ({}) count as wake-ups only because wake-ups end in the function sampled; \
              no other stack showed what is called there",
             thousands(summary.quality.inferred_samples),
             rough_percent(summary.quality.inferred_samples, samples),
         );
-        text.push_str(&wrap(&line, 4));
+        lines.push((0, line));
     }
+    lines
 }
 
 fn quality_lines(quality: &Quality) -> Vec<String> {
@@ -364,10 +373,12 @@ fn quality_lines(quality: &Quality) -> Vec<String> {
     }
     if quality.cut_user_stacks > 0 {
         lines.push(format!(
-            "{} stacks cut in user code built without frame pointers",
+            "{} stacks cut in user code built without frame pointers; \
+             --call-graph dwarf finds their callers",
             thousands(quality.cut_user_stacks)
         ));
     }
+    lines.extend(quality.unwinding.as_ref().map(unwinding_line));
     if quality.malformed_records > 0 {
         lines.push(format!("{} bad records passed over", thousands(quality.malformed_records)));
     }
@@ -376,6 +387,31 @@ fn quality_lines(quality: &Quality) -> Vec<String> {
     }
     lines.extend(quality.notes.iter().map(|note| printable(note).into_owned()));
     lines
+}
+
+/// How far user stacks could be unwound, and what stopped the others.
+fn unwinding_line(unwinding: &Unwinding) -> String {
+    let stacks = unwinding.stacks.max(1);
+    let mut line = format!(
+        "{} user stacks unwound, {} to their root",
+        thousands(unwinding.stacks),
+        rough_percent(unwinding.rooted, stacks)
+    );
+    let mut stopped = |count: u64, why: &str| {
+        if count > 0 {
+            let _ = write!(line, ", {} {why}", thousands(count));
+        }
+    };
+    stopped(unwinding.short, "longer than the slice recorded (--call-graph dwarf,65528 has more)");
+    stopped(unwinding.uninformed, "cut in code without unwind information");
+    stopped(unwinding.astray, "cut where a caller was no code");
+    stopped(unwinding.deep, "too deep");
+    stopped(unwinding.stackless, "more of which no stack could be copied");
+    if !unwinding.uninformed_in.is_empty() {
+        let names = unwinding.uninformed_in.iter().map(|(name, _)| printable(name));
+        let _ = write!(line, "; without it: {}", names.collect::<Vec<_>>().join(", "));
+    }
+    line
 }
 
 /// At most so many characters, the last of them an ellipsis where something is missing.

@@ -16,6 +16,8 @@ pub enum Pin {
     /// Two CPUs that share no core, where there are two.
     #[default]
     Auto,
+    /// Both on one CPU.
+    Same,
     /// Wherever the scheduler puts them.
     None,
     /// The writer's and the reader's CPU; they may be the same.
@@ -32,9 +34,12 @@ impl std::str::FromStr for Pin {
         };
         match text {
             "auto" => Ok(Pin::Auto),
+            "same" => Ok(Pin::Same),
             "none" => Ok(Pin::None),
             _ => numbers().ok_or_else(|| {
-                format!("{text:?}: say auto, none, or the writer's and reader's CPU, as in 0,1")
+                format!(
+                    "{text:?}: say auto, same, none, or the writer's and reader's CPU, as in 0,1"
+                )
             }),
         }
     }
@@ -58,6 +63,10 @@ pub(crate) fn place(pin: Pin) -> Result<Placement, Error> {
             check_allowed(writer)?;
             check_allowed(reader)?;
             Ok(Placement { writer: Some(writer), reader: Some(reader), only_one: false })
+        }
+        Pin::Same => {
+            let cpu = allowed().first().copied();
+            Ok(Placement { writer: cpu, reader: cpu, only_one: false })
         }
         Pin::Auto => Ok(choose(&allowed(), core_of)),
     }
@@ -132,6 +141,7 @@ mod tests {
     #[test]
     fn reads_the_flag() {
         assert_eq!("auto".parse(), Ok(Pin::Auto));
+        assert_eq!("same".parse(), Ok(Pin::Same));
         assert_eq!("none".parse(), Ok(Pin::None));
         assert_eq!("3,0".parse(), Ok(Pin::Cpus(3, 0)));
         for text in ["", "0", "0,", ",1", "a,b", "0,1,2", "-1,0"] {

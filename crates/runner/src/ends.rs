@@ -3,6 +3,7 @@
 
 mod alone;
 mod buffer;
+mod fixed;
 mod pattern;
 mod read;
 mod write;
@@ -20,10 +21,13 @@ use serde::{Deserialize, Serialize};
 
 pub use self::alone::{Alone, Moved};
 use self::buffer::Buffer;
+use self::fixed::Fixed;
+pub(crate) use self::fixed::try_fragment;
 use self::read::Reading;
 use self::write::Writing;
 use crate::cpus;
 use crate::error::Error;
+use crate::pair;
 use crate::pipeline::End;
 use crate::plan::PairPlan;
 use crate::stage::{ReadWith, WriteWith};
@@ -90,7 +94,7 @@ pub struct Report {
 pub struct Tally {
     /// Bytes moved.
     pub bytes: u64,
-    /// Calls of `write`, `vmsplice`, `read` or `splice`, those that moved nothing included.
+    /// Calls of `write`, `vmsplice`, `tee`, `read` or `splice`, those that moved nothing included.
     pub calls: u64,
     /// Calls that came back with `EAGAIN`.
     pub retries: u64,
@@ -229,6 +233,7 @@ enum Loop {
     Write(Buffer),
     /// Two buffers, or one whose halves take turns.
     Vmsplice(Buffer, Option<Buffer>),
+    Tee(Fixed),
     Read(Buffer),
     Splice(std::fs::File),
 }
@@ -239,7 +244,7 @@ impl Loop {
             End::Writer => match plan.write_with {
                 WriteWith::Write => {
                     unblock(io::stdout().as_fd(), plan)?;
-                    Loop::Write(Buffer::aligned(plan, notes)?)
+                    Loop::Write(Buffer::copied(plan, notes)?)
                 }
                 WriteWith::Vmsplice => {
                     let first = Buffer::lent(plan, notes)?;
@@ -251,11 +256,15 @@ impl Loop {
                     };
                     Loop::Vmsplice(first, second)
                 }
+                WriteWith::Tee | WriteWith::TeeLarge => {
+                    let capacity = pair::capacity(&io::stdout());
+                    Loop::Tee(Fixed::new(plan, capacity.or(plan.pipe_size).unwrap_or_default())?)
+                }
             },
             End::Reader => match plan.read_with {
                 ReadWith::Read => {
                     unblock(io::stdin().as_fd(), plan)?;
-                    Loop::Read(Buffer::aligned(plan, notes)?)
+                    Loop::Read(Buffer::read(plan, notes)?)
                 }
                 ReadWith::Splice => {
                     let sink = OpenOptions::new().write(true).open("/dev/null");
@@ -286,6 +295,8 @@ impl Loop {
                 write::vmsplice_loop(&writing(), buffers, &mut tally)
                     .map_err(Error::system("vmsplice to the pipe failed"))
             }
+            Loop::Tee(fixed) => write::tee_loop(&writing(), fixed, &mut tally)
+                .map_err(Error::system("tee to the pipe failed")),
             Loop::Read(buffer) => read::read_loop(&reading(), buffer.as_mut_slice(), &mut tally),
             Loop::Splice(sink) => read::splice_loop(&reading(), sink.as_fd(), &mut tally),
         };

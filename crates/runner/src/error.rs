@@ -54,6 +54,17 @@ pub enum Error {
         /// Which file, and why.
         what: String,
     },
+    /// A stage that needs large slots found none.
+    #[error(
+        "the kernel put {} into one fragment of a socket buffer where {} were wanted",
+        size::exact(*found), size::exact(*wanted)
+    )]
+    Fragments {
+        /// Bytes of a whole fragment.
+        wanted: u64,
+        /// Bytes in the last one that was tried.
+        found: u64,
+    },
     /// An end alone was given something else than a pipe.
     #[error("{what} is not a pipe, and {why}")]
     NotAPipe {
@@ -138,6 +149,11 @@ impl Error {
                 "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled; if that \
                  is so already, memory is too fragmented: \
                  echo 1 | sudo tee /proc/sys/vm/compact_memory"
+                    .to_owned(),
+            ),
+            Error::Fragments { .. } => Some(
+                "memory is too fragmented: echo 1 | sudo tee /proc/sys/vm/compact_memory; or use \
+                 --stage tee"
                     .to_owned(),
             ),
             Error::HugeUnknown { .. } => {

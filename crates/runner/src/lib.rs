@@ -11,6 +11,7 @@ pub mod outcome;
 pub mod pair;
 pub mod pipeline;
 pub mod plan;
+pub mod roof;
 pub mod size;
 pub mod stage;
 mod sys;

@@ -7,6 +7,8 @@ use std::os::fd::AsFd;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
+use crate::ends;
+use crate::error::Error;
 use crate::sys;
 
 /// `/proc/sys/fs/pipe-max-size` in bytes: the largest pipe without `CAP_SYS_RESOURCE`.
@@ -54,6 +56,15 @@ pub fn vmsplice_shares_pages() -> Result<bool, Errno> {
         return Err(Errno::ENODATA);
     }
     Ok(found == *b"b")
+}
+
+/// Whether a socket's data lies in fragments as large as the stage `tee-large` needs: makes one.
+///
+/// # Errors
+/// [`Error::Fragments`] where they are smaller; the kernel's answer where a socket or a pipe is
+/// refused.
+pub fn socket_fragments() -> Result<(), Error> {
+    ends::try_fragment()
 }
 
 /// What to tell the user of a stage that relies on `vmsplice`, if anything.

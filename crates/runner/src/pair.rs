@@ -112,7 +112,8 @@ pub(crate) fn set_capacity(pipe: &impl AsFd, wanted: u64) -> Result<(), Error> {
     })
 }
 
-fn capacity(pipe: &impl AsFd) -> Option<u64> {
+/// What a pipe holds in bytes, at a page a slot; `None` where it is no pipe.
+pub(crate) fn capacity(pipe: &impl AsFd) -> Option<u64> {
     fcntl(pipe.as_fd(), FcntlArg::F_GETPIPE_SZ).ok().and_then(|bytes| u64::try_from(bytes).ok())
 }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cpus::Pin;
 use crate::error::Error;
+use crate::machine;
 use crate::size;
 use crate::stage::{ReadWith, Stage, WriteWith};
 
@@ -11,6 +12,14 @@ use crate::stage::{ReadWith, Stage, WriteWith};
 pub const DEFAULT_BYTES: u64 = 10 << 30;
 /// The article's buffer size: 256 KiB.
 pub const DEFAULT_BUF_SIZE: u64 = 256 << 10;
+/// Bytes of the largest fragment that a socket buffer is made of: 32 KiB, or a page where that is
+/// more (`SKB_FRAG_PAGE_ORDER`, include/net/sock.h; `UNIX_SKB_FRAGS_SZ`, net/unix/af_unix.c, v6.18).
+pub const FRAGMENT: u64 = 32 << 10;
+/// The largest pipe that an ordinary user may have, unless the administrator says otherwise.
+const LARGE_PIPE: u64 = 1 << 20;
+/// What one call may be asked to move: it would move no more than 2 GiB less a page
+/// (`MAX_RW_COUNT`).
+const MOST: u64 = 1 << 30;
 
 /// What a user set; whatever is `None` or `false` is left to the stage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,8 +70,10 @@ pub struct PairPlan {
     pub write_with: WriteWith,
     /// How the reader reads.
     pub read_with: ReadWith,
-    /// Bytes per buffer.
+    /// Bytes per buffer; of what is sent over and over, where [`WriteWith::is_fixed`].
     pub buf_size: u64,
+    /// Bytes that the reader asks for at a time.
+    pub read_size: u64,
     /// Bytes to move; `None` for as many as there are (an end alone only).
     pub bytes: Option<u64>,
     /// Capacity to give the pipe, in bytes; `None` leaves the kernel's default.
@@ -99,12 +110,20 @@ impl PairPlan {
     /// # Errors
     /// [`Error::Refused`], naming the flag to change, where the knobs make no sense together.
     pub fn new(stage: Stage, knobs: &Knobs) -> Result<PairPlan, Error> {
-        let plan = resolve(stage, knobs, Some(knobs.bytes.unwrap_or(DEFAULT_BYTES)));
+        let bytes = knobs.bytes.unwrap_or(default_bytes(stage));
+        let mut plan = resolve(stage, knobs, Some(bytes));
+        if plan.pin == Pin::Auto && stage.same_cpu() {
+            plan.pin = Pin::Same;
+        }
         plan.check_buffers()?;
         plan.check_writer()?;
         plan.check_reader()?;
-        if plan.verify && !plan.fill {
+        let fixed = plan.write_with.is_fixed();
+        if plan.verify && !plan.fill && !fixed {
             return refuse("--verify needs to know what was sent: add --fill");
+        }
+        if plan.huge_page && fixed && plan.read_with == ReadWith::Splice {
+            return refuse("neither end has a buffer to put in huge pages: leave out --huge-page");
         }
         Ok(plan)
     }
@@ -160,13 +179,17 @@ impl PairPlan {
                 size::exact(self.turn_bytes()),
             ));
         }
-        if let (true, Pin::Cpus(writer, reader)) = (self.busy_loop, self.pin)
-            && writer == reader
-        {
-            notes.push(format!(
-                "both ends busy-loop on CPU {writer}: each spins while the other waits for its \
-                 turn; use two CPUs (--pin auto)"
-            ));
+        let one_cpu = match self.pin {
+            Pin::Cpus(writer, reader) => writer == reader,
+            Pin::Same => true,
+            Pin::Auto | Pin::None => false,
+        };
+        if self.busy_loop && one_cpu {
+            notes.push(
+                "both ends busy-loop on one CPU: each spins while the other waits for its turn; \
+                 use two CPUs (--pin 0,1), or let them sleep (--busy-loop=false)"
+                    .to_owned(),
+            );
         }
         notes
     }
@@ -175,8 +198,7 @@ impl PairPlan {
         if self.buf_size == 0 {
             return refuse("an empty buffer moves nothing: give --buf-size at least 1");
         }
-        // The most that one call moves is 2 GiB less a page (MAX_RW_COUNT).
-        if self.buf_size > 1 << 30 {
+        if self.buf_size > MOST {
             return refuse("no transfer is larger than 1 GiB: lower --buf-size");
         }
         if self.bytes == Some(0) {
@@ -205,6 +227,9 @@ impl PairPlan {
                  vmsplice",
             );
         }
+        if self.write_with.is_fixed() {
+            return self.check_fixed();
+        }
         if self.gift && self.fill {
             return refuse(
                 "pages given away must not be written again: leave out --gift or --fill",
@@ -219,6 +244,49 @@ impl PairPlan {
             ));
         }
         Ok(())
+    }
+
+    /// What is sent over and over fills its slots, and these the pipe, so that a reader that takes
+    /// all there is leaves room for whole rounds.
+    fn check_fixed(&self) -> Result<(), Error> {
+        if self.fill {
+            return refuse(
+                "tee sends for ever what was put together once, and nothing can be written to it \
+                 any more: leave out --fill (--verify works without it)",
+            );
+        }
+        let slot_bytes = self.slot_bytes();
+        let pipe = self.pipe_size.unwrap_or(LARGE_PIPE);
+        let slots = (pipe / page_size()).next_power_of_two();
+        let wanted = self.buf_size / slot_bytes;
+        if !self.buf_size.is_multiple_of(slot_bytes) || !wanted.is_power_of_two() {
+            return refuse(&format!(
+                "what is sent over and over fills whole slots of {}, and these the pipe: make \
+                 --buf-size that or a power of two of it",
+                size::exact(slot_bytes),
+            ));
+        }
+        if wanted > slots {
+            return refuse(&format!(
+                "a pipe of {slots} slots of {} holds {}: lower --buf-size or raise --pipe-size",
+                size::exact(slot_bytes),
+                size::exact(slots * slot_bytes),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Bytes that a slot of the pipe holds when it is full.
+    pub fn slot_bytes(&self) -> u64 {
+        match self.write_with {
+            WriteWith::TeeLarge => FRAGMENT.max(page_size()),
+            WriteWith::Write | WriteWith::Vmsplice | WriteWith::Tee => page_size(),
+        }
+    }
+
+    /// After how many bytes what is sent repeats itself, if it does.
+    pub fn period(&self) -> Option<u64> {
+        self.write_with.is_fixed().then_some(self.buf_size)
     }
 
     fn check_reader(&self) -> Result<(), Error> {
@@ -240,20 +308,28 @@ fn refuse<T>(text: &str) -> Result<T, Error> {
 
 fn resolve(stage: Stage, knobs: &Knobs, bytes: Option<u64>) -> PairPlan {
     let write_with = knobs.write_with.unwrap_or(stage.write_with());
-    let buf_size = knobs.buf_size.unwrap_or(DEFAULT_BUF_SIZE);
+    let read_with = knobs.read_with.unwrap_or(stage.read_with());
+    let buf_size = knobs.buf_size.unwrap_or(default_buf_size(stage));
+    let read_size = match (write_with.is_fixed(), read_with) {
+        // All that the pipe holds, however large its slots are. Nothing is read into memory.
+        (true, ReadWith::Splice) => MOST,
+        _ if stage == Stage::Tiny => buf_size.max(DEFAULT_BUF_SIZE),
+        _ => buf_size,
+    };
     PairPlan {
         stage,
         write_with,
-        read_with: knobs.read_with.unwrap_or(stage.read_with()),
+        read_with,
         buf_size,
+        read_size,
         bytes,
-        pipe_size: knobs.pipe_size.or_else(|| double_buffer_pipe(write_with, buf_size)),
+        pipe_size: knobs.pipe_size.or_else(|| default_pipe(write_with, buf_size)),
         busy_loop: knobs.busy_loop.unwrap_or(stage.busy_loop()),
         poll: knobs.poll,
         huge_page: knobs.huge_page.unwrap_or(stage.huge_page()),
         check_huge_page: knobs.check_huge_page,
-        gift: knobs.gift,
-        move_pages: knobs.move_pages,
+        gift: knobs.gift || (stage.gift() && write_with == WriteWith::Vmsplice),
+        move_pages: knobs.move_pages || (stage.gift() && read_with == ReadWith::Splice),
         lock_memory: knobs.lock_memory,
         dont_touch_pages: knobs.dont_touch_pages,
         same_buffer: knobs.same_buffer,
@@ -263,11 +339,36 @@ fn resolve(stage: Stage, knobs: &Knobs, bytes: Option<u64>) -> PairPlan {
     }
 }
 
-/// Half a buffer, as in the article's program, rounded down to a size that a pipe can have: the
-/// kernel would round up, to more than may be safe.
-fn double_buffer_pipe(write_with: WriteWith, buf_size: u64) -> Option<u64> {
+fn default_buf_size(stage: Stage) -> u64 {
+    match stage {
+        // A short line of text.
+        Stage::Tiny => 64,
+        _ => DEFAULT_BUF_SIZE,
+    }
+}
+
+/// So many that a run takes some seconds.
+fn default_bytes(stage: Stage) -> u64 {
+    match stage {
+        Stage::Tee => 64 << 30,
+        Stage::TeeLarge => 512 << 30,
+        Stage::Tiny => 512 << 20,
+        _ => DEFAULT_BYTES,
+    }
+}
+
+/// `vmsplice` gets half a buffer, as in the article's program, rounded down to a size that a pipe
+/// can have: the kernel would round up, to more than may be safe. `tee` gets as many slots as there
+/// may be, since each turn of the two ends costs the same however many it moves.
+fn default_pipe(write_with: WriteWith, buf_size: u64) -> Option<u64> {
     let half = buf_size / 2;
-    (write_with == WriteWith::Vmsplice && half >= page_size()).then(|| 1 << half.ilog2())
+    match write_with {
+        WriteWith::Write => None,
+        WriteWith::Vmsplice => (half >= page_size()).then(|| 1 << half.ilog2()),
+        WriteWith::Tee | WriteWith::TeeLarge => {
+            Some(machine::pipe_max_size().unwrap_or(LARGE_PIPE).clamp(page_size(), LARGE_PIPE))
+        }
+    }
 }
 
 pub(crate) fn page_size() -> u64 {
@@ -289,7 +390,7 @@ mod tests {
 
     #[test]
     fn each_stage_adds_one_idea() {
-        let plans = Stage::ALL.map(|stage| plan(stage, |_| {}).unwrap());
+        let plans = Stage::ARTICLE.map(|stage| plan(stage, |_| {}).unwrap());
         let ideas = plans.map(|plan| {
             (
                 plan.write_with == WriteWith::Vmsplice,
@@ -326,6 +427,7 @@ mod tests {
                 knobs.write_with = Some(WriteWith::Write);
                 knobs.read_with = Some(ReadWith::Read);
                 knobs.huge_page = Some(!stage.huge_page());
+                knobs.buf_size = Some(64 << 10);
                 knobs.busy_loop = Some(!stage.busy_loop());
                 knobs.pipe_size = Some(1 << 20);
             })
@@ -400,6 +502,23 @@ mod tests {
             let plan = plan(Stage::Vmsplice, |knobs| knobs.pipe_size = Some(pipe)).unwrap();
             assert_eq!(plan.may_reuse_too_early(), early, "{pipe}");
             assert_eq!(!plan.notes().is_empty(), early);
+        }
+    }
+
+    #[test]
+    fn the_other_stages_change_what_they_say() {
+        let gift = plan(Stage::Gift, |_| {}).unwrap();
+        assert!(gift.gift && gift.move_pages && !gift.busy_loop);
+        assert!(!plan(Stage::Gift, |k| k.write_with = Some(WriteWith::Write)).unwrap().gift);
+        assert_eq!(plan(Stage::SameCpu, |_| {}).unwrap().pin, Pin::Same);
+        let apart = plan(Stage::SameCpu, |knobs| knobs.pin = Pin::Cpus(0, 1)).unwrap();
+        assert_eq!(apart.pin, Pin::Cpus(0, 1));
+        let tiny = plan(Stage::Tiny, |_| {}).unwrap();
+        assert_eq!((tiny.buf_size, tiny.read_size), (64, DEFAULT_BUF_SIZE));
+        for stage in [Stage::Tee, Stage::TeeLarge] {
+            let tee = plan(stage, |_| {}).unwrap();
+            assert_eq!(tee.period(), Some(DEFAULT_BUF_SIZE), "{stage}");
+            assert!(tee.read_size > tee.pipe_size.unwrap() / page_size() * tee.slot_bytes());
         }
     }
 

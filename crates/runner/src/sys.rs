@@ -89,7 +89,21 @@ pub(crate) fn vmsplice(fd: BorrowedFd, data: &[u8], flags: u32) -> Result<usize,
     checked(unsafe { syscall(libc::SYS_vmsplice, arguments) })
 }
 
-/// `splice(2)` from a pipe to another descriptor, without offsets.
+/// `tee(2)`: what is in the pipe `from` goes into the pipe `to` as well.
+#[inline(always)]
+pub(crate) fn tee(
+    from: BorrowedFd,
+    to: BorrowedFd,
+    length: usize,
+    flags: u32,
+) -> Result<usize, Errno> {
+    let arguments =
+        [from.as_raw_fd() as usize, to.as_raw_fd() as usize, length, flags as usize, 0, 0];
+    // SAFETY: no pointer is passed.
+    checked(unsafe { syscall(libc::SYS_tee, arguments) })
+}
+
+/// `splice(2)` between two descriptors of which one is a pipe, without offsets.
 #[inline(always)]
 pub(crate) fn splice(
     from: BorrowedFd,

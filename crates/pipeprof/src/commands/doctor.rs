@@ -53,6 +53,19 @@ pub(crate) fn run(args: &DoctorArgs, _ui: &Ui) -> anyhow::Result<Exit> {
     Ok(if findings.works { Exit::Done } else { Exit::Failed })
 }
 
+/// What keeps a pipe's work from being measured here, as `doctor` says it; `None` where nothing does.
+pub(crate) fn kernel_limit() -> Option<String> {
+    let findings = checks::judge(&Environment::read(), &Trials::run());
+    let needed = ["perf events", "kernel code", "kernel names"];
+    let limits = findings.checks.into_iter().filter(|check| needed.contains(&check.name));
+    let Check { name, value, fix, .. } =
+        limits.into_iter().find(|check| check.status != checks::Status::Ok)?;
+    Some(match fix {
+        Some(fix) => format!("{name}: {value}\nfix: {fix}"),
+        None => format!("{name}: {value}"),
+    })
+}
+
 /// A line a check; a fix below the first check that it lifts.
 fn render(findings: &Findings) -> String {
     let width = findings.checks.iter().map(|check| check.name.len()).max().unwrap_or(0);

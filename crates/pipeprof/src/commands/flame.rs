@@ -125,7 +125,7 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
             ui.error(&anyhow::anyhow!(KNOBS_WITHOUT_PAIR));
             return Ok(Exit::Usage);
         }
-        let picture = output.output.clone().unwrap_or_else(|| beside(path));
+        let picture = output.output.clone().unwrap_or_else(|| beside(path, "svg"));
         let captured = reopen(path, ui)?;
         let recorded = if captured.recording.meta.switches { Time::Wall } else { Time::Cpu };
         let time = output.time.map_or(recorded, Time::from);
@@ -143,7 +143,7 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let time = output.time.map_or_else(|| default_time(&target), Time::from);
     // Members that wait cost something to watch; the classic picture shows only the CPU.
     config.switches = time != Time::Cpu || !matches!(target, Target::Pair(_));
-    let picture = output.output.clone().unwrap_or_else(|| default_path(&target));
+    let picture = output.output.clone().unwrap_or_else(|| default_path(&target, "svg"));
     for path in [Some(&picture), output.folded.as_ref()].into_iter().flatten() {
         check_writable(path)?;
     }
@@ -163,7 +163,8 @@ fn default_time(target: &Target) -> Time {
     }
 }
 
-fn default_path(target: &Target) -> PathBuf {
+/// `pipeprof-vmsplice.svg`, in the folder where the user is.
+pub(crate) fn default_path(target: &Target, extension: &str) -> PathBuf {
     let name = match target {
         Target::Pair(plan) => plan.stage.to_string(),
         Target::Command { .. } => "command".to_owned(),
@@ -171,13 +172,13 @@ fn default_path(target: &Target) -> PathBuf {
             pids.iter().map(i32::to_string).collect::<Vec<_>>().join("-")
         }
     };
-    PathBuf::from(format!("pipeprof-{name}.svg"))
+    PathBuf::from(format!("pipeprof-{name}.{extension}"))
 }
 
 /// The name of a recording, in the folder where the user is.
-fn beside(recording: &Path) -> PathBuf {
+pub(crate) fn beside(recording: &Path, extension: &str) -> PathBuf {
     let name = recording.canonicalize().unwrap_or_else(|_| recording.to_owned());
-    PathBuf::from(name.file_stem().unwrap_or(name.as_os_str())).with_extension("svg")
+    PathBuf::from(name.file_stem().unwrap_or(name.as_os_str())).with_extension(extension)
 }
 
 struct Drawing {

@@ -1,6 +1,6 @@
 //! `pipeprof run`: the pipe pair, unprofiled.
 
-mod against;
+pub(crate) mod against;
 
 use pipeprof_runner::error::Error;
 use pipeprof_runner::outcome::{EndOutcome, Outcome};

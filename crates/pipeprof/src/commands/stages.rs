@@ -26,6 +26,8 @@ struct Machine {
     can_check_huge_pages: bool,
     /// Absent where it could not be tried.
     vmsplice_shares_pages: Option<bool>,
+    /// Whether a socket's data lies in fragments of 32 KiB; else why not.
+    socket_fragments: Result<(), String>,
     cpus: usize,
 }
 
@@ -37,11 +39,12 @@ impl Machine {
             huge_page_size_bytes: machine::huge_page_size(),
             can_check_huge_pages: machine::can_read_page_flags(),
             vmsplice_shares_pages: machine::vmsplice_shares_pages().ok(),
+            socket_fragments: machine::socket_fragments().map_err(|error| error.to_string()),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }
 
-    /// What a stage needs beyond the one before it, and how it stands here.
+    /// What a stage needs beyond the one it builds on, and how it stands here.
     fn need(&self, stage: Stage) -> String {
         match stage {
             Stage::Write => "nothing".to_owned(),
@@ -62,6 +65,18 @@ impl Machine {
                 1 => "two CPUs: only one here, so each end spins while the other waits".to_owned(),
                 cpus => format!("two CPUs: ok ({cpus})"),
             },
+            Stage::Tee => match self.pipe_max_size_bytes {
+                Some(max) if max < 1 << 20 => {
+                    format!("large pipes: {} is the most here", size::exact(max))
+                }
+                _ => "nothing more".to_owned(),
+            },
+            Stage::TeeLarge => match &self.socket_fragments {
+                Ok(()) => "socket fragments of 32KiB: ok".to_owned(),
+                Err(why) => format!("socket fragments of 32KiB: missing, {why}"),
+            },
+            Stage::SameCpu | Stage::Tiny => "nothing".to_owned(),
+            Stage::Gift => "nothing more than splice".to_owned(),
         }
     }
 }
@@ -70,8 +85,11 @@ impl Machine {
 struct Row {
     stage: Stage,
     adds: &'static str,
-    article_gib_per_s: f64,
+    builds_on: Option<Stage>,
     needs: String,
+    /// What it can't do, whatever is asked.
+    limit: Option<&'static str>,
+    article_gib_per_s: Option<f64>,
 }
 
 pub(crate) fn run(args: &StagesArgs, _ui: &Ui) -> anyhow::Result<Exit> {
@@ -79,8 +97,10 @@ pub(crate) fn run(args: &StagesArgs, _ui: &Ui) -> anyhow::Result<Exit> {
     let rows = Stage::ALL.map(|stage| Row {
         stage,
         adds: stage.idea(),
-        article_gib_per_s: stage.article_gib_per_s(),
+        builds_on: stage.builds_on(),
         needs: machine.need(stage),
+        limit: stage.limit(),
+        article_gib_per_s: stage.article_gib_per_s(),
     });
     let text = if args.json {
         let report = serde_json::json!({ "stages": rows, "machine": machine });
@@ -94,14 +114,18 @@ pub(crate) fn run(args: &StagesArgs, _ui: &Ui) -> anyhow::Result<Exit> {
 
 fn render(rows: &[Row], machine: &Machine) -> String {
     let mut text = String::new();
+    // Writing to a String can't fail.
     for row in rows {
-        // Writing to a String can't fail.
         let _ = writeln!(text, "{:<11}{}", row.stage.as_str(), row.adds);
-        let _ = writeln!(
-            text,
-            "{:<11}needs {}; {:.1} GiB/s in the article",
-            "", row.needs, row.article_gib_per_s
-        );
+        let more = match (row.article_gib_per_s, row.builds_on) {
+            (Some(rate), _) => format!("{rate:.1} GiB/s in the article"),
+            (None, Some(stage)) => format!("on top of {stage}"),
+            (None, None) => "not in the article".to_owned(),
+        };
+        let _ = writeln!(text, "{:<11}needs {}; {more}", "", row.needs);
+        if let Some(limit) = row.limit {
+            let _ = writeln!(text, "{:<11}{limit}", "");
+        }
     }
     let max = machine.pipe_max_size_bytes.map_or_else(|| "unknown".to_owned(), size::exact);
     let check = if machine.can_check_huge_pages {

@@ -1,4 +1,4 @@
-//! A cumulative count over time, in bounded memory.
+//! What was found at each look, over time, in bounded memory.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct Point {
     /// Since the watch began.
     pub at_ns: u64,
-    /// Counted so far.
+    /// Counted so far; of a level, what was there.
     pub bytes: u64,
 }
 

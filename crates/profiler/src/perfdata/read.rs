@@ -71,6 +71,8 @@ pub struct PerfDataFile {
     pub cut_short: bool,
     /// Release of the kernel that was recorded, where the file tells.
     pub kernel_release: Option<String>,
+    /// Architecture of the machine that was recorded, as `uname -m` has it, where the file tells.
+    pub arch: Option<String>,
     /// Records are packed by zstd.
     pub compressed: bool,
     pub(super) by_id: FxHashMap<u64, usize>,
@@ -116,13 +118,14 @@ impl PerfDataFile {
         let cut_short = data_bytes == 0 || data_bytes > rest;
         let data_bytes = if cut_short { rest } else { data_bytes };
         let data = data_start as usize..(data_start + data_bytes) as usize;
-        let mut kernel_release = None;
+        let (mut kernel_release, mut arch) = (None, None);
         if !cut_short {
             let section = |bit| feature_section(file, data.end, feature_map, bit);
             if let Some(desc) = section(feature::EVENT_DESC) {
                 name_events(desc, &mut events);
             }
             kernel_release = section(feature::OSRELEASE).and_then(header_string);
+            arch = section(feature::ARCH).and_then(header_string);
         }
         // A file that was never completed has no features, so only its records tell.
         let compressed = if cut_short {
@@ -131,21 +134,22 @@ impl PerfDataFile {
         } else {
             feature_map & 1 << feature::COMPRESSED != 0
         };
-        Ok(PerfDataFile::new(events, data, cut_short, kernel_release, compressed))
+        let file = PerfDataFile::new(events, data, cut_short, compressed);
+        Ok(PerfDataFile { kernel_release, arch, ..file })
     }
 
     pub(super) fn new(
         events: Vec<Event>,
         data: Range<usize>,
         cut_short: bool,
-        kernel_release: Option<String>,
         compressed: bool,
     ) -> Self {
         let ids = |(index, event): (usize, &Event)| {
             event.ids.iter().map(move |&id| (id, index)).collect::<Vec<_>>()
         };
         let by_id = events.iter().enumerate().flat_map(ids).collect();
-        PerfDataFile { events, data, cut_short, kernel_release, compressed, by_id }
+        let (kernel_release, arch) = (None, None);
+        PerfDataFile { events, data, cut_short, kernel_release, arch, compressed, by_id }
     }
 
     /// The event that a record is of. The ids of all events lie at one place, as perf sees to, so
@@ -258,13 +262,20 @@ fn parse_attrs(
         return Err(FormatError::Section { what: "impossible attribute size", at: 16 });
     }
     let count = attrs.len() as u64 / attr_entry;
+    // Sections may overlap, and each may be the whole file: together they hold no more than it.
+    let mut ids_left = file.len();
     if count == 0 || count > MAX_EVENTS {
         return Err(FormatError::Section { what: "impossible number of events", at });
     }
     (0..count)
         .map(|i| {
             let at = attrs.start + (i * attr_entry) as usize;
-            let ids = section(file, at + attr_entry as usize - 16)?;
+            let ids_at = at + attr_entry as usize - 16;
+            let ids = section(file, ids_at)?;
+            ids_left = ids_left.checked_sub(ids.len()).ok_or(FormatError::Section {
+                what: "more ids of events than the file has room for",
+                at: ids_at as u64,
+            })?;
             let ids = ids.step_by(8).filter_map(|at| word(file, at).ok()).collect();
             parse_attr(file, at, ids)
         })
@@ -274,16 +285,20 @@ fn parse_attrs(
 /// An event by its `struct perf_event_attr`.
 pub(super) fn parse_attr(file: &[u8], at: usize, ids: Vec<u64>) -> Result<Event, FormatError> {
     let flags = word(file, at + 40)?;
+    let kind_and_size = word(file, at)?;
+    // An attribute of before Linux 3.7 ends before these, and what follows it is something else.
+    let has_registers = kind_and_size >> 32 >= 96;
+    let late = |offset| if has_registers { word(file, at + offset) } else { Ok(0) };
     Ok(Event {
-        // The upper half is the size of the attribute.
-        kind: word(file, at)? as u32,
+        kind: kind_and_size as u32,
         config: word(file, at + 8)?,
         name: None,
         layout: Layout::new(
             word(file, at + 24)?,
             word(file, at + 32)?,
             flags & crate::attr::flag::SAMPLE_ID_ALL != 0,
-        ),
+        )
+        .with_user_registers(late(80)?, late(72)?),
         period_or_frequency: word(file, at + 16)?,
         is_frequency: flags & crate::attr::flag::FREQ != 0,
         is_inherited: flags & crate::attr::flag::INHERIT != 0,

@@ -80,6 +80,13 @@ pub const CONTEXT_KERNEL: u64 = -128i64 as u64;
 /// What follows are user addresses.
 pub const CONTEXT_USER: u64 = -512i64 as u64;
 
+/// The most that one sample stands for: a quarter of an hour in nanoseconds, and more than any
+/// counter counts between two. What claims more is damaged, and would spoil every sum.
+const MOST_PERIOD: u64 = 1 << 40;
+
+/// The latest time of a record, in nanoseconds: 146 years, or the clock of the day until 2116.
+pub(crate) const MOST_TIME: u64 = 1 << 62;
+
 /// Bytes of a record's header: type, misc, size.
 pub const RECORD_HEADER: usize = 8;
 
@@ -152,6 +159,8 @@ pub struct Layout {
     sample_type: u64,
     read_format: u64,
     sample_id_all: bool,
+    branch_sample_type: u64,
+    regs_user: u64,
 }
 
 /// What `sample_id` fields a record carries.
@@ -182,7 +191,41 @@ pub struct Sample<'a> {
     pub callchain: &'a [u8],
     /// Data of a tracepoint; empty where not recorded.
     pub raw: &'a [u8],
+    /// The thread in user space; `None` where not recorded, and where it has no such side.
+    pub user: Option<UserState<'a>>,
+    /// What precedes the call chain.
+    head: &'a [u8],
 }
+
+/// A thread as it was in user space, or will be when it returns there.
+#[derive(Clone, Copy, Debug)]
+pub struct UserState<'a> {
+    /// Of 64 bits, rather than 32.
+    pub is_64_bit: bool,
+    mask: u64,
+    values: &'a [u8],
+    /// The stack from the stack pointer up, as far as it was copied.
+    pub stack: &'a [u8],
+}
+
+impl UserState<'_> {
+    /// A register by its number in `arch/ARCH/include/uapi/asm/perf_regs.h`, where it was recorded.
+    pub fn register(&self, number: u32) -> Option<u64> {
+        let bit = 1u64.checked_shl(number)?;
+        if self.mask & bit == 0 {
+            return None;
+        }
+        let index = (self.mask & (bit - 1)).count_ones() as usize;
+        Cursor(self.values.get(index * 8..)?).u64()
+    }
+}
+
+/// `PERF_SAMPLE_REGS_ABI_64`.
+const REGS_ABI_64: u64 = 2;
+/// `PERF_SAMPLE_BRANCH_HW_INDEX`: a word more before the branches.
+const BRANCH_HW_INDEX: u64 = 1 << 17;
+/// `PERF_SAMPLE_BRANCH_COUNTERS`: a word more for each branch.
+const BRANCH_COUNTERS: u64 = 1 << 19;
 
 impl Sample<'_> {
     /// The words of the call chain.
@@ -204,14 +247,43 @@ const READ_LOST: u64 = 16;
 impl Layout {
     /// The layout of an attribute's records.
     pub fn new(sample_type: u64, read_format: u64, sample_id_all: bool) -> Self {
-        Layout { sample_type, read_format, sample_id_all }
+        Layout { sample_type, read_format, sample_id_all, branch_sample_type: 0, regs_user: 0 }
+    }
+
+    /// With those user registers, and branches of that kind.
+    pub fn with_user_registers(self, regs_user: u64, branch_sample_type: u64) -> Self {
+        Layout { regs_user, branch_sample_type, ..self }
+    }
+
+    /// Samples carry slices of the user stack, and the callers in them are still to be found.
+    pub fn has_stack_slices(self) -> bool {
+        let needed = sample_type::CALLCHAIN | sample_type::REGS_USER | sample_type::STACK_USER;
+        self.sample_type & needed == needed
+    }
+
+    /// The layout of [`Layout::write_unwound`].
+    pub fn unwound(self) -> Self {
+        Layout { sample_type: without_slices(self.sample_type), ..self }
+    }
+
+    /// A sample's body again, with another call chain, and nothing behind its tracepoint data.
+    pub fn write_unwound(self, sample: &Sample<'_>, chain: &[u64], out: &mut Vec<u8>) {
+        out.extend_from_slice(sample.head);
+        out.extend_from_slice(&(chain.len() as u64).to_ne_bytes());
+        for word in chain {
+            out.extend_from_slice(&word.to_ne_bytes());
+        }
+        if self.has(sample_type::RAW) {
+            out.extend_from_slice(&(sample.raw.len() as u32).to_ne_bytes());
+            out.extend_from_slice(sample.raw);
+        }
     }
 
     fn has(self, bit: u64) -> bool {
         self.sample_type & bit != 0
     }
 
-    /// The fields of a sample up to its tracepoint data.
+    /// The fields of a sample up to its slice of stack.
     pub fn sample<'a>(self, body: &'a [u8]) -> Option<Sample<'a>> {
         let mut at = Cursor(body);
         let mut id = SampleId::default();
@@ -243,9 +315,13 @@ impl Layout {
             at.u32()?;
         }
         let period = if self.has(sample_type::PERIOD) { Some(at.u64()?) } else { None };
+        if period.is_some_and(|period| period > MOST_PERIOD) {
+            return None;
+        }
         if self.has(sample_type::READ) {
             self.skip_read(&mut at)?;
         }
+        let head = &body[..body.len() - at.0.len()];
         let callchain = if self.has(sample_type::CALLCHAIN) {
             let words = usize::try_from(at.u64()?).ok()?;
             at.bytes(words.checked_mul(8)?)?
@@ -258,7 +334,32 @@ impl Layout {
         } else {
             &[]
         };
-        Some(Sample { id, ip, period, callchain, raw })
+        let user = if self.has_stack_slices() { self.user(&mut at)? } else { None };
+        Some(Sample { id, ip, period, callchain, raw, user, head })
+    }
+
+    /// Registers and stack; `Some(None)` where the thread has no user side.
+    fn user<'a>(self, at: &mut Cursor<'a>) -> Option<Option<UserState<'a>>> {
+        if self.has(sample_type::BRANCH_STACK) {
+            let branches = usize::try_from(at.u64()?).ok()?;
+            if self.branch_sample_type & BRANCH_HW_INDEX != 0 {
+                at.u64()?;
+            }
+            let counters = usize::from(self.branch_sample_type & BRANCH_COUNTERS != 0);
+            at.bytes(branches.checked_mul(24 + 8 * counters)?)?;
+        }
+        let abi = at.u64()?;
+        let words = if abi == 0 { 0 } else { self.regs_user.count_ones() as usize };
+        let values = at.bytes(words * 8)?;
+        let size = usize::try_from(at.u64()?).ok()?;
+        let mut stack = at.bytes(size)?;
+        if size > 0 {
+            let copied = usize::try_from(at.u64()?).ok()?;
+            stack = stack.get(..copied).unwrap_or(stack);
+        }
+        let is_64_bit = abi == REGS_ABI_64;
+        let user = UserState { is_64_bit, mask: self.regs_user, values, stack };
+        Some((abi != 0).then_some(user))
     }
 
     fn skip_read(self, at: &mut Cursor<'_>) -> Option<()> {
@@ -373,6 +474,12 @@ impl Layout {
         }
         Some(id)
     }
+}
+
+/// A sample type without slices of stack, and without what lies behind them in a sample.
+pub(crate) fn without_slices(sample_type: u64) -> u64 {
+    let up_to_raw = (sample_type::RAW << 1) - 1;
+    sample_type & (up_to_raw | sample_type::IDENTIFIER)
 }
 
 /// An executable mapping.
@@ -659,5 +766,57 @@ mod tests {
         body.extend_from_slice(&u64::MAX.to_ne_bytes());
         body.extend_from_slice(&[0; 64]);
         assert!(layout().sample(&body).is_none());
+    }
+
+    /// A sample with everything that may stand between its call chain and its slice of stack, and
+    /// something behind it.
+    fn with_slice() -> (Layout, Vec<u8>) {
+        let behind = 1 << 14;
+        let kinds = sample_type::RAW
+            | sample_type::BRANCH_STACK
+            | sample_type::REGS_USER
+            | sample_type::STACK_USER;
+        let layout = Layout::new(TYPE | kinds | behind, 0, true)
+            .with_user_registers(1 << 6 | 1 << 8, BRANCH_HW_INDEX);
+        let mut body = vec![0u8; 48];
+        let mut words = |words: &[u64]| {
+            words.iter().for_each(|word| body.extend_from_slice(&word.to_ne_bytes()));
+        };
+        words(&[2, CONTEXT_KERNEL, 0xffff_ffff_8100_0000]);
+        words(&[u64::from_ne_bytes([4, 0, 0, 0, b'r', b'a', b'w', b'!'])]);
+        words(&[1, 7, 0x10, 0x20, 0x30]);
+        words(&[REGS_ABI_64, 0x66, 0x88]);
+        words(&[24, 1, 2, 3, 16]);
+        words(&[99]);
+        (layout, body)
+    }
+
+    #[test]
+    fn registers_and_the_copied_part_of_the_stack_are_found_behind_all_else() {
+        let (layout, body) = with_slice();
+        assert!(layout.has_stack_slices());
+        let sample = layout.sample(&body).unwrap();
+        let user = sample.user.unwrap();
+        let registers = [6, 7, 8, 64].map(|number| user.register(number));
+        assert_eq!(registers, [Some(0x66), None, Some(0x88), None]);
+        assert_eq!((user.is_64_bit, user.stack.len(), sample.raw), (true, 16, &b"raw!"[..]));
+        for cut in 0..body.len() - 8 {
+            assert!(layout.sample(&body[..cut]).is_none(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_sample_unwound_is_itself_with_another_chain_and_without_the_slice() {
+        let (layout, body) = with_slice();
+        let sample = layout.sample(&body).unwrap();
+        let chain = [CONTEXT_KERNEL, 1, CONTEXT_USER, 2, 3];
+        let mut out = Vec::new();
+        layout.write_unwound(&sample, &chain, &mut out);
+        assert!(!layout.unwound().has_stack_slices());
+        let again = layout.unwound().sample(&out).unwrap();
+        assert_eq!(again.id, sample.id);
+        assert_eq!((again.period, again.raw), (sample.period, sample.raw));
+        assert_eq!(again.chain().collect::<Vec<_>>(), chain);
+        assert!(again.user.is_none());
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn parse(file: &[u8]) -> Result<PerfDataFile, FormatError> {
     let data = start.min(file.len())..file.len();
     let mut events: Vec<Event> = Vec::new();
     let mut desc = None;
-    let mut kernel_release = None;
+    let (mut kernel_release, mut arch) = (None, None);
     let mut compressed = false;
     let mut records = Records::new(&file[data.clone()]);
     for (_, record) in records.by_ref() {
@@ -28,6 +28,7 @@ pub(super) fn parse(file: &[u8]) -> Result<PerfDataFile, FormatError> {
             kind::HEADER_FEATURE => match feature_of(record.body) {
                 Some((feature::EVENT_DESC, bytes)) => desc = Some(bytes),
                 Some((feature::OSRELEASE, bytes)) => kernel_release = header_string(bytes),
+                Some((feature::ARCH, bytes)) => arch = header_string(bytes),
                 _ => {}
             },
             _ => compressed |= is_compressed(record.kind),
@@ -40,7 +41,8 @@ pub(super) fn parse(file: &[u8]) -> Result<PerfDataFile, FormatError> {
         name_events(desc, &mut events);
     }
     let cut_short = records.is_cut_short();
-    Ok(PerfDataFile::new(events, data, cut_short, kernel_release, compressed))
+    let file = PerfDataFile::new(events, data, cut_short, compressed);
+    Ok(PerfDataFile { kernel_release, arch, ..file })
 }
 
 /// The attribute, as long as it says itself, then ids.

@@ -11,6 +11,9 @@ pub struct About {
     pub title: String,
     /// The kernel's release: `6.18.44`. Empty where unknown.
     pub kernel: String,
+    /// When the watch began, in nanoseconds since 1970, where it was noted.
+    #[serde(default)]
+    pub started_unix_ns: Option<u64>,
     /// How long it was watched, in nanoseconds.
     pub elapsed_ns: u64,
     /// Ended by Ctrl-C.

@@ -25,6 +25,7 @@ pub(super) fn open(path: &Path) -> Result<Recording, Error> {
         dir: RecordingDir::Bare(path.to_owned()),
         meta: meta(&file),
         about: About { title, kernel, ..About::default() },
+        environment: serde_json::Value::Null,
         symbols: None,
         cut_short: false,
     })
@@ -59,6 +60,7 @@ fn meta(file: &PerfDataFile) -> Meta {
         threads: Vec::new(),
         accounts: Accounts::default(),
         sleepers: Sleepers::default(),
+        unwinding: None,
         notes,
     }
 }

@@ -54,9 +54,14 @@ pub(super) fn write(dir: &Path, meta: &Meta, about: &About, complete: bool) -> R
         complete,
         about: about.clone(),
         capture: meta.clone(),
-        environment: serde_json::to_value(Environment::read()).unwrap_or_default(),
+        environment: environment(),
     };
     write_json(dir, ABOUT, |out| serde_json::to_writer_pretty(out, &sidecar))
+}
+
+/// The machine as it is.
+pub(super) fn environment() -> Value {
+    serde_json::to_value(Environment::read()).unwrap_or_default()
 }
 
 pub(super) fn write_symbols(dir: &Path, symbols: &SymbolTable) -> Result<(), Error> {
@@ -93,6 +98,7 @@ pub(super) fn open(folder: &Path) -> Result<Recording, Error> {
         dir,
         meta: sidecar.capture,
         about: sidecar.about,
+        environment: sidecar.environment,
         symbols,
         cut_short: !sidecar.complete,
     };
@@ -111,12 +117,43 @@ fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T, Error> {
     if version != VERSION {
         return Err(Error::Version { path: path.to_owned(), version, known: VERSION });
     }
+    let value: Value = serde_json::from_slice(&bytes).map_err(broken)?;
+    if let Some((field, number)) = implausible(&value) {
+        return Err(Error::Implausible { path: path.to_owned(), field, number });
+    }
+    // From the text again, as only that tells the line of what is wrong.
     serde_json::from_slice(&bytes).map_err(broken)
+}
+
+/// Four years of nanoseconds, 128 PiB. Sums of what is no more do not overflow.
+const MOST: u64 = 1 << 57;
+
+/// The field of a number that no recording has, and the number.
+fn implausible(value: &Value) -> Option<(String, u64)> {
+    let inner = |name: &dyn std::fmt::Display, value| {
+        let (field, number) = implausible(value)?;
+        let dot = if field.is_empty() { "" } else { "." };
+        Some((format!("{name}{dot}{field}"), number))
+    };
+    match value {
+        Value::Number(number) => {
+            number.as_u64().filter(|&number| number > MOST).map(|number| (String::new(), number))
+        }
+        Value::Array(values) => {
+            values.iter().enumerate().find_map(|(index, value)| inner(&index, value))
+        }
+        // Names of files by number, of which any is as good as another; the one date.
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(name, _)| !matches!(name.as_str(), "inode" | "device" | "started_unix_ns"))
+            .find_map(|(name, value)| inner(name, value)),
+        _ => None,
+    }
 }
 
 /// When the last whole record was written: what stands for the end of a capture that was killed.
 fn last_time(recording: &Recording) -> Result<u64, Error> {
-    let Loaded { file, bytes } = recording.load()?;
+    let Loaded { file, bytes, .. } = recording.load_as_recorded()?;
     let times = file
         .records(&bytes)
         .filter_map(|(_, record)| file.events[file.event_of_record(&record)].layout.time(&record));

@@ -21,7 +21,7 @@ pub struct Object {
 
 /// What became of an object's file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// Here it is.
     Found(PathBuf),
     /// Another file has its name.
@@ -45,7 +45,7 @@ impl Object {
 
     /// Looks for the file: under its name, under its name as the process sees it (a container has
     /// a root of its own), and, deleted, as long as the process lives.
-    pub(super) fn place(&self, proc_root: &Path) -> Place {
+    pub(crate) fn place(&self, proc_root: &Path) -> Place {
         if !self.path.starts_with(b"/") || self.is_jit() {
             return Place::Gone;
         }
@@ -56,6 +56,8 @@ impl Object {
         let mut replaced = false;
         for path in [name.to_owned(), seen_by_process] {
             match fs::metadata(&path) {
+                // Opening a FIFO would wait, and opening a device may do anything.
+                Ok(meta) if !meta.is_file() => {}
                 Ok(meta) if self.is_it(&path, meta.ino()) => return Place::Found(path),
                 Ok(_) => replaced = true,
                 Err(_) => {}

@@ -3,18 +3,28 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use super::{Function, Functions};
 
-/// The largest map that is read. Anybody can put a file there.
-const MOST_BYTES: u64 = 256 << 20;
+/// The largest map that is read; that of a busy JVM is some ten MB. Anybody can put a file there.
+const MOST_BYTES: u64 = 64 << 20;
 
 /// Functions by address.
 #[derive(Debug, Default)]
-pub(super) struct PerfMap {
+pub struct PerfMap {
+    text: String,
     /// Sorted by start; of several with one start the last written is in force.
-    functions: Vec<(u64, u64, String)>,
+    functions: Vec<Listed>,
+}
+
+#[derive(Debug)]
+struct Listed {
+    start: u64,
+    size: u64,
+    /// Where in the text.
+    name: Range<u32>,
 }
 
 impl PerfMap {
@@ -24,28 +34,36 @@ impl PerfMap {
         let name = format!("tmp/perf-{pid}.map");
         let places = [PathBuf::from(format!("/proc/{pid}/root")).join(&name)];
         let places = places.into_iter().chain([PathBuf::from("/").join(&name)]);
-        places.filter_map(read).next().map_or_else(PerfMap::default, |text| PerfMap::parse(&text))
+        places.filter_map(read).next().map_or_else(PerfMap::default, PerfMap::parse)
     }
 
-    fn parse(text: &str) -> Self {
-        let mut functions: Vec<_> = text.lines().filter_map(parse_line).collect();
-        functions.sort_by_key(|&(start, ..)| start);
+    /// A map's lines. What is no function is passed over.
+    pub fn parse(text: String) -> Self {
+        let mut at = 0;
+        let listed = |line: &str| {
+            let listed = parse_line(line.trim_end_matches(['\n', '\r']), at);
+            at += line.len();
+            listed
+        };
+        let mut functions: Vec<Listed> = text.split_inclusive('\n').filter_map(listed).collect();
+        functions.sort_by_key(|function| function.start);
         functions.dedup_by(|next, kept| {
-            let same = next.0 == kept.0;
+            let same = next.start == kept.start;
             if same {
                 std::mem::swap(next, kept);
             }
             same
         });
-        PerfMap { functions }
+        PerfMap { text, functions }
     }
 
-    pub(super) fn find(&self, addresses: &[u64]) -> Vec<Functions> {
+    /// The function at each address, if any.
+    pub fn find(&self, addresses: &[u64]) -> Vec<Functions> {
         let function = |address: u64| {
-            let after = self.functions.partition_point(|&(start, ..)| start <= address);
-            let (start, size, name) = &self.functions[after.checked_sub(1)?];
+            let after = self.functions.partition_point(|listed| listed.start <= address);
+            let Listed { start, size, name } = &self.functions[after.checked_sub(1)?];
             let offset = address - start;
-            let name = name.as_str().into();
+            let name = self.text[name.start as usize..name.end as usize].into();
             (offset < *size).then_some(Function { name, module: None, offset, inlined: false })
         };
         addresses.iter().map(|&address| function(address).into_iter().collect()).collect()
@@ -62,12 +80,15 @@ fn read(path: PathBuf) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// `START SIZE name with spaces`, numbers in hexadecimal.
-fn parse_line(line: &str) -> Option<(u64, u64, String)> {
+/// `START SIZE name with spaces`, numbers in hexadecimal; the line begins at `at` in the text.
+fn parse_line(line: &str, at: usize) -> Option<Listed> {
     let (start, rest) = line.split_once(' ')?;
     let (size, name) = rest.split_once(' ')?;
     let number = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok();
-    Some((number(start)?, number(size)?, name.to_owned()))
+    let (start, size) = (number(start)?, number(size)?);
+    let end = at + line.len();
+    let name = u32::try_from(end - name.len()).ok()?..u32::try_from(end).ok()?;
+    (size > 0).then_some(Listed { start, size, name })
 }
 
 #[cfg(test)]
@@ -77,7 +98,8 @@ mod tests {
     #[test]
     fn the_function_last_written_at_an_address_and_nothing_between_functions() {
         let map = PerfMap::parse(
-            "7f00 10 py::old:/a.py\n7f00 20 py::new name:/a.py\nbad line\n0x7e00 8 first\n",
+            "7f00 10 py::old:/a.py\n7f00 20 py::new name:/a.py\nbad line\n0x7e00 8 first\n"
+                .to_owned(),
         );
         let found = map.find(&[0x7f05, 0x7f1f, 0x7f20, 0x7e07, 0x7e08, 0]);
         let names: Vec<Option<&str>> =

@@ -117,6 +117,14 @@ impl Symbolizer for SymbolTable {
         }
     }
 
+    fn kernel_build_id(&mut self) -> Option<String> {
+        self.kernel.build_id.clone()
+    }
+
+    fn build_id(&mut self, object: &Object) -> Option<String> {
+        self.objects.iter().find(|known| known.is(object))?.names.build_id.clone()
+    }
+
     fn notes(&self) -> Vec<String> {
         self.notes.clone()
     }
@@ -171,7 +179,7 @@ impl Symbolizer for Remembering<'_> {
     }
 
     fn build_id(&mut self, object: &Object) -> Option<String> {
-        self.inner.build_id(object)
+        self.table.build_id(object)
     }
 
     fn notes(&self) -> Vec<String> {

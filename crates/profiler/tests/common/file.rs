@@ -135,6 +135,7 @@ pub(crate) fn meta(pids: &[i32]) -> Meta {
         threads: Vec::new(),
         accounts: Accounts::default(),
         sleepers: Sleepers::default(),
+        unwinding: None,
         windows: Vec::new(),
         wakeups: Err("not recorded".to_owned()),
         wakeups_until_ns: None,

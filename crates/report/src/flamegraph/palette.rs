@@ -9,7 +9,7 @@ use crate::roles::Role;
 pub(crate) const NEUTRAL: &str = "#eceff1";
 
 /// The fill of a role.
-pub(super) fn fill(role: Role) -> &'static str {
+pub(crate) fn fill(role: Role) -> &'static str {
     match role {
         Role::User => "#dfe3e6",
         Role::Syscall => "#cfd6db",
@@ -41,7 +41,7 @@ pub(super) fn fill(role: Role) -> &'static str {
 
 /// Patterns for what is no time on a CPU: hatched where a thread slept, dotted where it waited for a
 /// CPU, so that a print in grey tells them apart too.
-pub(super) fn patterns(view: View) -> String {
+pub(crate) fn patterns(view: View) -> String {
     if view.time == Time::Cpu {
         return String::new();
     }

@@ -118,7 +118,9 @@ fn tower(member: &MemberProfile, time: Time) -> Tower {
     let mut label = member_label(member);
     let on_cpu = pairs(&member.on_cpu);
     let parts = match (time, member.time) {
-        (Time::Cpu, _) | (_, None) => {
+        // Where no switch was recorded nobody knows who slept, and time on a CPU is not it.
+        (Time::Blocked, None) => Vec::new(),
+        (Time::Cpu, _) | (Time::Wall, None) => {
             vec![Part { kind: Kind::OnCpu, stacks: on_cpu, rest: 0 }]
         }
         (Time::Blocked, Some(split)) => {

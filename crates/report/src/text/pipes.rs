@@ -17,7 +17,6 @@ pub(super) fn write(text: &mut String, summary: &Summary, style: Style) {
     }
 }
 
-/// `told` is why wake-ups are not known, where the pipe before has said it.
 fn write_pipe(
     text: &mut String,
     summary: &Summary,
@@ -25,6 +24,14 @@ fn write_pipe(
     told: Option<&str>,
     style: Style,
 ) {
+    text.push_str(&wrap(&format!("  {}", head(summary, pipe, style)), 4));
+    for (name, words) in rows(summary, pipe, told) {
+        text.push_str(&wrap(&format!("    {name:<11}{words}"), 15));
+    }
+}
+
+/// `pipe:[88121]  zcat (11) → sort (12), holds 64.0 KiB`.
+pub(crate) fn head(summary: &Summary, pipe: &PipeSummary, style: Style) -> String {
     let names = |pids: &[i32]| -> String {
         let member = |pid: &i32| summary.members.iter().find(|member| member.pid == *pid);
         let known: Vec<String> = pids
@@ -37,17 +44,25 @@ fn write_pipe(
     };
     let arrow = if style.ascii { "->" } else { "→" };
     let mut head = match &pipe.path {
-        Some(path) => format!("  {}", printable(path)),
-        None => format!("  pipe:[{}]", pipe.inode),
+        Some(path) => printable(path).into_owned(),
+        None => format!("pipe:[{}]", pipe.inode),
     };
     let _ = write!(head, "  {} {arrow} {}", names(&pipe.writers), names(&pipe.readers));
     if let Some(capacity) = pipe.capacity_bytes {
         let _ = write!(head, ", holds {}", bytes(capacity as f64));
     }
-    text.push_str(&wrap(&head, 4));
-    let mut row = |name: &str, words: String| {
-        text.push_str(&wrap(&format!("    {name:<11}{words}"), 15));
-    };
+    head
+}
+
+/// What is known of a pipe, by name. `told` is why wake-ups are not known, where the pipe before
+/// has said it.
+pub(crate) fn rows(
+    summary: &Summary,
+    pipe: &PipeSummary,
+    told: Option<&str>,
+) -> Vec<(&'static str, String)> {
+    let mut rows = Vec::new();
+    let mut row = |name: &'static str, words: String| rows.push((name, words));
     match (pipe.bytes, pipe.bytes_source) {
         (Some(moved), Some(source)) => {
             let rate = pipe.bytes_per_second.unwrap_or_default();
@@ -101,13 +116,14 @@ fn write_pipe(
             format!("{} on CPU in its code, {} blocked on it", duration(cpu), duration(blocked)),
         );
     }
+    rows
 }
 
 /// Members whose wake-ups are listed a pipe.
 const MOST_WAKERS: usize = 4;
 
 fn write_wakeups(
-    row: &mut impl FnMut(&str, String),
+    row: &mut impl FnMut(&'static str, String),
     summary: &Summary,
     pipe: &PipeSummary,
     told: Option<&str>,
@@ -150,7 +166,7 @@ fn not_known(why: Option<&str>) -> String {
 }
 
 /// `1.20 GiB`, `64.0 KiB`, `12 bytes`.
-fn bytes(count: f64) -> String {
+pub(crate) fn bytes(count: f64) -> String {
     for (scale, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
         let scale = f64::from(1u32 << scale);
         if count >= scale {

@@ -33,6 +33,7 @@ pub(crate) fn quality() -> Quality {
         frames: 0,
         truncated_stacks: 0,
         cut_user_stacks: 0,
+        unwinding: None,
         malformed_records: 0,
         cut_short: false,
         notes: Vec::new(),
@@ -243,6 +244,7 @@ pub(crate) fn blocked_chain() -> (Profile, Pipeline, Vec<PipeFlow>) {
         writes: Some(8192),
         reads: None,
         over_time: Vec::new(),
+        fill_over_time: Vec::new(),
         capacity_bytes: Some(65536),
         fill: Some(Fill { looks: 25, empty: 0, full: 23, sum_bytes: 25 * 64000, tenths: [0; 10] }),
     };

@@ -120,6 +120,7 @@ fn needs_pipe(end: End, plan: &PairPlan) -> Option<&'static str> {
         End::Writer if plan.write_with == WriteWith::Vmsplice => {
             Some("vmsplice writes to nothing else")
         }
+        End::Writer if plan.write_with.is_fixed() => Some("tee writes to nothing else"),
         End::Reader if plan.read_with == ReadWith::Splice => {
             Some("splice to /dev/null reads from nothing else")
         }

@@ -15,7 +15,7 @@ use crate::sys::Pages;
 /// median of 15 runs, 6.18); most likely since the ends then wait for each other in lockstep.
 const MALLOC_HEADER: usize = 16;
 
-/// Memory of the size that the plan says.
+/// Memory that is set up as the plan says.
 #[derive(Debug)]
 pub(super) struct Buffer {
     pages: Pages,
@@ -24,16 +24,21 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
-    /// For `write` and `read`, and for pages that have to be whole.
-    pub(super) fn aligned(plan: &PairPlan, notes: &mut Vec<String>) -> Result<Buffer, Error> {
-        allocate(plan, 0, notes)
+    /// For `write`.
+    pub(super) fn copied(plan: &PairPlan, notes: &mut Vec<String>) -> Result<Buffer, Error> {
+        allocate(plan, plan.buf_size, 0, notes)
+    }
+
+    /// For `read`.
+    pub(super) fn read(plan: &PairPlan, notes: &mut Vec<String>) -> Result<Buffer, Error> {
+        allocate(plan, plan.read_size, 0, notes)
     }
 
     /// For `vmsplice`.
     pub(super) fn lent(plan: &PairPlan, notes: &mut Vec<String>) -> Result<Buffer, Error> {
         // Only whole pages can be given away (vmsplice(2)), and the article aligns huge ones.
         let whole = plan.huge_page || plan.gift;
-        allocate(plan, if whole { 0 } else { MALLOC_HEADER }, notes)
+        allocate(plan, plan.buf_size, if whole { 0 } else { MALLOC_HEADER }, notes)
     }
 
     pub(super) fn as_mut_slice(&mut self) -> &mut [u8] {
@@ -42,14 +47,19 @@ impl Buffer {
 }
 
 /// Allocates a buffer as the plan says: locked, touched, and checked.
-fn allocate(plan: &PairPlan, start: usize, notes: &mut Vec<String>) -> Result<Buffer, Error> {
+fn allocate(
+    plan: &PairPlan,
+    size: u64,
+    start: usize,
+    notes: &mut Vec<String>,
+) -> Result<Buffer, Error> {
     let (granule, advice) = if plan.huge_page {
         (machine::huge_page_size(), libc::MADV_HUGEPAGE)
     } else {
         // Without this, `transparent_hugepage=always` would turn every stage into `huge-page`.
         (page_size(), libc::MADV_NOHUGEPAGE)
     };
-    let bytes = (plan.buf_size + start as u64).next_multiple_of(granule);
+    let bytes = (size + start as u64).next_multiple_of(granule);
     let pages = Pages::map(bytes as usize, granule as usize)
         .map_err(Error::system("can't allocate a buffer"))?;
     let advised = pages.advise(advice);
@@ -59,12 +69,12 @@ fn allocate(plan: &PairPlan, start: usize, notes: &mut Vec<String>) -> Result<Bu
     if plan.lock_memory {
         pages.lock().map_err(|source| Error::LockMemory { bytes, source })?;
     }
-    let mut buffer = Buffer { pages, start, bytes: plan.buf_size as usize };
+    let mut buffer = Buffer { pages, start, bytes: size as usize };
     if !plan.dont_touch_pages {
         buffer.as_mut_slice().fill(b'X');
     }
     if plan.check_huge_page {
-        check_huge(&buffer.pages, plan.buf_size)?;
+        check_huge(&buffer.pages, size)?;
     } else if plan.huge_page && !plan.dont_touch_pages && !looks_huge(&buffer.pages) {
         notes.push(not_huge_note());
     }

@@ -66,6 +66,28 @@ pub(crate) fn check(data: &[u8], offset: u64) -> Result<(), Error> {
     if sound { Ok(()) } else { Err(first_difference(data, offset)) }
 }
 
+/// Compares with what the stream holds from `offset` on where its first `period` bytes are all
+/// that is ever sent, over and over.
+///
+/// # Errors
+/// As for [`check`]; the offset is one of the whole stream.
+pub(crate) fn check_repeated(mut data: &[u8], mut offset: u64, period: u64) -> Result<(), Error> {
+    while !data.is_empty() {
+        let within = offset % period;
+        let length = data.len().min((period - within) as usize);
+        let (piece, rest) = data.split_at(length);
+        check(piece, within).map_err(|error| match error {
+            Error::Corrupt { offset: at, expected, found } => {
+                Error::Corrupt { offset: offset - within + at, expected, found }
+            }
+            other => other,
+        })?;
+        offset += length as u64;
+        data = rest;
+    }
+    Ok(())
+}
+
 #[cold]
 fn first_difference(data: &[u8], offset: u64) -> Error {
     let (at, found) = data
@@ -121,6 +143,23 @@ mod tests {
                 other => prop_assert!(false, "{:?}", other),
             }
         }
+    }
+
+    #[test]
+    fn a_repeated_stream_is_checked_from_anywhere() {
+        let mut one = vec![0; 96];
+        fill(&mut one, 0);
+        let mut stream = one.repeat(5);
+        for start in 0..stream.len() {
+            assert!(check_repeated(&stream[start..], start as u64, 96).is_ok(), "{start}");
+        }
+        stream[200] ^= 1;
+        match check_repeated(&stream[50..], 50, 96) {
+            Err(Error::Corrupt { offset, .. }) => assert_eq!(offset, 200),
+            other => panic!("{other:?}"),
+        }
+        assert!(check_repeated(&stream[201..], 201, 96).is_ok());
+        assert!(check_repeated(&stream[..96], 96 + 8, 96).is_err(), "it must be in step");
     }
 
     #[test]

@@ -18,8 +18,10 @@ pub(super) struct Reading<'a> {
     /// Where the sum is published.
     pub(super) published: &'a AtomicU64,
     bytes: u64,
-    buf_size: u64,
+    read_size: u64,
     verify: bool,
+    /// After how many bytes the stream repeats itself.
+    period: Option<u64>,
     poll: bool,
     busy_loop: bool,
     splice_flags: u32,
@@ -33,8 +35,9 @@ impl<'a> Reading<'a> {
             pipe,
             published,
             bytes: plan.bytes.unwrap_or(u64::MAX),
-            buf_size: plan.buf_size,
+            read_size: plan.read_size,
             verify: plan.verify,
+            period: plan.period(),
             poll: plan.poll,
             busy_loop: plan.busy_loop,
             splice_flags: nonblock | moved,
@@ -53,7 +56,7 @@ impl<'a> Reading<'a> {
                 super::wait_for(self.pipe, libc::POLLIN, self.busy_loop)
                     .map_err(Error::system("poll failed"))?;
             }
-            let most = self.buf_size.min(self.bytes - tally.bytes) as usize;
+            let most = self.read_size.min(self.bytes - tally.bytes) as usize;
             tally.calls += 1;
             match call(most, tally.bytes)? {
                 Ok(0) => {
@@ -83,7 +86,10 @@ pub(super) fn read_loop(
     reading.receive(tally, |most, offset| {
         let result = sys::read(reading.pipe, &mut buffer[..most]);
         if let (true, Ok(count)) = (reading.verify, result) {
-            pattern::check(&buffer[..count], offset)?;
+            match reading.period {
+                None => pattern::check(&buffer[..count], offset)?,
+                Some(period) => pattern::check_repeated(&buffer[..count], offset, period)?,
+            }
         }
         Ok(result)
     })

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
 
+use super::fixed::Fixed;
 use super::{Tally, pattern};
 use crate::plan::PairPlan;
 use crate::sys;
@@ -47,14 +48,29 @@ impl<'a> Writing<'a> {
         tally: &mut Tally,
         call: impl Fn(&[u8]) -> Result<usize, Errno>,
     ) -> Result<bool, Errno> {
-        while !data.is_empty() {
+        self.send_by(data.len(), tally, |_| {
+            let sent = call(data)?;
+            data = data.get(sent..).unwrap_or_default();
+            Ok(sent)
+        })
+    }
+
+    /// Sends so many bytes by calls that move at most as many as they are told. Whether to go on.
+    #[inline(always)]
+    fn send_by(
+        &self,
+        mut length: usize,
+        tally: &mut Tally,
+        mut call: impl FnMut(usize) -> Result<usize, Errno>,
+    ) -> Result<bool, Errno> {
+        while length > 0 {
             if self.poll {
                 super::wait_for(self.pipe, libc::POLLOUT, self.busy_loop)?;
             }
             tally.calls += 1;
-            match call(data) {
+            match call(length) {
                 Ok(sent) => {
-                    data = data.get(sent..).unwrap_or_default();
+                    length = length.saturating_sub(sent);
                     tally.bytes += sent as u64;
                     self.published.store(tally.bytes, Ordering::Relaxed);
                 }
@@ -115,5 +131,21 @@ pub(super) fn vmsplice_loop(
             return Ok(());
         }
         std::mem::swap(&mut next, &mut other);
+    }
+}
+
+/// Sends the slots of a private pipe, which stay where they are, over and over.
+#[inline(never)]
+pub(super) fn tee_loop(
+    writing: &Writing,
+    fixed: &mut Fixed,
+    tally: &mut Tally,
+) -> Result<(), Errno> {
+    let flags = writing.splice_flags & libc::SPLICE_F_NONBLOCK;
+    loop {
+        let most = (fixed.bytes() as u64).min(writing.bytes - tally.bytes) as usize;
+        if !writing.send_by(most, tally, |most| fixed.tee(writing.pipe, most, flags))? {
+            return Ok(());
+        }
     }
 }

@@ -109,7 +109,7 @@ fn shell(command: &str) -> anyhow::Result<f64> {
 
 /// The last throughput in a text: a line that begins with `12.7GiB/s`, or with the first column of
 /// the CSV that the article's program prints, which has more digits.
-fn throughput(text: &str) -> Option<f64> {
+pub(crate) fn throughput(text: &str) -> Option<f64> {
     text.lines().rev().find_map(|line| {
         let line = line.trim_start();
         let digits = line.bytes().take_while(|&byte| byte.is_ascii_digit() || byte == b'.').count();

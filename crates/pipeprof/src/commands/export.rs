@@ -1,0 +1,252 @@
+//! `pipeprof export`: a recording in the format of another viewer.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use pipeprof_profiler::analyse::{analyse, analyse_with_timeline};
+use pipeprof_profiler::profile::{MemberProfile, Profile};
+use pipeprof_profiler::recording::Recording;
+use pipeprof_profiler::timeline::Timeline;
+use pipeprof_report::escape::printable;
+use pipeprof_report::export::{Source, csv, firefox, perf_script, pprof, speedscope};
+use pipeprof_report::flamegraph::Time;
+use pipeprof_report::folded;
+use pipeprof_report::ledger::Watched;
+use pipeprof_report::roles::Classification;
+
+use crate::output::{stream_stdout, write_file};
+use crate::ui::{Exit, Ui, hinted};
+
+/// Write a recording in the format of another viewer
+///
+/// Takes a folder of pipeprof record, or a perf.data file of perf record. docs/export.md says what
+/// opens each format.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExportArgs {
+    /// What to export
+    #[arg(value_name = "RECORDING")]
+    recording: PathBuf,
+    /// What to make of it
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    format: Format,
+    /// Where to write it; - is standard output, the default
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Which time, in folded, speedscope and csv [default: wall; cpu where only that was recorded]
+    #[arg(long, value_enum, value_name = "WHAT")]
+    time: Option<TimeArg>,
+    /// Only this member, by name or pid; can be given more than once
+    #[arg(long, value_name = "NAME|PID")]
+    member: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// A line for each stack: flamegraph.pl, inferno-flamegraph, speedscope
+    Folded,
+    /// profile.proto, gzipped: go tool pprof, Pyroscope, Parca
+    Pprof,
+    /// JSON with a time line: profiler.firefox.com, samply load
+    Firefox,
+    /// JSON: www.speedscope.app
+    Speedscope,
+    /// Text as perf script prints it: stackcollapse-perf.pl, FlameScope
+    PerfScript,
+    /// A table with a row for each stack: spreadsheets, pandas, SQL
+    Csv,
+}
+
+impl Format {
+    /// Shows samples one by one.
+    fn has_time_line(self) -> bool {
+        matches!(self, Format::Firefox | Format::PerfScript)
+    }
+
+    /// Holds one kind of time, of which there is a choice.
+    fn has_one_time(self) -> bool {
+        matches!(self, Format::Folded | Format::Speedscope | Format::Csv)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum TimeArg {
+    /// Time on a CPU
+    Cpu,
+    /// Time asleep, by the stack slept in
+    Blocked,
+    /// Both
+    Wall,
+}
+
+pub(crate) fn run(args: &ExportArgs, ui: &Ui) -> anyhow::Result<Exit> {
+    let to = args.output.as_deref().filter(|path| *path != Path::new("-"));
+    if let Some(error) = refused(args, to.is_none()) {
+        ui.error(&error);
+        return Ok(Exit::Usage);
+    }
+    let shown = |error: pipeprof_profiler::Error| hinted(&error, error.hint());
+    let recording = Recording::open(&args.recording).map_err(shown)?;
+    let mut symbolizer = recording.symbolizer();
+    let (profile, timeline) = if args.format.has_time_line() {
+        analyse_with_timeline(&recording, symbolizer.as_mut()).map_err(shown)?
+    } else {
+        (analyse(&recording, symbolizer.as_mut()).map_err(shown)?, Timeline::default())
+    };
+    let members = match select(&profile, &args.member) {
+        Ok(members) => members,
+        Err(error) => {
+            ui.error(&error);
+            return Ok(Exit::Usage);
+        }
+    };
+    let recorded = if recording.meta.switches { Time::Wall } else { Time::Cpu };
+    let time = match args.time {
+        None => recorded,
+        Some(TimeArg::Cpu) => Time::Cpu,
+        Some(TimeArg::Blocked | TimeArg::Wall) if !recording.meta.switches => {
+            let error = "the recording has no blocked time: context switches were not recorded";
+            ui.error(&hinted(
+                error,
+                Some("leave --time out, or record with pipeprof record".into()),
+            ));
+            return Ok(Exit::Failed);
+        }
+        Some(TimeArg::Blocked) => Time::Blocked,
+        Some(TimeArg::Wall) => Time::Wall,
+    };
+    let when = When::of(&recording, &profile);
+    let roles = Classification::of(&profile);
+    let source = source(&recording, &profile, &roles, members, when);
+    if profile.quality.samples == 0 {
+        ui.warn("the recording holds no sample");
+    }
+    if profile.quality.cut_short {
+        ui.warn("the recording was cut short; what is whole of it is exported");
+    }
+    let write = |out: &mut dyn Write| write(&source, args.format, time, &timeline, out);
+    match to {
+        Some(path) => {
+            write_file(path, write)?;
+            ui.note(format_args!("wrote {}", path.display()));
+        }
+        None => stream_stdout(write)?,
+    }
+    Ok(Exit::Done)
+}
+
+/// What is wrong with the arguments, before anything is read.
+fn refused(args: &ExportArgs, to_stdout: bool) -> Option<anyhow::Error> {
+    if args.time.is_some() && !args.format.has_one_time() {
+        let why = match args.format {
+            Format::PerfScript => "--time: perf-script has samples on a CPU and nothing else",
+            _ => "--time: this format always has time on CPU and blocked time",
+        };
+        return Some(hinted(why, Some("leave --time out".into())));
+    }
+    if args.format == Format::Pprof && to_stdout && std::io::stdout().is_terminal() {
+        let name = Path::new(args.recording.file_stem()?).with_extension("pb.gz");
+        return Some(hinted(
+            "pprof is a binary format, and standard output is a terminal",
+            Some(format!("-o {}", name.display())),
+        ));
+    }
+    None
+}
+
+/// The members that were asked for, all where none was.
+fn select(profile: &Profile, asked: &[String]) -> anyhow::Result<Vec<usize>> {
+    let all = || profile.members.iter().enumerate();
+    if asked.is_empty() {
+        return Ok(all().map(|(at, _)| at).collect());
+    }
+    let is = |member: &MemberProfile, name: &String| {
+        *name == member.comm || *name == member.pid.to_string()
+    };
+    if let Some(name) = asked.iter().find(|name| !all().any(|(_, member)| is(member, name))) {
+        let known: Vec<String> =
+            all().map(|(_, m)| format!("{} ({})", printable(&m.comm), m.pid)).collect();
+        let hint = format!("its members are {}", known.join(", "));
+        return Err(hinted(format_args!("no member is called {name:?}"), Some(hint)));
+    }
+    let wanted = all().filter(|(_, member)| asked.iter().any(|name| is(member, name)));
+    Ok(wanted.map(|(at, _)| at).collect())
+}
+
+/// When the recording was made.
+#[derive(Clone, Copy)]
+struct When {
+    /// In the clock of the recording.
+    start_ns: u64,
+    elapsed_ns: u64,
+    started_unix_ns: Option<u64>,
+}
+
+impl When {
+    /// Files of perf, and what was cut short, tell only by their samples.
+    fn of(recording: &Recording, profile: &Profile) -> Self {
+        let about = &recording.about;
+        let (first, last) = profile.span_ns.unwrap_or_default();
+        let start_ns = match recording.meta.start_ns {
+            0 => first,
+            known => known,
+        };
+        let elapsed_ns = match about.elapsed_ns {
+            0 => last.saturating_sub(start_ns),
+            known => known,
+        };
+        let started_unix_ns = about.started_unix_ns.or_else(|| {
+            // The file was last written to when the recording ended.
+            let written = recording.perf_data().metadata().and_then(|meta| meta.modified()).ok()?;
+            let since_1970 = written.duration_since(UNIX_EPOCH).ok()?;
+            u64::try_from(since_1970.as_nanos()).ok()?.checked_sub(elapsed_ns)
+        });
+        When { start_ns, elapsed_ns, started_unix_ns }
+    }
+}
+
+fn source<'a>(
+    recording: &'a Recording,
+    profile: &'a Profile,
+    roles: &'a Classification,
+    members: Vec<usize>,
+    when: When,
+) -> Source<'a> {
+    let about = &recording.about;
+    Source {
+        profile,
+        roles,
+        watched: Watched {
+            pipeline: &recording.meta.pipeline,
+            flows: &about.flows,
+            elapsed_ns: when.elapsed_ns,
+            cpus: about.cpus.max(1),
+        },
+        members,
+        title: &about.title,
+        kernel: &about.kernel,
+        start_ns: when.start_ns,
+        started_unix_ns: when.started_unix_ns,
+    }
+}
+
+fn write(
+    source: &Source<'_>,
+    format: Format,
+    time: Time,
+    timeline: &Timeline,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    match format {
+        Format::Folded => {
+            let members = source.members().map(|(_, member)| member);
+            folded::render_members(source.profile, members, time, out)?;
+        }
+        Format::Pprof => pprof::render(source, out)?,
+        Format::Firefox => firefox::render(source, timeline, out)?,
+        Format::Speedscope => speedscope::render(source, time, out)?,
+        Format::PerfScript => perf_script::render(source, timeline, out)?,
+        Format::Csv => csv::render(source, time, out)?,
+    }
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! `pipeprof ladder`: every stage, again and again, measured and explained.
+
+mod checks;
+mod climb;
+mod commands;
+mod runs;
+mod schedule;
+mod sweep;
+
+use std::path::{Path, PathBuf};
+
+use pipeprof_report::highlight::Highlights;
+use pipeprof_report::ladder::{
+    Axis, Ending, Ladder, Seen, Sweep, render, render_sweep, write_csv, write_heatmap, write_page,
+    write_picture,
+};
+use pipeprof_report::text::Style;
+use pipeprof_runner::cpus::Pin;
+use pipeprof_runner::error::Error;
+use pipeprof_runner::plan::{Knobs, PairPlan};
+use pipeprof_runner::size;
+use pipeprof_runner::stage::Stage;
+
+use self::climb::Climb;
+use self::runs::Contender;
+use crate::commands::ls::has_utf8_locale;
+use crate::interrupt::Interrupt;
+use crate::output::{check_writable, write_file, write_stdout};
+use crate::pair_args::{self, parse_stage};
+use crate::ui::{Exit, Ui};
+
+/// Stages that build on each other and end in one pipe, each by its name: those that this version
+/// has.
+const DEFAULT_STAGES: [&str; 7] =
+    ["write", "vmsplice", "splice", "huge-page", "busy-loop", "tee", "tee-large"];
+
+/// Rounds without a profiler.
+const ROUNDS: u32 = 10;
+
+/// Rounds of a sweep.
+const SWEEP_ROUNDS: u32 = 3;
+
+/// Measure every stage in shuffled rounds, and explain and compare them in one picture
+///
+/// Runs each stage in every round, in a new order each time, without a profiler for the throughput
+/// and apart from that with one for the costs. Prints a table and a sentence for each stage: what it
+/// spends its time on, what the next one is meant to remove, and whether it did on this machine.
+/// Writes ladder.svg, ladder.html, ladder.csv and ladder.json. Ctrl-C keeps what was measured.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LadderArgs {
+    /// Stages, in the order of the ladder [default: those of the article, then tee and tee-large]
+    #[arg(long, value_name = "STAGE,…", value_delimiter = ',', value_parser = parse_stage)]
+    stages: Vec<Stage>,
+    /// Rounds; fewer where every median is known within ±2.5 % before [default: 10, and 3 for --sweep]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    runs: Option<u32>,
+    /// Bytes that each run moves [default: what each stage moves in about a second,
+    /// and a quarter of that for --sweep]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    bytes: Option<u64>,
+    /// Put this shell pipeline into the same rounds; can be given more than once
+    ///
+    /// Its throughput is what it prints (12.7GiB/s, or the CSV row of the article's program), else
+    /// the bytes through its last pipe. One that does not end is stopped after two seconds. Pin it
+    /// as the stages are: 'taskset -c 0 ./write | taskset -c 1 ./read'.
+    #[arg(long, value_name = "CMD")]
+    against: Vec<String>,
+    /// Draw a heat map instead, of one stage (write, or that of --stages) with a size at each power of
+    /// two in a range: buf-size=16K..4M or pipe-size=4K..1M; can be given for both
+    #[arg(long, value_name = "SIZE=A..B", value_parser = sweep::parse,
+          conflicts_with = "against")]
+    sweep: Vec<sweep::Range>,
+    /// CPUs: auto (two that share no core), none, or the writer's and the reader's, as in 0,1
+    #[arg(long, value_name = "auto|none|W,R", default_value = "auto")]
+    pin: Pin,
+    /// Repeat the order of an earlier ladder
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Names of the files that are written, without their endings
+    #[arg(short, long, value_name = "NAME", default_value = "ladder", help_heading = "Output")]
+    output: PathBuf,
+    /// Print as JSON what is written to NAME.json
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+}
+
+impl LadderArgs {
+    fn stages(&self) -> Vec<Stage> {
+        if !self.stages.is_empty() {
+            return self.stages.clone();
+        }
+        let named = |name: &&str| Stage::ALL.into_iter().find(|stage| stage.as_str() == *name);
+        DEFAULT_STAGES.iter().filter_map(named).collect()
+    }
+
+    fn plan(&self, stage: Stage) -> Result<PairPlan, Error> {
+        let knobs = Knobs { bytes: self.bytes, pin: self.pin, ..Knobs::default() };
+        PairPlan::new(stage, &knobs)
+    }
+
+    fn rounds(&self) -> u32 {
+        self.runs.unwrap_or(if self.sweep.is_empty() { ROUNDS } else { SWEEP_ROUNDS })
+    }
+
+    fn seed(&self) -> u64 {
+        // Short enough to be typed.
+        self.seed.unwrap_or_else(|| fastrand::u64(..1_000_000))
+    }
+}
+
+pub(crate) fn run(args: &LadderArgs, ui: &Ui) -> anyhow::Result<Exit> {
+    let (contenders, axes) = match contend(args) {
+        Ok(all) => all,
+        Err(error) => return pair_args::fail(error, ui),
+    };
+    let files = Files::new(&args.output);
+    files.check()?;
+    let interrupt = Interrupt::install()?;
+    let mut climb = Climb::new(args, contenders, axes, &interrupt, ui)?;
+    climb.up(&files)?;
+    finish(climb, args, &files, ui)
+}
+
+/// Who takes part, and the axes along which they differ where it is a sweep.
+fn contend(args: &LadderArgs) -> Result<(Vec<Contender>, Vec<Axis>), Error> {
+    let axes: Vec<Axis> = args.sweep.iter().map(sweep::Range::axis).collect();
+    match &args.sweep[..] {
+        [] => {
+            let mut contenders = Vec::new();
+            for stage in args.stages() {
+                let plan = Box::new(args.plan(stage)?);
+                contenders.push(Contender::Stage { name: stage.to_string(), plan });
+            }
+            contenders.extend(args.against.iter().cloned().map(Contender::command));
+            Ok((contenders, axes))
+        }
+        [_, _, _, ..] => Err(Error::Refused("--sweep: a heat map has two axes at most".to_owned())),
+        [one, other] if one.clashes(other) => {
+            Err(Error::Refused("--sweep: the same size twice".to_owned()))
+        }
+        ranges => {
+            let stage = match args.stages[..] {
+                [] => Stage::Write,
+                [stage] => stage,
+                _ => {
+                    let text = "--sweep is of one stage: give --stages one";
+                    return Err(Error::Refused(text.to_owned()));
+                }
+            };
+            // What is wrong without any size would be wrong in every cell.
+            args.plan(stage)?;
+            Ok((sweep::contenders(stage, args.bytes, args.pin, ranges), axes))
+        }
+    }
+}
+
+/// Where the results go.
+struct Files {
+    picture: PathBuf,
+    page: PathBuf,
+    csv: PathBuf,
+    json: PathBuf,
+}
+
+impl Files {
+    fn new(name: &Path) -> Self {
+        let with = |ending: &str| {
+            let mut path = name.as_os_str().to_owned();
+            path.push(ending);
+            PathBuf::from(path)
+        };
+        Files { picture: with(".svg"), page: with(".html"), csv: with(".csv"), json: with(".json") }
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        [&self.picture, &self.page, &self.csv, &self.json]
+            .into_iter()
+            .try_for_each(|path| check_writable(path))
+    }
+
+    /// `ladder.svg, ladder.csv and ladder.json`.
+    fn written(&self, is_sweep: bool) -> String {
+        let page = (!is_sweep).then(|| format!(", {}", self.page.display()));
+        format!(
+            "{}{}, {} and {}",
+            self.picture.display(),
+            page.unwrap_or_default(),
+            self.csv.display(),
+            self.json.display()
+        )
+    }
+
+    /// The runs themselves, which can't be had again.
+    fn write_runs(&self, ladder: &Ladder) -> anyhow::Result<()> {
+        write_file(&self.csv, |out| Ok(write_csv(ladder, out)?))?;
+        write_file(&self.json, |out| Ok(ladder.write_json(out)?))
+    }
+}
+
+fn finish(climb: Climb<'_>, args: &LadderArgs, files: &Files, ui: &Ui) -> anyhow::Result<Exit> {
+    let Climb { ladder, kept, axes, .. } = climb;
+    let (ending, is_sweep) = (ladder.ending, !axes.is_empty());
+    let refused = !is_sweep && ladder.rungs.iter().any(|rung| rung.refused.is_some());
+    let style = Style { colour: ui.colours_stdout(), ascii: !has_utf8_locale() };
+    let mut out = Vec::new();
+    files.write_runs(&ladder)?;
+    if is_sweep {
+        let stages = ladder.rungs.iter().filter_map(|rung| rung.plan.as_ref());
+        let subject = stages.map(|plan| plan.stage.to_string()).next().unwrap_or_default();
+        let sweep = Sweep { subject, axes, ladder };
+        write_file(&files.json, |out| Ok(sweep.write_json(out)?))?;
+        write_file(&files.picture, |out| Ok(write_heatmap(&sweep, out)?))?;
+        match args.json {
+            true => sweep.write_json(&mut out)?,
+            false => render_sweep(&sweep, style, &mut out)?,
+        }
+    } else {
+        write_file(&files.picture, |out| Ok(write_picture(&ladder, out)?))?;
+        let seen: Vec<Seen<'_>> = kept.iter().map(|(rung, kept)| kept.seen(*rung)).collect();
+        let highlights = Highlights::article();
+        write_file(&files.page, |out| Ok(write_page(&ladder, &seen, &highlights, out)?))?;
+        match args.json {
+            true => ladder.write_json(&mut out)?,
+            false => render(&ladder, style, &mut out)?,
+        }
+    }
+    write_stdout(&String::from_utf8_lossy(&out))?;
+    ui.note(format_args!("wrote {}", files.written(is_sweep)));
+    Ok(match (ending, refused) {
+        (Ending::Interrupted, _) => Exit::Interrupted,
+        (_, true) => Exit::Failed,
+        (_, false) => Exit::Done,
+    })
+}

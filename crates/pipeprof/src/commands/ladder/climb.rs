@@ -1,0 +1,177 @@
+//! Round after round, until there are enough, Ctrl-C comes, or more would tell nothing new.
+
+use std::time::Instant;
+
+use pipeprof_report::ladder::{Axis, Ending, Ladder, Run, Rung, SCHEMA_VERSION, is_narrow};
+use pipeprof_runner::roof;
+
+use super::runs::{self, Contender, Kept, Measured, Runs};
+use super::schedule::{Schedule, Step};
+use super::{Files, LadderArgs, checks};
+use crate::capture::kernel_release;
+use crate::interrupt::Interrupt;
+use crate::progress::Watching;
+use crate::ui::{Ui, hinted};
+
+/// Rounds with a profiler: enough to see how far two profiles of one stage differ.
+const PROFILED_ROUNDS: u32 = 3;
+
+/// A ladder in the making.
+pub(super) struct Climb<'a> {
+    pub(super) ladder: Ladder,
+    contenders: Vec<Contender>,
+    runs: Runs<'a>,
+    schedule: Schedule,
+    /// The profiled runs, in the order of time, each of its rung.
+    pub(super) kept: Vec<(usize, Kept)>,
+    /// Of a sweep.
+    pub(super) axes: Vec<Axis>,
+    began: Instant,
+    interrupt: &'a Interrupt,
+    ui: &'a Ui,
+}
+
+impl<'a> Climb<'a> {
+    pub(super) fn new(
+        args: &LadderArgs,
+        contenders: Vec<Contender>,
+        axes: Vec<Axis>,
+        interrupt: &'a Interrupt,
+        ui: &'a Ui,
+    ) -> anyhow::Result<Self> {
+        let machine = checks::look(args.pin);
+        let (spoilt, fine): (Vec<_>, Vec<_>) =
+            machine.iter().partition(|fact| fact.remedy.is_some());
+        let fine: Vec<&str> = fine.iter().map(|fact| fact.text.as_str()).collect();
+        ui.note(fine.join("; "));
+        for fact in spoilt {
+            ui.warn(hinted(&fact.text, fact.remedy.clone()));
+        }
+        let seed = args.seed();
+        let rungs = contenders.iter().map(|contender| Rung {
+            name: contender.name(),
+            plan: contender.plan().cloned(),
+            refused: None,
+        });
+        let ladder = Ladder {
+            schema_version: SCHEMA_VERSION,
+            kernel: kernel_release(),
+            seed,
+            rounds_wanted: args.rounds(),
+            ending: Ending::Unfinished,
+            machine,
+            roof: Some(roof::measure()),
+            rungs: rungs.collect(),
+            runs: Vec::new(),
+        };
+        let (length, profiled) = match axes[..] {
+            [] => (runs::PLAIN, PROFILED_ROUNDS),
+            // A heat map is of throughput.
+            _ => (runs::SHORT, 0),
+        };
+        Ok(Climb {
+            ladder,
+            contenders,
+            runs: Runs::new(interrupt, args.bytes, length),
+            schedule: Schedule::new(seed, args.rounds(), profiled),
+            kept: Vec::new(),
+            axes,
+            began: Instant::now(),
+            interrupt,
+            ui,
+        })
+    }
+
+    /// All rounds, or as many as it takes.
+    pub(super) fn up(&mut self, files: &Files) -> anyhow::Result<()> {
+        let steps = (self.schedule.steps().len() + 1) * self.contenders.len();
+        let mut bar = Watching::steps(steps as u64, self.ui);
+        for rung in 0..self.contenders.len() {
+            bar.step(format_args!("sizing {}", self.contenders[rung].name()));
+            if self.interrupt.is_set() {
+                break;
+            }
+            let sized = self.runs.size(&mut self.contenders[rung]);
+            self.settle(rung, sized);
+            self.ladder.rungs[rung].plan = self.contenders[rung].plan().cloned();
+        }
+        for step in self.schedule.steps() {
+            for (at, rung) in self.schedule.shuffled(self.contenders.len()).into_iter().enumerate()
+            {
+                let name = self.contenders[rung].name();
+                bar.step(format_args!("{}: {name}", step.words(self.ladder.rounds_wanted)));
+                if self.interrupt.is_set() {
+                    break;
+                }
+                if self.ladder.rungs[rung].refused.is_none() {
+                    self.take(step, at as u32 + 1, rung);
+                }
+            }
+            files.write_runs(&self.ladder)?;
+            if self.interrupt.is_set() {
+                break;
+            }
+            if is_narrow(&self.ladder) && self.schedule.may_stop_after(step) {
+                self.ladder.ending = Ending::NarrowEnough;
+                break;
+            }
+        }
+        bar.done();
+        if self.interrupt.is_set() {
+            self.ladder.ending = Ending::Interrupted;
+        } else if self.ladder.ending == Ending::Unfinished {
+            self.ladder.ending = Ending::AllRounds;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, step: Step, position: u32, rung: usize) {
+        let began_ns = self.began.elapsed().as_nanos() as u64;
+        let contender = &self.contenders[rung];
+        let measured = match step {
+            Step::Plain(_) => self.runs.plain(contender).map(|measured| (measured, None)),
+            Step::Profiled(_) => {
+                self.runs.profiled(contender).map(|(measured, kept)| (measured, Some(kept)))
+            }
+        };
+        let Some((measured, kept)) = self.settle(rung, measured) else { return };
+        self.kept.extend(kept.filter(|_| !self.interrupt.is_set()).map(|kept| (rung, kept)));
+        let Measured { plan, bytes, elapsed, gib_per_s, counted_by, ends, profile } = measured;
+        self.ladder.runs.push(Run {
+            rung,
+            round: step.round(),
+            position,
+            began_ns,
+            plan,
+            profile,
+            whole: !self.interrupt.is_set(),
+            bytes,
+            elapsed_ns: elapsed.as_nanos() as u64,
+            gib_per_s,
+            counted_by,
+            ends,
+        });
+    }
+
+    /// What fails once is left out from there on, and the others go on.
+    fn settle<T>(&mut self, rung: usize, result: anyhow::Result<T>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            // Ctrl-C reaches a command too, whose end is then no failure of its own.
+            Err(_) if self.interrupt.is_set() => None,
+            Err(error) => {
+                let text = format!("{} is left out: {error:#}", self.contenders[rung].name());
+                // In a heat map it is an answer like others.
+                if self.axes.is_empty() {
+                    self.ui.warn(text);
+                } else {
+                    self.ui.detail(text);
+                }
+                let first = format!("{error:#}");
+                let why = first.lines().next().unwrap_or_default().to_owned();
+                self.ladder.rungs[rung].refused = Some(why);
+                None
+            }
+        }
+    }
+}

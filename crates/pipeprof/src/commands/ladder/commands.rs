@@ -1,0 +1,229 @@
+//! Somebody else's pipeline in the ladder: started like the others, and its throughput found out.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use nix::sys::resource::{UsageWho, getrusage};
+use pipeprof_profiler::meter::{Bytes, Meter, PipeFlow};
+use pipeprof_report::ladder::{CountedBy, EndCost};
+use pipeprof_runner::command::Spec;
+use pipeprof_runner::discover::{Extent, discover};
+use tempfile::NamedTempFile;
+
+use super::runs::{GIB, Measured};
+use crate::commands::run::against::throughput;
+use crate::interrupt::Interrupt;
+use crate::target_args::Target;
+use crate::ui::hinted;
+
+/// What has not ended by then is taken for something that never does.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long that is then run.
+const CUT: Duration = Duration::from_secs(2);
+
+/// A shell needs some milliseconds to start its members.
+const FIRST_LOOK: Duration = Duration::from_millis(2);
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Sends what the pipeline prints to a file, and runs it.
+const SCRIPT: &str = "exec >\"$1\" 2>&1 </dev/null; eval \"$2\"";
+
+/// A shell pipeline.
+#[derive(Debug)]
+pub(super) struct Command {
+    line: String,
+    /// For one that does not end by itself.
+    limit: Option<Duration>,
+}
+
+impl Command {
+    pub(super) fn new(line: String) -> Self {
+        Command { line, limit: None }
+    }
+
+    pub(super) fn line(&self) -> &str {
+        &self.line
+    }
+
+    /// Tries it out: whether it ends, and whether its throughput can be known.
+    pub(super) fn size(&mut self, interrupt: &Interrupt) -> anyhow::Result<()> {
+        let tried = self.run(PATIENCE, interrupt)?;
+        if !tried.ended {
+            self.limit = Some(CUT);
+        }
+        if tried.measured.gib_per_s.is_none() && !interrupt.is_set() {
+            bail!(
+                "its throughput is not known: it prints none, and {}\n\
+                 hint: end it with | pipeprof read, which prints one",
+                tried.why_unknown.unwrap_or_else(|| "it has no pipe".to_owned())
+            );
+        }
+        Ok(())
+    }
+
+    pub(super) fn plain(&self, interrupt: &Interrupt) -> anyhow::Result<Measured> {
+        // One that ended once may take its time.
+        let limit = self.limit.unwrap_or(60 * PATIENCE);
+        Ok(self.run(limit, interrupt)?.measured)
+    }
+
+    /// For a profiled run. What it prints goes nowhere: the meter counts.
+    pub(super) fn target(&self) -> anyhow::Result<Target> {
+        let spec = self.spec(Path::new("/dev/null"));
+        Ok(Target::Command { spec, title: self.line.clone(), duration: self.limit })
+    }
+
+    fn spec(&self, output: &Path) -> Spec {
+        let words = ["sh", "-c", SCRIPT, "sh"].map(OsString::from);
+        let own = [output.as_os_str().to_owned(), OsString::from(&self.line)];
+        Spec::program(words.into_iter().chain(own))
+    }
+
+    fn run(&self, limit: Duration, interrupt: &Interrupt) -> anyhow::Result<Tried> {
+        let output = NamedTempFile::new().context("making a file for what a command prints")?;
+        let before = Usage::of_children();
+        let refused = |error: pipeprof_runner::command::CommandError| hinted(&error, error.hint());
+        let prepared = self.spec(output.path()).prepare().map_err(refused)?;
+        let found = discover(&[prepared.pid()], Extent::OnlyThese)
+            .map_err(|error| hinted(&error, error.hint()))?;
+        let meter = Meter::start(found, true).map_err(|error| hinted(&error, error.hint()))?;
+        let started = Instant::now();
+        let mut running = prepared.release().map_err(refused)?;
+        let mut pause = FIRST_LOOK;
+        let status = loop {
+            if let Some(status) = running.try_wait().map_err(refused)? {
+                break Some(status);
+            }
+            if interrupt.is_set() || started.elapsed() >= limit {
+                break None;
+            }
+            if let Ok(found) = running.pipeline() {
+                meter.follow(found);
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LOOK);
+        };
+        let elapsed = started.elapsed();
+        let flows = meter.finish().map_err(|error| hinted(&error, error.hint()))?;
+        // Ends what has not ended, and waits for it.
+        drop(running);
+        let printed = fs::read(output.path()).unwrap_or_default();
+        let printed = String::from_utf8_lossy(&printed);
+        if let Some(status) = status.filter(|status| !status.success()) {
+            let last = printed.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing");
+            bail!("it ended with {status}; its last words: {last:?}");
+        }
+        let bytes = last_pipe(&flows);
+        let metered = bytes.map(|bytes| bytes as f64 / GIB / elapsed.as_secs_f64());
+        let told = status.and_then(|_| throughput(&printed)).or_else(|| {
+            // The meter can't see what is spliced at both ends, as `pv` does.
+            metered.is_none().then(|| pv_rate(&printed)).flatten()
+        });
+        let (gib_per_s, counted_by) = match (told, metered) {
+            (Some(rate), _) => (Some(rate), CountedBy::Printed),
+            (None, Some(rate)) => (Some(rate), CountedBy::Meter),
+            (None, None) => (None, CountedBy::Nobody),
+        };
+        // Of one that was stopped the shell can't have waited for all that it started.
+        let ends = match status {
+            Some(_) => vec![Usage::of_children().since(before)],
+            None => Vec::new(),
+        };
+        Ok(Tried {
+            measured: Measured {
+                plan: None,
+                bytes,
+                elapsed,
+                gib_per_s,
+                counted_by,
+                ends,
+                profile: None,
+            },
+            ended: status.is_some(),
+            why_unknown: flows.iter().rev().find_map(|flow| match &flow.bytes {
+                Bytes::Unknown { why } => Some(why.to_string()),
+                Bytes::Known { .. } => None,
+            }),
+        })
+    }
+}
+
+struct Tried {
+    measured: Measured,
+    ended: bool,
+    why_unknown: Option<String>,
+}
+
+/// Bytes through the pipe that is furthest downstream, of those that are known.
+pub(super) fn last_pipe(flows: &[PipeFlow]) -> Option<u64> {
+    flows.iter().rev().find_map(|flow| flow.bytes.known()).filter(|bytes| *bytes > 0)
+}
+
+/// What all children so far used that were waited for.
+#[derive(Clone, Copy, Default)]
+struct Usage {
+    cpu_ns: u64,
+    voluntary: u64,
+    involuntary: u64,
+}
+
+impl Usage {
+    fn of_children() -> Usage {
+        let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else { return Usage::default() };
+        let count = |value: i64| u64::try_from(value).unwrap_or(0);
+        let ns = |time: nix::sys::time::TimeVal| {
+            count(time.tv_sec()) * 1_000_000_000 + count(time.tv_usec()) * 1_000
+        };
+        Usage {
+            cpu_ns: ns(usage.user_time()) + ns(usage.system_time()),
+            voluntary: count(usage.voluntary_context_switches()),
+            involuntary: count(usage.involuntary_context_switches()),
+        }
+    }
+
+    fn since(self, before: Usage) -> EndCost {
+        EndCost {
+            name: "all of it".to_owned(),
+            cpu_ns: Some(self.cpu_ns.saturating_sub(before.cpu_ns)),
+            voluntary_switches: Some(self.voluntary.saturating_sub(before.voluntary)),
+            involuntary_switches: Some(self.involuntary.saturating_sub(before.involuntary)),
+            ..EndCost::default()
+        }
+    }
+}
+
+/// The last rate that `pv` shows, `[5.61GiB/s]`, in GiB/s.
+fn pv_rate(printed: &str) -> Option<f64> {
+    printed.rsplit('[').find_map(|rest| {
+        let (rate, _) = rest.split_once("iB/s]")?;
+        let (number, unit) = rate.trim().split_at_checked(rate.trim().len().checked_sub(1)?)?;
+        let divisor = match unit {
+            "T" => 1.0 / 1024.0,
+            "G" => 1.0,
+            "M" => 1024.0,
+            "K" => 1024.0 * 1024.0,
+            _ => return None,
+        };
+        let number: f64 = number.trim().parse().ok()?;
+        (number > 0.0).then_some(number / divisor)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_pv_shows() {
+        let shown = "\r1.00GiB 0:00:01 [1.00GiB/s] [<=> ]\r3.00GiB 0:00:02 [2.00GiB/s] [ <=> ]";
+        assert_eq!(pv_rate(shown), Some(2.0));
+        assert_eq!(pv_rate("[ 512MiB/s]"), Some(0.5));
+        for none in ["", "[ <=> ]", "[0.00 B/s]", "[iB/s]", "é[iB/s]"] {
+            assert_eq!(pv_rate(none), None, "{none}");
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! One run, of a stage or a command, with a profiler or without.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use pipeprof_profiler::meter::PipeFlow;
+use pipeprof_profiler::profile::Profile;
+use pipeprof_profiler::session::CaptureConfig;
+use pipeprof_report::caption::Caption;
+use pipeprof_report::flamegraph::View;
+use pipeprof_report::highlight::Highlights;
+use pipeprof_report::ladder::{CountedBy, EndCost, Profiled, Seen};
+use pipeprof_report::ledger::Watched;
+use pipeprof_report::roles::Classification;
+use pipeprof_report::summary::Summary;
+use pipeprof_runner::outcome::{EndOutcome, Outcome};
+use pipeprof_runner::pair::launch;
+use pipeprof_runner::pipeline::Pipeline;
+use pipeprof_runner::plan::PairPlan;
+
+use super::commands::{self, Command};
+use crate::capture::{Captured, capture_with};
+use crate::cli::Global;
+use crate::interrupt::Interrupt;
+use crate::pair_args;
+use crate::target_args::Target;
+use crate::ui::Ui;
+
+/// How long a run without a profiler is to take: starting and ending it is then less than 1 %.
+pub(super) const PLAIN: Duration = Duration::from_secs(1);
+
+/// And with one: some 1,500 samples an end that is never idle, at 997 a second.
+const PROFILED: Duration = Duration::from_millis(1500);
+
+/// A run of a sweep, of which there are many.
+pub(super) const SHORT: Duration = Duration::from_millis(250);
+
+/// The first guess of what a run moves.
+const FIRST_BYTES: u64 = 16 << 20;
+
+/// A run shorter than this says little of the speed.
+const ENOUGH: Duration = Duration::from_millis(50);
+
+/// Often enough to obey Ctrl-C at once.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Who takes part.
+#[derive(Debug)]
+pub(super) enum Contender {
+    /// A stage, by its own name or that of what is changed about it.
+    Stage {
+        name: String,
+        plan: Box<PairPlan>,
+    },
+    Command(Command),
+    /// What makes no sense, and why.
+    Refused {
+        name: String,
+        why: String,
+    },
+}
+
+impl Contender {
+    pub(super) fn command(line: String) -> Contender {
+        Contender::Command(Command::new(line))
+    }
+
+    pub(super) fn name(&self) -> String {
+        match self {
+            Contender::Stage { name, .. } | Contender::Refused { name, .. } => name.clone(),
+            Contender::Command(command) => command.line().to_owned(),
+        }
+    }
+
+    pub(super) fn plan(&self) -> Option<&PairPlan> {
+        match self {
+            Contender::Stage { plan, .. } => Some(plan),
+            Contender::Command(_) | Contender::Refused { .. } => None,
+        }
+    }
+}
+
+/// What a run gave.
+pub(super) struct Measured {
+    /// Of a stage.
+    pub(super) plan: Option<PairPlan>,
+    pub(super) bytes: Option<u64>,
+    pub(super) elapsed: Duration,
+    pub(super) gib_per_s: Option<f64>,
+    pub(super) counted_by: CountedBy,
+    pub(super) ends: Vec<EndCost>,
+    pub(super) profile: Option<Profiled>,
+}
+
+/// Makes runs.
+pub(super) struct Runs<'a> {
+    interrupt: &'a Interrupt,
+    /// The ladder has a progress bar of its own, and says what there is to say once.
+    quiet: Ui,
+    /// All runs are to move so much.
+    fixed_bytes: bool,
+    /// How long a run without a profiler is to take otherwise.
+    plain: Duration,
+}
+
+impl<'a> Runs<'a> {
+    pub(super) fn new(interrupt: &'a Interrupt, bytes: Option<u64>, plain: Duration) -> Self {
+        let quiet = Ui::new(&Global { quiet: true, verbose: false });
+        Runs { interrupt, quiet, fixed_bytes: bytes.is_some(), plain }
+    }
+
+    /// Finds out how much a run is to move, and whether it can be run at all.
+    pub(super) fn size(&self, contender: &mut Contender) -> anyhow::Result<()> {
+        match contender {
+            Contender::Stage { plan, .. } if self.fixed_bytes => self.pair(plan).map(drop),
+            Contender::Stage { plan, .. } => {
+                let mut bytes = FIRST_BYTES;
+                loop {
+                    plan.bytes = Some(bytes);
+                    let outcome = self.pair(plan)?;
+                    let (moved, took) = (outcome.bytes, outcome.elapsed);
+                    let enough = took >= ENOUGH || self.interrupt.is_set();
+                    let aim = if enough { self.plain } else { 2 * ENOUGH };
+                    bytes = scaled(moved, took, aim);
+                    if enough {
+                        plan.bytes = Some(bytes);
+                        return Ok(());
+                    }
+                }
+            }
+            Contender::Command(command) => command.size(self.interrupt),
+            Contender::Refused { why, .. } => bail!("{why}"),
+        }
+    }
+
+    /// A run for its throughput.
+    pub(super) fn plain(&self, contender: &Contender) -> anyhow::Result<Measured> {
+        match contender {
+            Contender::Stage { plan, .. } => {
+                let outcome = self.pair(plan)?;
+                Ok(Measured {
+                    plan: Some(outcome.plan.clone()),
+                    bytes: Some(outcome.bytes),
+                    elapsed: outcome.elapsed,
+                    gib_per_s: Some(outcome.gib_per_s()),
+                    counted_by: CountedBy::Pair,
+                    ends: [&outcome.writer, &outcome.reader].map(cost).to_vec(),
+                    profile: None,
+                })
+            }
+            Contender::Command(command) => command.plain(self.interrupt),
+            Contender::Refused { why, .. } => bail!("{why}"),
+        }
+    }
+
+    /// A run for its costs, and its profile.
+    pub(super) fn profiled(&self, contender: &Contender) -> anyhow::Result<(Measured, Kept)> {
+        let mut longer_plan = None;
+        let target = match contender {
+            Contender::Stage { plan, .. } => {
+                let mut plan = plan.clone();
+                if !self.fixed_bytes {
+                    let longer = PROFILED.as_secs_f64() / self.plain.as_secs_f64();
+                    plan.bytes = plan.bytes.map(|bytes| (bytes as f64 * longer) as u64);
+                }
+                longer_plan = Some(*plan.clone());
+                Target::Pair(plan)
+            }
+            Contender::Command(command) => command.target()?,
+            Contender::Refused { why, .. } => bail!("{why}"),
+        };
+        // Costs are of the time on a CPU, and recording sleeps would add to them.
+        let config = CaptureConfig { switches: false, ..CaptureConfig::default() };
+        let captured = capture_with(target, &config, self.interrupt, &self.quiet)?;
+        if let Some(failure) = captured.failures.first() {
+            return Err(pair_args::complaint(failure));
+        }
+        let kept = Kept::of(captured);
+        Ok((Measured { plan: longer_plan, ..kept.costs() }, kept))
+    }
+
+    fn pair(&self, plan: &PairPlan) -> anyhow::Result<Outcome> {
+        let refused = |error: pipeprof_runner::error::Error| pair_args::complaint(&error.into());
+        let prepared = launch(plan, &pair_args::reexec()).map_err(refused)?;
+        let mut running = prepared.release();
+        let mut asked = false;
+        while !running.wait_timeout(TICK).map_err(refused)? {
+            if self.interrupt.is_set() && !asked {
+                running.interrupt();
+                asked = true;
+            }
+        }
+        let outcome = running.wait().map_err(refused)?;
+        match outcome.failures().first() {
+            Some(failure) => Err(pair_args::complaint(failure)),
+            None => Ok(outcome),
+        }
+    }
+}
+
+/// What takes `aim`, at the speed of what took so long: whole MiB, and at most a hundred times as
+/// much, in case the clock was too coarse for the first.
+fn scaled(bytes: u64, took: Duration, aim: Duration) -> u64 {
+    let times = (aim.as_secs_f64() / took.as_secs_f64().max(1e-6)).clamp(0.01, 100.0);
+    (((bytes as f64 * times) as u64) >> 20 << 20).max(1 << 20)
+}
+
+fn cost(outcome: &EndOutcome) -> EndCost {
+    let report = outcome.report.as_ref();
+    EndCost {
+        name: outcome.end.as_str().to_owned(),
+        end: Some(outcome.end),
+        cpu_ns: report.map(|report| report.usage.cpu_ns()),
+        voluntary_switches: report.map(|report| report.usage.voluntary_switches),
+        involuntary_switches: report.map(|report| report.usage.involuntary_switches),
+        calls: report.map(|report| report.tally.calls),
+        retries: report.map(|report| report.tally.retries),
+        roles: Vec::new(),
+    }
+}
+
+/// What is kept of a profiled run for the page: all but the recording, which has a folder.
+pub(super) struct Kept {
+    profile: Profile,
+    roles: Classification,
+    caption: Caption,
+    pipeline: Pipeline,
+    flows: Vec<PipeFlow>,
+    elapsed: Duration,
+    cpus: usize,
+}
+
+impl Kept {
+    fn of(captured: Captured) -> Kept {
+        let caption = captured.caption();
+        let cpus = captured.watched().cpus;
+        let Captured { profile, pipeline, flows, elapsed, .. } = captured;
+        let roles = Classification::of(&profile);
+        Kept { profile, roles, caption, pipeline, flows, elapsed, cpus }
+    }
+
+    fn watched(&self) -> Watched<'_> {
+        Watched {
+            pipeline: &self.pipeline,
+            flows: &self.flows,
+            elapsed_ns: self.elapsed.as_nanos() as u64,
+            cpus: self.cpus,
+        }
+    }
+
+    pub(super) fn seen(&self, rung: usize) -> Seen<'_> {
+        let Kept { profile, roles, caption, .. } = self;
+        Seen { rung, profile, roles, caption, watched: self.watched() }
+    }
+
+    fn costs(&self) -> Measured {
+        let summary = Summary::build(
+            &self.profile,
+            &self.roles,
+            &Highlights::article(),
+            &self.caption,
+            View::default(),
+            Some(&self.watched()),
+        );
+        let quality = &self.profile.quality;
+        let bytes = commands::last_pipe(&self.flows);
+        let seconds = self.elapsed.as_secs_f64();
+        let rate = bytes.filter(|_| seconds > 0.0).map(|bytes| bytes as f64 / GIB / seconds);
+        let is_pair = self.pipeline.members.iter().any(|member| member.end.is_some());
+        Measured {
+            plan: None,
+            bytes,
+            elapsed: self.elapsed,
+            gib_per_s: rate,
+            counted_by: match (rate, is_pair) {
+                (None, _) => CountedBy::Nobody,
+                (Some(_), true) => CountedBy::Pair,
+                (Some(_), false) => CountedBy::Meter,
+            },
+            ends: EndCost::of(&summary),
+            profile: Some(Profiled {
+                event: quality.event.clone(),
+                frequency_hz: quality.frequency_hz,
+                samples: quality.samples,
+                lost: quality.lost,
+            }),
+        }
+    }
+}
+
+pub(super) const GIB: f64 = (1u64 << 30) as f64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_scaled_to_the_time_aimed_at() {
+        let ms = Duration::from_millis;
+        assert_eq!(scaled(64 << 20, ms(100), ms(1000)), 640 << 20);
+        assert_eq!(scaled(64 << 20, ms(4000), ms(1000)), 16 << 20);
+        assert_eq!(scaled(64 << 20, Duration::ZERO, ms(1000)), 6400 << 20);
+        assert_eq!(scaled(1 << 20, ms(100_000), ms(1000)), 1 << 20, "never nothing");
+    }
+}

@@ -1,0 +1,217 @@
+//! The HTML report: everything about a run in one file that needs nothing from elsewhere.
+//!
+//! `shell.rs` makes the page, whatever is on it; the other files are what a report has on its page.
+
+mod bars;
+mod flame;
+pub mod markup;
+mod picture;
+mod series;
+pub mod shell;
+mod tables;
+
+use std::io::Write;
+
+use pipeprof_profiler::profile::Profile;
+use serde_json::Value;
+
+use crate::caption::{Caption, duration, thousands};
+use crate::error::Error;
+use crate::flamegraph::{self, Time, View};
+use crate::highlight::Highlights;
+use crate::ledger::Watched;
+use crate::roles::Classification;
+use crate::summary::{MemberSummary, Summary};
+use crate::text;
+use markup::Markup;
+use shell::Page;
+
+/// What a report is of.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    /// What was sampled.
+    pub profile: &'a Profile,
+    /// What was run.
+    pub caption: &'a Caption,
+    /// What was watched of the pipes.
+    pub watched: Watched<'a>,
+    /// The settings of the machine, as in `pipeprof.json`; null where nobody noted them.
+    pub environment: &'a Value,
+}
+
+/// Writes the report of a run as one page.
+///
+/// # Errors
+///
+/// [`Error::Write`] where `out` fails.
+pub fn render(
+    run: &Run<'_>,
+    roles: &Classification,
+    highlights: &Highlights,
+    out: impl Write,
+) -> Result<(), Error> {
+    let Run { profile, caption, watched, environment } = run;
+    let summary =
+        Summary::build(profile, roles, highlights, caption, View::default(), Some(watched));
+    let (shown, rest): (Vec<&MemberSummary>, Vec<&MemberSummary>) =
+        summary.members.iter().partition(|member| text::is_worth_a_table(&summary, member));
+
+    let mut page = Page::new(&format!("{} – pipeprof", caption.subject));
+    lead(&mut page, &summary);
+    match picture::picture(&summary) {
+        Some(picture) => page.section("pipeline", "Pipeline", &picture),
+        None => page.section("pipeline", "Pipeline", &no_picture(&summary)),
+    };
+    over_time(&mut page, &summary, watched.elapsed_ns);
+    page.open("members", "Members").append(&bars::bars(&summary, &shown));
+    for member in &shown {
+        page.append(&tables::member(member));
+    }
+    if !rest.is_empty() {
+        page.append(&beside(&rest));
+    }
+    page.close();
+    if !summary.pipes.is_empty() {
+        page.section("pipes", "Pipes", &tables::pipes(&summary));
+    }
+    page.open("flames", "Flame graphs");
+    for (heading, time) in [("on CPU", Time::Cpu), ("blocked", Time::Blocked)] {
+        let view = View { time, ..View::default() };
+        let mut svg = Vec::new();
+        let drawn =
+            flamegraph::render(profile, roles, highlights, caption, view, Some(watched), &mut svg);
+        match drawn {
+            Ok(()) => {
+                page.flame(heading, &svg)?;
+            }
+            Err(Error::NoSamples { .. }) => {
+                let mut html = Markup::new();
+                html.raw("<p><b>").text(heading).raw("</b>: ").text(missing(&summary, time));
+                page.append(html.raw("</p>"));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    page.close();
+    page.section("quality", "How far to trust it", &tables::quality(&summary));
+    if let Some(machine) = tables::machine(environment) {
+        page.section("machine", "Machine", &machine);
+    }
+    page.write(out)
+}
+
+/// `225.9 MiB/s`.
+fn rate(bytes_per_second: f64) -> String {
+    format!("{}/s", text::pipes::bytes(bytes_per_second))
+}
+
+/// Where no pipe joins two members.
+fn no_picture(summary: &Summary) -> Markup {
+    let mut html = Markup::new();
+    html.raw("<p>").text(match summary.elapsed_ns {
+        Some(0) | None => {
+            "The recording doesn't tell which pipes join its processes, nor what went through them."
+        }
+        Some(_) => "No pipe was seen that joins two of the processes.",
+    });
+    html.raw("</p>");
+    html
+}
+
+/// Why there is no flame graph.
+fn missing(summary: &Summary, time: Time) -> &'static str {
+    match time {
+        Time::Cpu => "no sample was taken.",
+        _ if summary.members.iter().any(|member| member.life.is_some()) => "no member slept.",
+        _ => "context switches were not recorded, so nobody knows where members slept.",
+    }
+}
+
+/// The verdict, or where there is none what was sampled.
+fn lead(page: &mut Page, summary: &Summary) {
+    let mut below = Markup::new();
+    below.raw("<p class=\"sub\"><code>").text(&summary.subject).raw("</code>");
+    let mut facts = Vec::new();
+    if let Some(kernel) = &summary.kernel {
+        facts.push(format!("Linux {kernel}"));
+    }
+    if let Some(ns) = summary.elapsed_ns.filter(|ns| *ns > 0) {
+        facts.push(format!("watched for {}", duration(ns as f64)));
+    }
+    if let Some(bytes) = summary.bytes_per_second {
+        facts.push(rate(bytes));
+    }
+    facts.push(format!("{} samples", thousands(summary.quality.recorded.samples)));
+    below.text(format_args!(" · {}", facts.join(" · "))).raw("</p>");
+    let Some(verdict) = &summary.verdict else {
+        page.lead(&format!("{}: where the time went", summary.subject), &below);
+        return;
+    };
+    if !verdict.evidence.is_empty() {
+        below.raw("<ul class=\"evidence\">");
+        for line in &verdict.evidence {
+            below.append(&evidence(line));
+        }
+        below.raw("</ul>");
+    }
+    if let Some(doubt) = text::doubt(verdict) {
+        below.raw("<p class=\"warn\">").text(doubt).raw("</p>");
+    }
+    for remedy in &verdict.remedies {
+        below.raw("<p><b>try:</b> ").prose(&remedy.what).text("; ").prose(&remedy.buys).raw("</p>");
+    }
+    page.lead(&verdict.headline, &below);
+}
+
+/// A line of evidence: where it has columns, the first is who it is about.
+fn evidence(line: &str) -> Markup {
+    let columns: Vec<&str> =
+        line.split("  ").map(str::trim).filter(|words| !words.is_empty()).collect();
+    let mut html = Markup::new();
+    html.raw("<li>");
+    match &columns[..] {
+        [who, what @ ..] if !what.is_empty() => {
+            html.raw("<b>").text(who).raw("</b> ").prose(what.join(" · "));
+        }
+        _ => {
+            html.prose(columns.join(" "));
+        }
+    }
+    html.raw("</li>");
+    html
+}
+
+fn over_time(page: &mut Page, summary: &Summary, elapsed_ns: u64) {
+    let charts: Vec<_> = summary
+        .pipes
+        .iter()
+        .filter_map(|pipe| Some((pipe, series::chart(pipe, elapsed_ns)?)))
+        .collect();
+    if charts.is_empty() {
+        return;
+    }
+    page.open("over-time", "Throughput and fill over time");
+    for (pipe, chart) in charts {
+        let names = |pids: &[i32]| -> String {
+            let known = summary.members.iter().filter(|m| pids.contains(&m.pid) && !m.only_holds);
+            known.map(|member| member.comm.as_str()).collect::<Vec<_>>().join(", ")
+        };
+        page.chart(&format!("{} → {}", names(&pipe.writers), names(&pipe.readers)), chart);
+    }
+    page.close();
+}
+
+/// Who is left out of the tables.
+fn beside(rest: &[&MemberSummary]) -> Markup {
+    let cpu: u64 = rest.iter().filter_map(|member| member.cpu_time_ns).sum();
+    let names: Vec<String> = rest.iter().take(6).map(|member| bars::name(member)).collect();
+    let more = if rest.len() > names.len() { ", …" } else { "" };
+    let mut html = Markup::new();
+    html.raw("<p class=\"sub\">").text(format_args!(
+        "beside them, {} on CPU together: {}{more}",
+        duration(cpu as f64),
+        names.join(", ")
+    ));
+    html.raw("</p>");
+    html
+}

@@ -1,0 +1,195 @@
+//! `ladder.html`: the picture, the table, and for each stage its sentence, its flame graph, and what
+//! differs from the stage before.
+
+use std::io::Write;
+
+use pipeprof_profiler::profile::Profile;
+
+use super::standing::Standings;
+use super::table::{count, noise, percent, rate, rounds, times};
+use super::{Ladder, picture, words};
+use crate::caption::Caption;
+use crate::diff::{self, Diff, Widths};
+use crate::error::Error;
+use crate::flamegraph::{self, View};
+use crate::highlight::Highlights;
+use crate::html::markup::Markup;
+use crate::html::shell::Page;
+use crate::ledger::Watched;
+use crate::roles::Classification;
+
+/// A profiled run.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// Index in [`Ladder::rungs`].
+    pub rung: usize,
+    /// What was sampled.
+    pub profile: &'a Profile,
+    /// Of that profile.
+    pub roles: &'a Classification,
+    /// Title, kernel and throughput.
+    pub caption: &'a Caption,
+    /// Who holds which pipe, and what it carried.
+    pub watched: Watched<'a>,
+}
+
+/// Writes the page. `seen` are the profiled runs, in the order of time.
+///
+/// # Errors
+///
+/// [`Error::Write`] where `out` fails.
+pub fn write_page(
+    ladder: &Ladder,
+    seen: &[Seen<'_>],
+    highlights: &Highlights,
+    out: impl Write,
+) -> Result<(), Error> {
+    let standings = Standings::of(ladder);
+    let sentences = words::sentences(ladder, &standings);
+    let mut page = Page::new("ladder – pipeprof");
+    let mut below = Markup::new();
+    below.raw("<p class=\"sub\">").prose(rounds(ladder, &standings)).raw("</p>");
+    page.lead(&format!("How fast each stage is, and why: Linux {}", ladder.kernel), &below);
+    page.section("picture", "Picture", &drawn(ladder));
+    page.section("table", "Table", &table(ladder, &standings));
+    page.open("stages", "Stage by stage");
+    for (rung, sentence) in sentences.iter().enumerate() {
+        let mut head = Markup::new();
+        head.element("h3", &ladder.rungs[rung].name).raw("<p>").prose(sentence).raw("</p>");
+        page.append(&head);
+        flames(&mut page, rung, seen, highlights)?;
+        if ladder.rungs[rung].is_stage() {
+            difference(&mut page, ladder, rung, seen)?;
+        }
+    }
+    page.close();
+    page.section("quality", "How far to trust it", &trust(ladder, &standings));
+    page.write(out)
+}
+
+fn drawn(ladder: &Ladder) -> Markup {
+    let mut html = Markup::new();
+    html.raw("<figure>").trusted(&picture::embedded(ladder)).raw("</figure>");
+    html
+}
+
+fn table(ladder: &Ladder, standings: &Standings) -> Markup {
+    let mut html = Markup::new();
+    html.raw("<div class=\"scroll\"><table><thead><tr><th></th>");
+    for heading in [
+        "GiB/s",
+        "min to max",
+        "× first",
+        "× before",
+        "of roof",
+        "switches/GiB",
+        "wake-ups/GiB",
+        "CPU per GiB",
+    ] {
+        html.raw("<th class=\"n\">").text(heading).raw("</th>");
+    }
+    html.raw("</tr></thead><tbody>");
+    let roof = ladder.roof.as_ref().map(|roof| roof.cache.read_gib_per_s);
+    for (rung, standing) in ladder.rungs.iter().zip(&standings.standings) {
+        html.raw("<tr>").element("td", &rung.name);
+        let Some(speed) = standing.gib_per_s else {
+            let why = rung.refused.as_deref().unwrap_or("not run");
+            html.raw("<td colspan=\"8\">").text(why).raw("</td></tr>");
+            continue;
+        };
+        let median = speed.estimate.median;
+        let cost = standing.ns_per_gib().map_or_else(|| "-".to_owned(), crate::caption::duration);
+        for cell in [
+            rate(median),
+            standing.range().unwrap_or_default(),
+            times(standing.of_first),
+            times(standing.of_before),
+            roof.map_or_else(|| "-".to_owned(), |roof| percent(median / roof)),
+            count(standing.switches_per_gib),
+            count(standing.wakeups_per_gib),
+            cost,
+        ] {
+            html.raw("<td class=\"n\">").text(cell).raw("</td>");
+        }
+        html.raw("</tr>");
+    }
+    html.raw("</tbody></table></div>");
+    html
+}
+
+/// Of the last profiled run.
+fn flames(
+    page: &mut Page,
+    rung: usize,
+    seen: &[Seen<'_>],
+    highlights: &Highlights,
+) -> Result<(), Error> {
+    let Some(run) = seen.iter().rfind(|run| run.rung == rung) else { return Ok(()) };
+    let mut svg = Vec::new();
+    let drawn = flamegraph::render(
+        run.profile,
+        run.roles,
+        highlights,
+        run.caption,
+        View::default(),
+        Some(&run.watched),
+        &mut svg,
+    );
+    match drawn {
+        Ok(()) => page.flame("on CPU", &svg).map(drop),
+        // A run too short for a sample has said so in its sentence.
+        Err(Error::NoSamples { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// From the stage before, over all profiled runs of both, as wide as that one was: what went stands
+/// out as well as what came.
+fn difference(
+    page: &mut Page,
+    ladder: &Ladder,
+    rung: usize,
+    seen: &[Seen<'_>],
+) -> Result<(), Error> {
+    let Some(before) = rung.checked_sub(1) else { return Ok(()) };
+    let runs = |rung: usize| seen.iter().filter(move |run| run.rung == rung).map(Seen::run);
+    let pairs: Vec<_> = runs(before).zip(runs(rung)).collect();
+    let names = [before, rung].map(|rung| &*ladder.rungs[rung].name);
+    let diff = match Diff::of(&pairs, names) {
+        Ok(diff) => diff,
+        // Too short for samples, or nobody in common.
+        Err(Error::NoSamples { .. } | Error::NotComparable { .. }) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let mut svg = Vec::new();
+    diff::render_picture(&diff, Widths::A, &mut svg)?;
+    page.flame(&format!("on CPU, against {}", names[0]), &svg).map(drop)
+}
+
+impl<'a> Seen<'a> {
+    fn run(&self) -> diff::Run<'_> {
+        diff::Run {
+            profile: self.profile,
+            roles: self.roles,
+            caption: self.caption,
+            watched: Some(&self.watched),
+        }
+    }
+}
+
+fn trust(ladder: &Ladder, standings: &Standings) -> Markup {
+    let mut html = Markup::new();
+    html.raw("<ul>");
+    for line in noise(ladder, standings) {
+        html.raw("<li>").prose(line).raw("</li>");
+    }
+    for fact in &ladder.machine {
+        html.raw("<li>").prose(&fact.text);
+        if let Some(remedy) = &fact.remedy {
+            html.text(": ").text(remedy);
+        }
+        html.raw("</li>");
+    }
+    html.raw("</ul>");
+    html
+}

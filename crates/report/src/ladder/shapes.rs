@@ -1,0 +1,174 @@
+//! What the ladder's pictures are drawn with: text, and a fill for each role that a print in grey
+//! tells apart too.
+
+use std::fmt::Write as _;
+
+use quick_xml::escape::escape;
+
+use crate::flamegraph::palette;
+use crate::roles::Role;
+
+/// Width of both pictures: what a window of 1280 pixels shows without scrolling.
+pub(super) const WIDTH: f64 = 1240.0;
+
+/// Pixels of a character at size 1, at most: digits and capitals are the widest that occur often.
+const CHARACTER: f64 = 0.53;
+
+pub(super) fn text_width(text: &str, size: f64) -> f64 {
+    text.chars().count() as f64 * CHARACTER * size
+}
+
+/// How large a picture is shown.
+#[derive(Clone, Copy)]
+pub(super) enum Size {
+    /// As it was made.
+    Own,
+    /// As wide as the page that it is in.
+    Page,
+}
+
+/// The start of a document, with its description for who can't see it.
+pub(super) fn head(height: f64, size: Size, title: &str, description: &str) -> String {
+    let size = match size {
+        Size::Own => format!(" width=\"{WIDTH}\" height=\"{height:.0}\""),
+        Size::Page => String::new(),
+    };
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\"{size} \
+         role=\"img\" \
+         font-family=\"Helvetica, Arial, sans-serif\" font-size=\"12\" fill=\"#1b1f23\">\
+         <title>{}</title><desc>{}</desc>\
+         <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>",
+        escape(title),
+        escape(description),
+    )
+}
+
+/// Where a text stands in relation to its point.
+#[derive(Clone, Copy)]
+pub(super) enum Anchor {
+    Start,
+    Middle,
+    End,
+}
+
+/// A line of text, its baseline at `y`.
+pub(super) fn text(svg: &mut String, x: f64, y: f64, size: f64, anchor: Anchor, words: &str) {
+    styled(svg, x, y, size, anchor, "", words);
+}
+
+/// The same, with attributes.
+pub(super) fn styled(
+    svg: &mut String,
+    x: f64,
+    y: f64,
+    size: f64,
+    anchor: Anchor,
+    style: &str,
+    words: &str,
+) {
+    let anchor = match anchor {
+        Anchor::Start => "start",
+        Anchor::Middle => "middle",
+        Anchor::End => "end",
+    };
+    let _ = write!(
+        svg,
+        "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{size}\" text-anchor=\"{anchor}\"{style}>{}</text>",
+        escape(words)
+    );
+}
+
+pub(super) const BOLD: &str = " font-weight=\"bold\"";
+pub(super) const FAINT: &str = " fill=\"#57606a\"";
+/// On a pattern.
+const HALO: &str = " stroke=\"#ffffff\" stroke-width=\"3\" stroke-opacity=\"0.75\" \
+     stroke-linejoin=\"round\" paint-order=\"stroke\"";
+
+pub(super) fn on_pattern(svg: &mut String, x: f64, y: f64, size: f64, words: &str) {
+    styled(svg, x, y, size, Anchor::Middle, HALO, words);
+}
+
+pub(super) fn line(svg: &mut String, from: (f64, f64), to: (f64, f64), style: &str) {
+    let _ = write!(
+        svg,
+        "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" {style}/>",
+        from.0, from.1, to.0, to.1
+    );
+}
+
+/// A part of a bar, with what it is as its hover text.
+pub(super) fn part(svg: &mut String, place: [f64; 4], role: Role, title: &str) {
+    let [x, y, width, height] = place;
+    let _ = write!(
+        svg,
+        "<g><title>{}</title><rect x=\"{x:.1}\" y=\"{y:.2}\" width=\"{width:.1}\" \
+         height=\"{height:.2}\" fill=\"url(#role-{})\" stroke=\"#1b1f23\" stroke-width=\"0.5\"/></g>",
+        escape(title),
+        role.index(),
+    );
+}
+
+/// The fills of these roles.
+pub(super) fn patterns(roles: &[Role]) -> String {
+    let mut svg = String::from("<defs>");
+    for role in roles {
+        let _ = write!(
+            svg,
+            "<pattern id=\"role-{}\" width=\"8\" height=\"8\" patternUnits=\"userSpaceOnUse\">\
+             <rect width=\"8\" height=\"8\" fill=\"{}\"/>{}</pattern>",
+            role.index(),
+            palette::fill(*role),
+            strokes(*role),
+        );
+    }
+    svg.push_str("</defs>");
+    svg
+}
+
+/// Roles that stand on each other in a bar have different strokes.
+fn strokes(role: Role) -> &'static str {
+    const RISING: &str = "<path d=\"M-2,2 l4,-4 M0,8 l8,-8 M6,10 l4,-4\" stroke=\"#000\" \
+         stroke-opacity=\"0.3\" stroke-width=\"1.2\"/>";
+    const FALLING: &str = "<path d=\"M-2,6 l4,4 M0,0 l8,8 M6,-2 l4,4\" stroke=\"#000\" \
+         stroke-opacity=\"0.3\" stroke-width=\"1.2\"/>";
+    const LEVEL: &str =
+        "<path d=\"M0,2 h8 M0,6 h8\" stroke=\"#000\" stroke-opacity=\"0.25\" stroke-width=\"1\"/>";
+    const UPRIGHT: &str =
+        "<path d=\"M2,0 v8 M6,0 v8\" stroke=\"#000\" stroke-opacity=\"0.25\" stroke-width=\"1\"/>";
+    const DOTS: &str = "<circle cx=\"2\" cy=\"2\" r=\"1\" fill-opacity=\"0.4\"/>\
+         <circle cx=\"6\" cy=\"6\" r=\"1\" fill-opacity=\"0.4\"/>";
+    const GRID: &str =
+        "<path d=\"M0,4 h8 M4,0 v8\" stroke=\"#000\" stroke-opacity=\"0.3\" stroke-width=\"1\"/>";
+    const NET: &str = "<path d=\"M0,0 l8,8 M0,8 l8,-8\" stroke=\"#000\" stroke-opacity=\"0.25\" \
+         stroke-width=\"1\"/>";
+    match role {
+        Role::CopyIn | Role::CopyOut => RISING,
+        Role::PageAlloc | Role::Interrupt => DOTS,
+        Role::PageFree | Role::Preempted => UPRIGHT,
+        Role::PagePin | Role::PageFault => GRID,
+        Role::PipeLock | Role::Scheduler => NET,
+        Role::WaitSpace | Role::WaitData => LEVEL,
+        Role::Wakeup | Role::Poll => FALLING,
+        _ => "",
+    }
+}
+
+/// What fits into a bar, where the label of a legend doesn't.
+pub(super) fn short(role: Role) -> &'static str {
+    match role {
+        Role::User => "user",
+        Role::Syscall => "syscall",
+        Role::PageAlloc => "allocation",
+        Role::PageFree => "release",
+        Role::PagePin => "pinning",
+        Role::PipeLock => "lock",
+        Role::WaitSpace => "wait space",
+        Role::WaitData => "wait data",
+        Role::Scheduler => "switch",
+        Role::PageFault => "fault",
+        Role::NonPipe => "not pipe",
+        Role::Other => "other",
+        role => role.label(),
+    }
+}

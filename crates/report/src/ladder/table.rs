@@ -1,0 +1,236 @@
+//! The ladder for the terminal.
+
+use std::fmt::Write as _;
+use std::io::Write;
+
+use super::standing::{EndStanding, Standing, Standings};
+use super::{CountedBy, Ending, Ladder, words};
+use crate::caption::{duration, thousands};
+use crate::error::Error;
+use crate::escape::printable;
+use crate::statistics::Estimate;
+use crate::text::{Style, cut, wrap};
+
+/// Roles shown of each end.
+const TOP_ROLES: usize = 4;
+
+/// Rounds below which an interval is too wide to be worth its figures.
+const FEWEST: usize = 3;
+
+/// Columns of a rung's name.
+const NAME: usize = 14;
+
+/// Writes the ladder for a person.
+///
+/// # Errors
+///
+/// [`Error::Write`] where `out` fails.
+pub fn render(ladder: &Ladder, style: Style, mut out: impl Write) -> Result<(), Error> {
+    let standings = Standings::of(ladder);
+    let mut text = String::new();
+    throughput(&mut text, ladder, &standings, style);
+    roof(&mut text, ladder);
+    costs(&mut text, ladder, &standings, style);
+    text.push('\n');
+    for sentence in words::sentences(ladder, &standings) {
+        text.push_str(&wrap(&sentence, 2));
+    }
+    text.push('\n');
+    trust(&mut text, ladder, &standings, style);
+    out.write_all(text.as_bytes())?;
+    Ok(())
+}
+
+fn throughput(text: &mut String, ladder: &Ladder, standings: &Standings, style: Style) {
+    let header = format!(
+        "{:NAME$}{:>8}{:>17}{:>9}{:>9}{:>9}{:>13}{:>13}",
+        "", "GiB/s", "min to max", "× first", "× before", "of roof", "switches/GiB", "wakes/GiB"
+    );
+    let _ = writeln!(text, "{}", style.heading(&header));
+    let roof = ladder.roof.as_ref().map(|roof| roof.cache.read_gib_per_s);
+    for (rung, standing) in ladder.rungs.iter().zip(&standings.standings) {
+        let _ = write!(text, "{:NAME$}", cut(&printable(&rung.name), NAME - 1));
+        let Some(speed) = standing.gib_per_s else {
+            let why = rung.refused.as_deref().unwrap_or("not run");
+            let _ = writeln!(text, "  {}", cut(&printable(why), 84));
+            continue;
+        };
+        let median = speed.estimate.median;
+        let range = format!("{} to {}", rate(speed.min), rate(speed.max));
+        let _ = writeln!(
+            text,
+            "{:>8}{range:>17}{:>9}{:>9}{:>9}{:>13}{:>13}",
+            rate(median),
+            times(standing.of_first),
+            times(standing.of_before),
+            roof.map_or_else(|| "-".to_owned(), |roof| percent(median / roof)),
+            count(standing.switches_per_gib),
+            count(standing.wakeups_per_gib),
+        );
+    }
+}
+
+fn roof(text: &mut String, ladder: &Ladder) {
+    let Some(roof) = &ladder.roof else { return };
+    let line = format!(
+        "roof: one thread reads {} GiB/s and copies {} GiB/s of {} over and over (in cache), and \
+         {} and {} GiB/s of {} (from memory); \"of roof\" is of the first",
+        rate(roof.cache.read_gib_per_s),
+        rate(roof.cache.copy_gib_per_s),
+        pipeprof_runner::size::exact(roof.cache.block_bytes),
+        rate(roof.memory.read_gib_per_s),
+        rate(roof.memory.copy_gib_per_s),
+        pipeprof_runner::size::exact(roof.memory.block_bytes),
+    );
+    text.push_str(&wrap(&line, 2));
+}
+
+fn costs(text: &mut String, ladder: &Ladder, standings: &Standings, style: Style) {
+    if standings.standings.iter().all(|standing| standing.ends.is_empty()) {
+        return;
+    }
+    let header = format!("\n{:NAME$}{:<10}{:>10}  of which", "CPU per GiB", "", "");
+    let _ = writeln!(text, "{}", style.heading(header.trim_end()));
+    for (rung, standing) in ladder.rungs.iter().zip(&standings.standings) {
+        for (at, end) in standing.ends.iter().enumerate() {
+            let name = if at == 0 { cut(&printable(&rung.name), NAME - 1) } else { String::new() };
+            let who = cut(&printable(&end.name), 9);
+            let cost = duration(end.ns_per_gib);
+            let head = format!("{name:NAME$}{who:<10}{cost:>10}  {}", top_roles(end));
+            let _ = writeln!(text, "{}", head.trim_end());
+        }
+    }
+}
+
+/// `copy in 320 ms, wake-up 110 ms`.
+fn top_roles(end: &EndStanding) -> String {
+    let roles: Vec<String> = end
+        .roles
+        .iter()
+        .take(TOP_ROLES)
+        .map(|role| format!("{} {}", role.role.label(), duration(role.ns_per_gib)))
+        .collect();
+    roles.join(", ")
+}
+
+fn trust(text: &mut String, ladder: &Ladder, standings: &Standings, style: Style) {
+    let _ = writeln!(text, "{}", style.heading("how far to trust it"));
+    let mut lines = vec![rounds(ladder, standings)];
+    lines.extend(noise(ladder, standings));
+    let profiled: Vec<_> = ladder.runs.iter().filter_map(|run| run.profile.as_ref()).collect();
+    if let Some(first) = profiled.first() {
+        let samples: u64 = profiled.iter().map(|profile| profile.samples).sum();
+        let lost: u64 = profiled.iter().map(|profile| profile.lost).sum();
+        lines.push(format!(
+            "costs are CPU time ÷ GiB × share of samples, from {} runs apart with {} ({} samples, \
+             {} lost); throughput, switches and wake-ups are from runs without a profiler",
+            profiled.len(),
+            printable(&first.event),
+            thousands(samples),
+            thousands(lost),
+        ));
+    }
+    let commands = ladder.rungs.iter().enumerate().filter(|(_, rung)| !rung.is_stage());
+    for (rung, name) in commands.filter(|(_, rung)| rung.refused.is_none()) {
+        let by = ladder.runs.iter().find(|run| run.rung == rung && run.is_plain());
+        let by = by.map_or(CountedBy::Nobody, |run| run.counted_by);
+        let name = cut(&printable(&name.name), words::LONGEST);
+        lines.push(format!("the throughput of {name} is {}", by.words()));
+    }
+    for fact in ladder.machine.iter().filter(|fact| fact.remedy.is_some()) {
+        let remedy = fact.remedy.as_deref().unwrap_or_default();
+        lines.push(format!("{}: {remedy}", printable(&fact.text)));
+    }
+    for line in lines {
+        text.push_str(&wrap(&format!("  {line}"), 4));
+    }
+}
+
+impl CountedBy {
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            CountedBy::Pair => "counted by its ends",
+            CountedBy::Printed => "what it printed",
+            CountedBy::Meter => "bytes of its last pipe, by the meter, over its run",
+            CountedBy::Nobody => "not known",
+        }
+    }
+}
+
+pub(super) fn rounds(ladder: &Ladder, standings: &Standings) -> String {
+    let most = standings.standings.iter().map(|standing| standing.runs).max().unwrap_or(0);
+    let (seed, wanted) = (ladder.seed, ladder.rounds_wanted);
+    let plural = |count: u64| if count == 1 { "" } else { "s" };
+    let ending = match ladder.ending {
+        Ending::AllRounds => {
+            format!("{most} round{} in shuffled order (seed {seed})", plural(most as u64))
+        }
+        Ending::NarrowEnough => format!(
+            "{most} of {wanted} rounds in shuffled order (seed {seed}): every median is known \
+             within ±2.5 %"
+        ),
+        Ending::Interrupted | Ending::Unfinished => format!(
+            "stopped in round {} of {wanted} (seed {seed}); whole runs are kept",
+            (most + 1).min(wanted as usize)
+        ),
+    };
+    format!("{ending}; GiB/s are medians, ratios medians of the ratios round by round")
+}
+
+/// Which neighbours may be in the wrong order.
+pub(super) fn noise(ladder: &Ladder, standings: &Standings) -> Vec<String> {
+    let name = |rung: usize| cut(&printable(&ladder.rungs[rung].name), words::LONGEST);
+    let runs = standings.standings.iter().map(|standing| standing.runs).max().unwrap_or(0);
+    if runs < FEWEST {
+        let rounds = if runs == 1 { "1 round is".to_owned() } else { format!("{runs} rounds are") };
+        return vec![format!("{rounds} too few to rank anything: --runs 5")];
+    }
+    let unranked = standings.unranked.iter();
+    unranked
+        .map(|pair| {
+            let (faster, slower) = (name(pair.faster), name(pair.slower));
+            let range = pair.ratio.and_then(|ratio| ratio.interval).map_or_else(String::new, |i| {
+                format!(
+                    ": round by round the first was {:.2} to {:.2} times as fast",
+                    i.low, i.high
+                )
+            });
+            format!("too noisy to rank {faster} and {slower}{range}")
+        })
+        .collect()
+}
+
+/// In three digits.
+pub(super) fn rate(gib_per_s: f64) -> String {
+    let decimals = match gib_per_s {
+        _ if gib_per_s >= 99.95 => 0,
+        _ if gib_per_s >= 9.995 => 1,
+        _ if gib_per_s >= 0.1 => 2,
+        _ => 4,
+    };
+    format!("{gib_per_s:.decimals$}")
+}
+
+pub(super) fn times(estimate: Option<Estimate>) -> String {
+    estimate.map_or_else(|| "-".to_owned(), |estimate| rate(estimate.median))
+}
+
+pub(super) fn percent(share: f64) -> String {
+    let percent = 100.0 * share;
+    if percent < 9.95 { format!("{percent:.1}%") } else { format!("{percent:.0}%") }
+}
+
+pub(super) fn count(per_gib: Option<f64>) -> String {
+    per_gib.map_or_else(
+        || "-".to_owned(),
+        |count| if count < 10.0 { format!("{count:.1}") } else { thousands(count.round() as u64) },
+    )
+}
+
+impl Standing {
+    /// `0.71 to 0.99`.
+    pub(super) fn range(&self) -> Option<String> {
+        let speed = self.gib_per_s?;
+        Some(format!("{} to {}", rate(speed.min), rate(speed.max)))
+    }
+}

@@ -1,0 +1,265 @@
+//! One sentence a stage: what its profile is dominated by, what the next one is meant to remove,
+//! and whether that happened on this machine.
+
+use pipeprof_runner::pipeline::End;
+use pipeprof_runner::plan::PairPlan;
+use pipeprof_runner::stage::{ReadWith, WriteWith};
+
+use super::standing::{EndStanding, Standing, Standings};
+use super::{Ladder, Rung};
+use crate::caption::duration;
+use crate::escape::printable;
+use crate::roles::Role;
+use crate::statistics::Sample;
+use crate::text::cut;
+
+/// A cost below this share of an end's CPU time is nothing to remove.
+const LITTLE: f64 = 0.03;
+
+/// Samples below which a cost says only that it exists.
+const FEW_SAMPLES: u64 = 30;
+
+/// Characters of a command line in a sentence.
+pub(super) const LONGEST: usize = 40;
+
+/// What a step is meant to take away: of which end, in which roles.
+struct Aim {
+    what: &'static str,
+    roles: Vec<(End, Role)>,
+}
+
+/// A sentence or two for each rung, in the order of the rungs.
+pub fn sentences(ladder: &Ladder, standings: &Standings) -> Vec<String> {
+    (0..ladder.rungs.len()).map(|rung| sentence(ladder, standings, rung)).collect()
+}
+
+fn sentence(ladder: &Ladder, standings: &Standings, rung: usize) -> String {
+    let this = &ladder.rungs[rung];
+    let name = cut(&printable(&this.name), LONGEST);
+    if let Some(why) = &this.refused {
+        return format!("{name} could not be run: {}.", printable(why));
+    }
+    let standing = &standings.standings[rung];
+    let mut text = match dominated_by(standing) {
+        Some(by) => format!("{name} spends most on {by}."),
+        None => format!("{name} has no profile that tells what it spends CPU time on."),
+    };
+    let next = ladder.rungs.get(rung + 1).filter(|next| next.is_stage() && this.is_stage());
+    if let Some(next) = next {
+        text.push(' ');
+        text.push_str(&step(ladder, standings, rung, next));
+    }
+    text
+}
+
+/// `wake-up (36 %, both ends) and copy in (18 %, writer)`, of the CPU time of all ends.
+fn dominated_by(standing: &Standing) -> Option<String> {
+    let whole = standing.ns_per_gib().filter(|ns| *ns > 0.0)?;
+    let mut all: Vec<(Role, f64)> = Role::ALL
+        .into_iter()
+        .map(|role| (role, standing.ends.iter().map(|end| end.ns_of(role)).sum()))
+        .collect();
+    all.sort_by(|a, b| b.1.total_cmp(&a.1));
+    // The second and third are named where they are half as much as the first.
+    let most = all.first()?.1;
+    let named: Vec<String> = all
+        .iter()
+        .take(3)
+        .filter(|(_, ns)| *ns >= most / 2.0)
+        .map(|&(role, ns)| {
+            let percent = 100.0 * ns / whole;
+            format!("{} ({percent:.0} %, {})", role.label(), whose(standing, role, ns))
+        })
+        .collect();
+    Some(listed(&named))
+}
+
+/// The ends at which the role is, but for what is negligible.
+fn whose(standing: &Standing, role: Role, ns: f64) -> String {
+    let has = |end: &&EndStanding| end.ns_of(role) >= 0.15 * ns;
+    let ends: Vec<&EndStanding> = standing.ends.iter().filter(has).collect();
+    match &ends[..] {
+        [_, _] if standing.ends.len() == 2 => "both ends".to_owned(),
+        ends => {
+            let names: Vec<String> =
+                ends.iter().map(|end| printable(&end.name).into_owned()).collect();
+            listed(&names)
+        }
+    }
+}
+
+fn listed(words: &[String]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => one.clone(),
+        [rest @ .., last] => format!("{} and {last}", rest.join(", ")),
+    }
+}
+
+fn step(ladder: &Ladder, standings: &Standings, rung: usize, next: &Rung) -> String {
+    let name = printable(&next.name);
+    let Some(aim) = aim(&ladder.rungs[rung], next) else {
+        return format!(
+            "{name} is another idea, not one added to it{}.",
+            speed(ladder, standings, rung, next)
+        );
+    };
+    let [before, after] = [rung, rung + 1].map(|rung| &standings.standings[rung]);
+    let removed = removed(before, after, &aim);
+    format!("{name} is to remove {}: {removed}{}.", aim.what, speed(ladder, standings, rung, next))
+}
+
+/// `here it did: 410 ms to 2 ms per GiB (−99 %)`.
+fn removed(before: &Standing, after: &Standing, aim: &Aim) -> String {
+    if before.ends.is_empty() || after.ends.is_empty() {
+        return "whether it did can't be told without both profiles".to_owned();
+    }
+    let of = |standing: &Standing| Cost::of(standing, aim);
+    let (Some(was), Some(is)) = (of(before), of(after)) else {
+        return "whether it did can't be told without both profiles".to_owned();
+    };
+    let change = 100.0 * (is.ns_per_gib / was.ns_per_gib - 1.0);
+    let figures = if is.ns_per_gib > 0.0 {
+        let (was, is) = (duration(was.ns_per_gib), duration(is.ns_per_gib));
+        format!("{was} to {is} per GiB ({})", signed(change))
+    } else {
+        format!("{} per GiB to nothing", duration(was.ns_per_gib))
+    };
+    if was.ns_per_gib <= LITTLE * was.whole_ns_per_gib {
+        let share = 100.0 * was.ns_per_gib / was.whole_ns_per_gib;
+        return format!("here there was little to remove, {share:.1} % of those ends' CPU time");
+    }
+    if was.samples < FEW_SAMPLES {
+        return format!("with {} samples of it, whether it did is not known", was.samples);
+    }
+    // Where the profiled runs of the one reach into those of the other.
+    let overlap = match (Sample::new(was.each), Sample::new(is.each)) {
+        (Some(was), Some(is)) => was.min() <= is.max() && is.min() <= was.max(),
+        _ => false,
+    };
+    match change {
+        _ if overlap && change <= -25.0 => format!("here that is lost in the noise, {figures}"),
+        _ if overlap => format!("here it did not, {figures}"),
+        _ if change <= -80.0 => format!("here it did, {figures}"),
+        _ if change <= -25.0 => format!("here it did in part, {figures}"),
+        _ if change < 0.0 => format!("here it hardly did, {figures}"),
+        _ => format!("here it did not, {figures}"),
+    }
+}
+
+/// `+12 %`, `−99 %`.
+fn signed(percent: f64) -> String {
+    if percent < 0.0 { format!("−{:.0} %", -percent) } else { format!("+{percent:.0} %") }
+}
+
+/// What the roles of an aim cost.
+struct Cost {
+    ns_per_gib: f64,
+    /// All that the ends concerned cost.
+    whole_ns_per_gib: f64,
+    samples: u64,
+    /// In each profiled run.
+    each: Vec<f64>,
+}
+
+impl Cost {
+    fn of(standing: &Standing, aim: &Aim) -> Option<Cost> {
+        let mut cost =
+            Cost { ns_per_gib: 0.0, whole_ns_per_gib: 0.0, samples: 0, each: Vec::new() };
+        for end in &standing.ends {
+            let roles: Vec<Role> = aim
+                .roles
+                .iter()
+                .filter(|(at, _)| Some(*at) == end.end)
+                .map(|(_, role)| *role)
+                .collect();
+            if roles.is_empty() {
+                continue;
+            }
+            cost.whole_ns_per_gib += end.ns_per_gib;
+            for role in roles {
+                cost.ns_per_gib += end.ns_of(role);
+                let found = end.roles.iter().find(|other| other.role == role);
+                cost.samples += found.map_or(0, |role| role.samples);
+                let each = end.each_of(role);
+                cost.each.resize(cost.each.len().max(each.len()), 0.0);
+                for (sum, ns) in cost.each.iter_mut().zip(each) {
+                    *sum += ns;
+                }
+            }
+        }
+        (cost.whole_ns_per_gib > 0.0).then_some(cost)
+    }
+}
+
+/// `, and it is 3.40 times as fast`.
+fn speed(ladder: &Ladder, standings: &Standings, rung: usize, next: &Rung) -> String {
+    if let Some(why) = &next.refused {
+        return format!("; it could not be run: {}", printable(why));
+    }
+    let Some(ratio) = standings.standings[rung + 1].of_before else { return String::new() };
+    let times = ratio.median;
+    if standings.may_be_chance(ladder, rung, rung + 1) {
+        return "; the two can't be told apart by throughput".to_owned();
+    }
+    if times >= 1.0 {
+        format!("; it is {times:.2} times as fast")
+    } else {
+        format!("; it is slower, {times:.2} times as fast")
+    }
+}
+
+/// What one step between two stages is meant to remove, by what differs between their plans; `None`
+/// where more than one idea lies between them, or one that removes nothing.
+fn aim(before: &Rung, after: &Rung) -> Option<Aim> {
+    let (before, after) = (before.plan.as_ref()?, after.plan.as_ref()?);
+    let mut aims = Vec::new();
+    if before.write_with != after.write_with {
+        aims.push(lending(before, after)?);
+    }
+    if (before.read_with, after.read_with) == (ReadWith::Read, ReadWith::Splice) {
+        aims.push(Aim { what: "the reader's copy", roles: vec![(End::Reader, Role::CopyOut)] });
+    }
+    if !before.huge_page && after.huge_page {
+        aims.push(Aim {
+            what: "the look-up and pinning of each small page",
+            roles: vec![(End::Writer, Role::PagePin)],
+        });
+    }
+    if !before.busy_loop && after.busy_loop {
+        let waits = [Role::Wakeup, Role::WaitSpace, Role::WaitData, Role::Scheduler];
+        let roles = [End::Writer, End::Reader];
+        aims.push(Aim {
+            what: "sleeping and waking",
+            roles: roles.iter().flat_map(|&end| waits.map(|role| (end, role))).collect(),
+        });
+    }
+    match &mut aims[..] {
+        [_] => aims.pop(),
+        _ => None,
+    }
+}
+
+fn lending(before: &PairPlan, after: &PairPlan) -> Option<Aim> {
+    match (before.write_with, after.write_with) {
+        (WriteWith::Write, WriteWith::Vmsplice) => Some(Aim {
+            what: "the writer's copy, and the pages it needs",
+            roles: vec![(End::Writer, Role::CopyIn), (End::Writer, Role::PageAlloc)],
+        }),
+        (WriteWith::Vmsplice, WriteWith::Tee) => Some(Aim {
+            what: "the walk through page tables, and pinning",
+            roles: vec![(End::Writer, Role::PagePin), (End::Writer, Role::PageFault)],
+        }),
+        // With eight times the bytes in a slot.
+        (WriteWith::Tee, WriteWith::TeeLarge) => Some(Aim {
+            what: "most slots, each of which costs the same whatever it holds",
+            roles: [End::Writer, End::Reader]
+                .iter()
+                .flat_map(|&end| {
+                    [Role::Splice, Role::PageFree, Role::PipeLock].map(|role| (end, role))
+                })
+                .collect(),
+        }),
+        _ => None,
+    }
+}

@@ -1,0 +1,123 @@
+//! A lesson for every role that can be the largest of a stage.
+
+use super::functions::*;
+use super::{Function, RoleLesson};
+use crate::roles::Role;
+
+const fn lesson(
+    role: Role,
+    functions: &'static [&'static Function],
+    text: &'static str,
+) -> RoleLesson {
+    RoleLesson { role, text, functions }
+}
+
+pub(super) static ALL: &[RoleLesson] = &[
+    lesson(
+        Role::User,
+        &[],
+        "This is the program itself: the loop around the system call, and whatever it does with the \
+         bytes.",
+    ),
+    lesson(
+        Role::Syscall,
+        &[],
+        "This is the price of the door: switching to the kernel and back, finding the file behind \
+         the descriptor, the checks. It is paid once a call, so larger buffers make it smaller.",
+    ),
+    lesson(
+        Role::PipeWrite,
+        &[&PIPE_WRITE],
+        "This is the bookkeeping of write(2) itself: finding the next slot, filling it in, moving \
+         the head of the ring on.",
+    ),
+    lesson(
+        Role::PipeRead,
+        &[&PIPE_READ],
+        "This is the bookkeeping of read(2) itself: finding the oldest slot, taking from it, moving \
+         the tail of the ring on.",
+    ),
+    lesson(
+        Role::CopyIn,
+        &[&COPY_IN],
+        "The bytes are copied from the writer's buffer into pages that belong to the pipe. What is \
+         copied has to pass through this CPU's caches, and pushes other things out of them.",
+    ),
+    lesson(
+        Role::CopyOut,
+        &[&COPY_OUT],
+        "The bytes are copied from the pipe's pages into the reader's buffer. They were last touched \
+         by the writer's CPU, so they come from its caches, or from memory.",
+    ),
+    lesson(
+        Role::PageAlloc,
+        &[&ALLOC_PAGES],
+        "Each slot needs a page of its own to hold the copy. The allocator keeps lists of free pages \
+         for each CPU; but the writer only takes pages and the reader only gives them back, so with \
+         two CPUs one list runs dry while the other overflows, and both go to the shared one.",
+    ),
+    lesson(
+        Role::PageFree,
+        &[&ANON_RELEASE, &LENT_RELEASE, &PUT_PAGE],
+        "An emptied slot lets go of its page. That is one atomic subtraction from the page's \
+         reference count, in a cache line that the writer's CPU has just changed; and where nobody \
+         else refers to the page, it goes back to the allocator.",
+    ),
+    lesson(
+        Role::PagePin,
+        &[&GET_PAGES, &GUP_FAST],
+        "The writer names its buffer by virtual addresses, but a slot refers to a page. So the page \
+         table is walked, and the reference count of each page raised, lest it go while the pipe \
+         refers to it. The fast way takes no lock, and holds off changes to the table by turning \
+         interrupts off.",
+    ),
+    lesson(
+        Role::Splice,
+        &[&VMSPLICE, &SPLICE_FROM_PIPE, &SPLICE_NEXT],
+        "This is the ring itself: filling slots in with references, and taking them out again. Its \
+         price is per slot, whatever the slot refers to.",
+    ),
+    lesson(
+        Role::PipeLock,
+        &[&MUTEX_LOCK, &MUTEX_SPIN],
+        "There is one mutex for both ends. Whoever finds it taken spins while the holder runs on \
+         another CPU, and sleeps otherwise; the line of memory that holds the mutex travels between \
+         the two CPUs each time.",
+    ),
+    lesson(
+        Role::WaitSpace,
+        &[&WAIT_FOR_SPACE, &PIPE_WAIT_WRITABLE],
+        "The ring is full, and the writer has to sleep until the reader has taken something. What \
+         counts here is time on a CPU: queueing up, leaving the CPU and coming back to it. The sleep \
+         itself costs no CPU, but it costs time. write(2) sleeps in its own function, vmsplice(2) in \
+         those below.",
+    ),
+    lesson(
+        Role::WaitData,
+        &[&PIPE_WAIT_READABLE],
+        "The ring is empty, and the reader has to sleep until the writer has put something in. What \
+         counts here is time on a CPU: queueing up, leaving the CPU and coming back to it. The sleep \
+         itself costs no CPU, but it costs time. read(2) sleeps in its own function, splice(2) in the \
+         one below.",
+    ),
+    lesson(
+        Role::Wakeup,
+        &[&WAKE_SYNC, &WAKE],
+        "An end that sleeps has to be woken: the scheduler picks a CPU for it, puts it on that CPU's \
+         queue, and, where that CPU idles, interrupts it. On a virtual machine such an interrupt may \
+         have to go through the hypervisor, and an idle CPU may have been given to somebody else, so \
+         it can cost more there than anything else that a pipe does.",
+    ),
+    lesson(
+        Role::Preempted,
+        &[],
+        "The scheduler took the CPU away for another task. That is the machine's doing, not the \
+         pipe's: it was busy with other things.",
+    ),
+    lesson(
+        Role::PageFault,
+        &[],
+        "A page of the buffer was not there when it was first touched. That happens once a page, so \
+         it shows in short runs only.",
+    ),
+];

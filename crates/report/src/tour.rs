@@ -1,0 +1,394 @@
+//! The guided tour: what a stage is about, what it came to here, and what became of the one before.
+//!
+//! The teaching is data ([`lessons`](crate::lessons)); every number and every comparison is of what
+//! was measured.
+
+mod change;
+mod page;
+
+use std::fmt::Write as _;
+
+use pipeprof_profiler::profile::{Mode, Profile};
+use pipeprof_runner::pipeline::End;
+use pipeprof_runner::stage::Stage;
+
+pub use page::Page;
+
+use crate::caption::{duration, rough_percent, thousands, throughput};
+use crate::escape::printable;
+use crate::ledger::gib;
+use crate::lessons::{self, Function, Name, Release};
+use crate::roles::{Role, source_name};
+use crate::summary::{MemberSummary, RoleShare, Summary};
+
+/// A role below this share of an end's CPU time is added to the rest.
+const LEAST_PERCENT: f64 = 1.0;
+
+/// Fewer samples than this say that something exists, not how much of it
+/// (docs/measurement.md, "Sampling error").
+const ENOUGH_SAMPLES: u64 = 30;
+
+/// One stage of the tour, run.
+#[derive(Clone, Debug)]
+pub struct Step {
+    stage: Stage,
+    bytes_per_second: Option<f64>,
+    profiled: Result<Profiled, String>,
+}
+
+#[derive(Clone, Debug)]
+struct Profiled {
+    summary: Summary,
+    functions: Vec<Seen>,
+}
+
+/// A function of the lesson, where it was sampled.
+#[derive(Clone, Debug)]
+struct Seen {
+    function: &'static Function,
+    name: &'static Name,
+    /// Shares of the writer's and the reader's samples, as text.
+    shares: [String; 2],
+}
+
+impl Step {
+    /// A stage that was profiled. `summary` is that of `profile`.
+    pub fn profiled(stage: Stage, summary: Summary, profile: &Profile) -> Step {
+        let bytes_per_second = summary.bytes_per_second;
+        let functions = lessons::of_stage(stage).map_or(&[][..], |lesson| lesson.functions);
+        let functions = functions.iter().filter_map(|function| seen(function, profile)).collect();
+        Step { stage, bytes_per_second, profiled: Ok(Profiled { summary, functions }) }
+    }
+
+    /// A stage that only ran, and why no more is known of it.
+    pub fn unprofiled(stage: Stage, bytes_per_second: Option<f64>, why: String) -> Step {
+        Step { stage, bytes_per_second, profiled: Err(why) }
+    }
+
+    fn end(&self, end: End) -> Option<&MemberSummary> {
+        let profiled = self.profiled.as_ref().ok()?;
+        profiled.summary.members.iter().find(|member| member.end == Some(end))
+    }
+}
+
+const ENDS: [End; 2] = [End::Writer, End::Reader];
+
+fn seen(function: &'static Function, profile: &Profile) -> Option<Seen> {
+    let called = |frame: &str| function.names.iter().position(|name| name.name == frame);
+    let of_frames: Vec<Option<usize>> = profile
+        .frames()
+        .iter()
+        .map(|frame| called(source_name(&frame.name)).filter(|_| frame.mode == Mode::Kernel))
+        .collect();
+    let newest = of_frames.iter().copied().flatten().min()?;
+    let shares = ENDS.map(|end| {
+        let Some(member) = profile.members.iter().find(|member| member.end == Some(end)) else {
+            return "-".to_owned();
+        };
+        let holds = |stack| profile.stack(stack).iter().any(|id| of_frames[id.index()].is_some());
+        let weight: u64 = member.on_cpu.iter().filter(|w| holds(w.stack)).map(|w| w.weight).sum();
+        if weight == 0 { "-".to_owned() } else { rough_percent(weight, member.weight()) }
+    });
+    Some(Seen { function, name: &function.names[newest], shares })
+}
+
+/// The role with the largest share, and the next where the samples are too few to say which of the
+/// two is the larger: their numbers differ by less than twice the standard error of the difference.
+fn leading(member: &MemberSummary) -> &[RoleShare] {
+    let [first, second, ..] = &member.roles[..] else { return &member.roles };
+    let margin = 2.0 * ((first.samples + second.samples) as f64).sqrt();
+    let apart = first.samples.saturating_sub(second.samples) as f64 > margin;
+    &member.roles[..if apart { 1 } else { 2 }]
+}
+
+/// Where it takes place.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// Release of the kernel.
+    pub kernel: String,
+    /// CPUs online, where known.
+    pub cpus: Option<u32>,
+    /// It is a virtual machine.
+    pub guest: bool,
+}
+
+/// The tour so far.
+#[derive(Clone, Debug)]
+pub struct Tour {
+    page: Page,
+    stages: Vec<Stage>,
+    steps: Vec<Step>,
+    explained: Vec<Role>,
+    kernel: Option<Release>,
+}
+
+impl Tour {
+    /// A tour of these stages, in this order.
+    pub fn new(stages: &[Stage], page: Page) -> Tour {
+        Tour {
+            page,
+            stages: stages.to_vec(),
+            steps: Vec::new(),
+            explained: Vec::new(),
+            kernel: None,
+        }
+    }
+
+    /// What is to come, and how to read it.
+    pub fn opening(&mut self, place: &Place) -> String {
+        let page = self.page;
+        self.kernel = Release::parse(&place.kernel);
+        let mut here = format!("Linux {}", printable(&place.kernel));
+        match place.cpus {
+            Some(1) => here.push_str(", 1 CPU"),
+            Some(cpus) => {
+                let _ = write!(here, ", {cpus} CPUs");
+            }
+            None => {}
+        }
+        here.push_str(if place.guest { ", a virtual machine" } else { ", a physical machine" });
+        let mut text = page.heading("pipeprof tour");
+        text += &page.paragraph(&format!(
+            "A writer and a reader, joined by a pipe, in {}, each with one idea more. Each is run and \
+             profiled once, here: {here}. What is said of speed and cost was measured in these runs.",
+            match self.stages.len() {
+                1 => "one stage".to_owned(),
+                stages => format!("{stages} stages"),
+            }
+        ));
+        text.push('\n');
+        text += &page.paragraph(
+            "A bar is the share of an end's CPU time that went into one kind of work, and beside it \
+             stands the CPU time that this work took for each GiB piped. Kernel functions stand with \
+             the share of samples that they, or what they called, were found in, their source file, \
+             and the first and last release of Linux in which they were read there.",
+        );
+        text
+    }
+
+    /// What a stage is about, before it is run.
+    pub fn introduction(&self, stage: Stage) -> String {
+        let page = self.page;
+        let number = self.stages.iter().position(|s| *s == stage).map_or(0, |at| at + 1);
+        let title = format!("{number} of {}: {stage}", self.stages.len());
+        let mut text = format!("\n{}", page.heading(&title));
+        text += &page.remark(stage.idea());
+        if let Some(lesson) = lessons::of_stage(stage) {
+            text.push('\n');
+            text += &page.paragraph(lesson.text);
+        }
+        text
+    }
+
+    /// Why one would go on to that stage.
+    pub fn proposal(&self, next: Stage) -> String {
+        let proposal = lessons::of_stage(next).map_or("", |lesson| lesson.proposal);
+        if proposal.is_empty() {
+            return String::new();
+        }
+        format!("\n{}", self.page.paragraph(&format!("Next, {next}. {proposal}")))
+    }
+
+    /// What a stage came to, and what became of the one before.
+    pub fn step(&mut self, step: Step) -> String {
+        let page = self.page;
+        let mut text = String::from("\n");
+        let rate =
+            step.bytes_per_second.map_or_else(|| "unknown throughput".to_owned(), throughput);
+        match &step.profiled {
+            Ok(profiled) => {
+                text += &page.heading(&format!("measured here: {rate}"));
+                for end in ENDS {
+                    if let Some(member) = step.end(end) {
+                        text += &page.bars(end, member);
+                    }
+                }
+                text += &busy(&step, page);
+                text += &page.functions(profiled, &step);
+                text += &self.leaders(&step);
+                text += &self.quality(&profiled.summary);
+            }
+            Err(why) => {
+                text += &page.heading(&format!("measured here: {rate}, and no more"));
+                let told = self.steps.iter().any(|s| s.profiled.as_ref().err() == Some(why));
+                let why = if told { "as above" } else { why };
+                for line in format!("not profiled: {why}").lines() {
+                    text += &page.paragraph(&printable(line));
+                }
+                if let Some(lesson) = lessons::of_stage(step.stage) {
+                    text += &page.sources("to look for:", lesson.functions, self.kernel);
+                }
+            }
+        }
+        if let Some(before) = self.steps.last() {
+            text += &change::describe(before, &step, page);
+        }
+        self.steps.push(step);
+        text
+    }
+
+    /// What takes the most of each end, explained where it is met for the first time.
+    fn leaders(&mut self, step: &Step) -> String {
+        let mut text = String::from("\n");
+        for end in ENDS {
+            let Some(member) = step.end(end) else { continue };
+            let leaders = leading(member);
+            let named: Vec<String> =
+                leaders.iter().map(|l| format!("{}, {:.1}%", l.role.label(), l.percent)).collect();
+            let close = if leaders.len() > 1 { ", too close to rank" } else { "" };
+            text += &self.page.paragraph(&format!(
+                "Largest in the {}'s CPU time: {}{close}.",
+                end.as_str(),
+                named.join("; ")
+            ));
+            for leader in leaders {
+                if self.explained.contains(&leader.role) {
+                    continue;
+                }
+                self.explained.push(leader.role);
+                if !text.ends_with("\n\n") {
+                    text.push('\n');
+                }
+                text += &self.explanation(leader.role);
+                text.push('\n');
+            }
+        }
+        text
+    }
+
+    fn explanation(&self, role: Role) -> String {
+        let Some(lesson) = lessons::of_role(role) else {
+            let words = format!("{}: {}.", capitalised(role.label()), role.description());
+            return self.page.paragraph(&words);
+        };
+        let words = format!("{}: {}", capitalised(role.label()), lesson.text);
+        self.page.paragraph(&words) + &self.page.sources("in", lesson.functions, self.kernel)
+    }
+
+    /// How the samples were taken; what a timer can't see, the first time.
+    fn quality(&self, summary: &Summary) -> String {
+        let quality = &summary.quality.recorded;
+        let mut line = format!(
+            "{} samples of {}{}, {} lost.",
+            thousands(summary.members.iter().map(|member| member.samples).sum()),
+            printable(&quality.event),
+            quality.frequency_hz.map_or_else(String::new, |hz| format!(" at {hz} Hz")),
+            thousands(quality.lost)
+        );
+        let first = self.steps.iter().all(|step| step.profiled.is_err());
+        if quality.timer_driven && first {
+            line += " A timer took them, which can't fire while interrupts are off: what ran then, \
+                     wake-ups above all, was sampled where they came on again, and counts as the work \
+                     of the caller there.";
+        }
+        self.page.remark(&line)
+    }
+
+    /// All steps in one table; empty where there was none.
+    pub fn summary(&self) -> String {
+        let (Some(first), page) = (self.steps.first(), self.page) else { return String::new() };
+        let mut text = format!("\n{}", page.heading("in one table"));
+        text += &page.remark(&format!(
+            "{:<10}{:>10}{:>9}{:>9}  {:<21}{}",
+            "stage", "moved", "× first", "× before", "largest: writer", "reader"
+        ));
+        for (at, step) in self.steps.iter().enumerate() {
+            let factor = |from: Option<&Step>| {
+                let factor = from.and_then(|from| faster(from, step));
+                factor.map_or_else(String::new, times)
+            };
+            let before = at.checked_sub(1).and_then(|at| self.steps.get(at));
+            let largest = |end| {
+                let leader = step.end(end).and_then(|member| member.roles.first());
+                leader.map_or_else(
+                    || "not profiled".to_owned(),
+                    |leader| format!("{} {:.0}%", leader.role.label(), leader.percent),
+                )
+            };
+            let line = format!(
+                "{:<10}{:>10}{:>9}{:>9}  {:<21}{}",
+                step.stage.as_str(),
+                step.bytes_per_second.map_or_else(|| "unknown".to_owned(), throughput),
+                factor(before.map(|_| first)),
+                factor(before),
+                largest(End::Writer),
+                largest(End::Reader),
+            );
+            text += line.trim_end();
+            text.push('\n');
+        }
+        let mut steps: Vec<(f64, Stage)> = self
+            .steps
+            .windows(2)
+            .filter_map(|pair| Some((faster(&pair[0], &pair[1])?, pair[1].stage)))
+            .collect();
+        steps.sort_by(|a, b| a.0.total_cmp(&b.0));
+        text.push('\n');
+        if let [least, .., most] = &steps[..] {
+            text += &page.paragraph(&format!(
+                "The largest step on this machine was {}, {} times what came before it; the smallest \
+                 {}, {} times.",
+                most.1,
+                times(most.0),
+                least.1,
+                times(least.0)
+            ));
+        }
+        text += &page.remark(
+            "One run of each: where a machine is shared or virtual, the same stage can come out \
+             several times as fast or as slow a minute later, so a step of less than twofold may be \
+             chance. `pipeprof ladder` runs them often enough to tell.",
+        );
+        text
+    }
+}
+
+/// A member that had to wait for a CPU for more of its life than this had company there.
+const BUSY_PERCENT: f64 = 20.0;
+
+fn busy(step: &Step, page: Page) -> String {
+    let waits = ENDS.into_iter().filter_map(|end| Some(step.end(end)?.life?.runnable_percent));
+    let most = waits.fold(0.0, f64::max);
+    if most < BUSY_PERCENT {
+        return String::new();
+    }
+    page.remark(&format!(
+        "An end waited for a CPU for {most:.0}% of its life, which something else was using: the \
+         throughput is the machine's as much as the stage's. CPU time a GiB suffers less."
+    ))
+}
+
+/// A factor, in no more digits than it deserves.
+fn times(factor: f64) -> String {
+    if factor >= 9.95 { format!("{factor:.0}") } else { format!("{factor:.2}") }
+}
+
+/// How many times as much a step moved in the same time.
+fn faster(before: &Step, after: &Step) -> Option<f64> {
+    let (before, after) = (before.bytes_per_second?, after.bytes_per_second?);
+    (before > 0.0).then(|| after / before)
+}
+
+fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+/// `1.93 s on CPU, 26% of its life; asleep 70%, waiting for a CPU 4%; 12,345 sleeps a GiB`.
+fn life(member: &MemberSummary) -> String {
+    let mut text = match member.cpu_time_ns {
+        Some(ns) => format!("{} on CPU", duration(ns as f64)),
+        None => "CPU time unknown".to_owned(),
+    };
+    let Some(life) = &member.life else { return text };
+    let _ = write!(
+        text,
+        ", {:.0}% of its life; asleep {:.0}%, waiting for a CPU {:.0}%",
+        life.on_cpu_percent, life.blocked_percent, life.runnable_percent
+    );
+    if let Some(gib) = gib(member.bytes_moved) {
+        let sleeps = (life.split.sleeps as f64 / gib).round() as u64;
+        let _ = write!(text, "; {} sleeps a GiB", thousands(sleeps));
+    }
+    text
+}

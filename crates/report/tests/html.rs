@@ -1,0 +1,243 @@
+//! The page: complete, harmless whatever names are in it, and closed to all that is not in it.
+// A helper that fails fails its test.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use common::{Builder, STAGES, blocked_chain, frame, stage};
+use pipeprof_profiler::meter::{PipeFlow, Point};
+use pipeprof_profiler::profile::{Mode, Profile};
+use pipeprof_report::caption::Caption;
+use pipeprof_report::error::Error;
+use pipeprof_report::highlight::Highlights;
+use pipeprof_report::html::markup::Markup;
+use pipeprof_report::html::shell::Page;
+use pipeprof_report::html::{self, Run};
+use pipeprof_report::ledger::Watched;
+use pipeprof_report::roles::Classification;
+use pipeprof_runner::pipeline::Pipeline;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+const HOSTILE: &str = "</text><script>alert(1)</script>";
+
+fn page(profile: &Profile, pipeline: &Pipeline, flows: &[PipeFlow], subject: &str) -> String {
+    let caption = Caption { subject: subject.into(), ..Caption::default() };
+    let environment = json!({ "kernel_release": subject, "perf": { "paranoid": 1 } });
+    let watched = Watched { pipeline, flows, elapsed_ns: 1_000_000_000, cpus: 2 };
+    let run = Run { profile, caption: &caption, watched, environment: &environment };
+    let mut html = Vec::new();
+    let roles = Classification::of(profile);
+    html::render(&run, &roles, &Highlights::article(), &mut html).unwrap();
+    String::from_utf8(html).unwrap()
+}
+
+/// `zcat | sort`, with a line for each look.
+fn chain() -> (Profile, Pipeline, Vec<PipeFlow>) {
+    let (profile, pipeline, mut flows) = blocked_chain();
+    let looks = |period_ns: u64, bytes: &dyn Fn(u64) -> u64| -> Vec<Point> {
+        let at = (0..1_000_000_000 / period_ns).map(|look| look * period_ns);
+        at.map(|at_ns| Point { at_ns, bytes: bytes(at_ns) }).collect()
+    };
+    flows[0].over_time = looks(10_000_000, &|at_ns| at_ns / 2);
+    flows[0].fill_over_time = looks(40_000_000, &|_| 32_768);
+    (profile, pipeline, flows)
+}
+
+/// What stands between tags of this name that have exactly these attributes.
+fn contents<'a>(html: &'a str, tag: &str, attributes: &str) -> Vec<&'a str> {
+    let (open, close) = (format!("<{tag}{attributes}>"), format!("</{tag}>"));
+    html.split(&open).skip(1).map(|rest| rest.split(&close).next().unwrap()).collect()
+}
+
+#[test]
+fn everything_is_on_the_page_in_reading_order() {
+    let (profile, pipeline, flows) = chain();
+    let html = page(&profile, &pipeline, &flows, "zcat a.gz | sort");
+    let order = [
+        "<h1>bottleneck: sort",
+        "<svg class=\"pipeline\"",
+        "data-chart=\"0\"",
+        "<table class=\"bars\"",
+        "blocked, by reason",
+        "id=\"pipes\"",
+        "id=\"search\"",
+        "data-heading=\"on CPU\"",
+        "data-heading=\"blocked\"",
+        "id=\"quality\"",
+        "kernel.perf_event_paranoid",
+    ];
+    let mut at = 0;
+    for what in order {
+        let found = html[at..].find(what);
+        at += found.unwrap_or_else(|| panic!("{what} is not where it should be"));
+    }
+    // What holds back is marked in the picture, once in each of its two directions.
+    assert_eq!(html.matches("class=\"member blamed\"").count(), 2);
+    assert!(html.contains("512.0 MiB/s"), "half a GiB in a second");
+    assert!(html.contains("92 % full"), "23 of 25 looks");
+}
+
+#[test]
+fn lines_over_time_are_what_was_counted() {
+    let (profile, pipeline, flows) = chain();
+    let html = page(&profile, &pipeline, &flows, "x");
+    let json = contents(&html, "script", " type=\"application/json\" id=\"charts\"")[0];
+    let charts: Value = serde_json::from_str(json).unwrap();
+    let chart = &charts[0];
+    let numbers = |values: &Value| -> Vec<f64> {
+        values.as_array().unwrap().iter().filter_map(Value::as_f64).collect()
+    };
+    let seconds = numbers(&chart["seconds"]);
+    assert!(seconds.windows(2).all(|pair| pair[0] < pair[1]));
+    let [rate, fill] = &chart["series"].as_array().unwrap()[..] else { panic!("{chart}") };
+    for series in [rate, fill] {
+        assert_eq!(series["values"].as_array().unwrap().len(), seconds.len());
+    }
+    let rates = numbers(&rate["values"]);
+    assert!(rates.len() >= 10);
+    assert!(rates.iter().all(|rate| (rate - 0.5e9).abs() < 0.01e9), "{rates:?}");
+    let levels = numbers(&fill["values"]);
+    assert!(levels.len() >= 10);
+    assert!(levels.iter().all(|&level| level == 50.0), "{levels:?}");
+}
+
+#[test]
+fn nothing_runs_or_is_fetched_but_what_stands_in_the_page() {
+    let (profile, pipeline, flows) = chain();
+    let html = page(&profile, &pipeline, &flows, "x");
+    let head = html.split("</head>").next().unwrap();
+    let policy = head.split("Content-Security-Policy\" content=\"").nth(1).unwrap();
+    let policy = policy.split('"').next().unwrap().replace("&apos;", "'");
+    assert!(policy.starts_with("default-src 'none'; script-src 'sha256-"), "{policy}");
+    assert!(!policy.contains("unsafe") && !policy.contains('*') && !policy.contains("http"));
+    // In force before anything that it governs.
+    assert!(head.find("Content-Security-Policy").unwrap() < head.find("<style>").unwrap());
+
+    let hash = |text: &str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)));
+    let scripts = contents(&html, "script", "");
+    assert_eq!(scripts.len(), 3);
+    assert_eq!(html.matches("<script").count(), scripts.len() + 1, "and one that is data");
+    let styles = contents(&html, "style", "");
+    assert_eq!((styles.len(), html.matches("<style").count()), (1, 1));
+    for text in scripts.iter().chain(&styles) {
+        assert!(policy.contains(&hash(text)), "{}", &text[..80]);
+    }
+    assert_eq!(policy.matches("sha256-").count(), scripts.len() + styles.len());
+
+    // The policy would stop these, and a page that needs stopping is broken.
+    let body = contents(&html, "body", "")[0];
+    let markup = body.split("<script").next().unwrap();
+    for forbidden in [" style=\"", " src=\"", " onload=", " onclick=", "<iframe", "<link", "<img"] {
+        assert!(!markup.contains(forbidden), "{forbidden}");
+    }
+    for link in markup.split(" href=\"").skip(1) {
+        assert!(link.starts_with('#'), "{}", &link[..40]);
+    }
+}
+
+#[test]
+fn names_are_text_wherever_they_come_from() {
+    for hostile in [HOSTILE, "]]>\"'><svg onload=alert(1)>", "--><!--<script>\u{202e}\u{0}"] {
+        let (mut profile, mut pipeline, flows) = chain();
+        let shaped = page(&profile, &pipeline, &flows, "x");
+        for (at, member) in profile.members.iter_mut().enumerate().skip(1) {
+            member.comm = hostile.into();
+            pipeline.members[at].comm = hostile.into();
+        }
+        profile.quality.event = hostile.into();
+        profile.quality.fallback = Some(hostile.into());
+        pipeline.pipes[0].path = Some(hostile.into());
+        let html = page(&profile, &pipeline, &flows, hostile);
+        assert_eq!(html.matches("<script").count(), shaped.matches("<script").count());
+        assert!(!html.contains("<script>alert") && !html.contains("<svg onload"));
+        assert_eq!(html.matches('<').count(), shaped.matches('<').count(), "{hostile}");
+    }
+    // A function's name goes through the SVG of inferno as well.
+    let mut builder = Builder::new();
+    let member = builder.member(None, "x", 1);
+    builder.add(member, &[frame(Mode::User, HOSTILE), frame(Mode::User, "]]>")], 10);
+    let html = page(&builder.profile, &Pipeline::default(), &[], "x");
+    assert!(html.contains("data-names=\"&lt;/text&gt;&lt;script&gt;alert(1)&lt;/script&gt;\""));
+    assert!(html.contains("data-names=\"]]&gt;\""));
+    assert!(!html.contains("<script>alert"));
+}
+
+#[test]
+fn a_picture_has_the_frames_of_its_svg() {
+    for name in STAGES {
+        let profile = stage(name);
+        let mut svg = Vec::new();
+        pipeprof_report::flamegraph::render(
+            &profile,
+            &Classification::of(&profile),
+            &Highlights::article(),
+            &Caption::default(),
+            Default::default(),
+            None,
+            &mut svg,
+        )
+        .unwrap();
+        let frames = String::from_utf8(svg.clone()).unwrap().matches(" fg:w=\"").count();
+        let mut page = Page::new(name);
+        page.open("flames", "Flames").flame("on CPU", &svg).unwrap().close();
+        let mut html = Vec::new();
+        page.write(&mut html).unwrap();
+        let html = String::from_utf8(html).unwrap();
+        assert_eq!(html.matches("<svg class=\"f ").count(), frames);
+        assert_eq!(html.matches("<svg class=\"f tower\"").count(), 2);
+        assert!(html.matches("<svg class=\"f hl\"").count() >= 1);
+        assert!(!html.contains("uPlot"), "a page without charts has no need of it");
+    }
+}
+
+#[test]
+fn a_recorded_stage_makes_a_page_well_under_its_limit() {
+    for name in STAGES {
+        let html = page(&stage(name), &Pipeline::default(), &[], name);
+        assert!(html.len() < 1 << 20, "{name}: {} bytes", html.len());
+        // Nobody recorded who slept: a picture of that would be a wrong one.
+        assert!(html.contains("data-heading=\"on CPU\""));
+        assert!(!html.contains("data-heading=\"blocked\""));
+        assert!(html.contains("context switches were not recorded"));
+        std::fs::write(format!("{}/{name}.html", env!("CARGO_TARGET_TMPDIR")), &html).unwrap();
+    }
+}
+
+#[test]
+fn an_empty_profile_makes_a_page_too() {
+    let html = page(&Builder::new().profile, &Pipeline::default(), &[], "nothing");
+    assert!(html.contains("no sample was taken"));
+    assert!(!html.contains("id=\"search\""));
+}
+
+#[test]
+fn what_flamegraph_did_not_draw_is_refused() {
+    for svg in ["", "<svg/>", "<html><p>x", "<svg id=\"frames\"></svg>", "\u{0}<a<"] {
+        let error = Page::new("x").flame("on CPU", svg.as_bytes()).unwrap_err();
+        assert!(matches!(error, Error::Picture(_)), "{svg}: {error}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// No name makes or ends an element.
+    #[test]
+    fn no_name_is_markup(name in any::<String>(), heading in any::<String>()) {
+        let elements = |name: &str, heading: &str| {
+            let mut content = Markup::new();
+            content.element("p", name).raw("<i").attribute("title", name).raw("></i>");
+            let mut page = Page::new(name);
+            page.lead(name, &content).section("a", heading, &content);
+            let mut html = Vec::new();
+            page.write(&mut html).unwrap();
+            let html = String::from_utf8(html).unwrap();
+            (html.matches('<').count(), html.matches('"').count())
+        };
+        prop_assert_eq!(elements(&name, &heading), elements("x", "x"));
+    }
+}

@@ -1,0 +1,5 @@
+//! What the fuzz targets do with their bytes.
+
+mod readers;
+
+pub use readers::*;
