@@ -112,7 +112,7 @@ fn record(binary: &Path, stack_bytes: u16, switches: bool) -> Option<Recording> 
     let found = discover(&[prepared.pid()], Extent::OnlyThese).unwrap();
     let config = CaptureConfig {
         event: Event::named("cpu-clock"),
-        frequency_hz: 4000,
+        frequency_hz: 2000,
         call_graph: CallGraph::Dwarf { stack_bytes },
         switches,
         ..CaptureConfig::default()
@@ -234,7 +234,7 @@ fn is_of_the_toolchain(name: &str) -> bool {
 fn assert_rooted(profile: &Profile, named: bool) -> Unwinding {
     let unwinding = profile.quality.unwinding.clone().unwrap();
     let Unwinding { stacks, rooted, .. } = unwinding;
-    assert!(stacks > 300, "{unwinding:?}");
+    assert!(stacks > 100, "{unwinding:?}");
     assert!(rooted * 100 >= stacks * 99, "{unwinding:?}");
     if named {
         let stacks = user_stacks(profile);
@@ -255,7 +255,7 @@ fn check(program: &Program, compiler: &str, variants: &[&[&str]]) {
     for flags in variants {
         let folder = tempfile::tempdir().unwrap();
         let Some(binary) = make(program, folder.path(), compiler, flags) else { return };
-        let Some(recording) = record(&binary, 16384, false) else { return };
+        let Some(recording) = record(&binary, 8192, false) else { return };
         let profile = profile(&recording);
         let is_static = flags.iter().any(|flag| flag.contains("static"));
         let stripped = flags.iter().any(|flag| flag.contains("strip") || *flag == "-s");
@@ -325,8 +325,8 @@ fn a_stack_longer_than_its_slice_is_cut_and_counted() {
         .filter(|(stack, _)| stack.first().is_some_and(|frame| &*frame.name == "descend"))
         .map(|(_, samples)| samples)
         .sum::<u64>();
-    assert!(deep > 50 && unwinding.short >= deep, "{deep} deep stacks; {unwinding:?}");
-    assert!(unwinding.rooted > 50, "{unwinding:?}");
+    assert!(deep > 20 && unwinding.short >= deep, "{deep} deep stacks; {unwinding:?}");
+    assert!(unwinding.rooted > 20, "{unwinding:?}");
 }
 
 #[test]
