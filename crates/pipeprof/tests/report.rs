@@ -51,34 +51,42 @@ fn rows(text: &str, has_total: bool) -> Vec<(f64, String)> {
 
 #[test]
 fn the_heaviest_functions_are_those_of_perf() {
-    let Some(text) = report("--sort function --percent-limit 1") else { return };
+    let Some(members) = report("--sort member") else { return };
     if Command::new("perf").arg("--version").output().is_err() {
         eprintln!("skipped: perf is not installed");
         return;
     }
-    let pids: Vec<String> = rows(&report("--sort member").unwrap(), false)
-        .into_iter()
-        .map(|(_, name)| name.rsplit('(').next().unwrap().trim_end_matches(')').to_owned())
-        .collect();
-    let perf = Command::new("perf")
-        .args(["report", "--no-children", "-g", "none", "--sort", "sym", "--stdio", "-F"])
-        .args(["overhead,sym", "--percentage", "relative", "--pid", &pids.join(","), "-i"])
-        .arg(recorded().unwrap().join("it.pipeprof/perf.data"))
-        .output()
-        .unwrap();
-    let theirs: BTreeMap<String, f64> = stdout(&perf)
-        .lines()
-        .filter(|line| !line.starts_with('#') && line.contains('%'))
-        .map(|line| {
-            let (share, name) = line.trim().split_once('%').unwrap();
-            (name.trim().to_owned(), share.parse().unwrap())
-        })
-        .collect();
-    let ours = rows(&text, true);
-    assert!(ours.len() > 3, "{text}");
-    for (share, name) in ours {
-        let theirs = theirs.get(&name).copied().unwrap_or_default();
-        assert!((share - theirs).abs() < 0.02, "{name} is {share} here, {theirs} to perf");
+    for (_, member) in rows(&members, false) {
+        let pid = member.rsplit('(').next().unwrap().trim_end_matches(')');
+        // Without the process among its keys perf merges the functions of all first.
+        let perf = Command::new("perf")
+            .args(["report", "-f", "--no-children", "-g", "none", "--stdio"])
+            .args(["-F", "sample,pid,sym", "--pid", pid, "-i"])
+            .arg(recorded().unwrap().join("it.pipeprof/perf.data"))
+            .output()
+            .unwrap();
+        // A table for the event that samples, and others for switches.
+        let tables = stdout(&perf);
+        let sampled = tables.split("# Samples: ").skip(1).find(|table| !table.contains("switch'"));
+        let theirs: BTreeMap<String, f64> = sampled
+            .unwrap_or_else(|| panic!("{tables}"))
+            .lines()
+            .filter_map(|line| {
+                let (samples, rest) = line.trim().split_once(' ')?;
+                let at = rest.find('[')?;
+                Some((rest[at..].trim().to_owned(), samples.parse().ok()?))
+            })
+            .collect();
+        let sum: f64 = theirs.values().sum();
+        let ours = report(&format!("--sort function --percent-limit 1 --member {pid}")).unwrap();
+        let ours = rows(&ours, true);
+        // In user code perf names the function that the address is in, not what was inlined there.
+        let kernel: Vec<_> = ours.iter().filter(|(_, name)| name.starts_with("[k]")).collect();
+        assert!(kernel.len() > 3, "{ours:?}");
+        for (share, name) in kernel {
+            let theirs = 100.0 * theirs.get(name).copied().unwrap_or_default() / sum;
+            assert!((share - theirs).abs() < 0.02, "{name} is {share} here, {theirs} to perf");
+        }
     }
 }
 
@@ -97,7 +105,9 @@ fn a_flat_table_adds_up_whatever_it_is_by() {
     assert!(shares.is_sorted_by(|a, b| a >= b) && shares.len() > 3, "{shares:?}");
     // By total, the root of all comes first.
     let total = report("--sort total --member writer").unwrap();
-    assert!(!total.contains("pp-read") && total.lines().nth(1).unwrap().contains("100.00%"));
+    let root = total.lines().nth(1).unwrap().split_whitespace().nth(1).unwrap();
+    let root: f64 = root.trim_end_matches('%').parse().unwrap();
+    assert!(!total.contains("pp-read") && root > 98.0, "{total}");
     let limited = report("--sort function --percent-limit 10").unwrap();
     assert!(rows(&limited, true).iter().all(|(share, _)| *share >= 10.0), "{limited}");
 }
@@ -106,6 +116,7 @@ fn a_flat_table_adds_up_whatever_it_is_by() {
 fn one_member_and_what_is_large() {
     let Some(text) = report("--member writer --percent-limit 5") else { return };
     assert!(text.contains("writer pp-write") && !text.contains("reader pp-read ("), "{text}");
+    assert!(text.contains("→ pp-read ("), "its pipe still has two ends: {text}");
     assert!(!text.contains("  0."), "{text}");
     assert_eq!(text, report("--member pp-write --percent-limit 5").unwrap());
     let output = run_in(recorded().unwrap(), &["report", "it.pipeprof", "--member", "nobody"]);

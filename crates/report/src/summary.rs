@@ -43,6 +43,9 @@ pub struct Summary {
     pub pipes: Vec<PipeSummary>,
     /// What limits trust in the numbers.
     pub quality: QualitySummary,
+    /// Pids of those that the text has tables of; empty for all.
+    #[serde(skip)]
+    pub only: Vec<i32>,
 }
 
 /// One member in numbers.
@@ -229,6 +232,7 @@ impl Summary {
                 inferred_samples: members.iter().map(inferred).sum(),
             },
             members,
+            only: Vec::new(),
         }
     }
 
@@ -240,14 +244,15 @@ impl Summary {
             let mut shown = shown.iter();
             absorber.samples.retain(|_| shown.next() == Some(&true));
         }
-        if let Some(skid) = &mut self.quality.skid {
-            skid.retain(|absorber| absorber.samples.iter().any(|samples| *samples > 0));
-        }
         self.members.retain(|member| pids.contains(&member.pid));
-        let holds = |pipe: &PipeSummary| {
-            pipe.writers.iter().chain(&pipe.readers).any(|pid| pids.contains(pid))
-        };
-        self.pipes.retain(holds);
+        self.pipes.retain(|pipe| is_held(pipe, pids));
+    }
+
+    /// Has the text show these members alone, with their pipes; the others are still named where
+    /// they are at the other end of one.
+    pub fn show_members(&mut self, pids: &[i32]) {
+        self.only = pids.to_vec();
+        self.pipes.retain(|pipe| is_held(pipe, pids));
     }
 
     /// Leaves out what has less than this share of its member, in percent: roles, functions, and
@@ -271,6 +276,10 @@ impl Summary {
         writeln!(out)?;
         Ok(())
     }
+}
+
+fn is_held(pipe: &PipeSummary, pids: &[i32]) -> bool {
+    pipe.writers.iter().chain(&pipe.readers).any(|pid| pids.contains(pid))
 }
 
 /// What the verdict is drawn from: what the tables say, and nothing else.

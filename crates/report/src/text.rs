@@ -59,8 +59,13 @@ pub fn render(summary: &Summary, style: Style, mut out: impl Write) -> Result<()
         let _ = write!(head, " on Linux {}", printable(kernel));
     }
     let _ = writeln!(text, "{}", style.heading(&head));
-    let (shown, rest): (Vec<&MemberSummary>, Vec<&MemberSummary>) =
-        summary.members.iter().partition(|member| is_worth_a_table(summary, member));
+    let is_asked_for =
+        |m: &&MemberSummary| summary.only.is_empty() || summary.only.contains(&m.pid);
+    let (shown, rest): (Vec<&MemberSummary>, Vec<&MemberSummary>) = summary
+        .members
+        .iter()
+        .filter(is_asked_for)
+        .partition(|member| !summary.only.is_empty() || is_worth_a_table(summary, member));
     for member in shown {
         text.push('\n');
         write_member(&mut text, member, style);

@@ -78,7 +78,7 @@ fn role(member: &MemberDiff, role: Role) -> &pipeprof_report::diff::Change {
 }
 
 #[test]
-fn the_same_twice_is_within_the_noise_and_white() {
+fn the_same_twice_is_within_the_noise_and_grey() {
     let it = one(stage("splice"), 8, 5.0);
     let diff = diff(&it, &it);
     for member in &diff.members {
@@ -92,7 +92,7 @@ fn the_same_twice_is_within_the_noise_and_white() {
     let svg = picture(&diff, Widths::B);
     let frames = svg.split("id=\"frames\"").last().unwrap();
     for fill in frames.split("fill=\"").skip(1).map(|rest| &rest[..7]) {
-        assert!(fill == "#ffffff" || fill == "#eceff1", "{fill}");
+        assert!(fill == "#ededed" || fill == "#eceff1", "{fill}");
     }
 }
 
@@ -140,7 +140,7 @@ fn the_picture_is_as_wide_as_its_side_and_names_what_is_missing() {
         // Each stack is rounded to a nanosecond.
         assert!((total.parse::<f64>().unwrap() - of).abs() < 5000.0, "{total} {of}");
         quick_xml::Reader::from_str(&svg);
-        assert!(svg.contains("dearer in B: +") && svg.contains("cheaper in B: −"));
+        assert!(svg.contains("▲ dearer: +") && svg.contains("▼ cheaper: −"));
         assert!(svg.contains("per GiB moved, one run of each"));
     }
     // `write` copies in anon_pipe_write, `vmsplice` never calls it.

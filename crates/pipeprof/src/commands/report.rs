@@ -128,8 +128,10 @@ fn page(captured: &Captured, only: &[i32], args: &ReportArgs, ui: &Ui) -> anyhow
         let caption = captured.caption();
         let mut summary =
             Summary::build(profile, &roles, &highlights, &caption, view, Some(&watched));
-        if !only.is_empty() {
-            summary.keep_members(only);
+        match (only.is_empty(), args.json) {
+            (true, _) => {}
+            (false, true) => summary.keep_members(only),
+            (false, false) => summary.show_members(only),
         }
         if let Some(percent) = args.percent_limit {
             summary.keep_shares(percent);

@@ -2,7 +2,7 @@
 //! cheaper.
 //!
 //! The colour is of a function by itself, as in Gregg's differential flame graphs: a caller of
-//! what got dearer is not to blame. What is within the noise stays white.
+//! what got dearer is not to blame. What is within the noise stays grey.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -218,7 +218,7 @@ impl<'a> Picture<'a> {
             return shade(0.0);
         }
         let strength = (change.difference.abs() / self.most.max(f64::MIN_POSITIVE)).min(1.0);
-        // By the root, or one large change would leave all others white.
+        // By the root, or one large change would leave all others grey.
         shade(strength.sqrt().copysign(change.difference))
     }
 
@@ -228,25 +228,30 @@ impl<'a> Picture<'a> {
         let per = if self.unit == Unit::NsPerGib { " per GiB" } else { "" };
         // Squares of the shades, which go by the root.
         for shade_of in [-1.0, -0.5, 0.0, 0.5, 1.0_f64] {
-            let text = if shade_of == 0.0 {
-                "unchanged, or within the noise".to_owned()
-            } else {
-                let cost = (self.most * shade_of * shade_of).copysign(shade_of);
-                let word = if shade_of < 0.0 { "▼ cheaper" } else { "▲ dearer" };
-                format!("{word} in B: {}{per}", self.unit.show_signed(cost))
+            let cost = (self.most * shade_of * shade_of).copysign(shade_of);
+            let cost = self.unit.show_signed(cost);
+            let text = match shade_of {
+                -1.0 => format!("▼ cheaper: {cost}{per}"),
+                0.0 => "same, or within the noise".to_owned(),
+                1.0 => format!("▲ dearer: {cost}{per}"),
+                _ => format!("{cost}{per}"),
             };
-            drawing.key(&shade(shade_of), None, &text, &text, WIDE_COLUMN);
+            let meaning = format!("{text}: the change of a function by itself, from A to B");
+            drawing.key(&shade(shade_of), None, &meaning, &text, WIDE_COLUMN);
         }
         drawing.next_row();
         let mut roles: Vec<_> =
             self.tree.roles.iter().map(|(role, series)| (*role, series.change())).collect();
-        roles.sort_by(|x, y| y.1.difference.abs().total_cmp(&x.1.difference.abs()));
+        roles.sort_by(|x, y| {
+            let size = |change: &Change| change.difference.abs();
+            is_judged(&y.1).cmp(&is_judged(&x.1)).then_with(|| size(&y.1).total_cmp(&size(&x.1)))
+        });
         for (role, change) in roles {
             let text = match change.judgement {
                 Judgement::Dearer | Judgement::Cheaper => {
                     format!("{} {}", role.label(), self.unit.show_signed(change.difference))
                 }
-                _ => format!("{} ~", role.label()),
+                _ => format!("{} (noise)", role.label()),
             };
             let fill = match change.judgement {
                 Judgement::Dearer => shade(0.7),
@@ -290,12 +295,15 @@ fn is_judged(change: &Change) -> bool {
     matches!(change.judgement, Judgement::Dearer | Judgement::Cheaper)
 }
 
-/// From blue (−1) over white to red (1), light enough for black text.
+/// From blue (−1) over grey to red (1), light enough for black text.
 fn shade(strength: f64) -> String {
-    let (red, green, blue) = if strength < 0.0 { (116, 169, 230) } else { (240, 118, 98) };
-    let mix = |full: i32| (255.0 + f64::from(full - 255) * strength.abs()).round() as u8;
+    let [red, green, blue] = if strength < 0.0 { [116, 169, 230] } else { [240, 118, 98] };
+    let mix = |full: i32| (f64::from(GREY) + f64::from(full - GREY) * strength.abs()).round() as u8;
     format!("#{:02x}{:02x}{:02x}", mix(red), mix(green), mix(blue))
 }
+
+/// What did not change; apart from the paper, or frames would have no edges.
+const GREY: i32 = 0xed;
 
 const FIRST: u32 = 0xe000;
 const DIGITS: usize = 0x1000;

@@ -220,8 +220,9 @@ fn write_rest(text: &mut String, diff: &Diff, style: Style) {
     }
     lines.push(match diff.total.basis.or_else(|| basis(diff)) {
         Some(Basis::Runs) => format!(
-            "an interval holds the difference in 95 % of cases, by how {} pairs of runs differ; \
-             one that holds 0 is within the noise",
+            "A and B are medians of {} runs; B − A is by runs that were neighbours, so it may \
+             differ from theirs; its interval holds it in 95 % of cases, and where that holds 0 it \
+             is within the noise",
             diff.runs
         ),
         _ => {
