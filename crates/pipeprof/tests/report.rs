@@ -67,7 +67,8 @@ fn the_heaviest_functions_are_those_of_perf() {
             .unwrap();
         // A table for the event that samples, and others for switches.
         let tables = stdout(&perf);
-        let sampled = tables.split("# Samples: ").skip(1).find(|table| !table.contains("switch'"));
+        let sampled =
+            tables.split("# Samples: ").skip(1).find(|table| !table.contains("context-switches"));
         let theirs: BTreeMap<String, f64> = sampled
             .unwrap_or_else(|| panic!("{tables}"))
             .lines()
