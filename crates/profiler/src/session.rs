@@ -69,7 +69,7 @@ impl Default for CaptureConfig {
 /// so that the drain thread sleeps through most runs.
 pub(crate) const RING_BYTES: usize = 2 << 20;
 
-/// Likewise, where each sample has a slice of the stack: a second of 997 Hz with slices of 8 KiB.
+/// Likewise, where each sample has a slice of the stack: half a second of 997 Hz with slices of 16 KiB.
 pub(crate) const RING_BYTES_WITH_STACKS: usize = 8 << 20;
 
 /// `wakeup_watermark`: 0 is half of the ring, however small that had to be. A mark that the ring
