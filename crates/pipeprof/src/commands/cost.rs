@@ -207,13 +207,13 @@ fn cow_text(found: &Cow) -> String {
     if let Some(why) = &found.two_threads_not_had {
         let _ = writeln!(text, "{:<8} not had here: {why}", 2);
     }
-    let _ = writeln!(text, "\n{}", cow_sentence(&found.rows));
+    let sound = found.rows.iter().filter(|row| row.threads == 1 || found.second_thread_ran);
+    let _ = writeln!(text, "\n{}", cow_sentence(sound));
     text
 }
 
-fn cow_sentence(rows: &[CowRow]) -> String {
+fn cow_sentence<'a>(rows: impl Iterator<Item = &'a CowRow>) -> String {
     let times: Vec<String> = rows
-        .iter()
         .map(|row| {
             let threads = if row.threads == 1 { "one thread" } else { "two threads" };
             let at_once = match row.pages_at_a_time {
@@ -262,7 +262,7 @@ mod tests {
         let one =
             CowRow { threads: 1, pages_at_a_time: 1, times_the_copy: flat(0.5), ..row.clone() };
         assert_eq!(
-            cow_sentence(&[one, row]),
+            cow_sentence([one, row].iter()),
             "On this machine protecting and faulting cost so many times the copy they save: 0.50 \
              times (one thread, page by page), 12.0 times (two threads, 64 pages at once)."
         );

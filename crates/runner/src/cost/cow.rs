@@ -30,6 +30,9 @@ pub struct Cow {
     pub rounds: u32,
     /// By threads, then by pages at a time.
     pub rows: Vec<CowRow>,
+    /// Whether the second thread had its CPU most of the time. Where not, rows of two threads say
+    /// too little of flushes and too much of waiting, and a note says so.
+    pub second_thread_ran: bool,
     /// Why there are no rows for two threads.
     pub two_threads_not_had: Option<String>,
     /// What else limits trust in the figures.
@@ -85,8 +88,17 @@ pub fn cow(pages: u64, rounds: u32) -> Result<Cow, Error> {
     }
     let two_threads_not_had =
         busy.is_none().then(|| "this process may use one CPU only".to_owned());
+    let second_thread_ran = busy.is_some_and(|busy| busy >= 0.8);
     let pages = pages as u64;
-    Ok(Cow { page_bytes: page as u64, pages, rounds, rows, two_threads_not_had, notes })
+    Ok(Cow {
+        page_bytes: page as u64,
+        pages,
+        rounds,
+        rows,
+        second_thread_ran,
+        two_threads_not_had,
+        notes,
+    })
 }
 
 /// The rows, and the second thread's share of its CPU, if there was one.
