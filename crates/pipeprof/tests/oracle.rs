@@ -38,7 +38,7 @@ fn perf_shares(data: &std::path::Path, pid: i32) -> Shares {
         });
         // One name may stand for several functions: instances of a generic one, say.
         if let Some((samples, name)) = counted {
-            *shares.entry(name.to_owned()).or_default() += samples;
+            *shares.entry(own_name(name)).or_default() += samples;
         }
     }
     let sum: f64 = shares.values().sum();
@@ -54,10 +54,27 @@ fn our_shares(profile: &Profile, member: usize) -> Shares {
             .stack_frames(weight.stack)
             .find(|frame| frame.kind != pipeprof_profiler::profile::FrameKind::Inlined)
             .unwrap();
-        *shares.entry(leaf.name.to_string()).or_default() +=
+        *shares.entry(own_name(&leaf.name)).or_default() +=
             100.0 * weight.samples as f64 / member.samples() as f64;
     }
     shares
+}
+
+/// A function's name without its module and type arguments: symbols have them as the linker knows
+/// them, debug information has them apart, and names a closure by its number alone.
+fn own_name(name: &str) -> String {
+    let mut depth = 0;
+    let mut bare = String::new();
+    for c in name.chars() {
+        match c {
+            '<' => depth += 1,
+            '>' => depth -= i32::from(depth > 0),
+            _ if depth == 0 => bare.push(c),
+            _ => {}
+        }
+    }
+    let last = bare.split("::").filter(|part| !part.is_empty()).last().unwrap_or(name);
+    if last.starts_with('{') { "{closure}".to_owned() } else { last.to_owned() }
 }
 
 fn top(shares: &Shares, count: usize) -> Vec<(&str, f64)> {
