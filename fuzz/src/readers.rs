@@ -12,7 +12,7 @@ use pipeprof_profiler::analyse::{analyse, analyse_bytes};
 use pipeprof_profiler::perfdata::read::{FormatError, Records};
 use pipeprof_profiler::perfdata::record::{Layout, kind, parse};
 use pipeprof_profiler::perfdata::{MAGIC, STREAM_HEADER_BYTES};
-use pipeprof_profiler::profile::Profile;
+use pipeprof_profiler::profile::{MemberProfile, Profile};
 use pipeprof_profiler::recording::Recording;
 use pipeprof_profiler::symbolize::{
     Function, Functions, LocalSymbols, Object, PerfMap, Symbolizer,
@@ -148,7 +148,7 @@ fn read_and_render(path: &Path) {
         Ok(profile) => profile,
         Err(error) => return says_where(&error),
     };
-    let samples: u64 = profile.members.iter().map(|member| member.samples()).sum();
+    let samples: u64 = profile.members.iter().map(MemberProfile::samples).sum();
     assert_eq!(samples, profile.quality.samples);
     let (meta, about) = (&recording.meta, &recording.about);
     let roles = Classification::of(&profile);
@@ -197,7 +197,7 @@ impl Symbolizer for Names {
     fn kernel(&mut self, addresses: &[u64]) -> Vec<Functions> {
         let function = |address: &u64| {
             let name = Arc::from(format!("k{address:x}"));
-            vec![Function { name, module: None, offset: 0, inlined: address % 4 == 0 }]
+            vec![Function { name, module: None, offset: 0, inlined: address.is_multiple_of(4) }]
         };
         addresses.iter().map(function).collect()
     }

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use pipeprof_profiler::analyse::analyse;
+use pipeprof_profiler::accounts::now_ns;
+use pipeprof_profiler::analyse::analyse_watched;
 use pipeprof_profiler::meter::{Bytes, Gauge, Meter, PipeFlow, Point, Series, Source};
 use pipeprof_profiler::profile::{Profile, Scope};
 use pipeprof_profiler::recording::{self, About, Recording, RecordingDir};
@@ -23,7 +24,7 @@ use pipeprof_runner::plan::PairPlan;
 
 use crate::interrupt::Interrupt;
 use crate::pair_args;
-use crate::progress::Watching;
+use crate::progress::{Analysing, Watching};
 use crate::target_args::Target;
 use crate::ui::{Ui, hinted};
 
@@ -165,9 +166,24 @@ pub(crate) fn kernel_release() -> String {
         .map_or_else(|_| String::new(), |system| system.release().to_string_lossy().into_owned())
 }
 
-fn finish(session: Session, about: About, ui: &Ui) -> anyhow::Result<Captured> {
+/// `counted_ns` is when the counting of bytes began.
+fn finish(session: Session, about: About, counted_ns: u64, ui: &Ui) -> anyhow::Result<Captured> {
+    let watched_ns = session.so_far().1.start_ns;
     let finished = session.finish(&RunningKernel);
     let mut recording = finished.map_err(|error| hinted(&error, error.hint()))?;
+    let start_ns = recording.meta.start_ns;
+    let about = if start_ns == watched_ns {
+        about
+    } else {
+        // Only the end was kept, and what is told of the pipes is to be of that.
+        let since = start_ns.saturating_sub(counted_ns);
+        About {
+            elapsed_ns: recording.meta.end_ns.saturating_sub(start_ns),
+            cpu_time_ns: Vec::new(),
+            flows: about.flows.into_iter().map(|flow| flow.since(since)).collect(),
+            ..about
+        }
+    };
     let started_unix_ns = UNIX_EPOCH.elapsed().ok().map(|now| {
         u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).saturating_sub(about.elapsed_ns)
     });
@@ -179,8 +195,10 @@ fn analysed(recording: Recording, ui: &Ui) -> anyhow::Result<Captured> {
     let started = Instant::now();
     let mut symbolizer = recording.symbolizer();
     let mut remembering = Remembering::new(symbolizer.as_mut());
-    let profile =
-        analyse(&recording, &mut remembering).map_err(|error| hinted(&error, error.hint()))?;
+    let mut bar = Analysing::new(ui);
+    let profile = analyse_watched(&recording, &mut remembering, &mut |at| bar.at(at));
+    bar.done();
+    let profile = profile.map_err(|error| hinted(&error, error.hint()))?;
     let symbols = remembering.into_table();
     ui.detail(format_args!(
         "analysed {} samples in {:.0} ms",
@@ -234,9 +252,12 @@ fn pair(
     session.members_are_released();
     let mut running = prepared.release();
     let mut watching = Watching::bytes(plan.bytes.unwrap_or_default(), ui);
-    let mut series = Series::default();
+    let mut series = match config.limits.keep {
+        Some(keep) => Series::of_last(2 * keep.as_nanos() as u64),
+        None => Series::default(),
+    };
     let mut asked = false;
-    let started = Instant::now();
+    let (started, counted_ns) = (Instant::now(), now_ns());
     while !running.wait_timeout(TICK).map_err(refused)? {
         let moved = running.moved();
         watching.at(moved.read);
@@ -246,13 +267,17 @@ fn pair(
             gauge.add(at_ns, level);
         }
         session.read_accounts(&[]);
-        if interrupt.is_set() && !asked {
+        if (interrupt.is_set() || session.is_full()) && !asked {
             running.interrupt();
             asked = true;
         }
     }
     watching.done();
     let outcome = running.wait().map_err(refused)?;
+    let end = Point { at_ns: outcome.elapsed.as_nanos() as u64, bytes: outcome.bytes };
+    if config.limits.keep.is_some() {
+        series.add(end);
+    }
     let flow = PipeFlow {
         inode: pipeline.pipes.first().map_or(0, |pipe| pipe.inode),
         bytes: Bytes::Known { bytes: outcome.bytes, source: Source::Pair },
@@ -267,13 +292,13 @@ fn pair(
         title,
         kernel: kernel_release(),
         elapsed_ns: outcome.elapsed.as_nanos() as u64,
-        interrupted: outcome.interrupted,
+        interrupted: outcome.interrupted && interrupt.is_set(),
         flows: vec![flow],
         cpu_time_ns: [&outcome.writer, &outcome.reader].map(cpu_ns).to_vec(),
         cpus: cpu_count(),
         ..About::default()
     };
-    let captured = finish(session, about, ui)?;
+    let captured = finish(session, about, counted_ns, ui)?;
     Ok(Captured { failures: outcome.failures(), ..captured })
 }
 
@@ -308,7 +333,9 @@ fn launched(
         discover(&[root], Extent::OnlyThese).map_err(|error| hinted(&error, error.hint()))?;
     let mut session = attach(dir, &title, &found.pipeline, config, ui)?;
     let mut cast = Cast::new(found.clone());
-    let meter = Meter::start(found, true).map_err(|error| hinted(&error, error.hint()))?;
+    let counted_ns = now_ns();
+    let meter = Meter::start_keeping(found, true, config.limits.keep)
+        .map_err(|error| hinted(&error, error.hint()))?;
     let started = Instant::now();
     session.members_are_released();
     let mut running = prepared.release().map_err(refused)?;
@@ -319,7 +346,7 @@ fn launched(
             break Some(status);
         }
         let enough = duration.is_some_and(|duration| started.elapsed() >= duration);
-        if interrupt.is_set() || enough {
+        if interrupt.is_set() || enough || session.is_full() {
             break None;
         }
         if let Ok(found) = running.pipeline()
@@ -346,7 +373,7 @@ fn launched(
         cpus: cpu_count(),
         ..About::default()
     };
-    let captured = finish(session, about, ui)?;
+    let captured = finish(session, about, counted_ns, ui)?;
     let failures = match status {
         Some(status) if !status.success() => {
             vec![Complaint { message: format!("the command ended with {status}"), hint: None }]
@@ -374,7 +401,9 @@ fn running(
     }
     let mut cast = Cast::new(found.clone());
     let mut session = attach(dir, &cast.title(), &cast.pipeline, config, ui)?;
-    let meter = Meter::start(found, false).map_err(|error| hinted(&error, error.hint()))?;
+    let counted_ns = now_ns();
+    let meter = Meter::start_keeping(found, false, config.limits.keep)
+        .map_err(|error| hinted(&error, error.hint()))?;
     let mut watching = Watching::time(Some(duration), ui);
     let started = Instant::now();
     let mut looked = Instant::now();
@@ -382,7 +411,7 @@ fn running(
         std::thread::sleep(TICK.min(duration.saturating_sub(started.elapsed())));
         watching.elapsed(started.elapsed());
         session.read_accounts(&[]);
-        if !cast.any_alive() {
+        if !cast.any_alive() || session.is_full() {
             break;
         }
         if looked.elapsed() > RELOOK {
@@ -408,7 +437,7 @@ fn running(
         ..About::default()
     };
     session.set_pipeline(cast.pipeline);
-    finish(session, about, ui)
+    finish(session, about, counted_ns, ui)
 }
 
 /// Often enough to look alive and to obey Ctrl-C at once.

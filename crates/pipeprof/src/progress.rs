@@ -1,8 +1,9 @@
-//! Waiting for a pair: a progress bar where somebody watches, and Ctrl-C.
+//! Progress bars, where somebody watches: of what runs, which Ctrl-C ends, and of an analysis.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use pipeprof_profiler::analyse::Progress;
 use pipeprof_runner::error::Error;
 use pipeprof_runner::pair::Running;
 use pipeprof_runner::plan::PairPlan;
@@ -86,5 +87,48 @@ impl Watching {
         self.0.finish_and_clear();
     }
 }
+
+/// A bar over the records of a recording, once its analysis takes long enough to be noticed.
+pub(crate) struct Analysing<'a> {
+    ui: &'a Ui,
+    started: Instant,
+    bar: Option<Watching>,
+}
+
+/// What is over sooner needs no bar.
+const NOTICED: Duration = Duration::from_millis(500);
+
+impl<'a> Analysing<'a> {
+    pub(crate) fn new(ui: &'a Ui) -> Self {
+        Analysing { ui, started: Instant::now(), bar: None }
+    }
+
+    /// It has come so far.
+    pub(crate) fn at(&mut self, progress: Progress) {
+        let elapsed = self.started.elapsed();
+        if elapsed < NOTICED {
+            return;
+        }
+        let bar =
+            self.bar.get_or_insert_with(|| Watching::new(self.ui, progress.total_bytes, RECORDS));
+        let seconds = elapsed.as_secs_f64();
+        let a_second = |count: u64, unit: f64| count as f64 / seconds / unit;
+        bar.at(progress.bytes);
+        bar.0.set_message(format!(
+            "{:.0} MB/s, {:.2} million samples/s",
+            a_second(progress.bytes, 1e6),
+            a_second(progress.samples, 1e6)
+        ));
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn done(self) {
+        if let Some(bar) = self.bar {
+            bar.done();
+        }
+    }
+}
+
+const RECORDS: &str = "{bar:30} {bytes} of {total_bytes}, {msg}, {eta} left";
 
 const BYTES: &str = "{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";

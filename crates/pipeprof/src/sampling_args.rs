@@ -17,13 +17,14 @@ pub(crate) struct SamplingArgs {
     #[arg(short, long, value_name = "NAME")]
     pub(crate) event: Option<String>,
     /// How callers are found: fp, by frame pointer, as the kernel walks it; dwarf, by the unwind
-    /// information of the programs, from SIZE bytes of stack a sample [default: 8192]; none
+    /// information of the programs, from SIZE bytes of stack a sample [default: 16384]; none
     #[arg(long, default_value = "fp", value_name = "fp|dwarf[,SIZE]|none", value_parser = call_graph)]
     pub(crate) call_graph: CallGraph,
 }
 
-/// What of a stack is copied with each sample unless somebody says more, as perf does.
-const STACK_BYTES: u16 = 8192;
+/// What of a stack is copied with each sample unless somebody says more. perf's 8192 is what one
+/// buffer of stdio takes (`BUFSIZ`), and filters have those on their stacks.
+const STACK_BYTES: u16 = 16384;
 
 fn call_graph(text: &str) -> Result<CallGraph, String> {
     let (how, size) = match text.split_once(',') {
@@ -76,7 +77,7 @@ mod tests {
         let dwarf = |stack_bytes| Ok(CallGraph::Dwarf { stack_bytes });
         assert_eq!(call_graph("fp"), Ok(CallGraph::FramePointers));
         assert_eq!(call_graph("none"), Ok(CallGraph::None));
-        assert_eq!(call_graph("dwarf"), dwarf(8192));
+        assert_eq!(call_graph("dwarf"), dwarf(16384));
         assert_eq!(call_graph("dwarf,65528"), dwarf(65528));
         for wrong in ["", "lbr", "fp,8", "dwarf,", "dwarf,0", "dwarf,12", "dwarf,65536", "dwarf,-8"]
         {

@@ -31,14 +31,16 @@ fn perf_shares(data: &std::path::Path, pid: i32) -> Shares {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let shares: Shares = String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter_map(|line| {
-            let (samples, rest) = line.trim().split_once(' ')?;
-            let name = rest.trim().split_once("] ")?.1.trim();
-            Some((name.to_owned(), samples.parse().ok()?))
-        })
-        .collect();
+    let mut shares = Shares::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let counted = line.trim().split_once(' ').and_then(|(samples, rest)| {
+            Some((samples.parse::<f64>().ok()?, rest.trim().split_once("] ")?.1.trim()))
+        });
+        // One name may stand for several functions: instances of a generic one, say.
+        if let Some((samples, name)) = counted {
+            *shares.entry(name.to_owned()).or_default() += samples;
+        }
+    }
     let sum: f64 = shares.values().sum();
     shares.into_iter().map(|(name, samples)| (name, 100.0 * samples / sum)).collect()
 }

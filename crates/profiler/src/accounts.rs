@@ -75,6 +75,21 @@ impl Accounts {
         }
     }
 
+    /// Leaves out threads that were read last before then: they have ended.
+    pub(crate) fn forget(&mut self, before_ns: u64) {
+        self.threads.retain(|_, readings| readings.last_at_ns >= before_ns);
+    }
+
+    /// Counts from what was read then.
+    pub(crate) fn begin_at(&mut self, then: &Accounts, at_ns: u64) {
+        self.forget(at_ns);
+        for (tid, readings) in &mut self.threads {
+            if let Some(known) = then.threads.get(tid) {
+                readings.first = known.last;
+            }
+        }
+    }
+
     /// What was charged between the first and the latest reading.
     pub fn of(&self, tid: i32) -> Option<Charged> {
         let readings = self.threads.get(&tid)?;
@@ -84,7 +99,7 @@ impl Accounts {
 }
 
 /// The time now by the clock of the records, `CLOCK_MONOTONIC`.
-pub(crate) fn now_ns() -> u64 {
+pub fn now_ns() -> u64 {
     clock_gettime(ClockId::CLOCK_MONOTONIC)
         .map_or(1, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
 }

@@ -31,7 +31,30 @@ use crate::windows::{Window, gaps};
 /// [`Error::File`] where it cannot be read, [`Error::Format`] where it is no recording. Bad
 /// records inside it are counted, not errors.
 pub fn analyse(recording: &Recording, symbolizer: &mut dyn Symbolizer) -> Result<Profile, Error> {
-    analyse_into(recording, symbolizer, None)
+    analyse_watched(recording, symbolizer, &mut |_| {})
+}
+
+/// How far the pass over the records has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of records that are behind.
+    pub bytes: u64,
+    /// Bytes of records in all.
+    pub total_bytes: u64,
+    /// Samples among those behind.
+    pub samples: u64,
+}
+
+/// As [`analyse`], and tells every few megabytes how far it has come.
+///
+/// # Errors
+/// Those of [`analyse`].
+pub fn analyse_watched(
+    recording: &Recording,
+    symbolizer: &mut dyn Symbolizer,
+    watch: &mut dyn FnMut(Progress),
+) -> Result<Profile, Error> {
+    analyse_into(recording, symbolizer, Onlookers { spool: None, watch: Some(watch) })
 }
 
 /// As [`analyse`], and keeps the samples and sleeps that the profile adds up.
@@ -45,24 +68,38 @@ pub fn analyse_with_timeline(
     let failed =
         |source| Error::File { action: "keeping samples in", path: std::env::temp_dir(), source };
     let mut spool = Spool::new().map_err(failed)?;
-    let profile = analyse_into(recording, symbolizer, Some(&mut spool))?;
+    let profile =
+        analyse_into(recording, symbolizer, Onlookers { spool: Some(&mut spool), watch: None })?;
     Ok((profile, spool.finish().map_err(failed)?))
 }
 
 fn analyse_into(
     recording: &Recording,
     symbolizer: &mut dyn Symbolizer,
-    spool: Option<&mut Spool>,
+    onlookers: Onlookers<'_>,
 ) -> Result<Profile, Error> {
     let Loaded { file, bytes, unwinding } = recording.load()?;
     let paging = Paging::new(&bytes);
     let (meta, unwinding) = (&recording.meta, unwinding.as_ref());
-    let mut profile = analyse_records(&file, &bytes, paging, meta, unwinding, symbolizer, spool);
+    let mut profile =
+        analyse_records(&file, &bytes, paging, meta, unwinding, symbolizer, onlookers);
     for (member, &cpu_time_ns) in profile.members.iter_mut().zip(&recording.about.cpu_time_ns) {
         member.cpu_time_ns = member.cpu_time_ns.or(cpu_time_ns);
     }
     Ok(profile)
 }
+
+/// Who is told of the pass as it goes.
+#[derive(Default)]
+struct Onlookers<'a> {
+    /// Of each sample and sleep.
+    spool: Option<&'a mut Spool>,
+    /// Of how far it has come.
+    watch: Option<&'a mut dyn FnMut(Progress)>,
+}
+
+/// Bytes between two words on progress: some milliseconds.
+const TELL_EVERY: usize = 4 << 20;
 
 /// Turns the bytes of a perf.data file into a profile.
 ///
@@ -75,7 +112,15 @@ pub fn analyse_bytes(
 ) -> Result<Profile, FormatError> {
     let file = PerfDataFile::parse(bytes)?;
     let unwinding = meta.unwinding.as_ref();
-    Ok(analyse_records(&file, bytes, Paging::none(), meta, unwinding, symbolizer, None))
+    Ok(analyse_records(
+        &file,
+        bytes,
+        Paging::none(),
+        meta,
+        unwinding,
+        symbolizer,
+        Onlookers::default(),
+    ))
 }
 
 fn analyse_records(
@@ -85,15 +130,25 @@ fn analyse_records(
     meta: &Meta,
     unwinding: Option<&Unwinding>,
     symbolizer: &mut dyn Symbolizer,
-    spool: Option<&mut Spool>,
+    onlookers: Onlookers<'_>,
 ) -> Profile {
+    let Onlookers { spool, mut watch } = onlookers;
     let mut pass = Pass::new(meta, unwinding, file.sampled_event());
     if spool.is_some() {
         pass.sleep.keep_naps();
     }
     pass.spool = spool;
+    let (data_at, mut tell_at) = (bytes.as_ptr() as usize + file.data.start, TELL_EVERY);
     let passed = each_in_time_order(file, bytes, paging, |record, event| {
         pass.take(record, event, file);
+        let at = (record.body.as_ptr() as usize).saturating_sub(data_at);
+        if at >= tell_at {
+            tell_at = at + TELL_EVERY;
+            let (bytes, total_bytes) = (at as u64, file.data.len() as u64);
+            if let Some(watch) = &mut watch {
+                watch(Progress { bytes, total_bytes, samples: pass.samples });
+            }
+        }
     });
     pass.cut_short = passed.cut_short;
     pass.malformed += passed.malformed;
@@ -234,7 +289,11 @@ impl<'a> Pass<'a> {
             }
         }
         if let (Some(member), Some(time)) = (self.members.of(task.pid), time) {
-            self.sleep.born(task, member, time, time.max(self.gap_until));
+            if time <= self.meta.start_ns {
+                self.sleep.found(task, member);
+            } else {
+                self.sleep.born(task, member, time, time.max(self.gap_until));
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -12,14 +13,13 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::error::Error;
 use crate::perfdata::record::{RECORD_HEADER, kind};
-use crate::perfdata::write::PerfDataWriter;
 use crate::ring::Ring;
+use crate::segments::Segments;
 
 /// What the thread hands back.
-#[derive(Debug)]
 pub(crate) struct Drained {
-    /// The file, all drained records in it.
-    pub writer: PerfDataWriter,
+    /// The files, all drained records in them.
+    pub segments: Segments,
     /// Why it stopped before it was told to: the disk is full, say.
     pub failure: Option<io::Error>,
 }
@@ -39,7 +39,8 @@ impl Drain {
     pub(crate) fn start(
         rings: Vec<Ring>,
         events: Arc<[OwnedFd]>,
-        writer: PerfDataWriter,
+        segments: Segments,
+        patience: Option<Duration>,
     ) -> Result<Self, Error> {
         let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC)
             .map_err(|errno| Error::Control { action: "making the stop signal of", errno })?;
@@ -47,7 +48,7 @@ impl Drain {
         let thread_stop = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
             .name("pp-drain".to_owned())
-            .spawn(move || run(rings, &events, writer, &thread_stop))
+            .spawn(move || run(rings, &events, segments, &thread_stop, patience))
             .map_err(|source| Error::Control {
                 action: "starting the drain thread of",
                 errno: Errno::from_raw(source.raw_os_error().unwrap_or(libc::EAGAIN)),
@@ -69,27 +70,28 @@ impl Drain {
 fn run(
     mut rings: Vec<Ring>,
     events: &[OwnedFd],
-    mut writer: PerfDataWriter,
+    mut segments: Segments,
     stop: &EventFd,
+    patience: Option<Duration>,
 ) -> Drained {
+    let patience = patience.and_then(|patience| PollTimeout::try_from(patience).ok());
     let mut watched: Vec<BorrowedFd<'_>> = events.iter().map(AsFd::as_fd).collect();
     loop {
-        let stopping = wait(&mut watched, stop);
-        if let Err(error) = drain_round(&mut rings, writer.file()) {
-            return Drained { writer, failure: Some(error) };
-        }
-        if stopping {
-            return Drained { writer, failure: None };
+        let stopping = wait(&mut watched, stop, patience.unwrap_or(PollTimeout::NONE));
+        let drained = drain_round(&mut rings, segments.file());
+        let kept = drained.and_then(|()| if stopping { Ok(()) } else { segments.keep_to_limits() });
+        if stopping || kept.is_err() {
+            return Drained { segments, failure: kept.err() };
         }
     }
 }
 
-/// Sleeps until a ring passes its watermark; true when told to stop.
-fn wait(watched: &mut Vec<BorrowedFd<'_>>, stop: &EventFd) -> bool {
+/// Sleeps until a ring passes its watermark, or for so long; true when told to stop.
+fn wait(watched: &mut Vec<BorrowedFd<'_>>, stop: &EventFd, patience: PollTimeout) -> bool {
     let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(watched.len() + 1);
     fds.push(PollFd::new(stop.as_fd(), PollFlags::POLLIN));
     fds.extend(watched.iter().map(|&fd| PollFd::new(fd, PollFlags::POLLIN)));
-    match poll(&mut fds, PollTimeout::NONE) {
+    match poll(&mut fds, patience) {
         Ok(_) => {}
         Err(Errno::EINTR) => return false,
         // No memory for the poll table: stop waiting for watermarks and drain at the end.

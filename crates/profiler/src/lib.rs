@@ -26,6 +26,7 @@ mod raw_stacks;
 pub mod recording;
 mod resolve;
 pub mod ring;
+pub mod segments;
 pub mod session;
 mod sleep;
 pub mod sleepers;

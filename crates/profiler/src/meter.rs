@@ -61,6 +61,44 @@ pub struct PipeFlow {
     pub fill: Option<Fill>,
 }
 
+impl PipeFlow {
+    /// What is known of it from a time on, in nanoseconds since the watch began.
+    pub fn since(self, from_ns: u64) -> PipeFlow {
+        // More is remembered than is ever asked for, so a pipe with no count as old is younger.
+        let is_younger = self.over_time.first().is_some_and(|first| first.at_ns > from_ns);
+        let before = match is_younger {
+            true => Some(0),
+            false => series::count_at(&self.over_time, from_ns),
+        };
+        let bytes = match (self.bytes, before) {
+            (Bytes::Known { bytes, source }, Some(before)) => {
+                Bytes::Known { bytes: bytes.saturating_sub(before), source }
+            }
+            (Bytes::Known { .. }, None) => Bytes::Unknown { why: NOT_KEPT.into() },
+            (unknown, _) => unknown,
+        };
+        let since = self.over_time.into_iter().filter(|point| point.at_ns >= from_ns);
+        let since = since.map(|point| Point {
+            at_ns: point.at_ns - from_ns,
+            bytes: point.bytes.saturating_sub(before.unwrap_or(0)),
+        });
+        let levels = self.fill_over_time.into_iter().filter(|point| point.at_ns >= from_ns);
+        let levels = levels.map(|point| Point { at_ns: point.at_ns - from_ns, ..point });
+        PipeFlow {
+            bytes,
+            over_time: since.collect(),
+            fill_over_time: levels.collect(),
+            // These are sums over all of the watch.
+            writes: None,
+            reads: None,
+            fill: None,
+            ..self
+        }
+    }
+}
+
+const NOT_KEPT: &str = "it was not counted where what was kept begins";
+
 /// A running watch over the pipes of a pipeline.
 #[derive(Debug)]
 pub struct Meter {
@@ -75,8 +113,21 @@ impl Meter {
     /// # Errors
     /// [`Error::Control`] where no thread can be started.
     pub fn start(found: Found, from_birth: bool) -> Result<Self, Error> {
+        Self::start_keeping(found, from_birth, None)
+    }
+
+    /// Likewise, with the counts of the last while in full, for [`PipeFlow::since`].
+    ///
+    /// # Errors
+    /// [`Error::Control`] where no thread can be started.
+    pub fn start_keeping(
+        found: Found,
+        from_birth: bool,
+        keep: Option<Duration>,
+    ) -> Result<Self, Error> {
         let (updates, receiver) = mpsc::channel();
         let mut watch = Watch::new(from_birth);
+        watch.keep = keep;
         watch.follow(found);
         let thread = std::thread::Builder::new()
             .name("pp-meter".to_owned())
@@ -118,6 +169,8 @@ impl Meter {
 struct Watch {
     start: Instant,
     from_birth: bool,
+    /// Only the last while is of interest.
+    keep: Option<Duration>,
     looks: u64,
     processes: FxHashMap<i32, Process>,
     /// Whoever waits for the processes, with its counts at the beginning of the latest look.
@@ -168,6 +221,7 @@ impl Watch {
         Watch {
             start: Instant::now(),
             from_birth,
+            keep: None,
             looks: 0,
             processes: FxHashMap::default(),
             parents: FxHashMap::default(),
@@ -227,7 +281,10 @@ impl Watch {
                         readers: Vec::new(),
                         capacity_bytes: pipe.capacity_bytes,
                         gauge: Gauge::default(),
-                        series: Series::default(),
+                        // The files keep up to a quarter more, and end a moment later.
+                        series: self.keep.map_or_else(Series::default, |keep| {
+                            Series::of_last(2 * keep.as_nanos() as u64)
+                        }),
                         segments: Segments::new(pipe.capacity_bytes),
                     });
                     self.pipes.len() - 1

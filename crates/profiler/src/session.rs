@@ -2,10 +2,10 @@
 //! a recording.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
 use pipeprof_runner::pipeline::Pipeline;
@@ -18,10 +18,11 @@ use crate::error::Error;
 use crate::event::{Candidate, Choice, Event, candidates, choose};
 use crate::opening::{describe, map_rings, open_all, raise_descriptor_limit, targets};
 use crate::perfdata::record::Synthesizer;
-use crate::perfdata::write::{EventDescription, PerfDataWriter, Provenance};
+use crate::perfdata::write::{EventDescription, Provenance};
 use crate::profile::Scope;
-use crate::recording::unwound::{self, create_private};
+use crate::recording::unwound;
 use crate::recording::{Meta, Recording, RecordingDir};
+use crate::segments::{Beginning, Limits, Look, Segments};
 use crate::sleepers::Sleepers;
 use crate::switching::Switching;
 use crate::synth;
@@ -46,6 +47,8 @@ pub struct CaptureConfig {
     /// The members run on these CPUs and nowhere else, so that per-CPU events are needed on no
     /// other. `None` where they may run anywhere.
     pub cpus: Option<Vec<u32>>,
+    /// How much of the recording is kept.
+    pub limits: Limits,
 }
 
 impl Default for CaptureConfig {
@@ -57,6 +60,7 @@ impl Default for CaptureConfig {
             switches: false,
             wakeups: true,
             cpus: None,
+            limits: Limits::default(),
         }
     }
 }
@@ -65,8 +69,12 @@ impl Default for CaptureConfig {
 /// so that the drain thread sleeps through most runs.
 pub(crate) const RING_BYTES: usize = 2 << 20;
 
-/// Likewise, where each sample has a slice of the stack: a second of 997 Hz with slices of 8 KiB.
+/// Likewise, where each sample has a slice of the stack: half a second of 997 Hz with slices of 16 KiB.
 pub(crate) const RING_BYTES_WITH_STACKS: usize = 8 << 20;
+
+/// `wakeup_watermark`: 0 is half of the ring, however small that had to be. A mark that the ring
+/// never passes wakes nobody (`ring_buffer_init` in kernel/events/ring_buffer.c, v6.18).
+pub(crate) const HALF_OF_RING: u32 = 0;
 
 /// What every sample carries.
 pub(crate) const SAMPLE_TYPE: u64 = sample_type::IDENTIFIER
@@ -84,8 +92,12 @@ pub(crate) const FORMAT_LOST: u64 = 1 << 4;
 pub struct Session {
     events: Arc<[OwnedFd]>,
     drain: Drain,
+    limits: Limits,
+    /// Whom the recording is about, for those who write down how things stand.
+    pids: Arc<Mutex<Vec<i32>>>,
+    full: Arc<AtomicBool>,
     windows: Option<Windows>,
-    tracing_data: Option<Vec<u8>>,
+    provenance: Provenance,
     /// The events, where their stacks are to be unwound in the end.
     to_unwind: Option<Vec<EventDescription>>,
     counts_lost: bool,
@@ -170,16 +182,29 @@ impl Session {
         let mut meta = meta(pipeline, config, &choice, notes);
         meta.wakeups = wakeups;
         let to_unwind = has_stacks.then(|| descriptions.clone());
-        let file = if has_stacks { create_private(&path) } else { File::create(&path) };
-        let started = file.and_then(|file| start_file(file, descriptions, pipeline));
-        let writer = started.map_err(|source| Error::File { action: "writing", path, source })?;
+        let pids: Vec<i32> = pipeline.members.iter().map(|member| member.pid).collect();
+        let pids = Arc::new(Mutex::new(pids));
+        let full = Arc::new(AtomicBool::new(false));
+        let provenance = provenance(tracing_data);
+        let look = beginning(&descriptions, Arc::clone(&pids), config.limits.keep.is_some());
+        let segments = Segments::create(
+            &path,
+            descriptions,
+            provenance.clone(),
+            config.limits,
+            look,
+            has_stacks,
+            Arc::clone(&full),
+        );
+        let segments =
+            segments.map_err(|source| Error::File { action: "writing", path, source })?;
         let counts_lost = opened.iter().all(|event| event.attr.read_format & FORMAT_LOST != 0);
         let tracepoints = if meta.wakeups.is_ok() { opened.pop() } else { None };
         let tracepoints = tracepoints.into_iter().flat_map(|event| event.fds);
         let tracepoints = tracepoints.map(|(fd, _)| fd).collect();
         let events = opened.into_iter().flat_map(|event| event.fds);
         let events: Arc<[OwnedFd]> = events.map(|(fd, _)| fd).collect();
-        let drain = Drain::start(rings, Arc::clone(&events), writer)?;
+        let drain = Drain::start(rings, Arc::clone(&events), segments, config.limits.patience())?;
         for (index, event) in events.iter().enumerate() {
             if !by_turns.contains(&index) {
                 system
@@ -195,7 +220,20 @@ impl Session {
             meta.threads.extend(thread_starts(member.pid));
             meta.accounts.read(member.pid, false);
         }
-        Ok(Session { events, drain, windows, tracing_data, to_unwind, counts_lost, dir, meta })
+        let limits = config.limits;
+        Ok(Session {
+            events,
+            drain,
+            limits,
+            pids,
+            full,
+            windows,
+            provenance,
+            to_unwind,
+            counts_lost,
+            dir,
+            meta,
+        })
     }
 
     /// To be called right before members that wait at a gate are let go: their lives begin here,
@@ -215,6 +253,7 @@ impl Session {
     /// began after the capture did; and where they sleep, if switches are recorded. To be called
     /// some ten times a second: a thread that ends takes its account with it.
     pub fn read_accounts(&mut self, children: &[i32]) {
+        self.forget_what_is_not_kept(children);
         if self.meta.switches {
             let members = self.meta.pipeline.members.iter().map(|member| member.pid);
             let others: Vec<i32> = members.clone().collect();
@@ -229,6 +268,11 @@ impl Session {
         }
     }
 
+    /// There are as many records as there may be: it is time to finish.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
     /// Where the recording lies, and what is known of it so far.
     pub fn so_far(&self) -> (&Path, &Meta) {
         (self.dir.path(), &self.meta)
@@ -237,6 +281,19 @@ impl Session {
     /// Says who the members were in the end, where more came to light while they were watched.
     pub fn set_pipeline(&mut self, pipeline: Pipeline) {
         self.meta.pipeline = pipeline;
+    }
+
+    /// Memory does not grow with the watch, either.
+    fn forget_what_is_not_kept(&mut self, children: &[i32]) {
+        let Some(keep) = self.limits.keep else { return };
+        if let Ok(mut pids) = self.pids.lock() {
+            pids.clear();
+            pids.extend(self.meta.pipeline.members.iter().map(|member| member.pid));
+            pids.extend(children);
+        }
+        let before = now_ns().saturating_sub(2 * keep.as_nanos() as u64);
+        self.meta.sleepers.forget(before);
+        self.meta.accounts.forget(before);
     }
 
     /// Stops the events and completes the recording.
@@ -262,19 +319,36 @@ impl Session {
             let lost = self.events.iter().map(|event| read_counts(event)?[1]).sum::<Option<u64>>();
             self.meta.lost = lost.map(|lost| lost + turns.lost);
         }
+        if self.is_full() {
+            let most = self.limits.max_bytes.unwrap_or_default();
+            let seconds = self.meta.end_ns.saturating_sub(self.meta.start_ns) as f64 / 1e9;
+            self.meta.notes.push(format!(
+                "the recording ended after {seconds:.1} s, when its records came to {}",
+                pipeprof_runner::size::exact(most),
+            ));
+        }
         let drained = self.drain.finish()?;
-        let provenance = provenance(self.tracing_data);
         if let Some(failure) = drained.failure {
             self.meta.notes.push(format!(
                 "the recording stops early: writing {} failed: {failure}",
                 self.dir.path().display()
             ));
-        } else if let Err(error) = drained.writer.finish(&provenance) {
-            self.meta.notes.push(format!("the recording's end could not be written: {error}"));
+        }
+        let finished = drained.segments.join().and_then(|joined| {
+            joined.writer.finish(&self.provenance)?;
+            Ok(joined.began)
+        });
+        match finished {
+            Ok(Some(began)) => begin_at(&mut self.meta, began),
+            Ok(None) => {}
+            Err(error) => {
+                let note = format!("the recording's end could not be written: {error}");
+                self.meta.notes.push(note);
+            }
         }
         if let Some(events) = self.to_unwind {
             let path = self.dir.path().join("perf.data");
-            if let Err(error) = unwound::replace(&path, events, &mut self.meta, &provenance) {
+            if let Err(error) = unwound::replace(&path, events, &mut self.meta, &self.provenance) {
                 self.meta.notes.push(format!(
                     "the recording keeps its slices of the stack, unwound each time that it is \
                      read: writing it again failed: {error}"
@@ -282,6 +356,31 @@ impl Session {
             }
         }
         Ok(Recording::captured(self.dir, self.meta))
+    }
+}
+
+/// What is left of a long watch began then, and everything else said of it does too.
+fn begin_at(meta: &mut Meta, began: Beginning) {
+    let Beginning { at_ns, threads, accounts, state: _ } = began;
+    meta.notes.push(format!(
+        "only the last {:.1} s of {:.1} s were kept",
+        meta.end_ns.saturating_sub(at_ns) as f64 / 1e9,
+        meta.end_ns.saturating_sub(meta.start_ns) as f64 / 1e9,
+    ));
+    meta.start_ns = at_ns;
+    meta.threads = threads;
+    meta.accounts.begin_at(&accounts, at_ns);
+    meta.sleepers.forget(at_ns);
+    meta.windows.retain_mut(|(from, until)| {
+        *from = at_ns.max(*from);
+        *until > at_ns
+    });
+    // The events counted what they lost over all of the watch.
+    meta.lost = None;
+    if meta.wakeups_until_ns.is_some_and(|until| until <= at_ns) {
+        meta.wakeups = Err("wake-ups were recorded at the beginning of the watch only, of \
+                            which nothing was kept"
+            .to_owned());
     }
 }
 
@@ -297,29 +396,36 @@ fn recorded_attr(candidate: &Candidate, config: &CaptureConfig) -> EventAttr {
         | flag::COMM_EXEC
         | flag::TASK
         | flag::WATERMARK;
-    attr.wakeup = (RING_BYTES / 2) as u32;
+    attr.wakeup = HALF_OF_RING;
     attr.read_format = FORMAT_LOST;
     attr.with_flag(flag::EXCLUDE_CALLCHAIN_KERNEL, !candidate.kernel)
 }
 
-fn start_file(
-    file: File,
-    events: Vec<EventDescription>,
-    pipeline: &Pipeline,
-) -> std::io::Result<PerfDataWriter> {
-    // Older than any record to come, and not 0, which perf takes for "no time".
-    let time_ns = now_ns();
+/// What writes down how the kernel and these processes stand; and, in the middle of a recording,
+/// those that they started, whose births it may not hold.
+fn beginning(events: &[EventDescription], pids: Arc<Mutex<Vec<i32>>>, with_children: bool) -> Look {
     let first = events.first().map(|event| (event.attr.sample_type, event.ids.first().copied()));
     let (sample_type, id) = first.unwrap_or_default();
-    let mut writer = PerfDataWriter::create(file, events)?;
-    let made = Synthesizer::new(sample_type, time_ns, id.unwrap_or(0));
-    let modules = fs::read_to_string("/proc/modules").unwrap_or_default();
-    let mut records = synth::kernel(&made, &head_of_kallsyms(), &modules);
-    for member in &pipeline.members {
-        records.extend(synth::process(&made, Path::new("/proc"), member.pid));
-    }
-    writer.file().write_all(&records)?;
-    Ok(writer)
+    Box::new(move || {
+        // Older than any record to come, and not 0, which perf takes for "no time".
+        let at_ns = now_ns();
+        let made = Synthesizer::new(sample_type, at_ns, id.unwrap_or(0));
+        let modules = fs::read_to_string("/proc/modules").unwrap_or_default();
+        let mut state = synth::kernel(&made, &head_of_kallsyms(), &modules);
+        let members = pids.lock().map(|pids| pids.clone()).unwrap_or_default();
+        let family = match with_children {
+            true => synth::family(Path::new("/proc"), &members),
+            false => members.iter().map(|&pid| (None, pid)).collect(),
+        };
+        let mut began =
+            Beginning { at_ns, threads: Vec::new(), accounts: Accounts::default(), state: vec![] };
+        for (parent, pid) in family {
+            state.extend(synth::process(&made, Path::new("/proc"), pid, parent));
+            began.threads.extend(thread_starts(pid));
+            began.accounts.read(pid, false);
+        }
+        Beginning { state, ..began }
+    })
 }
 
 /// The start of the symbol table, where `_text` is; all of it is 200,000 lines.

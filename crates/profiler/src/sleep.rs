@@ -177,6 +177,18 @@ impl<'a> Sleep<'a> {
         self.threads.begin(tid, recorded, Start::New, None);
     }
 
+    /// A thread of what a member started was there at the start.
+    pub(crate) fn found(&mut self, task: Task, member: usize) {
+        let tid = task.tid;
+        let thread = self.meta.threads.iter().position(|thread| thread.tid == tid);
+        let Some(index) = thread else { return };
+        let thread = &self.meta.threads[index];
+        let start = if thread.asleep { Start::Asleep } else { Start::Running };
+        let stack = thread.wchan.as_ref().map(|_| Slept::Wchan { thread: index });
+        self.lives.insert(tid, Life::new(task.pid, member, self.meta.start_ns));
+        self.threads.begin(tid, self.meta.start_ns, start, stack);
+    }
+
     /// Keeps each sleep until it is [taken](Self::take_naps).
     pub(crate) fn keep_naps(&mut self) {
         self.naps = Some(Vec::new());

@@ -47,6 +47,22 @@ impl Sleepers {
         }
     }
 
+    /// Leaves out the looks before then.
+    pub(crate) fn forget(&mut self, before_ns: u64) {
+        let gone = self.looks.partition_point(|&look| look < before_ns);
+        if gone == 0 {
+            return;
+        }
+        self.looks.drain(..gone);
+        for answers in self.threads.values_mut() {
+            let after = answers.partition_point(|&(changed, _)| changed as usize <= gone);
+            answers.drain(..after.saturating_sub(1));
+            for (changed, _) in answers {
+                *changed = changed.saturating_sub(gone as u32);
+            }
+        }
+    }
+
     fn begin(&mut self, now_ns: u64) {
         self.looks.push(now_ns);
     }

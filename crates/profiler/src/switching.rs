@@ -17,7 +17,7 @@ use crate::environment::Operation;
 use crate::error::Error;
 use crate::opening::{Opened, open_all, targets};
 use crate::profile::Scope;
-use crate::session::{CaptureConfig, FORMAT_LOST, RING_BYTES, SAMPLE_TYPE, with_hint};
+use crate::session::{CaptureConfig, FORMAT_LOST, HALF_OF_RING, SAMPLE_TYPE, with_hint};
 use crate::sys::PerfSystem;
 use crate::wakeups::{self, WakeFormat};
 
@@ -120,7 +120,7 @@ fn open_wakeups(system: &dyn PerfSystem, cpus: &[u32]) -> Result<WakeEvent, Stri
         EventAttr::new(event_type::TRACEPOINT, waking.id).with_flag(flag::WATERMARK, true);
     attr.period_or_frequency = 1;
     attr.sample_type = SAMPLE_TYPE | sample_type::RAW;
-    attr.wakeup = (RING_BYTES / 2) as u32;
+    attr.wakeup = HALF_OF_RING;
     attr.read_format = FORMAT_LOST;
     let operation = Operation::Open { event: &waking.name, kernel: true, per_cpu: true, pid: None };
     let opened = open_all(system, &operation, attr, &targets(Scope::PerCpu, &[], cpus));
@@ -151,7 +151,7 @@ fn chains(config: &CaptureConfig) -> EventAttr {
     attr.period_or_frequency = config.frequency_hz;
     attr.sample_type = SAMPLE_TYPE;
     attr = attr.with_call_graph(call_graph);
-    attr.wakeup = (RING_BYTES / 2) as u32;
+    attr.wakeup = HALF_OF_RING;
     attr.read_format = FORMAT_LOST;
     attr
 }

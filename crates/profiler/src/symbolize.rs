@@ -198,10 +198,10 @@ impl Symbolizer for LocalSymbols {
         if object.is_jit() {
             return PerfMap::of(object.pid).find(file_offsets);
         }
-        let file = self.place(object);
+        let file = self.place(object).filter(|file| sane::is_sane(file));
         self.places.insert(object.clone(), file.clone());
         let unknown = || vec![Functions::new(); file_offsets.len()];
-        let Some(file) = file.filter(|file| sane::is_sane(file)) else { return unknown() };
+        let Some(file) = file else { return unknown() };
         let source = Source::Elf(Elf::new(file));
         match self.objects.symbolize(&source, Input::FileOffset(file_offsets)) {
             Ok(found) => found.into_iter().map(functions).collect(),

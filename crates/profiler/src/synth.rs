@@ -6,8 +6,33 @@ use std::path::Path;
 
 use crate::perfdata::record::{Mapping, Synthesizer};
 
-/// Records for the threads and executable mappings of a process. Empty where it has gone.
-pub(crate) fn process(made: &Synthesizer, proc_root: &Path, pid: i32) -> Vec<u8> {
+/// These processes and what they started, each after its parent, which is `None` for these.
+pub(crate) fn family(proc_root: &Path, pids: &[i32]) -> Vec<(Option<i32>, i32)> {
+    let mut family: Vec<(Option<i32>, i32)> = pids.iter().map(|&pid| (None, pid)).collect();
+    let mut next = 0;
+    while let Some(&(_, parent)) = family.get(next) {
+        next += 1;
+        let tasks = fs::read_dir(proc_root.join(parent.to_string()).join("task"));
+        for task in tasks.into_iter().flatten().flatten() {
+            let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            for child in children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()) {
+                if family.iter().all(|&(_, known)| known != child) {
+                    family.push((Some(parent), child));
+                }
+            }
+        }
+    }
+    family
+}
+
+/// Records for the threads and executable mappings of a process, and for its birth where it has a
+/// parent. Empty where it has gone.
+pub(crate) fn process(
+    made: &Synthesizer,
+    proc_root: &Path,
+    pid: i32,
+    parent: Option<i32>,
+) -> Vec<u8> {
     let root = proc_root.join(pid.to_string());
     let mut out = Vec::new();
     if let Ok(tasks) = fs::read_dir(root.join("task")) {
@@ -15,7 +40,12 @@ pub(crate) fn process(made: &Synthesizer, proc_root: &Path, pid: i32) -> Vec<u8>
             let tid = std::str::from_utf8(task.file_name().as_bytes()).ok().map(str::parse);
             let comm = fs::read(task.path().join("comm"));
             if let (Some(Ok(tid)), Ok(comm)) = (tid, comm) {
-                out.extend(made.comm(pid, tid, comm.strip_suffix(b"\n").unwrap_or(&comm)));
+                if let Some(parent) = parent {
+                    out.extend(made.fork(if tid == pid { parent } else { pid }, pid, tid));
+                }
+                let comm = comm.strip_suffix(b"\n").unwrap_or(&comm);
+                // What it inherited from its parent is not what it has now.
+                out.extend(made.comm(pid, tid, comm, parent.is_some() && tid == pid));
             }
         }
     }

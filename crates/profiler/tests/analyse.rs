@@ -8,7 +8,7 @@ mod file;
 use std::path::Path;
 
 use file::{FileBuilder, KERNEL, NamesByAddress, USER, meta};
-use pipeprof_profiler::analyse::{analyse_bytes, analyse_with_timeline};
+use pipeprof_profiler::analyse::{Progress, analyse_bytes, analyse_watched, analyse_with_timeline};
 use pipeprof_profiler::perfdata::record::{kind, misc};
 use pipeprof_profiler::profile::Profile;
 use pipeprof_profiler::recording::{Meta, Recording, ThreadStart};
@@ -160,6 +160,24 @@ fn a_switch_after_the_end_of_its_window_does_not_make_the_pause_a_sleep() {
     let time = profile.members[0].time.unwrap();
     // Seen: 125 on the CPU, 70 asleep, of a life of 1,100.
     assert_eq!((time.on_cpu_ns, time.blocked_ns), (125 * 1_100 / 195, 70 * 1_100 / 195));
+}
+
+#[test]
+fn progress_is_told_every_few_megabytes_and_never_beyond_the_end() {
+    let mut file = FileBuilder::new();
+    for time in 0..200_000 {
+        file.sample(1, time, &[KERNEL, K]);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("perf.data");
+    std::fs::write(&path, file.build()).unwrap();
+    let recording = Recording::open(&path).unwrap();
+    let mut told: Vec<Progress> = Vec::new();
+    let names = &mut NamesByAddress::default();
+    analyse_watched(&recording, names, &mut |progress| told.push(progress)).unwrap();
+    assert!((2..10).contains(&told.len()), "{told:?}");
+    assert!(told.windows(2).all(|pair| pair[0].bytes < pair[1].bytes), "{told:?}");
+    assert!(told.iter().all(|at| at.bytes < at.total_bytes && at.samples <= 200_000), "{told:?}");
 }
 
 /// Samples of each member and process, one by one.

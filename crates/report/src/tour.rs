@@ -354,7 +354,8 @@ fn busy(step: &Step, page: Page) -> String {
     }
     page.remark(&format!(
         "An end waited for a CPU for {most:.0}% of its life, which something else was using: the \
-         throughput is the machine's as much as the stage's. CPU time a GiB suffers less."
+         throughput is the machine's as much as the stage's, and so is what the other end spent \
+         spinning meanwhile."
     ))
 }
 

@@ -10,7 +10,7 @@ use std::io::Read;
 use common::{Builder, STAGES, blocked_chain, frame, stage};
 use flate2::read::GzDecoder;
 use pipeprof_profiler::meter::PipeFlow;
-use pipeprof_profiler::profile::{Frame, FrameKind, Mode, Profile, WeightUnit};
+use pipeprof_profiler::profile::{Frame, FrameKind, MemberProfile, Mode, Profile, WeightUnit};
 use pipeprof_report::export::pprof::proto;
 use pipeprof_report::export::{Source, csv, pprof, speedscope};
 use pipeprof_report::flamegraph::Time;
@@ -92,8 +92,8 @@ fn assert_sound(written: &proto::Profile, profile: &Profile) {
     assert_eq!(
         sums,
         [
-            members().map(|member| member.samples()).sum::<u64>(),
-            members().map(|member| member.weight()).sum::<u64>(),
+            members().map(MemberProfile::samples).sum::<u64>(),
+            members().map(MemberProfile::weight).sum::<u64>(),
             blocked.sum::<u64>(),
         ]
     );

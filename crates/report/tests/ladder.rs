@@ -427,3 +427,26 @@ fn the_page_has_every_stage_and_what_differs_from_the_one_before() {
     // A command's name is text, whatever is in it.
     assert!(html.contains("&lt;script&gt;") && !html.contains("[31m<script>"));
 }
+
+#[test]
+fn two_ideas_at_once_are_two_things_to_remove() {
+    let mut ladder = ladder();
+    ladder.rungs.remove(1);
+    ladder.runs.retain(|run| run.rung != 1);
+    for run in &mut ladder.runs {
+        run.rung = run.rung.min(1);
+    }
+    let said = sentences(&ladder, &Standings::of(&ladder));
+    assert!(said[0].contains("the pages it needs; the reader's copy: here it did"), "{}", said[0]);
+}
+
+#[test]
+fn a_round_that_was_stopped_is_named() {
+    let mut ladder = ladder();
+    ladder.ending = Ending::Interrupted;
+    ladder.runs.retain(|run| run.round < 4 || run.round == 4 && run.rung == 0);
+    let mut out = Vec::new();
+    render(&ladder, Style::default(), &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert!(text.contains("stopped in round 4 of 6"), "{text}");
+}

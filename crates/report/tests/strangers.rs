@@ -1,7 +1,7 @@
 //! Files from strangers: the seeds of the fuzz targets, and whatever made one fail, go through every
 //! reader. The targets themselves, with libFuzzer, are in fuzz/.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 #[allow(unreachable_pub)]
 #[path = "../../../fuzz/src/readers.rs"]

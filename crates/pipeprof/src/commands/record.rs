@@ -1,14 +1,17 @@
 //! `pipeprof record`: profile a pipeline and keep what was recorded.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use pipeprof_profiler::recording::{RecordingDir, SUFFIX};
+use pipeprof_profiler::segments::Limits;
 use pipeprof_profiler::session::CaptureConfig;
+use pipeprof_runner::size;
 
 use crate::capture::capture_into;
 use crate::pair_args;
 use crate::sampling_args::SamplingArgs;
-use crate::target_args::{NO_TARGET, TargetArgs};
+use crate::target_args::{NO_TARGET, TargetArgs, parse_duration};
 use crate::ui::{Exit, Ui, hinted};
 
 /// Record a pipe pair or a pipeline, to be drawn and read later
@@ -26,12 +29,22 @@ pub(crate) struct RecordArgs {
     /// The folder to write; it ends in .pipeprof, whether or not that is given
     #[arg(short, long, value_name = "NAME", default_value = "recording", help_heading = "Output")]
     output: PathBuf,
+    /// Keep only the last stretch, and up to a quarter more: for a watch of hours
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Output")]
+    keep: Option<Duration>,
+    /// End when there are so many bytes of records; with --keep, let go of the oldest instead. The
+    /// kernel's rings may add 2 MiB a CPU
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, help_heading = "Output")]
+    max_size: Option<u64>,
 }
 
 pub(crate) fn run(args: &RecordArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let config = match args.sampling.config(args.target.attaches()) {
         // What a reader will ask for is not known yet, and blocked time can't be added later.
-        Ok(config) => CaptureConfig { switches: true, ..config },
+        Ok(config) => {
+            let limits = Limits { keep: args.keep, max_bytes: args.max_size };
+            CaptureConfig { switches: true, limits, ..config }
+        }
         Err(error) => {
             ui.error(&error);
             return Ok(Exit::Usage);

@@ -623,13 +623,23 @@ impl Synthesizer {
         Synthesizer { sample_type, time_ns, event_id }
     }
 
-    /// A name.
-    pub fn comm(&self, pid: i32, tid: i32, name: &[u8]) -> Vec<u8> {
+    /// A name; set by exec, the address space is empty after it.
+    pub fn comm(&self, pid: i32, tid: i32, name: &[u8], exec: bool) -> Vec<u8> {
         let mut body = Vec::new();
         body.extend_from_slice(&pid.to_ne_bytes());
         body.extend_from_slice(&tid.to_ne_bytes());
         push_string(&mut body, name);
-        self.finish(kind::COMM, 0, pid, tid, body)
+        self.finish(kind::COMM, if exec { misc::COMM_EXEC } else { 0 }, pid, tid, body)
+    }
+
+    /// A thread of a process, made by another process or by itself.
+    pub fn fork(&self, parent: i32, pid: i32, tid: i32) -> Vec<u8> {
+        let mut body = Vec::new();
+        for id in [pid, parent, tid, parent] {
+            body.extend_from_slice(&id.to_ne_bytes());
+        }
+        body.extend_from_slice(&self.time_ns.to_ne_bytes());
+        self.finish(kind::FORK, 0, pid, tid, body)
     }
 
     /// An executable mapping of a process.
@@ -734,7 +744,7 @@ mod tests {
         let id = layout().sample_id(&record);
         assert_eq!((id.pid, id.id), (Some(12), Some(5)));
 
-        let bytes = made.comm(3, 4, b"name");
+        let bytes = made.comm(3, 4, b"name", false);
         let (record, _) = split_record(&bytes).unwrap();
         let Some(Parsed::Comm(comm)) = parse(&record, layout()) else { panic!() };
         assert_eq!((comm.pid, comm.tid, comm.name, comm.exec), (3, 4, &b"name"[..], false));

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{About, Loaded, Meta, Recording, RecordingDir};
+use crate::accounts::Accounts;
 use crate::environment::Environment;
 use crate::error::Error;
+use crate::perfdata::record::MOST_TIME;
 use crate::symbolize::SymbolTable;
 
 /// Raised whenever a field changes its meaning or goes.
@@ -103,7 +105,22 @@ pub(super) fn open(folder: &Path) -> Result<Recording, Error> {
         cut_short: !sidecar.complete,
     };
     if recording.meta.end_ns == 0 {
-        recording.meta.end_ns = last_time(&recording)?.max(recording.meta.start_ns);
+        let (first, last) = times(&recording)?;
+        let meta = &mut recording.meta;
+        if first > meta.start_ns {
+            // The maker was to keep the last stretch only, and what was noted when the watch began
+            // is not true of that.
+            meta.start_ns = first;
+            meta.threads.clear();
+            meta.accounts = Accounts::default();
+            meta.switches = false;
+            meta.notes.push(
+                "its maker was to keep the last stretch only, and was killed: how its threads \
+                 stood where this file begins is not known, so it tells time on CPU alone"
+                    .to_owned(),
+            );
+        }
+        meta.end_ns = last.max(meta.start_ns);
     }
     Ok(recording)
 }
@@ -151,11 +168,16 @@ fn implausible(value: &Value) -> Option<(String, u64)> {
     }
 }
 
-/// When the last whole record was written: what stands for the end of a capture that was killed.
-fn last_time(recording: &Recording) -> Result<u64, Error> {
+/// When the first record was written, and the last whole one: what stands for the end of a capture
+/// that was killed.
+fn times(recording: &Recording) -> Result<(u64, u64), Error> {
     let Loaded { file, bytes, .. } = recording.load_as_recorded()?;
     let times = file
         .records(&bytes)
-        .filter_map(|(_, record)| file.events[file.event_of_record(&record)].layout.time(&record));
-    Ok(times.max().unwrap_or(0))
+        .filter_map(|(_, record)| file.events[file.event_of_record(&record)].layout.time(&record))
+        .filter(|&time| time > 0 && time <= MOST_TIME);
+    let widened = |range: Option<(u64, u64)>, time: u64| {
+        Some(range.map_or((time, time), |(first, last)| (first.min(time), last.max(time))))
+    };
+    Ok(times.fold(None, widened).unwrap_or_default())
 }

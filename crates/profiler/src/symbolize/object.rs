@@ -88,7 +88,11 @@ impl Object {
                 == Some(self.inode)
                 && self.inode != 0
         })?;
-        Some(process.join("map_files").join(line.split(' ').next()?))
+        // Addresses are padded with zeros in the one place and not in the other.
+        let (start, end) = line.split(' ').next()?.split_once('-')?;
+        let plain = |address| u64::from_str_radix(address, 16).ok();
+        let range = format!("{:x}-{:x}", plain(start)?, plain(end)?);
+        Some(process.join("map_files").join(range))
     }
 }
 
@@ -112,7 +116,8 @@ mod tests {
         }
 
         fs::create_dir_all(proc_root.join("7")).unwrap();
-        fs::write(proc_root.join("7/maps"), "10-20 r-xp 0 fd:00 4242   /x (deleted)\n").unwrap();
+        fs::write(proc_root.join("7/maps"), "0010-0020 r-xp 0 fd:00 4242   /x (deleted)\n")
+            .unwrap();
         let deleted = Object { path: b"/no/such (deleted)"[..].into(), inode: 4242, pid: 7 };
         assert_eq!(deleted.place(&proc_root), Place::Found(proc_root.join("7/map_files/10-20")));
         let inside = proc_root.join("7/root/only/inside");

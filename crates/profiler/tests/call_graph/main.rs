@@ -46,13 +46,22 @@ const C: Program = Program {
     handler: Some("on_signal"),
 };
 
+const SLEEPER: Program = Program {
+    file: "sleeper.c",
+    source: "#include <unistd.h>\n\
+             __attribute__((noinline)) int nap(int us) { return usleep(us) + 1; }\n\
+             int main(void) { int n = 0; for (int i = 0; i < 20; i++) n += nap(10000); return n == 1; }\n",
+    calls: &[],
+    handler: None,
+};
+
 const CPP: Program = Program {
     file: "work.cpp",
     source: include_str!("programs/work.cpp"),
     calls: &[
         "_start main",
         "main sort measure catches",
-        "sort spin ?less std::",
+        "sort ?spin ?less std::",
         "std:: less std:: in_thread",
         "measure Square::area",
         "Square::area area_of_square",
@@ -97,14 +106,15 @@ fn make(program: &Program, folder: &Path, compiler: &str, flags: &[&str]) -> Opt
     Some(binary)
 }
 
-/// Records a program from its first instruction to its last.
-fn record(binary: &Path, stack_bytes: u16) -> Option<Recording> {
+/// Records a program from its first instruction to its last; its sleeps too, where wanted.
+fn record(binary: &Path, stack_bytes: u16, switches: bool) -> Option<Recording> {
     let prepared = Spec::program([binary.as_os_str().to_owned()]).prepare().unwrap();
     let found = discover(&[prepared.pid()], Extent::OnlyThese).unwrap();
     let config = CaptureConfig {
         event: Event::named("cpu-clock"),
         frequency_hz: 4000,
         call_graph: CallGraph::Dwarf { stack_bytes },
+        switches,
         ..CaptureConfig::default()
     };
     let dir = RecordingDir::temporary().unwrap();
@@ -228,7 +238,10 @@ fn assert_rooted(profile: &Profile, named: bool) -> Unwinding {
     assert!(rooted * 100 >= stacks * 99, "{unwinding:?}");
     if named {
         let stacks = user_stacks(profile);
-        let total: u64 = stacks.iter().filter(|(s, _)| !s.is_empty()).map(|(_, n)| n).sum();
+        // Of what is replaced by another program there is no stack left.
+        let counts =
+            |stack: &[&Frame]| stack.first().is_some_and(|root| !root.name.ends_with("execve"));
+        let total: u64 = stacks.iter().filter(|(s, _)| counts(s)).map(|(_, n)| n).sum();
         let is_rooted = |stack: &[&Frame]| {
             stack.first().is_some_and(|root| ROOTS.contains(&root.name.as_ref()))
         };
@@ -242,7 +255,7 @@ fn check(program: &Program, compiler: &str, variants: &[&[&str]]) {
     for flags in variants {
         let folder = tempfile::tempdir().unwrap();
         let Some(binary) = make(program, folder.path(), compiler, flags) else { return };
-        let Some(recording) = record(&binary, 16384) else { return };
+        let Some(recording) = record(&binary, 16384, false) else { return };
         let profile = profile(&recording);
         let is_static = flags.iter().any(|flag| flag.contains("static"));
         let stripped = flags.iter().any(|flag| flag.contains("strip") || *flag == "-s");
@@ -297,4 +310,37 @@ fn rust_through_closures_and_threads() {
             &["--edition=2024", "-O", "-Cstrip=symbols"],
         ],
     );
+}
+
+#[test]
+fn a_stack_longer_than_its_slice_is_cut_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = ["-O1", "-pthread", "-fomit-frame-pointer"];
+    let Some(binary) = make(&C, folder.path(), "gcc", &flags) else { return };
+    let Some(recording) = record(&binary, 1024, false) else { return };
+    let profile = profile(&recording);
+    let unwinding = profile.quality.unwinding.clone().unwrap();
+    let deep = user_stacks(&profile)
+        .iter()
+        .filter(|(stack, _)| stack.first().is_some_and(|frame| &*frame.name == "descend"))
+        .map(|(_, samples)| samples)
+        .sum::<u64>();
+    assert!(deep > 50 && unwinding.short >= deep, "{deep} deep stacks; {unwinding:?}");
+    assert!(unwinding.rooted > 50, "{unwinding:?}");
+}
+
+#[test]
+fn where_a_thread_slept_is_told_up_to_its_root() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = ["-O1", "-pthread", "-fomit-frame-pointer"];
+    let Some(binary) = make(&SLEEPER, folder.path(), "gcc", &flags) else { return };
+    let Some(recording) = record(&binary, 8192, true) else { return };
+    let profile = profile(&recording);
+    let naps = profile.members[0].blocked.iter().filter(|weight| {
+        let names: Vec<&str> =
+            profile.stack_frames(weight.stack).map(|frame| frame.name.as_ref()).collect();
+        names.contains(&"nap") && names.contains(&"main") && names.last() == Some(&"_start")
+    });
+    let slept_ns: u64 = naps.map(|weight| weight.weight).sum();
+    assert!(slept_ns > 150_000_000, "{slept_ns} ns of at least 200 ms");
 }

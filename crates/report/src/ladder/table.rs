@@ -118,7 +118,8 @@ fn trust(text: &mut String, ladder: &Ladder, standings: &Standings, style: Style
     let mut lines = vec![rounds(ladder, standings)];
     lines.extend(noise(ladder, standings));
     let profiled: Vec<_> = ladder.runs.iter().filter_map(|run| run.profile.as_ref()).collect();
-    if let Some(first) = profiled.first() {
+    let has_costs = standings.standings.iter().any(|standing| !standing.ends.is_empty());
+    if let Some(first) = profiled.first().filter(|_| has_costs) {
         let samples: u64 = profiled.iter().map(|profile| profile.samples).sum();
         let lost: u64 = profiled.iter().map(|profile| profile.lost).sum();
         lines.push(format!(
@@ -158,7 +159,11 @@ impl CountedBy {
 }
 
 pub(super) fn rounds(ladder: &Ladder, standings: &Standings) -> String {
-    let most = standings.standings.iter().map(|standing| standing.runs).max().unwrap_or(0);
+    let runs = || {
+        let rungs = ladder.rungs.iter().zip(&standings.standings);
+        rungs.filter(|(rung, _)| rung.refused.is_none()).map(|(_, standing)| standing.runs)
+    };
+    let (least, most) = (runs().min().unwrap_or(0), runs().max().unwrap_or(0));
     let (seed, wanted) = (ladder.seed, ladder.rounds_wanted);
     let plural = |count: u64| if count == 1 { "" } else { "s" };
     let ending = match ladder.ending {
@@ -171,13 +176,13 @@ pub(super) fn rounds(ladder: &Ladder, standings: &Standings) -> String {
         ),
         Ending::Interrupted | Ending::Unfinished => format!(
             "stopped in round {} of {wanted} (seed {seed}); whole runs are kept",
-            (most + 1).min(wanted as usize)
+            (least + 1).min(wanted as usize)
         ),
     };
     format!("{ending}; GiB/s are medians, ratios medians of the ratios round by round")
 }
 
-/// Which neighbours may be in the wrong order.
+/// Who may be in the wrong order.
 pub(super) fn noise(ladder: &Ladder, standings: &Standings) -> Vec<String> {
     let name = |rung: usize| cut(&printable(&ladder.rungs[rung].name), words::LONGEST);
     let runs = standings.standings.iter().map(|standing| standing.runs).max().unwrap_or(0);
@@ -185,19 +190,17 @@ pub(super) fn noise(ladder: &Ladder, standings: &Standings) -> Vec<String> {
         let rounds = if runs == 1 { "1 round is".to_owned() } else { format!("{runs} rounds are") };
         return vec![format!("{rounds} too few to rank anything: --runs 5")];
     }
-    let unranked = standings.unranked.iter();
-    unranked
-        .map(|pair| {
-            let (faster, slower) = (name(pair.faster), name(pair.slower));
-            let range = pair.ratio.and_then(|ratio| ratio.interval).map_or_else(String::new, |i| {
-                format!(
-                    ": round by round the first was {:.2} to {:.2} times as fast",
-                    i.low, i.high
-                )
-            });
-            format!("too noisy to rank {faster} and {slower}{range}")
-        })
-        .collect()
+    let pairs = standings.unranked.iter().map(|pair| {
+        let range = pair.ratio.and_then(|ratio| ratio.interval).map_or_else(String::new, |i| {
+            format!(" (round by round {:.2} to {:.2} times)", i.low, i.high)
+        });
+        format!("{} and {}{range}", name(pair.faster), name(pair.slower))
+    });
+    let pairs: Vec<String> = pairs.collect();
+    if pairs.is_empty() {
+        return Vec::new();
+    }
+    vec![format!("too noisy to rank {}", pairs.join(", "))]
 }
 
 /// In three digits.

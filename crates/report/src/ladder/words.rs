@@ -24,7 +24,7 @@ pub(super) const LONGEST: usize = 40;
 
 /// What a step is meant to take away: of which end, in which roles.
 struct Aim {
-    what: &'static str,
+    what: String,
     roles: Vec<(End, Role)>,
 }
 
@@ -209,8 +209,8 @@ fn speed(ladder: &Ladder, standings: &Standings, rung: usize, next: &Rung) -> St
     }
 }
 
-/// What one step between two stages is meant to remove, by what differs between their plans; `None`
-/// where more than one idea lies between them, or one that removes nothing.
+/// What a step between two stages is meant to remove, by what differs between their plans; `None`
+/// where that removes nothing.
 fn aim(before: &Rung, after: &Rung) -> Option<Aim> {
     let (before, after) = (before.plan.as_ref()?, after.plan.as_ref()?);
     let mut aims = Vec::new();
@@ -218,11 +218,14 @@ fn aim(before: &Rung, after: &Rung) -> Option<Aim> {
         aims.push(lending(before, after)?);
     }
     if (before.read_with, after.read_with) == (ReadWith::Read, ReadWith::Splice) {
-        aims.push(Aim { what: "the reader's copy", roles: vec![(End::Reader, Role::CopyOut)] });
+        aims.push(Aim {
+            what: "the reader's copy".to_owned(),
+            roles: vec![(End::Reader, Role::CopyOut)],
+        });
     }
     if !before.huge_page && after.huge_page {
         aims.push(Aim {
-            what: "the look-up and pinning of each small page",
+            what: "the look-up and pinning of each small page".to_owned(),
             roles: vec![(End::Writer, Role::PagePin)],
         });
     }
@@ -230,29 +233,28 @@ fn aim(before: &Rung, after: &Rung) -> Option<Aim> {
         let waits = [Role::Wakeup, Role::WaitSpace, Role::WaitData, Role::Scheduler];
         let roles = [End::Writer, End::Reader];
         aims.push(Aim {
-            what: "sleeping and waking",
+            what: "sleeping and waking".to_owned(),
             roles: roles.iter().flat_map(|&end| waits.map(|role| (end, role))).collect(),
         });
     }
-    match &mut aims[..] {
-        [_] => aims.pop(),
-        _ => None,
-    }
+    let (what, roles): (Vec<String>, Vec<_>) =
+        aims.into_iter().map(|aim| (aim.what, aim.roles)).unzip();
+    (!what.is_empty()).then(|| Aim { what: what.join("; "), roles: roles.concat() })
 }
 
 fn lending(before: &PairPlan, after: &PairPlan) -> Option<Aim> {
     match (before.write_with, after.write_with) {
         (WriteWith::Write, WriteWith::Vmsplice) => Some(Aim {
-            what: "the writer's copy, and the pages it needs",
+            what: "the writer's copy, and the pages it needs".to_owned(),
             roles: vec![(End::Writer, Role::CopyIn), (End::Writer, Role::PageAlloc)],
         }),
         (WriteWith::Vmsplice, WriteWith::Tee) => Some(Aim {
-            what: "the walk through page tables, and pinning",
+            what: "the walk through page tables, and pinning".to_owned(),
             roles: vec![(End::Writer, Role::PagePin), (End::Writer, Role::PageFault)],
         }),
         // With eight times the bytes in a slot.
         (WriteWith::Tee, WriteWith::TeeLarge) => Some(Aim {
-            what: "most slots, each of which costs the same whatever it holds",
+            what: "most slots, each of which costs the same whatever it holds".to_owned(),
             roles: [End::Writer, End::Reader]
                 .iter()
                 .flat_map(|&end| {
