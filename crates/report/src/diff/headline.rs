@@ -71,7 +71,7 @@ fn cause(diff: &Diff, direction: Judgement, what: &str) -> String {
         return "; no role's CPU time changed so by more than the noise".to_owned();
     };
     format!(
-        "; {what}, {:.0}% is {} in {} ({})",
+        "; {what}, {:.0}% is {} of {} ({})",
         100.0 * size(&(member, role, change)) / all,
         role.label(),
         who(member),
@@ -90,7 +90,7 @@ fn largest(diff: &Diff) -> String {
         return "; no role changed by more than the noise".to_owned();
     };
     let change = from_to(diff.unit, change);
-    format!("; the largest change is {} in {} ({change})", role.label(), who(member))
+    format!("; the largest change is {} of {} ({change})", role.label(), who(member))
 }
 
 fn from_to(unit: Unit, change: &Change) -> String {

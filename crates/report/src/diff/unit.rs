@@ -33,6 +33,9 @@ impl Unit {
     /// A difference for a person, with its sign.
     pub(crate) fn show_signed(self, cost: f64) -> String {
         let shown = self.show(cost.abs());
+        if cost == 0.0 {
+            return shown;
+        }
         if cost < 0.0 { format!("−{shown}") } else { format!("+{shown}") }
     }
 
