@@ -118,11 +118,14 @@ fn files_of_perf_record_are_read_in_every_form() {
     let plain = format!("perf record -g -e cpu-clock -F 2000 -o plain.data -- {work}");
     let packed = format!("perf record -z -g -e cpu-clock -F 2000 -o packed.data -- {work}");
     let stream = format!("perf record -g -e cpu-clock -F 2000 -o - -- {work} >stream.data");
+    let dwarf =
+        format!("perf record -z --call-graph dwarf -e cpu-clock -F 2000 -o dwarf.data -- {work}");
     let user = format!("perf record -e cpu-clock:u -c 100000 -o flat.data -- {work}");
     for (line, file) in [
         (plain, "plain.data"),
         (packed, "packed.data"),
         (stream, "stream.data"),
+        (dwarf, "dwarf.data"),
         (user, "flat.data"),
     ] {
         let made = Command::new("sh").current_dir(here).args(["-c", &line]).output().unwrap();
