@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::cost::CostArgs;
 use crate::commands::diff::DiffArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::end::{self, EndArgs};
@@ -54,6 +55,7 @@ pub(crate) enum Command {
     Read(ReadArgs),
     Ladder(Box<LadderArgs>),
     Stages(StagesArgs),
+    Cost(CostArgs),
     Tour(TourArgs),
     Doctor(DoctorArgs),
     Ls(ls::LsArgs),

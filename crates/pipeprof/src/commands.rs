@@ -1,5 +1,6 @@
 //! One module a command: each takes its arguments and does the work through the three crates.
 
+pub(crate) mod cost;
 pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod end;
@@ -35,6 +36,7 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
         Command::Write(args) => write::run(&args, ui),
         Command::Read(args) => read::run(&args, ui),
         Command::Ladder(args) => ladder::run(&args, ui),
+        Command::Cost(args) => cost::run(&args, ui),
         Command::Stages(args) => stages::run(&args, ui),
         Command::Tour(args) => tour::run(&args, ui),
         Command::Doctor(args) => doctor::run(&args, ui),

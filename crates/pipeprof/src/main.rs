@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    hush_what_is_caught();
     let cli = cli::Cli::parse();
     let ui = ui::Ui::new(&cli.global);
     match commands::run(cli.command, &ui) {
@@ -28,4 +29,16 @@ fn main() -> ExitCode {
             ui::Exit::Failed.into()
         }
     }
+}
+
+/// Damaged debug information makes blazesym panic, which the profiler catches and tells in a note:
+/// the panic's own words would only frighten.
+fn hush_what_is_caught() {
+    let shown = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let is_caught = panic.location().is_some_and(|at| at.file().contains("/blazesym-"));
+        if !is_caught {
+            shown(panic);
+        }
+    }));
 }

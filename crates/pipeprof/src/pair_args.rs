@@ -115,6 +115,11 @@ enum ReadCall {
 
 pub(crate) fn parse_stage(text: &str) -> Result<Stage, String> {
     let text = if text == "baseline" { "write" } else { text };
+    if let "pages" | "cow" = text {
+        return Err(format!(
+            "it has no two ends, but is measured in one process\nhint: pipeprof cost {text}"
+        ));
+    }
     let names = || Stage::ALL.map(Stage::as_str).join(", ");
     Stage::ALL
         .into_iter()
@@ -260,5 +265,7 @@ mod tests {
     fn an_unknown_stage_names_the_known() {
         let error = Line::try_parse_from(["pair", "--stage", "fast"]).err().unwrap().to_string();
         assert!(error.contains("vmsplice, splice, huge-page, busy-loop"), "{error}");
+        let error = Line::try_parse_from(["pair", "--stage", "cow"]).err().unwrap().to_string();
+        assert!(error.contains("hint: pipeprof cost cow"), "{error}");
     }
 }

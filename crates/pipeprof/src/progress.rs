@@ -115,8 +115,8 @@ impl<'a> Analysing<'a> {
         let a_second = |count: u64, unit: f64| count as f64 / seconds / unit;
         bar.at(progress.bytes);
         bar.0.set_message(format!(
-            "{:.0} MB/s, {:.2} million samples/s",
-            a_second(progress.bytes, 1e6),
+            "{:.0} MiB/s, {:.2} million samples/s",
+            a_second(progress.bytes, 1_048_576.0),
             a_second(progress.samples, 1e6)
         ));
     }

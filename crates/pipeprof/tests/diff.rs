@@ -35,7 +35,7 @@ fn two_stages_by_turns() {
     assert_eq!(copy["b"], 0.0, "splice copies nothing");
     assert!(copy["a"].as_f64().unwrap() > 0.0 && copy["difference"].as_f64().unwrap() < 0.0);
     let svg = std::fs::read_to_string(folder.path().join("pipeprof-diff.svg")).unwrap();
-    assert!(svg.contains("A: write") && svg.contains("per GiB moved, mean of 2 runs"));
+    assert!(svg.contains("A: write") && svg.contains("per GiB that each moved, mean of 2 runs"));
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn two_command_lines_by_name_and_place() {
         [("head", "head", "name"), ("cat", "tr", "place"), ("cat", "cat", "name")],
         "{json}"
     );
-    assert!(json["speed"]["of_last_pipe"].as_bool().unwrap(), "{json}");
+    assert!(json["speed"]["of_largest_pipe"].as_bool().unwrap(), "{json}");
 }
 
 #[test]

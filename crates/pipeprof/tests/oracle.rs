@@ -31,14 +31,16 @@ fn perf_shares(data: &std::path::Path, pid: i32) -> Shares {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let shares: Shares = String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter_map(|line| {
-            let (samples, rest) = line.trim().split_once(' ')?;
-            let name = rest.trim().split_once("] ")?.1.trim();
-            Some((name.to_owned(), samples.parse().ok()?))
-        })
-        .collect();
+    let mut shares = Shares::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let counted = line.trim().split_once(' ').and_then(|(samples, rest)| {
+            Some((samples.parse::<f64>().ok()?, rest.trim().split_once("] ")?.1.trim()))
+        });
+        // One name may stand for several functions: instances of a generic one, say.
+        if let Some((samples, name)) = counted {
+            *shares.entry(own_name(name)).or_default() += samples;
+        }
+    }
     let sum: f64 = shares.values().sum();
     shares.into_iter().map(|(name, samples)| (name, 100.0 * samples / sum)).collect()
 }
@@ -52,10 +54,27 @@ fn our_shares(profile: &Profile, member: usize) -> Shares {
             .stack_frames(weight.stack)
             .find(|frame| frame.kind != pipeprof_profiler::profile::FrameKind::Inlined)
             .unwrap();
-        *shares.entry(leaf.name.to_string()).or_default() +=
+        *shares.entry(own_name(&leaf.name)).or_default() +=
             100.0 * weight.samples as f64 / member.samples() as f64;
     }
     shares
+}
+
+/// A function's name without its module and type arguments: symbols have them as the linker knows
+/// them, debug information has them apart, and names a closure by its number alone.
+fn own_name(name: &str) -> String {
+    let mut depth = 0;
+    let mut bare = String::new();
+    for c in name.chars() {
+        match c {
+            '<' => depth += 1,
+            '>' => depth -= i32::from(depth > 0),
+            _ if depth == 0 => bare.push(c),
+            _ => {}
+        }
+    }
+    let last = bare.split("::").filter(|part| !part.is_empty()).last().unwrap_or(name);
+    if last.starts_with('{') { "{closure}".to_owned() } else { last.to_owned() }
 }
 
 fn top(shares: &Shares, count: usize) -> Vec<(&str, f64)> {

@@ -8,6 +8,7 @@ mod sane;
 mod table;
 
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -77,6 +78,8 @@ pub struct LocalSymbols {
     /// Where the file of each object was found.
     places: FxHashMap<Object, Option<PathBuf>>,
     replaced: Vec<String>,
+    /// Those whose debug information blazesym panics at.
+    damaged: Vec<String>,
     asked_kernel: bool,
     kernel: RecordedKernel,
 }
@@ -95,8 +98,7 @@ struct RecordedKernel {
 impl LocalSymbols {
     /// Reads nothing yet.
     pub fn new() -> Self {
-        // Code info is where blazesym finds inlined functions.
-        let objects = Blaze::builder().enable_code_info(true).enable_inlined_fns(true).build();
+        let objects = blaze(true);
         let kernel = RecordedKernel::default();
         LocalSymbols {
             kallsyms: None,
@@ -104,6 +106,7 @@ impl LocalSymbols {
             vdso: None,
             places: FxHashMap::default(),
             replaced: Vec::new(),
+            damaged: Vec::new(),
             asked_kernel: false,
             kernel,
         }
@@ -202,11 +205,14 @@ impl Symbolizer for LocalSymbols {
         self.places.insert(object.clone(), file.clone());
         let unknown = || vec![Functions::new(); file_offsets.len()];
         let Some(file) = file else { return unknown() };
-        let source = Source::Elf(Elf::new(file));
-        match self.objects.symbolize(&source, Input::FileOffset(file_offsets)) {
-            Ok(found) => found.into_iter().map(functions).collect(),
-            Err(_) => unknown(),
+        if let Ok(found) = find(&self.objects, true, &file, file_offsets) {
+            return found.unwrap_or_else(unknown);
         }
+        // What it had read when it panicked is nothing to go on with.
+        self.objects = blaze(true);
+        self.damaged.push(String::from_utf8_lossy(&object.path).into_owned());
+        let found = find(&blaze(false), false, &file, file_offsets);
+        found.ok().flatten().unwrap_or_else(unknown)
     }
 
     fn kernel_build_id(&mut self) -> Option<String> {
@@ -222,12 +228,37 @@ impl Symbolizer for LocalSymbols {
         notes.extend(self.replaced.iter().map(|path| {
             format!("{path} is no longer the file that ran, so its functions have no names")
         }));
+        notes.extend(self.damaged.iter().map(|path| {
+            format!("the debug information of {path} is damaged, so only its symbols were used")
+        }));
         let hidden = self.asked_kernel && self.kallsyms.as_ref().is_some_and(Kallsyms::is_empty);
         let note = "kernel functions have no names, as /proc/kallsyms hides their addresses; \
                     hint: sudo sysctl kernel.kptr_restrict=0 kernel.perf_event_paranoid=1";
         notes.extend(hidden.then(|| note.to_owned()));
         notes
     }
+}
+
+/// Code info is where blazesym finds inlined functions.
+fn blaze(debug_info: bool) -> Blaze {
+    Blaze::builder().enable_code_info(debug_info).enable_inlined_fns(debug_info).build()
+}
+
+/// The functions at offsets of a file; `None` where it has no symbols. `Err` where blazesym panicked,
+/// as it does at some damaged line tables (dwarf/lines.rs, 0.2.7).
+fn find(
+    objects: &Blaze,
+    debug_info: bool,
+    file: &Path,
+    offsets: &[u64],
+) -> std::thread::Result<Option<Vec<Functions>>> {
+    // Whoever calls throws `objects` away after a panic.
+    catch_unwind(AssertUnwindSafe(|| {
+        let mut elf = Elf::new(file);
+        elf.debug_syms = debug_info;
+        let found = objects.symbolize(&Source::Elf(elf), Input::FileOffset(offsets)).ok()?;
+        Some(found.into_iter().map(functions).collect())
+    }))
 }
 
 fn functions(found: Symbolized<'_>) -> Functions {

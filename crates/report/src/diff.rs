@@ -66,8 +66,9 @@ pub struct Diff {
     pub b: Side,
     /// How much faster; `None` where a throughput isn't known.
     pub speed: Option<Speed>,
-    /// CPU time of all compared members.
-    pub total: Change,
+    /// CPU time of all compared members; `None` where they moved different amounts, as then a GiB
+    /// of one is not a GiB of another.
+    pub total: Option<Change>,
     /// Those that could be compared, in A's order.
     pub members: Vec<MemberDiff>,
     /// Those that could not, and why.
@@ -104,8 +105,8 @@ pub struct Speed {
     pub ratio: Estimate,
     /// Whether they can be told apart; `None` of a single run.
     pub distinguishable: Option<bool>,
-    /// It is of the last pipe of several.
-    pub of_last_pipe: bool,
+    /// It is of the pipe that carried the most, of several.
+    pub of_largest_pipe: bool,
 }
 
 /// A member that was left out.
@@ -164,7 +165,7 @@ impl Diff {
             .zip(&scales)
             .map(|(matched, scale)| member::compare(&a, &b, matched, scale, unit))
             .collect();
-        let total = unit::total(&scales);
+        let total = unit::total(unit, &a, &b, &matched, &scales);
         let mut diff = Diff {
             schema_version: SCHEMA_VERSION,
             headline: String::new(),
@@ -174,7 +175,7 @@ impl Diff {
             speed: speed(&a, &b),
             a: Side::of(names[0], &a),
             b: Side::of(names[1], &b),
-            total: total.change(),
+            total: total.map(|total| total.change()),
             members,
             not_compared,
             notes: notes(&a, &b),
@@ -209,30 +210,60 @@ impl Side {
     }
 }
 
-/// Through the last pipe, which is what comes out.
-fn throughput(run: &Run<'_>) -> Option<f64> {
-    run.caption.bytes_per_second.or_else(|| {
-        let watched = run.watched?;
-        let pipe = watched.pipeline.pipes.last()?;
-        let flow = watched.flows.iter().find(|flow| flow.inode == pipe.inode)?;
-        let seconds = watched.elapsed_ns as f64 / 1e9;
-        (seconds > 0.0).then_some(flow.bytes.known()? as f64 / seconds)
+/// Which of a run's pipes carried the most, and how fast: compressed or not, that is the payload.
+struct Largest {
+    pipe: usize,
+    pipes: usize,
+    bytes_per_second: f64,
+    /// The bytes of every pipe are known.
+    complete: bool,
+}
+
+fn largest(run: &Run<'_>) -> Option<Largest> {
+    let watched = run.watched.filter(|watched| !watched.pipeline.pipes.is_empty());
+    let Some(watched) = watched else {
+        let bytes_per_second = run.caption.bytes_per_second?;
+        return Some(Largest { pipe: 0, pipes: 1, bytes_per_second, complete: true });
+    };
+    let pipes = &watched.pipeline.pipes;
+    let known: Vec<(u64, usize)> = pipes
+        .iter()
+        .enumerate()
+        .filter_map(|(at, pipe)| {
+            let flow = watched.flows.iter().find(|flow| flow.inode == pipe.inode)?;
+            Some((flow.bytes.known()?, at))
+        })
+        .collect();
+    let &(bytes, pipe) = known.iter().max()?;
+    let seconds = watched.elapsed_ns as f64 / 1e9;
+    (seconds > 0.0).then_some(Largest {
+        pipe,
+        pipes: pipes.len(),
+        bytes_per_second: bytes as f64 / seconds,
+        complete: known.len() == pipes.len(),
     })
 }
 
+fn throughput(run: &Run<'_>) -> Option<f64> {
+    largest(run).map(|largest| largest.bytes_per_second)
+}
+
 fn speed(a: &[Run<'_>], b: &[Run<'_>]) -> Option<Speed> {
-    let side = |runs: &[Run<'_>]| {
-        let rates: Option<Vec<f64>> = runs.iter().map(throughput).collect();
-        Sample::new(rates?)
-    };
-    let (rates_a, rates_b) = (side(a)?, side(b)?);
-    let pipes = |run: &Run<'_>| run.watched.map_or(0, |watched| watched.pipeline.pipes.len());
+    let all: Vec<Largest> = a.iter().chain(b).map(largest).collect::<Option<_>>()?;
+    // What is not known may be larger: then it has to be the same pipe everywhere at least.
+    let is_same = |other: &Largest| (other.pipe, other.pipes) == (all[0].pipe, all[0].pipes);
+    if !all.iter().all(|largest| largest.complete) && !all.iter().all(is_same) {
+        return None;
+    }
+    let (rates_a, rates_b) = all.split_at(a.len());
+    let side = |side: &[Largest]| Sample::new(side.iter().map(|of| of.bytes_per_second));
+    let (rates_a, rates_b) = (side(rates_a)?, side(rates_b)?);
     Some(Speed {
         a: rates_a.median(),
         b: rates_b.median(),
         ratio: statistics::ratio(&rates_a, &rates_b)?,
         distinguishable: statistics::distinguishable(&rates_a, &rates_b),
-        of_last_pipe: a.iter().chain(b).any(|run| pipes(run) > 1),
+        of_largest_pipe: all.iter().any(|largest| largest.pipes > 1),
     })
 }
 

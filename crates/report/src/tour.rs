@@ -1,6 +1,6 @@
 //! The guided tour: what a stage is about, what it came to here, and what became of the one before.
 //!
-//! The teaching is data ([`lessons`](crate::lessons)); every number and every comparison is of what
+//! The teaching is data ([`lessons`]); every number and every comparison is of what
 //! was measured.
 
 mod change;

@@ -2,6 +2,7 @@
 //! a process belongs to.
 
 pub mod command;
+pub mod cost;
 pub mod cpus;
 pub mod discover;
 pub mod ends;

@@ -156,6 +156,17 @@ pub(crate) fn ignore(signal: Signal) -> Result<(), Errno> {
     unsafe { sigaction(signal, &action) }.map(drop)
 }
 
+/// `mprotect(2)`; async-signal-safe, as it is a system call and nothing else. Whoever makes a range
+/// read only must be prepared for the signal that a write to it raises.
+#[inline(always)]
+pub(crate) fn protect(address: usize, bytes: usize, writable: bool) -> Result<(), Errno> {
+    let right = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
+    // SAFETY: no access is ever made wrong in silence: the range stays mapped and readable, and a
+    // write to what is read only raises a signal.
+    checked(unsafe { syscall(libc::SYS_mprotect, [address, bytes, right as usize, 0, 0, 0]) })
+        .map(drop)
+}
+
 /// Private anonymous memory, page-aligned or stricter, unmapped on drop.
 #[derive(Debug)]
 pub(crate) struct Pages {
@@ -164,6 +175,11 @@ pub(crate) struct Pages {
     offset: usize,
     bytes: usize,
 }
+
+// SAFETY: a mapping belongs to no thread, and its contents are reached through `&mut` only.
+unsafe impl Send for Pages {}
+// SAFETY: as above; what `&self` offers are system calls.
+unsafe impl Sync for Pages {}
 
 impl Pages {
     /// Maps `bytes` at an address that is a multiple of `alignment`, a power of two. Nothing is
@@ -196,6 +212,15 @@ impl Pages {
             libc::madvise(self.mapping.as_ptr().add(self.offset).cast(), self.bytes, advice)
         };
         Errno::result(result).map(drop)
+    }
+
+    /// `mprotect(2)` of `bytes` from `start` on: read only, or writable again.
+    #[inline(always)]
+    pub(crate) fn protect(&self, start: usize, bytes: usize, writable: bool) -> Result<(), Errno> {
+        if start.checked_add(bytes).is_none_or(|end| end > self.bytes) {
+            return Err(Errno::EINVAL);
+        }
+        protect(self.address() + start, bytes, writable)
     }
 
     /// `mlock(2)` on all of it.

@@ -135,5 +135,10 @@ fn render(rows: &[Row], machine: &Machine) -> String {
     };
     let _ = writeln!(text, "\n--pipe-size        at most {max} (fs.pipe-max-size)");
     let _ = writeln!(text, "--check-huge-page  {check}");
+    let _ = writeln!(
+        text,
+        "\nIn one process: pipeprof cost pages (holding a page), pipeprof cost cow (write protection\n\
+         in place of a copy)"
+    );
     text
 }

@@ -9,7 +9,7 @@ use crate::text::cut;
 
 /// How the sentence calls a side; names may be alike, letters are not.
 fn called(letter: char, name: &str) -> String {
-    format!("{letter} ({})", cut(&printable(name), 32))
+    format!("{letter} ({})", cut(&printable(name), 40))
 }
 
 pub(super) fn headline(diff: &Diff) -> String {
@@ -57,18 +57,22 @@ fn rows(diff: &Diff) -> impl Iterator<Item = (&MemberDiff, Role, &Change)> {
         .flat_map(|member| member.roles.iter().map(move |r| (member, r.role, &r.change)))
 }
 
+/// How large a change is beside those of other members: by what A moved, not by a GiB of each.
+fn size(row: &(&MemberDiff, Role, &Change)) -> f64 {
+    row.2.difference.abs() * row.0.moved
+}
+
 /// The role that changed most in this direction, and its part of all that changed so.
 fn cause(diff: &Diff, direction: Judgement, what: &str) -> String {
     let changed = || rows(diff).filter(|(_, _, change)| change.judgement == direction);
-    let all: f64 = changed().map(|(_, _, change)| change.difference.abs()).sum();
-    let size = |row: &(&MemberDiff, Role, &Change)| row.2.difference.abs();
+    let all: f64 = changed().map(|row| size(&row)).sum();
     let most = changed().max_by(|x, y| size(x).total_cmp(&size(y)));
     let Some((member, role, change)) = most else {
         return "; no role's CPU time changed so by more than the noise".to_owned();
     };
     format!(
-        "; {what}, {:.0}% is {} in {} ({})",
-        100.0 * change.difference.abs() / all,
+        "; {what}, {:.0}% is {} of {} ({})",
+        100.0 * size(&(member, role, change)) / all,
         role.label(),
         who(member),
         from_to(diff.unit, change),
@@ -81,12 +85,12 @@ fn largest(diff: &Diff) -> String {
         |change: &Change| matches!(change.judgement, Judgement::Dearer | Judgement::Cheaper);
     let most = rows(diff)
         .filter(|(_, _, change)| judged(change))
-        .max_by(|x, y| x.2.difference.abs().total_cmp(&y.2.difference.abs()));
+        .max_by(|x, y| size(x).total_cmp(&size(y)));
     let Some((member, role, change)) = most else {
         return "; no role changed by more than the noise".to_owned();
     };
     let change = from_to(diff.unit, change);
-    format!("; the largest change is {} in {} ({change})", role.label(), who(member))
+    format!("; the largest change is {} of {} ({change})", role.label(), who(member))
 }
 
 fn from_to(unit: Unit, change: &Change) -> String {

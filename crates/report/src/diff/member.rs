@@ -39,6 +39,9 @@ pub struct MemberDiff {
     pub blocked: Vec<BlockedChange>,
     /// Ready to run, and waiting for a CPU; likewise.
     pub runnable: Option<Change>,
+    /// GiB that it moved in A's first run, or 1 in shares: makes costs of members comparable.
+    #[serde(skip)]
+    pub(super) moved: f64,
 }
 
 /// Who it is on one side, in the first run.
@@ -307,6 +310,7 @@ pub(super) fn compare(
         functions,
         blocked: Vec::new(),
         runnable: None,
+        moved: first.and_then(|(run, &at)| gib(unit::bytes(run, at))).unwrap_or(1.0),
     };
     if unit == Unit::NsPerGib {
         (diff.blocked, diff.runnable) = asleep(a, b, matched).unwrap_or_default();

@@ -150,7 +150,7 @@ impl<'a> Picture<'a> {
             runs => format!("mean of {runs} runs"),
         };
         let unit = match self.unit {
-            Unit::NsPerGib => "CPU time per GiB moved",
+            Unit::NsPerGib => "CPU time per GiB that each moved",
             Unit::Percent => "share of the samples",
         };
         format!("width is {side}'s {unit}, {runs} · colour is the change of the function itself")

@@ -42,16 +42,18 @@ pub fn render(diff: &Diff, style: Style, mut out: impl Write) -> Result<(), Erro
             speed.ratio.median,
             interval.low,
             interval.high,
-            if speed.of_last_pipe { ", of the last pipe" } else { "" },
+            if speed.of_largest_pipe { ", of the largest pipe" } else { "" },
         );
     }
     if let Some(why) = &diff.unit_because {
         text.push_str(&wrap(&format!("shares of samples, not cost per GiB, as {why}"), 2));
     }
-    if diff.members.len() > 1 {
+    if let Some(total) = &diff.total
+        && diff.members.len() > 1
+    {
         text.push('\n');
         let _ = writeln!(text, "{}", style.remark(&columns("", diff.unit)));
-        row(&mut text, diff.unit, "all together", &diff.total, style);
+        row(&mut text, diff.unit, "all together", total, style);
     }
     for member in &diff.members {
         text.push('\n');
@@ -218,7 +220,7 @@ fn write_rest(text: &mut String, diff: &Diff, style: Style) {
             break;
         }
     }
-    lines.push(match diff.total.basis.or_else(|| basis(diff)) {
+    lines.push(match basis(diff) {
         Some(Basis::Runs) => format!(
             "A and B are medians of {} runs; B − A is by runs that were neighbours, so it may \
              differ from theirs; its interval holds it in 95 % of cases, and where that holds 0 it \

@@ -33,6 +33,9 @@ impl Unit {
     /// A difference for a person, with its sign.
     pub(crate) fn show_signed(self, cost: f64) -> String {
         let shown = self.show(cost.abs());
+        if cost == 0.0 {
+            return shown;
+        }
         if cost < 0.0 { format!("−{shown}") } else { format!("+{shown}") }
     }
 
@@ -193,10 +196,29 @@ impl Scales {
     }
 }
 
-/// What all compared members cost together.
-pub(super) fn total(scales: &[Scales]) -> Series {
+/// What all compared members cost together; `None` where a GiB of one is not a GiB of another.
+pub(super) fn total(
+    unit: Unit,
+    a: &[Run<'_>],
+    b: &[Run<'_>],
+    matched: &[Matched],
+    scales: &[Scales],
+) -> Option<Series> {
+    let moved_alike = |run: &Run<'_>, of: &dyn Fn(&Matched) -> usize| {
+        let moved: Vec<u64> = matched.iter().filter_map(|m| bytes(run, of(m))).collect();
+        let (least, most) = (moved.iter().min(), moved.iter().max());
+        // A pipe's content at the end makes a difference between its ends.
+        least.zip(most).is_some_and(|(least, most)| *least as f64 >= 0.99 * *most as f64)
+    };
+    let alike = || {
+        a.iter().enumerate().all(|(at, run)| moved_alike(run, &|m| m.a[at]))
+            && b.iter().enumerate().all(|(at, run)| moved_alike(run, &|m| m.b[at]))
+    };
+    if unit == Unit::NsPerGib && !alike() {
+        return None;
+    }
     let mut all = scales.iter().map(Scales::whole);
-    let mut sum = all.next().unwrap_or_else(|| Series::exact(&[], &[]));
+    let mut sum = all.next()?;
     all.for_each(|series| sum.add(&series));
-    sum
+    Some(sum)
 }

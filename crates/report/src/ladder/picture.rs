@@ -306,8 +306,23 @@ impl<'a> Picture<'a> {
         notes.extend(table::noise(self.ladder, self.standings));
         let spoilt = self.ladder.machine.iter().filter(|fact| fact.remedy.is_some());
         notes.extend(spoilt.map(|fact| printable(&fact.text).into_owned()));
-        notes.iter().map(|note| cut(note, 195)).collect()
+        notes.iter().flat_map(|note| lines(note, 190)).collect()
     }
+}
+
+/// Breaks a sentence into lines of so many characters.
+fn lines(text: &str, most: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= most => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 fn axis_title(svg: &mut String, top: f64, words: &str) {

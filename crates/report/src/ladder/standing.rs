@@ -22,7 +22,7 @@ pub struct Standings {
     pub standings: Vec<Standing>,
     /// Rungs that were measured, fastest first.
     pub ranking: Vec<usize>,
-    /// Neighbours in the ranking that can't be told apart: the faster median first.
+    /// Those that can't be told apart: the faster median first.
     pub unranked: Vec<Unranked>,
 }
 
@@ -134,17 +134,20 @@ impl Standings {
         let mut ranking: Vec<usize> =
             (0..standings.len()).filter(|rung| median(rung).is_some()).collect();
         ranking.sort_by(|a, b| median(b).unwrap_or(0.0).total_cmp(&median(a).unwrap_or(0.0)));
-        let unranked = ranking
-            .windows(2)
-            .filter_map(|pair| {
-                let &[faster, slower] = pair else { return None };
+        // Not of neighbours alone: of three whose ends can't be told apart the middle one may be
+        // told from either.
+        let pairs = ranking.iter().enumerate().flat_map(|(place, &faster)| {
+            ranking[place + 1..].iter().map(move |&slower| (faster, slower))
+        });
+        let unranked = pairs
+            .filter(|&(faster, slower)| {
                 let apart = paired(ladder, slower, faster)
                     .and_then(|(slower, faster)| distinguishable(&slower, &faster));
-                (apart != Some(true)).then(|| Unranked {
-                    faster,
-                    slower,
-                    ratio: compare(ladder, slower, faster),
-                })
+                apart != Some(true)
+            })
+            .map(|(faster, slower)| {
+                let ratio = compare(ladder, slower, faster);
+                Unranked { faster, slower, ratio }
             })
             .collect();
         Standings { standings, ranking, unranked }

@@ -182,7 +182,7 @@ pub(super) fn rounds(ladder: &Ladder, standings: &Standings) -> String {
     format!("{ending}; GiB/s are medians, ratios medians of the ratios round by round")
 }
 
-/// Which neighbours may be in the wrong order.
+/// Who may be in the wrong order.
 pub(super) fn noise(ladder: &Ladder, standings: &Standings) -> Vec<String> {
     let name = |rung: usize| cut(&printable(&ladder.rungs[rung].name), words::LONGEST);
     let runs = standings.standings.iter().map(|standing| standing.runs).max().unwrap_or(0);
@@ -190,19 +190,17 @@ pub(super) fn noise(ladder: &Ladder, standings: &Standings) -> Vec<String> {
         let rounds = if runs == 1 { "1 round is".to_owned() } else { format!("{runs} rounds are") };
         return vec![format!("{rounds} too few to rank anything: --runs 5")];
     }
-    let unranked = standings.unranked.iter();
-    unranked
-        .map(|pair| {
-            let (faster, slower) = (name(pair.faster), name(pair.slower));
-            let range = pair.ratio.and_then(|ratio| ratio.interval).map_or_else(String::new, |i| {
-                format!(
-                    ": round by round the first was {:.2} to {:.2} times as fast",
-                    i.low, i.high
-                )
-            });
-            format!("too noisy to rank {faster} and {slower}{range}")
-        })
-        .collect()
+    let pairs = standings.unranked.iter().map(|pair| {
+        let range = pair.ratio.and_then(|ratio| ratio.interval).map_or_else(String::new, |i| {
+            format!(" (round by round {:.2} to {:.2} times)", i.low, i.high)
+        });
+        format!("{} and {}{range}", name(pair.faster), name(pair.slower))
+    });
+    let pairs: Vec<String> = pairs.collect();
+    if pairs.is_empty() {
+        return Vec::new();
+    }
+    vec![format!("too noisy to rank {}", pairs.join(", "))]
 }
 
 /// In three digits.
