@@ -62,8 +62,8 @@ impl TargetArgs {
         !self.pipeline.pid.is_empty()
     }
 
-    /// What was asked for; `None` where nothing was.
-    pub(crate) fn target(&self) -> Result<Option<Target>, Error> {
+    /// What was asked for; an error of usage where nothing was.
+    pub(crate) fn target(&self) -> Result<Target, Error> {
         let any = &self.pipeline;
         let other = any.line.is_some() || !any.program.is_empty() || !any.pid.is_empty();
         if other && !self.pair.is_empty() {
@@ -78,23 +78,23 @@ impl TargetArgs {
         if let Some(line) = &any.line {
             let spec = Spec::shell(line, any.shell.as_deref());
             let title = line.to_string_lossy().into_owned();
-            return Ok(Some(Target::Command { spec, title, duration: any.duration }));
+            return Ok(Target::Command { spec, title, duration: any.duration });
         }
         if !any.program.is_empty() {
             let words: Vec<_> = any.program.iter().map(|word| word.to_string_lossy()).collect();
             let title = words.join(" ");
             let spec = Spec::program(any.program.iter().cloned());
-            return Ok(Some(Target::Command { spec, title, duration: any.duration }));
+            return Ok(Target::Command { spec, title, duration: any.duration });
         }
         if !any.pid.is_empty() {
             let extent = if any.only_pids { Extent::OnlyThese } else { Extent::Whole };
             let duration = any.duration.unwrap_or(Duration::from_secs(10));
-            return Ok(Some(Target::Running { pids: any.pid.clone(), extent, duration }));
+            return Ok(Target::Running { pids: any.pid.clone(), extent, duration });
         }
         if self.pair.is_empty() {
-            return Ok(None);
+            return Err(Error::Refused(NO_TARGET.to_owned()));
         }
-        self.pair.plan().map(|plan| Some(Target::Pair(Box::new(plan))))
+        self.pair.plan().map(|plan| Target::Pair(Box::new(plan)))
     }
 }
 
@@ -110,7 +110,7 @@ pub(crate) const KNOBS_WITHOUT_PAIR: &str = "the flags under \"Pipe pair\" (--by
      for the built-in pair only: leave them out, or give --stage instead of a pipeline";
 
 /// Where nothing says what to watch.
-pub(crate) const NO_TARGET: &str = "nothing says what to watch: give --stage vmsplice for the \
+const NO_TARGET: &str = "nothing says what to watch: give --stage vmsplice for the \
      built-in pair, -c 'A | B' to run a pipeline, or --pid PID for one that runs";
 
 /// `10s`, `1.5s`, `500ms`, `2m`, `1h`; a bare number is seconds.
@@ -147,10 +147,11 @@ mod tests {
             let line = <Line as clap::Parser>::try_parse_from(words).unwrap();
             line.target.target().map(|_| ()).map_err(|error| error.to_string())
         };
-        for fine in ["", "--bytes 1M", "--stage write", "-c true --duration 1s", "-p 1"] {
+        for fine in ["--bytes 1M", "--stage write", "-c true --duration 1s", "-p 1"] {
             assert_eq!(target(fine), Ok(()), "{fine}");
         }
         for (line, flag) in [
+            ("", "--stage"),
             ("-c true --bytes 1M", "--bytes"),
             ("-p 1 --fill", "--fill"),
             ("--verify -- true", "--stage"),

@@ -17,7 +17,7 @@ use crate::commands::ls::has_utf8_locale;
 use crate::output::{check_writable, write_file, write_stdout};
 use crate::pair_args;
 use crate::sampling_args::SamplingArgs;
-use crate::target_args::{KNOBS_WITHOUT_PAIR, NO_TARGET, Target, TargetArgs};
+use crate::target_args::{KNOBS_WITHOUT_PAIR, Target, TargetArgs};
 use crate::ui::{Exit, Ui, hinted};
 
 /// Profile a pipe pair or a pipeline and draw its flame graph
@@ -133,11 +133,7 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
         return Drawing::new(captured, highlights, view).write(&picture, output, ui);
     }
     let target = match args.target.target() {
-        Ok(Some(target)) => target,
-        Ok(None) => {
-            ui.error(&anyhow::anyhow!(NO_TARGET));
-            return Ok(Exit::Usage);
-        }
+        Ok(target) => target,
         Err(error) => return pair_args::fail(error, ui),
     };
     let time = output.time.map_or_else(|| default_time(&target), Time::from);

@@ -12,7 +12,7 @@ use crate::commands::flame::{beside, default_path};
 use crate::output::{check_writable, write_file};
 use crate::pair_args;
 use crate::sampling_args::SamplingArgs;
-use crate::target_args::{KNOBS_WITHOUT_PAIR, NO_TARGET, TargetArgs};
+use crate::target_args::{KNOBS_WITHOUT_PAIR, TargetArgs};
 use crate::ui::{Exit, Ui, hinted};
 
 /// Make a page for a browser of a recording, a pipe pair or a pipeline
@@ -53,11 +53,7 @@ pub(crate) fn run(args: &HtmlArgs, ui: &Ui) -> anyhow::Result<Exit> {
         return write(&reopen(path, ui)?, page, ui);
     }
     let target = match args.target.target() {
-        Ok(Some(target)) => target,
-        Ok(None) => {
-            ui.error(&anyhow::anyhow!(NO_TARGET));
-            return Ok(Exit::Usage);
-        }
+        Ok(target) => target,
         Err(error) => return pair_args::fail(error, ui),
     };
     let page = args.output.clone().unwrap_or_else(|| default_path(&target, "html"));

@@ -11,7 +11,7 @@ use pipeprof_runner::size;
 use crate::capture::capture_into;
 use crate::pair_args;
 use crate::sampling_args::SamplingArgs;
-use crate::target_args::{NO_TARGET, TargetArgs, parse_duration};
+use crate::target_args::{TargetArgs, parse_duration};
 use crate::ui::{Exit, Ui, hinted};
 
 /// Record a pipe pair or a pipeline, to be drawn and read later
@@ -51,11 +51,7 @@ pub(crate) fn run(args: &RecordArgs, ui: &Ui) -> anyhow::Result<Exit> {
         }
     };
     let target = match args.target.target() {
-        Ok(Some(target)) => target,
-        Ok(None) => {
-            ui.error(&anyhow::anyhow!(NO_TARGET));
-            return Ok(Exit::Usage);
-        }
+        Ok(target) => target,
         Err(error) => return pair_args::fail(error, ui),
     };
     let folder = with_suffix(&args.output);

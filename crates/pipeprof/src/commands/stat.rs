@@ -21,7 +21,7 @@ use crate::interrupt::Interrupt;
 use crate::output::write_stdout;
 use crate::pair_args;
 use crate::progress::Watching;
-use crate::target_args::{NO_TARGET, Target, TargetArgs};
+use crate::target_args::{Target, TargetArgs};
 use crate::ui::{Exit, Ui, hinted};
 
 /// Count events at each end of a pipe pair or in a pipeline
@@ -48,11 +48,7 @@ struct Counts {
 
 pub(crate) fn run(args: &StatArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let target = match args.target.target() {
-        Ok(Some(target)) => target,
-        Ok(None) => {
-            ui.error(&anyhow::anyhow!(NO_TARGET));
-            return Ok(Exit::Usage);
-        }
+        Ok(target) => target,
         Err(error) => return pair_args::fail(error, ui),
     };
     let interrupt = Interrupt::install()?;
