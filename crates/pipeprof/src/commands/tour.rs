@@ -32,7 +32,7 @@ use crate::output::{check_writable, write_file};
 use crate::pair_args::{self, parse_stage};
 use crate::progress;
 use crate::target_args::Target;
-use crate::ui::{Exit, Ui, hinted};
+use crate::ui::{Exit, Ui, hinted, wrong_usage};
 
 /// Take a guided tour of the optimisation stages on this machine
 ///
@@ -67,13 +67,11 @@ pub(crate) fn run(args: &TourArgs, ui: &Ui) -> anyhow::Result<Exit> {
         args.stages.clone()
     };
     if let Some(twice) = stages.iter().enumerate().find(|(at, s)| stages[..*at].contains(s)) {
-        ui.error(&anyhow::anyhow!("--stages has {} twice: name each stage once", twice.1));
-        return Ok(Exit::Usage);
+        let error = format_args!("--stages has {} twice: name each stage once", twice.1);
+        return Err(wrong_usage(error));
     }
     for stage in &stages {
-        if let Err(error) = PairPlan::new(*stage, &knobs(args.bytes)) {
-            return pair_args::fail(error, ui);
-        }
+        PairPlan::new(*stage, &knobs(args.bytes)).map_err(pair_args::refused)?;
         if let Some(folder) = &args.svg {
             check_writable(&picture(folder, *stage))?;
         }
