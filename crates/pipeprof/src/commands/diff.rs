@@ -19,6 +19,7 @@ use pipeprof_runner::stage::Stage;
 
 use crate::capture::{Captured, capture, reopen};
 use crate::commands::ls::has_utf8_locale;
+use crate::interrupt::Interrupt;
 use crate::output::{check_writable, write_file, write_stdout};
 use crate::pair_args::{self, PairArgs};
 use crate::sampling_args::SamplingArgs;
@@ -208,6 +209,7 @@ fn launched(
     args: &DiffArgs,
     ui: &Ui,
 ) -> anyhow::Result<Exit> {
+    let interrupt = Interrupt::install()?;
     let mut pairs = Vec::new();
     let mut exit = Exit::Done;
     'runs: for round in 0..runs {
@@ -216,8 +218,9 @@ fn launched(
         let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
         for side in order {
             let target = target(args, side)?;
-            let captured = capture(target, config, ui)?;
-            if captured.interrupted {
+            let captured = capture(target, config, &interrupt, ui)?;
+            // Also where it ended by itself before it could be stopped.
+            if interrupt.is_set() {
                 exit = Exit::Interrupted;
                 break 'runs;
             }

@@ -14,6 +14,7 @@ use pipeprof_runner::pipeline::End;
 
 use crate::capture::{Captured, capture, reopen};
 use crate::commands::ls::has_utf8_locale;
+use crate::interrupt::Interrupt;
 use crate::output::{check_writable, write_file, write_stdout};
 use crate::pair_args;
 use crate::sampling_args::SamplingArgs;
@@ -128,7 +129,7 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
     for path in [Some(&picture), output.folded.as_ref()].into_iter().flatten() {
         check_writable(path)?;
     }
-    let captured = capture(target, &config, ui)?;
+    let captured = capture(target, &config, &Interrupt::install()?, ui)?;
     let drawing = Drawing::new(
         captured,
         highlights,

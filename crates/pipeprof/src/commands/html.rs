@@ -9,6 +9,7 @@ use pipeprof_report::roles::Classification;
 
 use crate::capture::{Captured, capture, reopen};
 use crate::commands::flame::{beside, default_path};
+use crate::interrupt::Interrupt;
 use crate::output::{check_writable, write_file};
 use crate::pair_args;
 use crate::sampling_args::SamplingArgs;
@@ -47,7 +48,7 @@ pub(crate) fn run(args: &HtmlArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let target = args.target.target()?;
     let page = args.output.clone().unwrap_or_else(|| default_path(&target, "html"));
     check_writable(&page)?;
-    write(&capture(target, &config, ui)?, page, ui)
+    write(&capture(target, &config, &Interrupt::install()?, ui)?, page, ui)
 }
 
 fn write(captured: &Captured, page: PathBuf, ui: &Ui) -> anyhow::Result<Exit> {

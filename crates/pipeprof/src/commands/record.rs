@@ -9,6 +9,7 @@ use pipeprof_profiler::session::CaptureConfig;
 use pipeprof_runner::size;
 
 use crate::capture::capture_into;
+use crate::interrupt::Interrupt;
 use crate::pair_args;
 use crate::sampling_args::SamplingArgs;
 use crate::target_args::{TargetArgs, parse_duration};
@@ -47,7 +48,7 @@ pub(crate) fn run(args: &RecordArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let folder = with_suffix(&args.output);
     let dir = RecordingDir::create(&folder).map_err(|error| hinted(&error, error.hint()))?;
     let begun = Begun(dir.path().to_owned());
-    let mut captured = capture_into(dir, target, &config, ui)?;
+    let mut captured = capture_into(dir, target, &config, &Interrupt::install()?, ui)?;
     let completed = captured.recording.complete(&captured.symbols);
     completed.map_err(|error| hinted(&error, error.hint()))?;
     drop(begun);

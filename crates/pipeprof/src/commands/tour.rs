@@ -24,7 +24,7 @@ use pipeprof_runner::plan::{Knobs, PairPlan};
 use pipeprof_runner::size;
 use pipeprof_runner::stage::Stage;
 
-use crate::capture::{Captured, capture_with};
+use crate::capture::{Captured, capture};
 use crate::commands::doctor;
 use crate::commands::ls::has_utf8_locale;
 use crate::interrupt::Interrupt;
@@ -227,7 +227,7 @@ impl Guide<'_> {
         let config =
             CaptureConfig { frequency_hz: 997, switches: true, ..CaptureConfig::default() };
         let target = Target::Pair(Box::new(plan));
-        let captured = capture_with(target, &config, &self.interrupt, self.ui)?;
+        let captured = capture(target, &config, &self.interrupt, self.ui)?;
         if self.interrupt.is_set() {
             return Err(Stop::Interrupted);
         }
