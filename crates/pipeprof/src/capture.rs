@@ -372,7 +372,7 @@ fn running(
     dir: RecordingDir,
     pids: &[i32],
     extent: Extent,
-    duration: Duration,
+    duration: Option<Duration>,
     config: &CaptureConfig,
     interrupt: &Interrupt,
     ui: &Ui,
@@ -389,11 +389,12 @@ fn running(
     let counted_ns = now_ns();
     let meter = Meter::start_keeping(found, false, config.limits.keep)
         .map_err(|error| hinted(&error, error.hint()))?;
-    let mut watching = Watching::time(Some(duration), ui);
+    let mut watching = Watching::time(duration, ui);
     let started = Instant::now();
+    let left = || duration.unwrap_or(Duration::MAX).saturating_sub(started.elapsed());
     let mut looked = Instant::now();
-    while started.elapsed() < duration && !interrupt.is_set() {
-        std::thread::sleep(TICK.min(duration.saturating_sub(started.elapsed())));
+    while !left().is_zero() && !interrupt.is_set() {
+        std::thread::sleep(TICK.min(left()));
         watching.elapsed(started.elapsed());
         session.read_accounts(&[]);
         if !cast.any_alive() || session.is_full() {

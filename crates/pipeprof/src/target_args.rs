@@ -37,7 +37,8 @@ struct PipelineArgs {
     /// Only the processes given with --pid, not the rest of their pipeline
     #[arg(long, requires = "pid")]
     only_pids: bool,
-    /// Stop after so long, as in 10s, 500ms, 2m [default with --pid: 10s]
+    /// Stop after so long, as in 10s, 500ms, 2m [default with --pid: 10s; none where record has
+    /// --keep or --max-size]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     duration: Option<Duration>,
     /// Run a command as it stands and watch all that it starts
@@ -53,8 +54,11 @@ pub(crate) enum Target {
     /// A command to launch, with the words that name it in a title.
     Command { spec: Spec, title: String, duration: Option<Duration> },
     /// Processes that run.
-    Running { pids: Vec<i32>, extent: Extent, duration: Duration },
+    Running { pids: Vec<i32>, extent: Extent, duration: Option<Duration> },
 }
+
+/// How long something that runs is watched where nobody says.
+pub(crate) const WATCH: Duration = Duration::from_secs(10);
 
 impl TargetArgs {
     /// It is something that runs already.
@@ -64,6 +68,12 @@ impl TargetArgs {
 
     /// What was asked for; wrong usage where nothing was.
     pub(crate) fn target(&self) -> anyhow::Result<Target> {
+        self.target_for(Some(WATCH))
+    }
+
+    /// As [`TargetArgs::target`]. What runs already is watched for `watch` where nobody said how
+    /// long; to its end where that is `None`.
+    pub(crate) fn target_for(&self, watch: Option<Duration>) -> anyhow::Result<Target> {
         let any = &self.pipeline;
         let other = any.line.is_some() || !any.program.is_empty() || !any.pid.is_empty();
         if other {
@@ -84,7 +94,7 @@ impl TargetArgs {
         }
         if !any.pid.is_empty() {
             let extent = if any.only_pids { Extent::OnlyThese } else { Extent::Whole };
-            let duration = any.duration.unwrap_or(Duration::from_secs(10));
+            let duration = any.duration.or(watch);
             return Ok(Target::Running { pids: any.pid.clone(), extent, duration });
         }
         if self.pair.is_empty() {
@@ -133,18 +143,31 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn flags_that_would_go_unheeded_are_refused() {
+    fn args(line: &str) -> TargetArgs {
         #[derive(clap::Parser)]
         struct Line {
             #[command(flatten)]
             target: TargetArgs,
         }
-        let target = |line: &str| {
-            let words = std::iter::once("line").chain(line.split_whitespace());
-            let line = <Line as clap::Parser>::try_parse_from(words).unwrap();
-            line.target.target().map(|_| ()).map_err(|error| error.to_string())
+        let words = std::iter::once("line").chain(line.split_whitespace());
+        <Line as clap::Parser>::try_parse_from(words).unwrap().target
+    }
+
+    #[test]
+    fn what_runs_is_watched_as_long_as_was_said_or_else_as_the_command_wants() {
+        let watched = |line: &str, watch| match args(line).target_for(watch).unwrap() {
+            Target::Running { duration, .. } => duration,
+            other => unreachable!("{other:?}"),
         };
+        assert_eq!(watched("-p 1", Some(WATCH)), Some(WATCH));
+        assert_eq!(watched("-p 1", None), None);
+        assert_eq!(watched("-p 1 --duration 2s", None), Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn flags_that_would_go_unheeded_are_refused() {
+        let target =
+            |line: &str| args(line).target().map(|_| ()).map_err(|error| error.to_string());
         for fine in ["--bytes 1M", "--stage write", "-c true --duration 1s", "-p 1"] {
             assert_eq!(target(fine), Ok(()), "{fine}");
         }

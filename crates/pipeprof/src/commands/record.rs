@@ -12,7 +12,7 @@ use crate::capture::capture_into;
 use crate::interrupt::Interrupt;
 use crate::pair_args;
 use crate::sampling_args::SamplingArgs;
-use crate::target_args::{TargetArgs, parse_duration};
+use crate::target_args::{TargetArgs, WATCH, parse_duration};
 use crate::ui::{Exit, Ui, hinted};
 
 /// Record a pipe pair or a pipeline, to be drawn and read later
@@ -44,7 +44,9 @@ pub(crate) fn run(args: &RecordArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let limits = Limits { keep: args.keep, max_bytes: args.max_size };
     // What a reader will ask for is not known yet, and blocked time can't be added later.
     let config = CaptureConfig { switches: true, limits, ..config };
-    let target = args.target.target()?;
+    // A limit is what a long watch is given: its pipeline ends it, Ctrl-C, or the limit.
+    let watch = (limits == Limits::default()).then_some(WATCH);
+    let target = args.target.target_for(watch)?;
     let folder = with_suffix(&args.output);
     let dir = RecordingDir::create(&folder).map_err(|error| hinted(&error, error.hint()))?;
     let begun = Begun(dir.path().to_owned());
