@@ -150,8 +150,8 @@ fn a_recording_ends_when_it_is_full_and_that_is_no_failure() {
     assert!(started.elapsed() < Duration::from_secs(20), "it was to end by itself");
     let bytes = here.join("it.pipeprof/perf.data").metadata().unwrap().len();
     let cpus = std::thread::available_parallelism().unwrap().get() as u64;
-    // How much beyond the limit is up to how soon a busy machine looks; in thirty seconds it were
-    // ten times as much.
+    // How much beyond the limit is up to how soon a busy machine looks; thirty seconds come to
+    // several times as much.
     assert!((300_000..cpus * (6 << 20)).contains(&bytes), "{bytes}");
     let report = report(here, "it.pipeprof");
     let notes = report["quality"]["notes"].to_string();
