@@ -90,7 +90,9 @@ fn both_ends_of_a_running_pipe_are_sampled_down_to_the_pipe() {
     for (member, ns) in profile.members.iter().zip(captured.on_cpu_ns) {
         if quality.timer_driven {
             let ratio = member.weight() as f64 / ns as f64;
-            assert!((0.7..1.3).contains(&ratio), "{} ns sampled, {ns} ns run", member.weight());
+            // What a hypervisor takes away is charged and not sampled.
+            let most = 1.4 + captured.apart_ns as f64 / captured.wall_ns as f64;
+            assert!((0.6..most).contains(&ratio), "{} ns sampled, {ns} ns run", member.weight());
         }
     }
 }
