@@ -12,6 +12,7 @@ use crate::ledger::gib;
 use crate::lessons;
 use crate::roles::Role;
 use crate::summary::MemberSummary;
+use crate::text::listed;
 
 /// What an end spent on a role for each GiB.
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,7 +58,6 @@ impl Row {
     fn of(before: &Step, after: &Step, end: End, role: Role) -> Option<Row> {
         let (old, new) = (before.end(end)?, after.end(end)?);
         let leads = |member| leading(member).iter().any(|leader| leader.role == role);
-        let aims = lessons::of_stage(after.stage).map_or(&[][..], |lesson| lesson.meant_for);
         Some(Row {
             end,
             role,
@@ -65,7 +65,7 @@ impl Row {
             after: cost(new, role)?,
             was_largest: leads(old),
             is_largest: leads(new),
-            is_aim: aims.contains(&(end, role)),
+            is_aim: lessons::of_stage(after.stage).meant_for.contains(&(end, role)),
         })
     }
 
@@ -119,10 +119,10 @@ fn life(member: &MemberSummary) -> Option<Life> {
     })
 }
 
-/// Before and after in a table, and what follows from it.
-pub(super) fn describe(before: &Step, after: &Step, page: Page) -> String {
-    let mut text = String::from("\n");
-    text += &page.heading(&format!("what {} made of it", after.stage));
+/// What a stage changed of what it builds on: in a table, and in words.
+pub(super) fn describe(before: &Step, after: &Step, is_last: bool, page: Page) -> String {
+    let it = if is_last { "it" } else { before.stage.as_str() };
+    let mut text = format!("\n{}", page.heading(&format!("what {} made of {it}", after.stage)));
     let all: Vec<Row> = ENDS
         .into_iter()
         .flat_map(|end| Role::ALL.map(|role| (end, role)))
@@ -224,8 +224,7 @@ fn aim(after: &Step, all: &[Row]) -> String {
             .filter_map(|end| {
                 let roles: Vec<&str> =
                     aims.iter().filter(|row| row.end == end).map(|row| row.role.label()).collect();
-                let roles = roles.join(" and ");
-                (!roles.is_empty()).then(|| format!("the {}'s {roles}", end.as_str()))
+                (!roles.is_empty()).then(|| format!("the {}'s {}", end.as_str(), listed(&roles)))
             })
             .collect();
         let named = named.join(", ");
