@@ -75,33 +75,18 @@ impl Captured {
 }
 
 /// Watches a target to its end, with a recording that goes when the result does.
-pub(crate) fn capture(target: Target, config: &CaptureConfig, ui: &Ui) -> anyhow::Result<Captured> {
-    let dir = RecordingDir::temporary().map_err(|error| hinted(&error, error.hint()))?;
-    capture_into(dir, target, config, ui)
-}
-
-/// Watches a target to its end and records into `dir`.
-pub(crate) fn capture_into(
-    dir: RecordingDir,
-    target: Target,
-    config: &CaptureConfig,
-    ui: &Ui,
-) -> anyhow::Result<Captured> {
-    watch(dir, target, config, &Interrupt::install()?, ui)
-}
-
-/// Watches a target to its end, among others of a command that listens for Ctrl-C itself.
-pub(crate) fn capture_with(
+pub(crate) fn capture(
     target: Target,
     config: &CaptureConfig,
     interrupt: &Interrupt,
     ui: &Ui,
 ) -> anyhow::Result<Captured> {
     let dir = RecordingDir::temporary().map_err(|error| hinted(&error, error.hint()))?;
-    watch(dir, target, config, interrupt, ui)
+    capture_into(dir, target, config, interrupt, ui)
 }
 
-fn watch(
+/// Watches a target to its end and records into `dir`.
+pub(crate) fn capture_into(
     dir: RecordingDir,
     target: Target,
     config: &CaptureConfig,

@@ -7,10 +7,10 @@ use std::time::Duration;
 use clap::Args;
 use pipeprof_runner::command::Spec;
 use pipeprof_runner::discover::Extent;
-use pipeprof_runner::error::Error;
 use pipeprof_runner::plan::PairPlan;
 
 use crate::pair_args::PairArgs;
+use crate::ui::wrong_usage;
 
 #[derive(Debug, Args)]
 pub(crate) struct TargetArgs {
@@ -62,18 +62,14 @@ impl TargetArgs {
         !self.pipeline.pid.is_empty()
     }
 
-    /// What was asked for; an error of usage where nothing was.
-    pub(crate) fn target(&self) -> Result<Target, Error> {
+    /// What was asked for; wrong usage where nothing was.
+    pub(crate) fn target(&self) -> anyhow::Result<Target> {
         let any = &self.pipeline;
         let other = any.line.is_some() || !any.program.is_empty() || !any.pid.is_empty();
-        if other && !self.pair.is_empty() {
-            return Err(Error::Refused(KNOBS_WITHOUT_PAIR.to_owned()));
-        }
-        if !other && any.duration.is_some() {
-            return Err(Error::Refused(
-                "--duration is for a command or --pid: say with --bytes how long the pair runs"
-                    .to_owned(),
-            ));
+        if other {
+            self.refuse_knobs()?;
+        } else if any.duration.is_some() {
+            return Err(wrong_usage(DURATION_OF_PAIR));
         }
         if let Some(line) = &any.line {
             let spec = Spec::shell(line, any.shell.as_deref());
@@ -92,22 +88,24 @@ impl TargetArgs {
             return Ok(Target::Running { pids: any.pid.clone(), extent, duration });
         }
         if self.pair.is_empty() {
-            return Err(Error::Refused(NO_TARGET.to_owned()));
+            return Err(wrong_usage(NO_TARGET));
         }
-        self.pair.plan().map(|plan| Target::Pair(Box::new(plan)))
+        Ok(Target::Pair(Box::new(self.pair.plan()?)))
     }
-}
 
-impl TargetArgs {
-    /// No flag of the built-in pair was given.
-    pub(crate) fn has_no_knobs(&self) -> bool {
-        self.pair.is_empty()
+    /// Wrong usage where a flag of the pair was given: something else is looked at.
+    pub(crate) fn refuse_knobs(&self) -> anyhow::Result<()> {
+        if self.pair.is_empty() { Ok(()) } else { Err(wrong_usage(KNOBS_WITHOUT_PAIR)) }
     }
 }
 
 /// Where the pair's flags come with something else to watch.
-pub(crate) const KNOBS_WITHOUT_PAIR: &str = "the flags under \"Pipe pair\" (--bytes, --fill, …) are \
+const KNOBS_WITHOUT_PAIR: &str = "the flags under \"Pipe pair\" (--bytes, --fill, …) are \
      for the built-in pair only: leave them out, or give --stage instead of a pipeline";
+
+/// Where the pair is to run for so long.
+const DURATION_OF_PAIR: &str =
+    "--duration is for a command or --pid: say with --bytes how long the pair runs";
 
 /// Where nothing says what to watch.
 const NO_TARGET: &str = "nothing says what to watch: give --stage vmsplice for the \

@@ -177,3 +177,34 @@ fn what_is_no_recording_is_refused_in_words() {
         assert!(stderr(&output).contains(words), "{name}: {}", stderr(&output));
     }
 }
+
+/// The kernel gives samples of two profilers one id where both are due at once.
+#[test]
+fn recordings_of_two_at_once_open_in_perf() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let begin = |name: &str| {
+        let line = "(yes | head -c 100G) | cat >/dev/null";
+        pipeprof(here)
+            .args(["record", "--duration", "3s", "-o", name, "-c", line])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let running = ["a", "b"].map(|name| (name, begin(name)));
+    for (name, child) in running {
+        let output = child.wait_with_output().unwrap();
+        if !output.status.success() && stderr(&output).contains("the kernel lets no event sample") {
+            return eprintln!("skipped: {}", stderr(&output));
+        }
+        assert!(output.status.success(), "{}", stderr(&output));
+        let perf_data = here.join(format!("{name}.pipeprof/perf.data"));
+        let script = Command::new("perf")
+            .args(["script", "-f", "-F", "comm,event", "-i"])
+            .arg(perf_data)
+            .output();
+        let Ok(script) = script else { return eprintln!("skipped: perf is not installed") };
+        assert!(script.status.success(), "{}", stderr(&script));
+        assert!(String::from_utf8_lossy(&script.stdout).contains("context-switches"));
+    }
+}

@@ -171,6 +171,8 @@ struct Pass<'a> {
     sleep: Sleep<'a>,
     /// Threads whose switches have call chains of their own, apart from those of their CPU.
     own_chains: FxHashSet<i32>,
+    /// Thread and time of the latest switch that was sampled, and the switches it stands for.
+    latest_switch: Option<((i32, Option<u64>), u64)>,
     wakes: WakeTracker,
     /// Times without records of switches that are still to come, the next one last.
     gaps: Vec<Window>,
@@ -206,6 +208,7 @@ impl<'a> Pass<'a> {
             spaces: AddressSpaces::default(),
             sleep,
             own_chains: FxHashSet::default(),
+            latest_switch: None,
             gap_until: 0,
             wakes: WakeTracker::default(),
             gaps: match &meta.windows[..] {
@@ -359,10 +362,19 @@ impl<'a> Pass<'a> {
             return;
         }
         let Some(member) = self.members.of(pid) else { return };
+        let mut period = sample.period.unwrap_or(1);
+        // Both events may sample one switch, and either's id may be in both samples. The event of
+        // the thread alone saw no more switches than that of its CPU, so it has the lower period.
+        let switch = (tid, sample.id.time);
+        match self.latest_switch {
+            Some((latest, lowest)) if latest == switch => period = period.min(lowest),
+            _ => {}
+        }
+        self.latest_switch = Some((switch, period));
         let mut chain = std::mem::take(&mut self.chain);
         self.read_chain(sample, misc::KERNEL, &mut chain);
         let space = self.spaces.sample(pid);
-        self.sleep.sampled(tid, member, space, &chain, sample.period.unwrap_or(1));
+        self.sleep.sampled(tid, member, space, &chain, period);
         self.chain = chain;
     }
 

@@ -3,6 +3,7 @@
 
 pub mod read;
 pub mod record;
+pub mod relabel;
 pub mod stream;
 pub mod write;
 

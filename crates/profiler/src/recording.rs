@@ -24,6 +24,7 @@ pub use about::About;
 use crate::accounts::Accounts;
 use crate::error::Error;
 use crate::perfdata::read::PerfDataFile;
+use crate::perfdata::relabel::relabel;
 use crate::perfdata::stream::{self, UnpackError};
 use crate::profile::{Scope, Unwinding};
 use crate::sleepers::Sleepers;
@@ -240,6 +241,8 @@ impl Recording {
     /// # Errors
     /// [`Error::File`] where it cannot be written.
     pub fn complete(&mut self, symbols: &SymbolTable) -> Result<(), Error> {
+        let path = self.perf_data();
+        relabel(&path).map_err(|source| Error::File { action: "completing", path, source })?;
         sidecar::write_symbols(self.path(), symbols)?;
         sidecar::write(self.path(), &self.meta, &self.about, true)?;
         let RecordingDir::Partial { path, name } = &self.dir else { return Ok(()) };

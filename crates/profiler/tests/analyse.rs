@@ -7,9 +7,9 @@ mod file;
 
 use std::path::Path;
 
-use file::{FileBuilder, KERNEL, NamesByAddress, USER, meta};
+use file::{CPU_SWITCHES, FileBuilder, KERNEL, NamesByAddress, OWN_SWITCHES, USER, meta};
 use pipeprof_profiler::analyse::{Progress, analyse_bytes, analyse_watched, analyse_with_timeline};
-use pipeprof_profiler::perfdata::record::{kind, misc};
+use pipeprof_profiler::perfdata::record::misc;
 use pipeprof_profiler::profile::Profile;
 use pipeprof_profiler::recording::{Meta, Recording, ThreadStart};
 use pipeprof_profiler::timeline::{Doing, Moment};
@@ -137,29 +137,47 @@ fn each_distinct_address_is_asked_for_once() {
 #[test]
 fn a_switch_after_the_end_of_its_window_does_not_make_the_pause_a_sleep() {
     let mut file = FileBuilder::new();
-    let mut switch = |time: u64, misc: u16| {
-        let mut body = Vec::new();
-        body.extend([7i32.to_ne_bytes(), 7i32.to_ne_bytes()].concat());
-        body.extend([time, 0, 42].map(u64::to_ne_bytes).concat());
-        file.push(kind::SWITCH, misc, &body);
-    };
     let (inwards, out) = (0, misc::SWITCH_OUT);
     for (time, direction) in [(40, out), (60, inwards), (105, out), (1_005, inwards), (1_050, out)]
     {
-        switch(time, direction);
+        file.switch(7, time, direction);
     }
-    let thread = ThreadStart { pid: 7, tid: 7, asleep: false, wchan: None };
-    let meta = Meta {
-        switches: true,
-        end_ns: 1_100,
-        threads: vec![thread],
-        windows: vec![(0, 100), (1_000, 1_100)],
-        ..meta(&[7])
-    };
+    let windows = vec![(0, 100), (1_000, 1_100)];
+    let meta = Meta { windows, ..of_one_thread(1_100) };
     let profile = analyse_bytes(&file.build(), &meta, &mut NamesByAddress::default()).unwrap();
     let time = profile.members[0].time.unwrap();
     // Seen: 125 on the CPU, 70 asleep, of a life of 1,100.
     assert_eq!((time.on_cpu_ns, time.blocked_ns), (125 * 1_100 / 195, 70 * 1_100 / 195));
+}
+
+/// A recording of process 7 and its switches, which runs when it begins.
+fn of_one_thread(end_ns: u64) -> Meta {
+    let thread = ThreadStart { pid: 7, tid: 7, asleep: false, wchan: None };
+    Meta { switches: true, end_ns, threads: vec![thread], ..meta(&[7]) }
+}
+
+/// Where both events that sample switches are due at once, either's id may be in both samples, or
+/// that of another profiler: the thread slept once, and not as often as its CPU switched.
+#[test]
+fn a_switch_that_two_events_sampled_counts_once() {
+    const STRANGER: u64 = 99;
+    let weights = |ids: [u64; 2]| -> Vec<(u64, u64)> {
+        let mut file = FileBuilder::with_switches();
+        let asleep = |at: u64| [KERNEL, K + at];
+        file.sample_of(ids[0], 7, 40, 2, &asleep(1)).sample_of(ids[1], 7, 40, 500, &asleep(1));
+        file.switch(7, 40, misc::SWITCH_OUT).switch(7, 60, 0);
+        file.sample_of(OWN_SWITCHES, 7, 80, 2, &asleep(2));
+        file.switch(7, 80, misc::SWITCH_OUT).switch(7, 100, 0);
+        let mut names = NamesByAddress::default();
+        let profile = analyse_bytes(&file.build(), &of_one_thread(200), &mut names).unwrap();
+        assert_eq!(profile.quality.samples, 0);
+        profile.members[0].blocked.iter().map(|w| (w.samples, w.weight)).collect()
+    };
+    let alike = vec![(1, 20), (1, 20)];
+    assert_eq!(weights([OWN_SWITCHES, CPU_SWITCHES]), alike);
+    assert_eq!(weights([OWN_SWITCHES, OWN_SWITCHES]), alike);
+    assert_eq!(weights([CPU_SWITCHES, CPU_SWITCHES]), alike);
+    assert_eq!(weights([STRANGER, STRANGER]), alike);
 }
 
 #[test]

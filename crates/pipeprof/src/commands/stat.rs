@@ -47,10 +47,7 @@ struct Counts {
 }
 
 pub(crate) fn run(args: &StatArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    let target = match args.target.target() {
-        Ok(target) => target,
-        Err(error) => return pair_args::fail(error, ui),
-    };
+    let target = args.target.target()?;
     let interrupt = Interrupt::install()?;
     let counts = match target {
         Target::Pair(plan) => pair(&plan, &interrupt, ui),

@@ -76,6 +76,8 @@ pub struct PerfDataFile {
     /// Records are packed by zstd.
     pub compressed: bool,
     pub(super) by_id: FxHashMap<u64, usize>,
+    /// The event of samples whose id is no event's.
+    pub(super) mislabelled: usize,
 }
 
 /// More events than any tool opens, so that a bad count cannot ask for memory.
@@ -149,19 +151,50 @@ impl PerfDataFile {
         };
         let by_id = events.iter().enumerate().flat_map(ids).collect();
         let (kernel_release, arch) = (None, None);
-        PerfDataFile { events, data, cut_short, kernel_release, arch, compressed, by_id }
+        let mislabelled = events.iter().position(Event::shares_samples).unwrap_or(0);
+        PerfDataFile {
+            events,
+            data,
+            cut_short,
+            kernel_release,
+            arch,
+            compressed,
+            by_id,
+            mislabelled,
+        }
     }
 
     /// The event that a record is of. The ids of all events lie at one place, as perf sees to, so
     /// any layout finds them. The first event where nothing tells.
+    ///
+    /// A sample may have the id of an event that is not in the file. What happens in software is
+    /// sampled once for all events that are due, those of other profilers too, and the id in the
+    /// sample stays that of the first (`do_perf_sw_event` and `perf_prepare_sample` in
+    /// kernel/events/core.c; seen on v6.18). So it is of the event that counts such things.
     pub fn event_of_record(&self, record: &Record<'_>) -> usize {
         match &self.events[..] {
-            [first, _, ..] => {
-                let id = first.layout.event_id(record);
-                id.and_then(|id| self.by_id.get(&id)).copied().unwrap_or(0)
-            }
+            [first, _, ..] => match first.layout.event_id(record) {
+                None | Some(0) => 0,
+                Some(id) => match self.by_id.get(&id) {
+                    Some(&event) => event,
+                    None if record.kind == kind::SAMPLE => self.mislabelled,
+                    None => 0,
+                },
+            },
             _ => 0,
         }
+    }
+
+    /// Where in its body a sample has an id that is no event's, and the id that belongs there.
+    pub(super) fn mislabelled(&self, record: &Record<'_>) -> Option<(usize, u64)> {
+        let [first, _, ..] = &self.events[..] else { return None };
+        if record.kind != kind::SAMPLE {
+            return None;
+        }
+        let at = first.layout.event_id_at(record)?;
+        let id = word(record.body, at).ok()?;
+        let right = *self.events.get(self.mislabelled)?.ids.first()?;
+        (id != 0 && !self.by_id.contains_key(&id)).then_some((at, right))
     }
 
     /// The event that was sampled: the first that counts something.
@@ -179,6 +212,12 @@ impl Event {
     /// As perf spells an event without a name.
     pub fn spelling(&self) -> String {
         format!("{}:{:#x}", self.kind, self.config)
+    }
+
+    /// It counts what happens in software, rather than time (`PERF_COUNT_SW_CPU_CLOCK` and
+    /// `PERF_COUNT_SW_TASK_CLOCK`) or nothing.
+    fn shares_samples(&self) -> bool {
+        self.kind == crate::attr::event_type::SOFTWARE && self.config > 1 && !self.is_dummy()
     }
 
     /// `PERF_COUNT_SW_DUMMY`, which perf opens to be told of mappings: it counts nothing.

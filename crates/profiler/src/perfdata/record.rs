@@ -379,26 +379,29 @@ impl Layout {
 
     /// The event id of any record, without parsing the rest of it.
     pub fn event_id(self, record: &Record<'_>) -> Option<u64> {
+        Cursor(record.body.get(self.event_id_at(record)?..)?).u64()
+    }
+
+    /// Where the event id of any record lies in its body.
+    pub fn event_id_at(self, record: &Record<'_>) -> Option<usize> {
         let body = record.body;
         let words = |bits: u64| (self.sample_type & bits).count_ones() as usize * 8;
-        let at = if record.kind == kind::SAMPLE {
+        if record.kind == kind::SAMPLE {
+            let before = sample_type::IP | sample_type::TID | sample_type::TIME | sample_type::ADDR;
             if self.has(sample_type::IDENTIFIER) {
-                0
-            } else if self.has(sample_type::ID) {
-                words(sample_type::IP | sample_type::TID | sample_type::TIME | sample_type::ADDR)
+                Some(0)
             } else {
-                return None;
+                self.has(sample_type::ID).then(|| words(before))
             }
         } else if !self.sample_id_all {
-            return None;
+            None
         } else if self.has(sample_type::IDENTIFIER) {
-            body.len().checked_sub(8)?
+            body.len().checked_sub(8)
         } else if self.has(sample_type::ID) {
-            body.len().checked_sub(8 + words(sample_type::STREAM_ID | sample_type::CPU))?
+            body.len().checked_sub(8 + words(sample_type::STREAM_ID | sample_type::CPU))
         } else {
-            return None;
-        };
-        Cursor(body.get(at..)?).u64()
+            None
+        }
     }
 
     /// The common fields of any record.

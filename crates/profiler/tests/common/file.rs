@@ -26,26 +26,46 @@ const SAMPLE_TYPE: u64 = sample_type::IDENTIFIER
     | sample_type::CALLCHAIN;
 
 const ID: u64 = 42;
+/// Of the switches of a CPU, and of those of one thread, where the file has these events.
+pub(crate) const CPU_SWITCHES: u64 = 43;
+pub(crate) const OWN_SWITCHES: u64 = 44;
 
 /// Records in the order in which a drain would have written them.
 pub(crate) struct FileBuilder {
     records: Vec<u8>,
+    ids: Vec<u64>,
 }
 
 impl FileBuilder {
     pub(crate) fn new() -> Self {
-        FileBuilder { records: Vec::new() }
+        FileBuilder { records: Vec::new(), ids: vec![ID] }
+    }
+
+    /// With events that sample switches, too.
+    pub(crate) fn with_switches() -> Self {
+        FileBuilder { records: Vec::new(), ids: vec![ID, CPU_SWITCHES, OWN_SWITCHES] }
     }
 
     pub(crate) fn sample(&mut self, pid: i32, time: u64, chain: &[u64]) -> &mut Self {
+        self.sample_of(ID, pid, time, 1_000_000, chain)
+    }
+
+    pub(crate) fn sample_of(
+        &mut self,
+        id: u64,
+        pid: i32,
+        time: u64,
+        period: u64,
+        chain: &[u64],
+    ) -> &mut Self {
         let mut body = Vec::new();
-        body.extend(ID.to_ne_bytes());
+        body.extend(id.to_ne_bytes());
         body.extend(chain.get(1).copied().unwrap_or(0).to_ne_bytes());
         body.extend(pid.to_ne_bytes());
         body.extend(pid.to_ne_bytes());
         body.extend(time.to_ne_bytes());
         body.extend(0u64.to_ne_bytes());
-        body.extend(1_000_000u64.to_ne_bytes());
+        body.extend(period.to_ne_bytes());
         body.extend((chain.len() as u64).to_ne_bytes());
         chain.iter().for_each(|word| body.extend(word.to_ne_bytes()));
         self.push(kind::SAMPLE, misc::KERNEL, &body)
@@ -82,6 +102,12 @@ impl FileBuilder {
         self.push(kind::LOST, 0, &body)
     }
 
+    pub(crate) fn switch(&mut self, pid: i32, time: u64, misc: u16) -> &mut Self {
+        let mut body = [pid, pid].map(i32::to_ne_bytes).concat();
+        body.extend([time, 0, *self.ids.get(1).unwrap_or(&ID)].map(u64::to_ne_bytes).concat());
+        self.push(kind::SWITCH, misc, &body)
+    }
+
     pub(crate) fn end_round(&mut self) -> &mut Self {
         self.push(kind::FINISHED_ROUND, 0, &[])
     }
@@ -96,11 +122,15 @@ impl FileBuilder {
 
     /// The bytes of the finished file.
     pub(crate) fn build(&self) -> Vec<u8> {
-        let mut attr = EventAttr::new(event_type::SOFTWARE, 0).with_flag(flag::FREQ, true);
-        attr.sample_type = SAMPLE_TYPE;
-        let event = EventDescription { name: "cpu-clock".to_owned(), attr, ids: vec![ID] };
+        let event = |&id: &u64| {
+            let (name, config) = if id == ID { ("cpu-clock", 0) } else { ("context-switches", 3) };
+            let mut attr = EventAttr::new(event_type::SOFTWARE, config).with_flag(flag::FREQ, true);
+            attr.sample_type = SAMPLE_TYPE;
+            EventDescription { name: name.to_owned(), attr, ids: vec![id] }
+        };
         let file = tempfile::tempfile().unwrap();
-        let mut writer = PerfDataWriter::create(file, vec![event]).unwrap();
+        let events = self.ids.iter().map(event).collect();
+        let mut writer = PerfDataWriter::create(file, events).unwrap();
         writer.file().write_all(&self.records).unwrap();
         let mut file = writer.finish(&Provenance::default()).unwrap();
         file.rewind().unwrap();
