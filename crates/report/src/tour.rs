@@ -131,17 +131,6 @@ fn base(run: &[Step], stage: Stage) -> Option<&Step> {
 }
 
 impl Tour {
-    /// The article's stages, and its missing last chapter: each builds on the one before.
-    pub const STAGES: [Stage; 7] = [
-        Stage::Write,
-        Stage::Vmsplice,
-        Stage::Splice,
-        Stage::HugePage,
-        Stage::BusyLoop,
-        Stage::Tee,
-        Stage::TeeLarge,
-    ];
-
     /// A tour of these stages, in this order.
     pub fn new(stages: &[Stage], page: Page) -> Tour {
         Tour {
@@ -343,7 +332,11 @@ fn busy(step: &Step, page: Page) -> String {
 
 /// A factor, in no more digits than it deserves.
 fn times(factor: f64) -> String {
-    if factor >= 9.95 { format!("{factor:.0}") } else { format!("{factor:.2}") }
+    match factor {
+        _ if factor >= 9.95 => format!("{factor:.0}"),
+        _ if factor < 0.005 => "<0.01".to_owned(),
+        _ => format!("{factor:.2}"),
+    }
 }
 
 /// How many times as much a step moved in the same time.

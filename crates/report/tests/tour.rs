@@ -175,7 +175,7 @@ fn a_stage_is_compared_with_what_it_builds_on() {
 
 #[test]
 fn what_was_left_out_can_be_asked_for() {
-    let text = said_of_last(&Tour::STAGES);
+    let text = said_of_last(&Stage::LADDER);
     assert!(text.contains("× before"), "{text}");
     assert!(text.contains("Not in this tour: same-cpu, gift, tiny. "), "{text}");
     assert!(text.contains("--stages write,splice,same-cpu,gift,tiny` shows"), "{text}");

@@ -61,7 +61,7 @@ const GOOD_TIME: Duration = Duration::from_millis(2500);
 const SHORT_TIME: Duration = Duration::from_millis(100);
 
 pub(crate) fn run(args: &TourArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    let stages = if args.stages.is_empty() { Tour::STAGES.to_vec() } else { args.stages.clone() };
+    let stages = if args.stages.is_empty() { Stage::LADDER.to_vec() } else { args.stages.clone() };
     if let Some(twice) = stages.iter().enumerate().find(|(at, s)| stages[..*at].contains(s)) {
         let error = format_args!("--stages has {} twice: name each stage once", twice.1);
         return Err(wrong_usage(error));

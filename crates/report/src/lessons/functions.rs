@@ -1,6 +1,7 @@
 //! The kernel functions that lessons speak of, under all their names.
 //!
-//! `NAME: Role, "file", "what it is called" "what it does", ["name" first => last, the newest first]`
+//! Of each: role, source file, what people call it and what it does, and the names that it had from
+//! one release to another, the newest first.
 
 use super::Release as V;
 use super::{Function, Name};

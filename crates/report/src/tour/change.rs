@@ -80,7 +80,7 @@ impl Row {
             (true, false) if self.after.samples == 0 => "gone".to_owned(),
             (false, true) if self.before.samples == 0 => "new".to_owned(),
             (true, false) => match self.after.most_ns() / self.before.ns_per_gib {
-                most if most < 1.0 => format!("<{}×", times(most)),
+                most if most < 1.0 => format!("<{}×", times(most.max(0.005))),
                 _ => FEW.to_owned(),
             },
             _ => FEW.to_owned(),
@@ -170,7 +170,11 @@ fn table(before: &Step, after: &Step, all: &[Row], page: Page) -> String {
             continue;
         };
         let both = |a: f64, b: f64| {
-            let ratio = if a > 0.0 { times(b / a) + "×" } else { String::new() };
+            let ratio = match (a, b) {
+                (0.0, _) => String::new(),
+                (_, 0.0) => "gone".to_owned(),
+                _ => times(b / a) + "×",
+            };
             (duration(a), duration(b), ratio)
         };
         let (a, b, ratio) = both(old.on_cpu_ns, new.on_cpu_ns);
@@ -219,15 +223,16 @@ fn aim(after: &Step, all: &[Row]) -> String {
     };
     let (old, new) = (sum(|row| row.before), sum(|row| row.after));
     if !aims.is_empty() {
-        let named: Vec<String> = ENDS
-            .into_iter()
-            .filter_map(|end| {
-                let roles: Vec<&str> =
-                    aims.iter().filter(|row| row.end == end).map(|row| row.role.label()).collect();
-                (!roles.is_empty()).then(|| format!("the {}'s {}", end.as_str(), listed(&roles)))
-            })
-            .collect();
-        let named = named.join(", ");
+        let roles = ENDS.map(|end| {
+            let aims = aims.iter().filter(|row| row.end == end);
+            listed(&aims.map(|row| row.role.label()).collect::<Vec<_>>())
+        });
+        let named = match &roles {
+            [writer, reader] if writer == reader => format!("both ends' {writer}"),
+            [writer, reader] if reader.is_empty() => format!("the writer's {writer}"),
+            [writer, reader] if writer.is_empty() => format!("the reader's {reader}"),
+            [writer, reader] => format!("the writer's {writer} and the reader's {reader}"),
+        };
         if old.samples < ENOUGH_SAMPLES {
             let _ = write!(words, "What it is for, {named}, was hardly there before. ");
         } else {

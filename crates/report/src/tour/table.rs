@@ -81,7 +81,7 @@ impl Tour {
     /// The stages that were left out, and how to have them shown beside what they build on.
     fn elsewhere(&self) -> String {
         // Whoever chose the stages knows that there are more.
-        if self.stages != Tour::STAGES {
+        if self.stages != Stage::LADDER {
             return String::new();
         }
         let is_left = |stage: &Stage| !self.stages.contains(stage);
