@@ -112,19 +112,20 @@ pub struct RoleLesson {
 pub struct StageLesson {
     /// The stage.
     pub stage: Stage,
-    /// Why one would think of it, looking at the stage before; empty for the first.
+    /// Why one would think of it, looking at the stage that it builds on; empty for the first.
     pub proposal: &'static str,
     /// What the kernel does in it.
     pub text: &'static str,
-    /// What it is meant to remove from the stage before, or to lessen.
+    /// What it is meant to remove from the stage that it builds on, or to lessen. Nothing, where it
+    /// is there to show something.
     pub meant_for: &'static [(End, Role)],
     /// The functions to look for.
     pub functions: &'static [&'static Function],
 }
 
-/// The lesson of a stage; `None` where there is none yet.
-pub fn of_stage(stage: Stage) -> Option<&'static StageLesson> {
-    stages::ALL.iter().find(|lesson| lesson.stage == stage)
+/// The lesson of a stage.
+pub fn of_stage(stage: Stage) -> &'static StageLesson {
+    &stages::ALL[stage as usize]
 }
 
 /// The lesson of a role; `None` where [`Role::description`] says it all.
@@ -132,9 +133,9 @@ pub fn of_role(role: Role) -> Option<&'static RoleLesson> {
     roles::ALL.iter().find(|lesson| lesson.role == role)
 }
 
-/// Every lesson of a stage, in the order in which they build on each other.
+/// Every lesson of a stage, in the order of [`Stage::ALL`].
 pub fn stages() -> &'static [StageLesson] {
-    stages::ALL
+    &stages::ALL
 }
 
 /// Every lesson of a role.

@@ -422,6 +422,16 @@ pub(crate) fn cut(text: &str, most: usize) -> String {
     text.chars().take(most - 1).chain(['…']).collect()
 }
 
+/// `one`, `one and two`, `one, two and three`.
+pub(crate) fn listed(words: &[impl AsRef<str>]) -> String {
+    let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+    match &words[..] {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [rest @ .., last] => format!("{} and {last}", rest.join(", ")),
+    }
+}
+
 /// Breaks a line at blanks, so that none is wider than the terminal should need.
 pub(crate) fn wrap(line: &str, indent: usize) -> String {
     let mut text = String::new();

@@ -5,6 +5,7 @@
 
 mod change;
 mod page;
+mod table;
 
 use std::fmt::Write as _;
 
@@ -55,7 +56,7 @@ impl Step {
     /// A stage that was profiled. `summary` is that of `profile`.
     pub fn profiled(stage: Stage, summary: Summary, profile: &Profile) -> Step {
         let bytes_per_second = summary.bytes_per_second;
-        let functions = lessons::of_stage(stage).map_or(&[][..], |lesson| lesson.functions);
+        let functions = lessons::of_stage(stage).functions;
         let functions = functions.iter().filter_map(|function| seen(function, profile)).collect();
         Step { stage, bytes_per_second, profiled: Ok(Profiled { summary, functions }) }
     }
@@ -122,6 +123,13 @@ pub struct Tour {
     kernel: Option<Release>,
 }
 
+/// What a stage goes on from, of those already run: the stage that it builds on, or that one's, and
+/// so on.
+fn base(run: &[Step], stage: Stage) -> Option<&Step> {
+    let mut origins = std::iter::successors(stage.builds_on(), |stage| stage.builds_on());
+    origins.find_map(|origin| run.iter().find(|step| step.stage == origin))
+}
+
 impl Tour {
     /// A tour of these stages, in this order.
     pub fn new(stages: &[Stage], page: Page) -> Tour {
@@ -148,13 +156,18 @@ impl Tour {
         }
         here.push_str(if place.guest { ", a virtual machine" } else { ", a physical machine" });
         let mut text = page.heading("pipeprof tour");
-        text += &page.paragraph(&format!(
-            "A writer and a reader, joined by a pipe, in {}, each with one idea more. Each is run and \
-             profiled once, here: {here}. What is said of speed and cost was measured in these runs.",
-            match self.stages.len() {
-                1 => "one stage".to_owned(),
-                stages => format!("{stages} stages"),
+        let stages = match self.stages.len() {
+            1 => "one stage, run and profiled once, here".to_owned(),
+            stages if self.is_chain() => {
+                format!(
+                    "{stages} stages, each with one idea more. Each is run and profiled once, here"
+                )
             }
+            stages => format!("{stages} stages. Each is run and profiled once, here"),
+        };
+        text += &page.paragraph(&format!(
+            "A writer and a reader, joined by a pipe, in {stages}: {here}. What is said of speed and \
+             cost was measured in these runs."
         ));
         text.push('\n');
         text += &page.paragraph(
@@ -166,6 +179,11 @@ impl Tour {
         text
     }
 
+    /// Each stage builds on the one before.
+    fn is_chain(&self) -> bool {
+        self.stages.windows(2).all(|pair| pair[1].builds_on() == Some(pair[0]))
+    }
+
     /// What a stage is about, before it is run.
     pub fn introduction(&self, stage: Stage) -> String {
         let page = self.page;
@@ -173,20 +191,21 @@ impl Tour {
         let title = format!("{number} of {}: {stage}", self.stages.len());
         let mut text = format!("\n{}", page.heading(&title));
         text += &page.remark(stage.idea());
-        if let Some(lesson) = lessons::of_stage(stage) {
-            text.push('\n');
-            text += &page.paragraph(lesson.text);
-        }
+        text.push('\n');
+        text += &page.paragraph(lessons::of_stage(stage).text);
         text
     }
 
     /// Why one would go on to that stage.
     pub fn proposal(&self, next: Stage) -> String {
-        let proposal = lessons::of_stage(next).map_or("", |lesson| lesson.proposal);
-        if proposal.is_empty() {
-            return String::new();
-        }
-        format!("\n{}", self.page.paragraph(&format!("Next, {next}. {proposal}")))
+        let last = self.steps.last().map(|step| step.stage);
+        let from = match next.builds_on() {
+            None => return String::new(),
+            base if base == last => String::new(),
+            Some(base) => format!(", which builds on {base}"),
+        };
+        let proposal = lessons::of_stage(next).proposal;
+        format!("\n{}", self.page.paragraph(&format!("Next, {next}{from}. {proposal}")))
     }
 
     /// What a stage came to, and what became of the one before.
@@ -215,13 +234,19 @@ impl Tour {
                 for line in format!("not profiled: {why}").lines() {
                     text += &page.paragraph(&printable(line));
                 }
-                if let Some(lesson) = lessons::of_stage(step.stage) {
-                    text += &page.sources("to look for:", lesson.functions, self.kernel);
-                }
+                let functions = lessons::of_stage(step.stage).functions;
+                text += &page.sources("to look for:", functions, self.kernel);
             }
         }
-        if let Some(before) = self.steps.last() {
-            text += &change::describe(before, &step, page);
+        let last = self.steps.last().map(|last| last.stage);
+        if let Some(base) = base(&self.steps, step.stage) {
+            text += &change::describe(base, &step, last == Some(base.stage), page);
+        } else if let (Some(origin), Some(_)) = (step.stage.builds_on(), last) {
+            text.push('\n');
+            text += &page.remark(&format!(
+                "What {} changes is to be seen beside {origin}: put that before it in --stages.",
+                step.stage
+            ));
         }
         self.steps.push(step);
         text
@@ -283,70 +308,16 @@ impl Tour {
         }
         self.page.remark(&line)
     }
-
-    /// All steps in one table; empty where there was none.
-    pub fn summary(&self) -> String {
-        let (Some(first), page) = (self.steps.first(), self.page) else { return String::new() };
-        let mut text = format!("\n{}", page.heading("in one table"));
-        text += &page.remark(&format!(
-            "{:<10}{:>10}{:>9}{:>9}  {:<21}{}",
-            "stage", "moved", "× first", "× before", "largest: writer", "reader"
-        ));
-        for (at, step) in self.steps.iter().enumerate() {
-            let factor = |from: Option<&Step>| {
-                let factor = from.and_then(|from| faster(from, step));
-                factor.map_or_else(String::new, times)
-            };
-            let before = at.checked_sub(1).and_then(|at| self.steps.get(at));
-            let largest = |end| {
-                let leader = step.end(end).and_then(|member| member.roles.first());
-                leader.map_or_else(
-                    || "not profiled".to_owned(),
-                    |leader| format!("{} {:.0}%", leader.role.label(), leader.percent),
-                )
-            };
-            let line = format!(
-                "{:<10}{:>10}{:>9}{:>9}  {:<21}{}",
-                step.stage.as_str(),
-                step.bytes_per_second.map_or_else(|| "unknown".to_owned(), throughput),
-                factor(before.map(|_| first)),
-                factor(before),
-                largest(End::Writer),
-                largest(End::Reader),
-            );
-            text += line.trim_end();
-            text.push('\n');
-        }
-        let mut steps: Vec<(f64, Stage)> = self
-            .steps
-            .windows(2)
-            .filter_map(|pair| Some((faster(&pair[0], &pair[1])?, pair[1].stage)))
-            .collect();
-        steps.sort_by(|a, b| a.0.total_cmp(&b.0));
-        text.push('\n');
-        if let [least, .., most] = &steps[..] {
-            text += &page.paragraph(&format!(
-                "The largest step on this machine was {}, {} times what came before it; the smallest \
-                 {}, {} times.",
-                most.1,
-                times(most.0),
-                least.1,
-                times(least.0)
-            ));
-        }
-        text += &page.remark(
-            "One run of each: where a machine is shared or virtual, the same stage can come out \
-             several times as fast or as slow a minute later, so a step of less than twofold may be \
-             chance. `pipeprof ladder` runs them often enough to tell.",
-        );
-        text
-    }
 }
 
 /// A member that had to wait for a CPU for more of its life than this had company there.
 const BUSY_PERCENT: f64 = 20.0;
 
 fn busy(step: &Step, page: Page) -> String {
+    if step.stage.same_cpu() {
+        // What the one waits for is the other.
+        return String::new();
+    }
     let waits = ENDS.into_iter().filter_map(|end| Some(step.end(end)?.life?.runnable_percent));
     let most = waits.fold(0.0, f64::max);
     if most < BUSY_PERCENT {
@@ -361,7 +332,11 @@ fn busy(step: &Step, page: Page) -> String {
 
 /// A factor, in no more digits than it deserves.
 fn times(factor: f64) -> String {
-    if factor >= 9.95 { format!("{factor:.0}") } else { format!("{factor:.2}") }
+    match factor {
+        _ if factor >= 9.95 => format!("{factor:.0}"),
+        _ if factor < 0.005 => "<0.01".to_owned(),
+        _ => format!("{factor:.2}"),
+    }
 }
 
 /// How many times as much a step moved in the same time.
@@ -389,7 +364,8 @@ fn life(member: &MemberSummary) -> String {
     );
     if let Some(gib) = gib(member.bytes_moved) {
         let sleeps = (life.split.sleeps as f64 / gib).round() as u64;
-        let _ = write!(text, "; {} sleeps a GiB", thousands(sleeps));
+        let plural = if sleeps == 1 { "" } else { "s" };
+        let _ = write!(text, "; {} sleep{plural} a GiB", thousands(sleeps));
     }
     text
 }

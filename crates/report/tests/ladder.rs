@@ -441,6 +441,24 @@ fn two_ideas_at_once_are_two_things_to_remove() {
 }
 
 #[test]
+fn a_stage_off_the_ladder_is_told_by_what_it_builds_on() {
+    let said = |stages: [Stage; 2]| {
+        let mut ladder = ladder();
+        ladder.rungs = stages.map(stage).to_vec();
+        ladder.runs.retain(|run| run.rung < 2);
+        sentences(&ladder, &Standings::of(&ladder))[0].clone()
+    };
+    let same_cpu = said([Stage::Write, Stage::SameCpu]);
+    assert!(same_cpu.contains("same-cpu is to remove waking another CPU: "), "{same_cpu}");
+    for stages in [[Stage::Write, Stage::Tiny], [Stage::Splice, Stage::Gift]] {
+        let shown = said(stages);
+        assert!(shown.contains(" builds on it to show something, and is to remove"), "{shown}");
+    }
+    let unrelated = said([Stage::TeeLarge, Stage::SameCpu]);
+    assert!(unrelated.contains("same-cpu is another idea, not one added to it"), "{unrelated}");
+}
+
+#[test]
 fn a_round_that_was_stopped_is_named() {
     let mut ladder = ladder();
     ladder.ending = Ending::Interrupted;

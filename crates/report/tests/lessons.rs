@@ -1,6 +1,6 @@
 //! What lessons say, held against the table of roles and against what the stages really do.
 // A helper that fails fails its test.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 mod common;
 
@@ -13,6 +13,7 @@ use pipeprof_report::lessons::{Function, Release, of_role, of_stage, roles, stag
 use pipeprof_report::roles::{Classification, Role};
 use pipeprof_report::summary::Summary;
 use pipeprof_runner::pipeline::End;
+use pipeprof_runner::plan::{Knobs, PairPlan};
 use pipeprof_runner::stage::Stage;
 
 fn functions() -> impl Iterator<Item = &'static Function> {
@@ -121,13 +122,31 @@ fn prose_names_no_function_that_is_not_listed() {
 }
 
 #[test]
-fn the_articles_stages_have_lessons_in_their_order() {
-    let taught: Vec<Stage> = stages().iter().map(|lesson| lesson.stage).collect();
-    assert!(taught.is_sorted(), "{taught:?}");
-    for stage in [Stage::Write, Stage::Vmsplice, Stage::Splice, Stage::HugePage, Stage::BusyLoop] {
-        let lesson = of_stage(stage).unwrap_or_else(|| panic!("{stage} has no lesson"));
-        assert_eq!(lesson.proposal.is_empty(), stage == Stage::Write);
+fn every_stage_has_its_own_lesson() {
+    for stage in Stage::ALL {
+        let lesson = of_stage(stage);
+        assert_eq!(lesson.stage, stage);
+        assert_eq!(lesson.proposal.is_empty(), stage.builds_on().is_none(), "{stage}");
+        assert!(!lesson.functions.is_empty() && !lesson.text.is_empty(), "{stage}");
+        // What a stage is meant to remove, another one has to explain.
+        assert!(lesson.meant_for.iter().all(|(_, role)| of_role(*role).is_some()), "{stage}");
     }
     // What is removed is what the stage before is known to spend time on.
-    assert!(of_stage(Stage::Vmsplice).unwrap().meant_for.contains(&(End::Writer, Role::CopyIn)));
+    assert!(of_stage(Stage::Vmsplice).meant_for.contains(&(End::Writer, Role::CopyIn)));
+}
+
+/// The numbers in the prose are those of the plans.
+#[test]
+fn what_is_said_of_sizes_is_so() {
+    let plan = |stage| PairPlan::new(stage, &Knobs::default()).unwrap();
+    let slots = |stage| plan(stage).pipe_size.unwrap() / 4096;
+    if plan(Stage::Write).slot_bytes() != 4096 || slots(Stage::Tee) != 256 {
+        eprintln!("skipped: the lessons speak of pages of 4 KiB and pipes of 1 MiB");
+        return;
+    }
+    assert_eq!(slots(Stage::BusyLoop), 32);
+    assert_eq!(slots(Stage::TeeLarge) * plan(Stage::TeeLarge).slot_bytes(), 8 << 20);
+    assert_eq!(plan(Stage::Write).buf_size, 256 << 10);
+    assert_eq!((plan(Stage::Tiny).buf_size, plan(Stage::Tiny).read_size), (64, 256 << 10));
+    assert_eq!((1 << 30) / plan(Stage::Tiny).buf_size, 16_777_216);
 }

@@ -140,6 +140,48 @@ fn unwrapped(text: &str) -> String {
     text.replace('\n', " ")
 }
 
+/// What was said of `last`, run after the others, in one line.
+fn said_of_last(stages: &[Stage]) -> String {
+    let mut tour = Tour::new(stages, plain());
+    let mut text = String::new();
+    for &stage in stages {
+        text = tour.proposal(stage);
+        text += &tour.step(step(stage, only_wakeups(400), 1.0));
+    }
+    unwrapped(&(text + &tour.summary()))
+}
+
+#[test]
+fn a_stage_is_compared_with_what_it_builds_on() {
+    let text = said_of_last(&[Stage::Write, Stage::Tiny, Stage::SameCpu]);
+    assert!(text.contains("Next, same-cpu, which builds on write."), "{text}");
+    assert!(text.contains("what same-cpu made of write"), "{text}");
+    assert!(text.contains("What it is for, the writer's wake-up, took"), "{text}");
+    assert!(text.contains("× base"), "{text}");
+
+    // What lies in between was left out.
+    let text = said_of_last(&[Stage::Write, Stage::BusyLoop]);
+    assert!(text.contains("Next, busy-loop, which builds on huge-page."), "{text}");
+    assert!(text.contains("what busy-loop made of it"), "{text}");
+
+    let text = said_of_last(&[Stage::TeeLarge, Stage::SameCpu]);
+    assert!(text.contains("beside write: put that before it in --stages."), "{text}");
+    assert!(!text.contains("made of"), "{text}");
+    assert!(!text.contains("The largest step"), "{text}");
+
+    let text = said_of_last(&[Stage::Splice, Stage::Write]);
+    assert!(!text.contains("Next, ") && !text.contains("made of"), "{text}");
+}
+
+#[test]
+fn what_was_left_out_can_be_asked_for() {
+    let text = said_of_last(&Stage::LADDER);
+    assert!(text.contains("× before"), "{text}");
+    assert!(text.contains("Not in this tour: same-cpu, gift, tiny. "), "{text}");
+    assert!(text.contains("--stages write,splice,same-cpu,gift,tiny` shows"), "{text}");
+    assert!(!said_of_last(&Stage::ALL).contains("Not in this tour"));
+}
+
 #[test]
 fn nothing_is_compared_that_too_few_samples_stand_for() {
     for (before, after, said) in [

@@ -65,6 +65,17 @@ impl Stage {
     pub const ARTICLE: [Stage; 5] =
         [Stage::Write, Stage::Vmsplice, Stage::Splice, Stage::HugePage, Stage::BusyLoop];
 
+    /// The article's, and its missing last chapter: each adds its idea to the one before.
+    pub const LADDER: [Stage; 7] = [
+        Stage::Write,
+        Stage::Vmsplice,
+        Stage::Splice,
+        Stage::HugePage,
+        Stage::BusyLoop,
+        Stage::Tee,
+        Stage::TeeLarge,
+    ];
+
     /// All of them: the article's, those that go beyond it, and those that look at one thing.
     pub const ALL: [Stage; 10] = [
         Stage::Write,

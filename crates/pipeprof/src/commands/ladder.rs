@@ -28,11 +28,6 @@ use crate::output::{check_writable, write_file, write_stdout};
 use crate::pair_args::{self, parse_stage};
 use crate::ui::{Exit, Ui, wrong_usage};
 
-/// Stages that build on each other and end in one pipe, each by its name: those that this version
-/// has.
-const DEFAULT_STAGES: [&str; 7] =
-    ["write", "vmsplice", "splice", "huge-page", "busy-loop", "tee", "tee-large"];
-
 /// Rounds without a profiler.
 const ROUNDS: u32 = 10;
 
@@ -85,11 +80,7 @@ pub(crate) struct LadderArgs {
 
 impl LadderArgs {
     fn stages(&self) -> Vec<Stage> {
-        if !self.stages.is_empty() {
-            return self.stages.clone();
-        }
-        let named = |name: &&str| Stage::ALL.into_iter().find(|stage| stage.as_str() == *name);
-        DEFAULT_STAGES.iter().filter_map(named).collect()
+        if self.stages.is_empty() { Stage::LADDER.to_vec() } else { self.stages.clone() }
     }
 
     fn plan(&self, stage: Stage) -> anyhow::Result<PairPlan> {

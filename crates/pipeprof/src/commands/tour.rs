@@ -13,7 +13,6 @@ use pipeprof_profiler::environment::Environment;
 use pipeprof_profiler::session::CaptureConfig;
 use pipeprof_report::flamegraph::{self, View};
 use pipeprof_report::highlight::Highlights;
-use pipeprof_report::lessons;
 use pipeprof_report::roles::Classification;
 use pipeprof_report::summary::Summary;
 use pipeprof_report::text::Style;
@@ -37,14 +36,15 @@ use crate::ui::{Exit, Ui, hinted, wrong_usage};
 /// Take a guided tour of the optimisation stages on this machine
 ///
 /// Runs and profiles one stage after the other, shows where the time of both ends went, explains
-/// what the kernel does there and in which functions, and compares each stage with the one before.
+/// what the kernel does there and in which functions, and compares each stage with the one that it
+/// builds on.
 /// Waits for Enter in between.
 #[derive(Debug, Args)]
 pub(crate) struct TourArgs {
     /// Don't wait for Enter, as where standard input or output is no terminal
     #[arg(long)]
     no_pause: bool,
-    /// Which stages, in this order [default: the article's]
+    /// Which stages, in this order [default: the article's, then tee and tee-large]
     #[arg(long, value_name = "STAGE,…", value_delimiter = ',', value_parser = parse_stage)]
     stages: Vec<Stage>,
     /// Bytes to move in each stage [default: what takes some seconds, found by a short run]
@@ -61,11 +61,7 @@ const GOOD_TIME: Duration = Duration::from_millis(2500);
 const SHORT_TIME: Duration = Duration::from_millis(100);
 
 pub(crate) fn run(args: &TourArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    let stages = if args.stages.is_empty() {
-        lessons::stages().iter().map(|lesson| lesson.stage).collect()
-    } else {
-        args.stages.clone()
-    };
+    let stages = if args.stages.is_empty() { Stage::LADDER.to_vec() } else { args.stages.clone() };
     if let Some(twice) = stages.iter().enumerate().find(|(at, s)| stages[..*at].contains(s)) {
         let error = format_args!("--stages has {} twice: name each stage once", twice.1);
         return Err(wrong_usage(error));

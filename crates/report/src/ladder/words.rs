@@ -1,9 +1,10 @@
 //! One sentence a stage: what its profile is dominated by, what the next one is meant to remove,
 //! and whether that happened on this machine.
 
+use pipeprof_runner::cpus::Pin;
 use pipeprof_runner::pipeline::End;
 use pipeprof_runner::plan::PairPlan;
-use pipeprof_runner::stage::{ReadWith, WriteWith};
+use pipeprof_runner::stage::{ReadWith, Stage, WriteWith};
 
 use super::standing::{EndStanding, Standing, Standings};
 use super::{Ladder, Rung};
@@ -11,7 +12,7 @@ use crate::caption::duration;
 use crate::escape::printable;
 use crate::roles::Role;
 use crate::statistics::Sample;
-use crate::text::cut;
+use crate::text::{cut, listed};
 
 /// A cost below this share of an end's CPU time is nothing to remove.
 const LITTLE: f64 = 0.03;
@@ -88,21 +89,15 @@ fn whose(standing: &Standing, role: Role, ns: f64) -> String {
     }
 }
 
-fn listed(words: &[String]) -> String {
-    match words {
-        [] => String::new(),
-        [one] => one.clone(),
-        [rest @ .., last] => format!("{} and {last}", rest.join(", ")),
-    }
-}
-
 fn step(ladder: &Ladder, standings: &Standings, rung: usize, next: &Rung) -> String {
     let name = printable(&next.name);
     let Some(aim) = aim(&ladder.rungs[rung], next) else {
-        return format!(
-            "{name} is another idea, not one added to it{}.",
-            speed(ladder, standings, rung, next)
-        );
+        let what = if builds_on(next, &ladder.rungs[rung]) {
+            "builds on it to show something, and is to remove nothing"
+        } else {
+            "is another idea, not one added to it"
+        };
+        return format!("{name} {what}{}.", speed(ladder, standings, rung, next));
     };
     let [before, after] = [rung, rung + 1].map(|rung| &standings.standings[rung]);
     let removed = removed(before, after, &aim);
@@ -209,6 +204,11 @@ fn speed(ladder: &Ladder, standings: &Standings, rung: usize, next: &Rung) -> St
     }
 }
 
+fn builds_on(next: &Rung, this: &Rung) -> bool {
+    let stage = |rung: &Rung| rung.plan.as_ref().map(|plan| plan.stage);
+    stage(this).is_some() && stage(next).and_then(Stage::builds_on) == stage(this)
+}
+
 /// What a step between two stages is meant to remove, by what differs between their plans; `None`
 /// where that removes nothing.
 fn aim(before: &Rung, after: &Rung) -> Option<Aim> {
@@ -235,6 +235,12 @@ fn aim(before: &Rung, after: &Rung) -> Option<Aim> {
         aims.push(Aim {
             what: "sleeping and waking".to_owned(),
             roles: roles.iter().flat_map(|&end| waits.map(|role| (end, role))).collect(),
+        });
+    }
+    if before.pin != Pin::Same && after.pin == Pin::Same {
+        aims.push(Aim {
+            what: "waking another CPU".to_owned(),
+            roles: vec![(End::Writer, Role::Wakeup), (End::Reader, Role::Wakeup)],
         });
     }
     let (what, roles): (Vec<String>, Vec<_>) =

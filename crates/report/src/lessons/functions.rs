@@ -1,199 +1,112 @@
 //! The kernel functions that lessons speak of, under all their names.
+//!
+//! Of each: role, source file, what people call it and what it does, and the names that it had from
+//! one release to another, the newest first.
 
-use super::{Function, Name, Release};
+use super::Release as V;
+use super::{Function, Name};
 use crate::roles::Role;
 
-const fn name(name: &'static str, first: Release, last: Release) -> Name {
-    Name { name, first, last }
+/// First and last of what was read.
+const OLDEST: V = V(4, 4);
+const NEWEST: V = V(6, 19);
+
+macro_rules! functions {
+    ($($id:ident: $role:ident, $file:literal, $known_as:literal $does:literal,
+       [$($name:literal $first:expr => $last:expr),+];)*) => {
+        $(pub(super) static $id: Function = Function {
+            known_as: $known_as,
+            names: &[$(Name { name: $name, first: $first, last: $last }),+],
+            file: $file,
+            role: Role::$role,
+            does: $does,
+        };)*
+    };
 }
 
-/// First and last of what was read.
-const OLDEST: Release = Release(4, 4);
-const NEWEST: Release = Release(6, 19);
+functions! {
+    PIPE_WRITE: PipeWrite, "fs/pipe.c", "pipe_write"
+        "all of write(2) on a pipe: the mutex, the slots, the copy, the wake-up",
+        ["anon_pipe_write" V(6, 17) => NEWEST, "pipe_write" OLDEST => V(6, 14)];
+    PIPE_READ: PipeRead, "fs/pipe.c", "pipe_read"
+        "all of read(2) on a pipe: the mutex, the slots, the copy, the wake-up",
+        ["anon_pipe_read" V(6, 17) => NEWEST, "pipe_read" OLDEST => V(6, 14)];
 
-pub(super) static PIPE_WRITE: Function = Function {
-    known_as: "pipe_write",
-    names: &[
-        name("anon_pipe_write", Release(6, 17), NEWEST),
-        name("pipe_write", OLDEST, Release(6, 14)),
-    ],
-    file: "fs/pipe.c",
-    role: Role::PipeWrite,
-    does: "all of write(2) on a pipe: the mutex, the slots, the copy, the wake-up",
-};
+    COPY_IN: CopyIn, "lib/iov_iter.c", "copy_page_from_iter"
+        "copies the writer's bytes into a page of the pipe",
+        ["copy_page_from_iter" OLDEST => NEWEST];
+    COPY_OUT: CopyOut, "lib/iov_iter.c", "copy_page_to_iter"
+        "copies a page of the pipe out to the reader",
+        ["copy_page_to_iter" OLDEST => NEWEST];
 
-pub(super) static PIPE_READ: Function = Function {
-    known_as: "pipe_read",
-    names: &[
-        name("anon_pipe_read", Release(6, 17), NEWEST),
-        name("pipe_read", OLDEST, Release(6, 14)),
-    ],
-    file: "fs/pipe.c",
-    role: Role::PipeRead,
-    does: "all of read(2) on a pipe: the mutex, the slots, the copy, the wake-up",
-};
+    ALLOC_PAGES: PageAlloc, "mm/page_alloc.c", "alloc_pages"
+        "takes a page from the allocator",
+        ["__alloc_frozen_pages_noprof" V(6, 14) => NEWEST,
+         "__alloc_pages_noprof" V(6, 12) => NEWEST,
+         "__alloc_pages" V(5, 15) => V(6, 6),
+         "__alloc_pages_nodemask" OLDEST => V(5, 10)];
+    PUT_PAGE: PageFree, "mm/swap.c", "put_page"
+        "gives a page back that nobody refers to any more",
+        ["__folio_put" V(6, 1) => NEWEST, "__put_page" V(4, 19) => V(5, 19)];
+    ANON_RELEASE: PageFree, "fs/pipe.c", "anon_pipe_buf_release"
+        "empties a slot that refers to a page which write(2) filled",
+        ["anon_pipe_buf_release" OLDEST => NEWEST];
+    LENT_RELEASE: PageFree, "fs/splice.c", "page_cache_pipe_buf_release"
+        "empties a slot that refers to somebody else's page",
+        ["page_cache_pipe_buf_release" OLDEST => NEWEST];
+    FRAGMENT_RELEASE: PageFree, "fs/pipe.c", "generic_pipe_buf_release"
+        "empties a slot that refers to a fragment of a socket's",
+        ["generic_pipe_buf_release" OLDEST => NEWEST];
 
-pub(super) static COPY_IN: Function = Function {
-    known_as: "copy_page_from_iter",
-    names: &[name("copy_page_from_iter", OLDEST, NEWEST)],
-    file: "lib/iov_iter.c",
-    role: Role::CopyIn,
-    does: "copies the writer's bytes into a page of the pipe",
-};
+    VMSPLICE: Splice, "fs/splice.c", "vmsplice"
+        "all of vmsplice(2): the mutex, the pages, the slots, the wake-up",
+        ["__do_sys_vmsplice" V(5, 10) => NEWEST, "do_vmsplice" V(4, 19) => V(5, 4)];
+    TEE: Splice, "fs/splice.c", "do_tee"
+        "all of tee(2): two mutexes, a reference and a copy of each slot, the wake-up",
+        ["do_tee" V(4, 19) => NEWEST, "SyS_tee" OLDEST => OLDEST];
+    ANOTHER_REFERENCE: Splice, "fs/pipe.c", "generic_pipe_buf_get"
+        "raises the reference count of the page that a slot refers to",
+        ["generic_pipe_buf_get" OLDEST => NEWEST];
+    SPLICE_FROM_PIPE: Splice, "fs/splice.c", "__splice_from_pipe"
+        "hands slot after slot to the other side, here /dev/null",
+        ["__splice_from_pipe" OLDEST => NEWEST];
+    SPLICE_NEXT: Splice, "fs/splice.c", "splice_from_pipe_next"
+        "looks for the next filled slot, and sleeps until there is one",
+        ["splice_from_pipe_next" OLDEST => NEWEST];
 
-pub(super) static COPY_OUT: Function = Function {
-    known_as: "copy_page_to_iter",
-    names: &[name("copy_page_to_iter", OLDEST, NEWEST)],
-    file: "lib/iov_iter.c",
-    role: Role::CopyOut,
-    does: "copies a page of the pipe out to the reader",
-};
+    GET_PAGES: PagePin, "lib/iov_iter.c", "iov_iter_get_pages"
+        "finds up to sixteen pages of the writer's buffer at a time",
+        ["iov_iter_get_pages2" V(6, 1) => NEWEST, "iov_iter_get_pages" V(4, 19) => V(5, 19)];
+    GUP_FAST: PagePin, "mm/gup.c", "get_user_pages_fast"
+        "walks the page table and raises each page's reference count",
+        ["gup_fast_fallback" V(6, 12) => NEWEST,
+         "internal_get_user_pages_fast" V(5, 10) => V(6, 6),
+         "get_user_pages_fast" V(4, 19) => V(5, 4)];
 
-pub(super) static ALLOC_PAGES: Function = Function {
-    known_as: "alloc_pages",
-    names: &[
-        name("__alloc_frozen_pages_noprof", Release(6, 14), NEWEST),
-        name("__alloc_pages_noprof", Release(6, 12), NEWEST),
-        name("__alloc_pages", Release(5, 15), Release(6, 6)),
-        name("__alloc_pages_nodemask", OLDEST, Release(5, 10)),
-    ],
-    file: "mm/page_alloc.c",
-    role: Role::PageAlloc,
-    does: "takes a page from the allocator",
-};
+    WAIT_FOR_SPACE: WaitSpace, "fs/splice.c", "wait_for_space"
+        "looks for a free slot, and sleeps until there is one",
+        ["wait_for_space" V(4, 19) => NEWEST];
+    PIPE_WAIT_WRITABLE: WaitSpace, "fs/pipe.c", "pipe_wait_writable"
+        "lets go of the mutex and sleeps until a slot is free",
+        ["pipe_wait_writable" V(5, 10) => NEWEST];
+    TEE_WAITS: WaitSpace, "fs/splice.c", "opipe_prep"
+        "looks for a free slot in the output of tee(2), and sleeps until there is one",
+        ["opipe_prep" OLDEST => NEWEST];
+    PIPE_WAIT_READABLE: WaitData, "fs/pipe.c", "pipe_wait_readable"
+        "lets go of the mutex and sleeps until a slot is filled",
+        ["pipe_wait_readable" V(5, 10) => NEWEST];
 
-pub(super) static PUT_PAGE: Function = Function {
-    known_as: "put_page",
-    names: &[
-        name("__folio_put", Release(6, 1), NEWEST),
-        name("__put_page", Release(4, 19), Release(5, 19)),
-    ],
-    file: "mm/swap.c",
-    role: Role::PageFree,
-    does: "gives a page back that nobody refers to any more",
-};
+    WAKE_SYNC: Wakeup, "kernel/sched/wait.c", "__wake_up_sync_key"
+        "wakes the other end after read(2) or write(2)",
+        ["__wake_up_sync_key" OLDEST => NEWEST];
+    WAKE: Wakeup, "kernel/sched/wait.c", "__wake_up"
+        "wakes the other end after splice(2), vmsplice(2) or tee(2)",
+        ["__wake_up" OLDEST => NEWEST];
 
-pub(super) static ANON_RELEASE: Function = Function {
-    known_as: "anon_pipe_buf_release",
-    names: &[name("anon_pipe_buf_release", OLDEST, NEWEST)],
-    file: "fs/pipe.c",
-    role: Role::PageFree,
-    does: "empties a slot that write(2) filled",
-};
-
-pub(super) static LENT_RELEASE: Function = Function {
-    known_as: "page_cache_pipe_buf_release",
-    names: &[name("page_cache_pipe_buf_release", OLDEST, NEWEST)],
-    file: "fs/splice.c",
-    role: Role::PageFree,
-    does: "empties a slot that refers to somebody else's page",
-};
-
-pub(super) static VMSPLICE: Function = Function {
-    known_as: "vmsplice",
-    names: &[
-        name("__do_sys_vmsplice", Release(5, 10), NEWEST),
-        name("do_vmsplice", Release(4, 19), Release(5, 4)),
-    ],
-    file: "fs/splice.c",
-    role: Role::Splice,
-    does: "all of vmsplice(2): the mutex, the pages, the slots, the wake-up",
-};
-
-pub(super) static GET_PAGES: Function = Function {
-    known_as: "iov_iter_get_pages",
-    names: &[
-        name("iov_iter_get_pages2", Release(6, 1), NEWEST),
-        name("iov_iter_get_pages", Release(4, 19), Release(5, 19)),
-    ],
-    file: "lib/iov_iter.c",
-    role: Role::PagePin,
-    does: "finds up to sixteen pages of the writer's buffer at a time",
-};
-
-pub(super) static GUP_FAST: Function = Function {
-    known_as: "get_user_pages_fast",
-    names: &[
-        name("gup_fast_fallback", Release(6, 12), NEWEST),
-        name("internal_get_user_pages_fast", Release(5, 10), Release(6, 6)),
-        name("get_user_pages_fast", Release(4, 19), Release(5, 4)),
-    ],
-    file: "mm/gup.c",
-    role: Role::PagePin,
-    does: "walks the page table and raises each page's reference count",
-};
-
-pub(super) static WAIT_FOR_SPACE: Function = Function {
-    known_as: "wait_for_space",
-    names: &[name("wait_for_space", Release(4, 19), NEWEST)],
-    file: "fs/splice.c",
-    role: Role::WaitSpace,
-    does: "looks for a free slot, and sleeps until there is one",
-};
-
-pub(super) static PIPE_WAIT_WRITABLE: Function = Function {
-    known_as: "pipe_wait_writable",
-    names: &[name("pipe_wait_writable", Release(5, 10), NEWEST)],
-    file: "fs/pipe.c",
-    role: Role::WaitSpace,
-    does: "lets go of the mutex and sleeps until a slot is free",
-};
-
-pub(super) static PIPE_WAIT_READABLE: Function = Function {
-    known_as: "pipe_wait_readable",
-    names: &[name("pipe_wait_readable", Release(5, 10), NEWEST)],
-    file: "fs/pipe.c",
-    role: Role::WaitData,
-    does: "lets go of the mutex and sleeps until a slot is filled",
-};
-
-pub(super) static SPLICE_FROM_PIPE: Function = Function {
-    known_as: "__splice_from_pipe",
-    names: &[name("__splice_from_pipe", OLDEST, NEWEST)],
-    file: "fs/splice.c",
-    role: Role::Splice,
-    does: "hands slot after slot to the other side, here /dev/null",
-};
-
-pub(super) static SPLICE_NEXT: Function = Function {
-    known_as: "splice_from_pipe_next",
-    names: &[name("splice_from_pipe_next", OLDEST, NEWEST)],
-    file: "fs/splice.c",
-    role: Role::Splice,
-    does: "looks for the next filled slot, and sleeps until there is one",
-};
-
-pub(super) static WAKE_SYNC: Function = Function {
-    known_as: "__wake_up_sync_key",
-    names: &[name("__wake_up_sync_key", OLDEST, NEWEST)],
-    file: "kernel/sched/wait.c",
-    role: Role::Wakeup,
-    does: "wakes the other end after read(2) or write(2)",
-};
-
-pub(super) static WAKE: Function = Function {
-    known_as: "__wake_up",
-    names: &[name("__wake_up", OLDEST, NEWEST)],
-    file: "kernel/sched/wait.c",
-    role: Role::Wakeup,
-    does: "wakes the other end after splice(2) or vmsplice(2)",
-};
-
-pub(super) static MUTEX_LOCK: Function = Function {
-    known_as: "mutex_lock",
-    names: &[
-        name("__mutex_lock", Release(4, 19), NEWEST),
-        name("__mutex_lock_slowpath", OLDEST, OLDEST),
-    ],
-    file: "kernel/locking/mutex.c",
-    role: Role::PipeLock,
-    does: "takes a mutex that somebody else holds",
-};
-
-pub(super) static MUTEX_SPIN: Function = Function {
-    known_as: "mutex_spin_on_owner",
-    names: &[name("mutex_spin_on_owner", OLDEST, NEWEST)],
-    file: "kernel/locking/mutex.c",
-    role: Role::PipeLock,
-    does: "spins for as long as the holder runs on another CPU",
-};
+    MUTEX_LOCK: PipeLock, "kernel/locking/mutex.c", "mutex_lock"
+        "takes a mutex that somebody else holds",
+        ["__mutex_lock" V(4, 19) => NEWEST, "__mutex_lock_slowpath" OLDEST => OLDEST];
+    MUTEX_SPIN: PipeLock, "kernel/locking/mutex.c", "mutex_spin_on_owner"
+        "spins for as long as the holder runs on another CPU",
+        ["mutex_spin_on_owner" OLDEST => NEWEST];
+}

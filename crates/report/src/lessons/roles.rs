@@ -58,7 +58,7 @@ pub(super) static ALL: &[RoleLesson] = &[
     ),
     lesson(
         Role::PageFree,
-        &[&ANON_RELEASE, &LENT_RELEASE, &PUT_PAGE],
+        &[&ANON_RELEASE, &LENT_RELEASE, &FRAGMENT_RELEASE, &PUT_PAGE],
         "An emptied slot lets go of its page. That is one atomic subtraction from the page's \
          reference count, in a cache line that the writer's CPU has just changed; and where nobody \
          else refers to the page, it goes back to the allocator.",
@@ -73,7 +73,7 @@ pub(super) static ALL: &[RoleLesson] = &[
     ),
     lesson(
         Role::Splice,
-        &[&VMSPLICE, &SPLICE_FROM_PIPE, &SPLICE_NEXT],
+        &[&VMSPLICE, &TEE, &SPLICE_FROM_PIPE, &SPLICE_NEXT],
         "This is the ring itself: filling slots in with references, and taking them out again. Its \
          price is per slot, whatever the slot refers to.",
     ),
@@ -86,11 +86,11 @@ pub(super) static ALL: &[RoleLesson] = &[
     ),
     lesson(
         Role::WaitSpace,
-        &[&WAIT_FOR_SPACE, &PIPE_WAIT_WRITABLE],
+        &[&WAIT_FOR_SPACE, &PIPE_WAIT_WRITABLE, &TEE_WAITS],
         "The ring is full, and the writer has to sleep until the reader has taken something. What \
          counts here is time on a CPU: queueing up, leaving the CPU and coming back to it. The sleep \
-         itself costs no CPU, but it costs time. write(2) sleeps in its own function, vmsplice(2) in \
-         those below.",
+         itself costs no CPU, but it costs time. write(2) sleeps in its own function, vmsplice(2) and \
+         tee(2) in those below.",
     ),
     lesson(
         Role::WaitData,

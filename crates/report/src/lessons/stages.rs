@@ -1,13 +1,37 @@
-//! A lesson for each of the article's stages.
+//! A lesson for each stage: the article's, those beyond it, and those that look at one thing.
 
 use pipeprof_runner::pipeline::End;
 use pipeprof_runner::stage::Stage;
 
-use super::StageLesson;
 use super::functions::*;
+use super::{Function, StageLesson};
 use crate::roles::Role;
 
-pub(super) static ALL: &[StageLesson] = &[
+/// Of a write(2) and a read(2).
+const COPIED: &[&Function] = &[
+    &PIPE_WRITE,
+    &COPY_IN,
+    &ALLOC_PAGES,
+    &PIPE_READ,
+    &COPY_OUT,
+    &ANON_RELEASE,
+    &PUT_PAGE,
+    &WAKE_SYNC,
+];
+/// Of a vmsplice(2) and a splice(2) that sleep.
+const LENT: &[&Function] = &[
+    &VMSPLICE,
+    &GET_PAGES,
+    &GUP_FAST,
+    &WAIT_FOR_SPACE,
+    &SPLICE_FROM_PIPE,
+    &SPLICE_NEXT,
+    &LENT_RELEASE,
+    &WAKE,
+];
+
+/// In the order of [`Stage::ALL`].
+pub(super) static ALL: [StageLesson; Stage::ALL.len()] = [
     StageLesson {
         stage: Stage::Write,
         proposal: "",
@@ -20,15 +44,7 @@ pub(super) static ALL: &[StageLesson] = &[
                sleeps until the writer has brought something. If they take turns like that, they do \
                so 16,384 times a GiB, and each turn ends with a wake-up.",
         meant_for: &[],
-        functions: &[
-            &PIPE_WRITE,
-            &COPY_IN,
-            &ALLOC_PAGES,
-            &PIPE_READ,
-            &COPY_OUT,
-            &ANON_RELEASE,
-            &PUT_PAGE,
-        ],
+        functions: COPIED,
     },
     StageLesson {
         stage: Stage::Vmsplice,
@@ -61,16 +77,7 @@ pub(super) static ALL: &[StageLesson] = &[
                what moving references costs: the mutex, the ring, giving up each page, waking and \
                being woken. It is the fastest reader there can be, and one that never sees a byte.",
         meant_for: &[(End::Reader, Role::CopyOut)],
-        functions: &[
-            &VMSPLICE,
-            &GET_PAGES,
-            &GUP_FAST,
-            &WAIT_FOR_SPACE,
-            &SPLICE_FROM_PIPE,
-            &SPLICE_NEXT,
-            &LENT_RELEASE,
-            &WAKE,
-        ],
+        functions: LENT,
     },
     StageLesson {
         stage: Stage::HugePage,
@@ -82,15 +89,7 @@ pub(super) static ALL: &[StageLesson] = &[
                knows nothing of it: a slot still holds 4 KiB, so the slots to fill, the references to \
                give up one by one and the turns stay as many as they were.",
         meant_for: &[(End::Writer, Role::PagePin)],
-        functions: &[
-            &VMSPLICE,
-            &GET_PAGES,
-            &GUP_FAST,
-            &WAIT_FOR_SPACE,
-            &SPLICE_FROM_PIPE,
-            &LENT_RELEASE,
-            &WAKE,
-        ],
+        functions: LENT,
     },
     StageLesson {
         stage: Stage::BusyLoop,
@@ -116,5 +115,124 @@ pub(super) static ALL: &[StageLesson] = &[
             &SPLICE_FROM_PIPE,
             &LENT_RELEASE,
         ],
+    },
+    StageLesson {
+        stage: Stage::Tee,
+        proposal: "The writer still looks its pages up, the same ones in every turn. One that \
+                   sends the same bytes over and over need not: the kernel has the references \
+                   already, and can copy them from one pipe to another.",
+        text: "tee(2) fills the slots of one pipe from those of another, and takes nothing out of \
+               that. For each slot it raises the count of the page referred to and copies the \
+               slot itself. So the writer fills a pipe of its own once, with write(2), and sends \
+               that for ever: there is no address to look up, no page to find, no buffer. The \
+               output has 256 slots, a megabyte, where busy-loop had 32, so the ends also hand \
+               the mutex over less often. What is left is the slot: one reference up at the \
+               writer's, one down at the reader's, and the mutex of the output, which each end \
+               holds from its first slot to its last. The price: what is sent was decided when \
+               the private pipe was filled, and no byte of it can change any more. That does for \
+               a test pattern or for zeros, not for data. What to look at is how much of each end \
+               is the slots and how much the lock.",
+        meant_for: &[(End::Writer, Role::PagePin)],
+        functions: &[
+            &TEE,
+            &ANOTHER_REFERENCE,
+            &TEE_WAITS,
+            &MUTEX_LOCK,
+            &MUTEX_SPIN,
+            &SPLICE_FROM_PIPE,
+            &ANON_RELEASE,
+        ],
+    },
+    StageLesson {
+        stage: Stage::TeeLarge,
+        proposal: "What is left is paid for each slot, whatever the slot holds. So it is not a \
+                   cheaper slot that is wanted, but a larger one.",
+        text: "A slot says where its data begins and how long it is, and it may be longer than a \
+               page where more of them follow in a row. write(2), vmsplice(2) and files make \
+               slots of 4 KiB at most. But the data of a socket lies in fragments of up to 32 \
+               KiB, eight pages in a row, and splice(2) from a socket makes one slot of each. So \
+               the private pipe is filled through a Unix socket, once, and its 256 slots hold 8 \
+               MiB. From then on all is as with tee: a reference up, a reference down, for eight \
+               times as many bytes. What is left is that both ends need the same mutex all the \
+               time, so that one works while the other spins, and a third CPU would help neither \
+               of them. The price is that of tee, a payload that is fixed; and as ever with \
+               splice(2) to /dev/null nobody reads a byte, so this is how fast references move. A \
+               reader that copies is as fast as the copy. What to look at next: a pipe of 4 MiB, \
+               where one is allowed (pipeprof run --stage tee-large --pipe-size 4M), which takes \
+               a quarter of the turns; and the hunt for what else could be saved, in \
+               docs/kernel-notes.md, \"Beyond the article\".",
+        meant_for: &[
+            (End::Writer, Role::Splice),
+            (End::Writer, Role::PipeLock),
+            (End::Reader, Role::Splice),
+            (End::Reader, Role::PageFree),
+            (End::Reader, Role::PipeLock),
+        ],
+        functions: &[
+            &TEE,
+            &ANOTHER_REFERENCE,
+            &TEE_WAITS,
+            &MUTEX_LOCK,
+            &MUTEX_SPIN,
+            &SPLICE_FROM_PIPE,
+            &FRAGMENT_RELEASE,
+        ],
+    },
+    StageLesson {
+        stage: Stage::SameCpu,
+        proposal: "To wake a task on another CPU, that CPU has to be told. With both ends on one \
+                   CPU there is nobody to tell.",
+        text: "Both ends are kept on one CPU, and nothing else is changed. A wake-up now puts the \
+               sleeper on the queue of the CPU that is running anyway: no interrupt is sent, no \
+               idle CPU is fetched back. As a rule the waker works on until it has to sleep \
+               itself, and that is the switch to the other. More comes with it: what was copied \
+               in is copied out of the same caches, a page given back lies on the list that the \
+               next one is taken from, and the mutex is free whenever it is asked for, unless its \
+               holder was interrupted. The price: the ends take turns, and the CPU that one of \
+               them could have had is idle. While both only move bytes, that may be a bargain; \
+               where one of them has to compress what it reads, it is not. What to look at next: \
+               a pipe of 1 MiB, which needs a sixteenth of the turns on two CPUs as well \
+               (pipeprof run --stage write --pipe-size 1M).",
+        meant_for: &[(End::Writer, Role::Wakeup), (End::Reader, Role::Wakeup)],
+        functions: COPIED,
+    },
+    StageLesson {
+        stage: Stage::Gift,
+        proposal: "The writer lends its pages and gets them back. What if it gave them away for \
+                   good, so that the other side could keep them?",
+        text: "SPLICE_F_GIFT makes vmsplice(2) mark its slots as gifts, a promise never to write \
+               to the pages again; SPLICE_F_MOVE asks splice(2) to take them over instead of \
+               copying. Only a page that nobody else refers to can be taken over, so none that \
+               the writer still has mapped. Few would even try: file systems gave it up in \
+               2.6.21, which leaves FUSE and the ports of virtio consoles. /dev/null keeps \
+               nothing, so here nobody ever looks at the mark, and the work is that of splice. \
+               One thing does differ: the man page asks for whole pages, so the buffers begin at \
+               a page, while those of splice begin within one and span a page more; that shifts \
+               how the turns of the two ends meet. What it can't do is send a page twice: one \
+               given away must not be filled anew, so a writer that keeps to the promise needs \
+               new pages all the time, each of which has to be faulted in. What to look at: \
+               whether any role became cheaper at all.",
+        meant_for: &[],
+        functions: LENT,
+    },
+    StageLesson {
+        stage: Stage::Tiny,
+        proposal: "write moved 256 KiB with each call. A program that prints a line at a time \
+                   moves 64 bytes: what does it pay?",
+        text: "write(2) of 64 bytes goes the same way as one of 256 KiB: into the kernel, to the \
+               file behind the descriptor, to the mutex, to the ring, and back. That is \
+               16,777,216 times a GiB, so the call is what costs, and the bytes are next to \
+               nothing. Lest each crumb take up a slot, write(2) first looks at the last filled \
+               one: where that came from write(2) too and its page has room, the bytes are added \
+               there. So 64 such writes share a page, and a pipe of 64 KiB takes 1,024 before it \
+               is full. The reader asks for 256 KiB and gets whatever is there; but the first \
+               write to an empty pipe has to wake it, and if it is quick the pipe is always \
+               empty. Then each write is a turn of its own, with a slot and a wake-up. What a \
+               pipe can't do is wait until more has come together; only the program can, with a \
+               buffer of its own, and that is the remedy. What to look at: the system call and \
+               the wake-up, and the same with both ends on one CPU, where the writer fills the \
+               pipe before the reader comes to it (pipeprof flame --stage tiny --pin same).",
+        meant_for: &[],
+        functions: COPIED,
     },
 ];

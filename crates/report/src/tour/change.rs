@@ -12,6 +12,7 @@ use crate::ledger::gib;
 use crate::lessons;
 use crate::roles::Role;
 use crate::summary::MemberSummary;
+use crate::text::listed;
 
 /// What an end spent on a role for each GiB.
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,7 +58,6 @@ impl Row {
     fn of(before: &Step, after: &Step, end: End, role: Role) -> Option<Row> {
         let (old, new) = (before.end(end)?, after.end(end)?);
         let leads = |member| leading(member).iter().any(|leader| leader.role == role);
-        let aims = lessons::of_stage(after.stage).map_or(&[][..], |lesson| lesson.meant_for);
         Some(Row {
             end,
             role,
@@ -65,7 +65,7 @@ impl Row {
             after: cost(new, role)?,
             was_largest: leads(old),
             is_largest: leads(new),
-            is_aim: aims.contains(&(end, role)),
+            is_aim: lessons::of_stage(after.stage).meant_for.contains(&(end, role)),
         })
     }
 
@@ -80,7 +80,7 @@ impl Row {
             (true, false) if self.after.samples == 0 => "gone".to_owned(),
             (false, true) if self.before.samples == 0 => "new".to_owned(),
             (true, false) => match self.after.most_ns() / self.before.ns_per_gib {
-                most if most < 1.0 => format!("<{}×", times(most)),
+                most if most < 1.0 => format!("<{}×", times(most.max(0.005))),
                 _ => FEW.to_owned(),
             },
             _ => FEW.to_owned(),
@@ -119,10 +119,10 @@ fn life(member: &MemberSummary) -> Option<Life> {
     })
 }
 
-/// Before and after in a table, and what follows from it.
-pub(super) fn describe(before: &Step, after: &Step, page: Page) -> String {
-    let mut text = String::from("\n");
-    text += &page.heading(&format!("what {} made of it", after.stage));
+/// What a stage changed of what it builds on: in a table, and in words.
+pub(super) fn describe(before: &Step, after: &Step, is_last: bool, page: Page) -> String {
+    let it = if is_last { "it" } else { before.stage.as_str() };
+    let mut text = format!("\n{}", page.heading(&format!("what {} made of {it}", after.stage)));
     let all: Vec<Row> = ENDS
         .into_iter()
         .flat_map(|end| Role::ALL.map(|role| (end, role)))
@@ -170,7 +170,11 @@ fn table(before: &Step, after: &Step, all: &[Row], page: Page) -> String {
             continue;
         };
         let both = |a: f64, b: f64| {
-            let ratio = if a > 0.0 { times(b / a) + "×" } else { String::new() };
+            let ratio = match (a, b) {
+                (0.0, _) => String::new(),
+                (_, 0.0) => "gone".to_owned(),
+                _ => times(b / a) + "×",
+            };
             (duration(a), duration(b), ratio)
         };
         let (a, b, ratio) = both(old.on_cpu_ns, new.on_cpu_ns);
@@ -219,16 +223,16 @@ fn aim(after: &Step, all: &[Row]) -> String {
     };
     let (old, new) = (sum(|row| row.before), sum(|row| row.after));
     if !aims.is_empty() {
-        let named: Vec<String> = ENDS
-            .into_iter()
-            .filter_map(|end| {
-                let roles: Vec<&str> =
-                    aims.iter().filter(|row| row.end == end).map(|row| row.role.label()).collect();
-                let roles = roles.join(" and ");
-                (!roles.is_empty()).then(|| format!("the {}'s {roles}", end.as_str()))
-            })
-            .collect();
-        let named = named.join(", ");
+        let roles = ENDS.map(|end| {
+            let aims = aims.iter().filter(|row| row.end == end);
+            listed(&aims.map(|row| row.role.label()).collect::<Vec<_>>())
+        });
+        let named = match &roles {
+            [writer, reader] if writer == reader => format!("both ends' {writer}"),
+            [writer, reader] if reader.is_empty() => format!("the writer's {writer}"),
+            [writer, reader] if writer.is_empty() => format!("the reader's {reader}"),
+            [writer, reader] => format!("the writer's {writer} and the reader's {reader}"),
+        };
         if old.samples < ENOUGH_SAMPLES {
             let _ = write!(words, "What it is for, {named}, was hardly there before. ");
         } else {
