@@ -28,7 +28,7 @@ fn two_stages_and_a_command_in_two_rounds() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let theirs = "head -c 64M /dev/zero | cat >/dev/null";
+    let theirs = "head -c 512M /dev/zero | cat >/dev/null";
     let output = run_in(
         folder.path(),
         &[
@@ -47,7 +47,7 @@ fn two_stages_and_a_command_in_two_rounds() {
     );
     assert!(output.status.success(), "{}", stderr(&output));
     let text = stdout(&output);
-    for word in ["write", "busy-loop", "head -c 64M", "× first", "CPU per GiB", "seed 7", "roof:"]
+    for word in ["write", "busy-loop", "head -c 512M", "× first", "CPU per GiB", "seed 7", "roof:"]
     {
         assert!(text.contains(word), "{word}: {text}");
     }

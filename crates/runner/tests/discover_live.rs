@@ -344,7 +344,8 @@ fn the_level_of_a_full_and_of_an_empty_pipe() {
 #[test]
 fn members_that_come_and_go_while_we_look() {
     let churn = Script::start("sh", "while :; do echo x | cat | cat >/dev/null; done");
-    let script = Script::start("sh", "sleep 60 | cat | sort; true");
+    // Longer than a busy machine takes for all the looks.
+    let script = Script::start("sh", "sleep 600 | cat | sort; true");
     let whole = eventually(script.pids("sleep", 1)[0], &["sleep", "cat", "sort"]);
     for _ in 0..200 {
         let from = whole.pipeline.members[1].pid;
@@ -361,9 +362,9 @@ fn members_that_come_and_go_while_we_look() {
 #[test]
 fn a_pipeline_among_hundreds_of_unrelated_processes() {
     // Each holds a pipe of its own as well, so that all of them have to be looked at.
-    let crowd = Script::start("sh", "for i in $(seq 150); do sleep 60 | sleep 60 & done; wait");
+    let crowd = Script::start("sh", "for i in $(seq 150); do sleep 600 | sleep 600 & done; wait");
     crowd.pids("sleep", 300);
-    let script = Script::start("sh", "sleep 60 | cat | tr a b | cat | sort; true");
+    let script = Script::start("sh", "sleep 600 | cat | tr a b | cat | sort; true");
     let expected = ["sleep", "cat", "tr", "cat", "sort"];
     let pid = eventually(script.pids("sleep", 1)[0], &expected).pipeline.members[2].pid;
     let mut times: Vec<Duration> = (0..21)
