@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pipeprof_profiler::analyse::{analyse, analyse_bytes};
+use pipeprof_profiler::perfdata::layout::Layout;
 use pipeprof_profiler::perfdata::read::{FormatError, Records};
-use pipeprof_profiler::perfdata::record::{Layout, kind, parse};
+use pipeprof_profiler::perfdata::record::{kind, parse};
 use pipeprof_profiler::perfdata::{MAGIC, STREAM_HEADER_BYTES};
 use pipeprof_profiler::profile::{MemberProfile, Profile};
 use pipeprof_profiler::recording::Recording;

@@ -75,33 +75,18 @@ impl Captured {
 }
 
 /// Watches a target to its end, with a recording that goes when the result does.
-pub(crate) fn capture(target: Target, config: &CaptureConfig, ui: &Ui) -> anyhow::Result<Captured> {
-    let dir = RecordingDir::temporary().map_err(|error| hinted(&error, error.hint()))?;
-    capture_into(dir, target, config, ui)
-}
-
-/// Watches a target to its end and records into `dir`.
-pub(crate) fn capture_into(
-    dir: RecordingDir,
-    target: Target,
-    config: &CaptureConfig,
-    ui: &Ui,
-) -> anyhow::Result<Captured> {
-    watch(dir, target, config, &Interrupt::install()?, ui)
-}
-
-/// Watches a target to its end, among others of a command that listens for Ctrl-C itself.
-pub(crate) fn capture_with(
+pub(crate) fn capture(
     target: Target,
     config: &CaptureConfig,
     interrupt: &Interrupt,
     ui: &Ui,
 ) -> anyhow::Result<Captured> {
     let dir = RecordingDir::temporary().map_err(|error| hinted(&error, error.hint()))?;
-    watch(dir, target, config, interrupt, ui)
+    capture_into(dir, target, config, interrupt, ui)
 }
 
-fn watch(
+/// Watches a target to its end and records into `dir`.
+pub(crate) fn capture_into(
     dir: RecordingDir,
     target: Target,
     config: &CaptureConfig,
@@ -387,7 +372,7 @@ fn running(
     dir: RecordingDir,
     pids: &[i32],
     extent: Extent,
-    duration: Duration,
+    duration: Option<Duration>,
     config: &CaptureConfig,
     interrupt: &Interrupt,
     ui: &Ui,
@@ -404,11 +389,12 @@ fn running(
     let counted_ns = now_ns();
     let meter = Meter::start_keeping(found, false, config.limits.keep)
         .map_err(|error| hinted(&error, error.hint()))?;
-    let mut watching = Watching::time(Some(duration), ui);
+    let mut watching = Watching::time(duration, ui);
     let started = Instant::now();
+    let left = || duration.unwrap_or(Duration::MAX).saturating_sub(started.elapsed());
     let mut looked = Instant::now();
-    while started.elapsed() < duration && !interrupt.is_set() {
-        std::thread::sleep(TICK.min(duration.saturating_sub(started.elapsed())));
+    while !left().is_zero() && !interrupt.is_set() {
+        std::thread::sleep(TICK.min(left()));
         watching.elapsed(started.elapsed());
         session.read_accounts(&[]);
         if !cast.any_alive() || session.is_full() {

@@ -24,7 +24,7 @@ use crate::ui::{Exit, Ui};
 /// Carries out one command.
 pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
     match command {
-        Command::End(args) => end::run(&args, ui),
+        Command::End(args) => end::run(&args),
         Command::Flame(args) => flame::run(&args, ui),
         Command::Stat(args) => stat::run(&args, ui),
         Command::Run(args) => run::run(&args, ui),

@@ -19,7 +19,8 @@ pub(crate) struct Interrupt {
 }
 
 impl Interrupt {
-    /// Catches SIGINT, SIGTERM and SIGHUP from here on.
+    /// Catches SIGINT, SIGTERM and SIGHUP from here on, for the rest of the program: whoever can
+    /// be stopped is handed the one that its command installed.
     pub(crate) fn install() -> anyhow::Result<Self> {
         let interrupt = Interrupt {
             asked: Arc::new(AtomicBool::new(false)),

@@ -22,13 +22,11 @@ fn main() -> ExitCode {
     hush_what_is_caught();
     let cli = cli::Cli::parse();
     let ui = ui::Ui::new(&cli.global);
-    match commands::run(cli.command, &ui) {
-        Ok(exit) => exit.into(),
-        Err(error) => {
-            ui.error(&error);
-            ui::Exit::Failed.into()
-        }
-    }
+    let exit = commands::run(cli.command, &ui).unwrap_or_else(|error| {
+        ui.error(&error);
+        ui::Exit::of(&error)
+    });
+    exit.into()
 }
 
 /// Damaged debug information makes blazesym panic, which the profiler catches and tells in a note:

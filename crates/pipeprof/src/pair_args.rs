@@ -10,7 +10,7 @@ use pipeprof_runner::size;
 use pipeprof_runner::stage::{ReadWith, Stage, WriteWith};
 
 use crate::commands::end;
-use crate::ui::{Exit, Ui, hinted};
+use crate::ui::{hinted, wrong_usage};
 
 /// Both ends.
 #[derive(Clone, Debug, Default, Args)]
@@ -165,8 +165,9 @@ impl WriterArgs {
     }
 
     /// A writer alone.
-    pub(crate) fn plan(&self, common: &CommonArgs, pin: Pin) -> Result<PairPlan, Error> {
-        PairPlan::writer(common.stage(), &Knobs { pin, ..self.add_to(common.knobs()) })
+    pub(crate) fn plan(&self, common: &CommonArgs) -> anyhow::Result<PairPlan> {
+        let knobs = Knobs { pin: Pin::None, ..self.add_to(common.knobs()) };
+        PairPlan::writer(common.stage(), &knobs).map_err(refused)
     }
 }
 
@@ -184,8 +185,9 @@ impl ReaderArgs {
     }
 
     /// A reader alone.
-    pub(crate) fn plan(&self, common: &CommonArgs, pin: Pin) -> Result<PairPlan, Error> {
-        PairPlan::reader(common.stage(), &Knobs { pin, ..self.add_to(common.knobs()) })
+    pub(crate) fn plan(&self, common: &CommonArgs) -> anyhow::Result<PairPlan> {
+        let knobs = Knobs { pin: Pin::None, ..self.add_to(common.knobs()) };
+        PairPlan::reader(common.stage(), &knobs).map_err(refused)
     }
 }
 
@@ -197,9 +199,9 @@ impl PairArgs {
     }
 
     /// The pair as asked for; without `--stage`, on the basis of `write`.
-    pub(crate) fn plan(&self) -> Result<PairPlan, Error> {
+    pub(crate) fn plan(&self) -> anyhow::Result<PairPlan> {
         let knobs = self.reader.add_to(self.writer.add_to(self.common.knobs()));
-        PairPlan::new(self.common.stage(), &Knobs { pin: self.pin, ..knobs })
+        PairPlan::new(self.common.stage(), &Knobs { pin: self.pin, ..knobs }).map_err(refused)
     }
 }
 
@@ -208,15 +210,11 @@ pub(crate) fn reexec() -> Reexec {
     Reexec::this_program([end::NAME])
 }
 
-/// Reports an error of the runner with its hint: as wrong usage where the flags are at fault.
-pub(crate) fn fail(error: Error, ui: &Ui) -> anyhow::Result<Exit> {
-    let usage = error.is_usage();
+/// An error of the runner with its hint: wrong usage where the flags are at fault.
+pub(crate) fn refused(error: Error) -> anyhow::Error {
+    let is_usage = error.is_usage();
     let error = complaint(&error.into());
-    if !usage {
-        return Err(error);
-    }
-    ui.error(&error);
-    Ok(Exit::Usage)
+    if is_usage { wrong_usage(error) } else { error }
 }
 
 /// A complaint with its hint below it.

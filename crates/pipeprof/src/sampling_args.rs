@@ -1,10 +1,11 @@
 //! How to sample: the flags that `flame`, `stat` and `record` share.
 
-use anyhow::bail;
 use clap::Args;
 use pipeprof_profiler::attr::{CallGraph, MOST_STACK_BYTES};
 use pipeprof_profiler::event::Event;
 use pipeprof_profiler::session::CaptureConfig;
+
+use crate::ui::wrong_usage;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Sampling")]
@@ -55,7 +56,9 @@ impl SamplingArgs {
                 Some(event) => Some(event),
                 None => {
                     let names: Vec<&str> = Event::names().collect();
-                    bail!("--event {name}: no such event; known are {}", names.join(", "));
+                    let known = names.join(", ");
+                    let error = format_args!("--event {name}: no such event; known are {known}");
+                    return Err(wrong_usage(error));
                 }
             },
         };

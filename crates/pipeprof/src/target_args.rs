@@ -7,10 +7,10 @@ use std::time::Duration;
 use clap::Args;
 use pipeprof_runner::command::Spec;
 use pipeprof_runner::discover::Extent;
-use pipeprof_runner::error::Error;
 use pipeprof_runner::plan::PairPlan;
 
 use crate::pair_args::PairArgs;
+use crate::ui::wrong_usage;
 
 #[derive(Debug, Args)]
 pub(crate) struct TargetArgs {
@@ -37,7 +37,8 @@ struct PipelineArgs {
     /// Only the processes given with --pid, not the rest of their pipeline
     #[arg(long, requires = "pid")]
     only_pids: bool,
-    /// Stop after so long, as in 10s, 500ms, 2m [default with --pid: 10s]
+    /// Stop after so long, as in 10s, 500ms, 2m [default with --pid: 10s; none where record has
+    /// --keep or --max-size]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     duration: Option<Duration>,
     /// Run a command as it stands and watch all that it starts
@@ -53,8 +54,11 @@ pub(crate) enum Target {
     /// A command to launch, with the words that name it in a title.
     Command { spec: Spec, title: String, duration: Option<Duration> },
     /// Processes that run.
-    Running { pids: Vec<i32>, extent: Extent, duration: Duration },
+    Running { pids: Vec<i32>, extent: Extent, duration: Option<Duration> },
 }
+
+/// How long something that runs is watched where nobody says.
+pub(crate) const WATCH: Duration = Duration::from_secs(10);
 
 impl TargetArgs {
     /// It is something that runs already.
@@ -62,18 +66,20 @@ impl TargetArgs {
         !self.pipeline.pid.is_empty()
     }
 
-    /// What was asked for; an error of usage where nothing was.
-    pub(crate) fn target(&self) -> Result<Target, Error> {
+    /// What was asked for; wrong usage where nothing was.
+    pub(crate) fn target(&self) -> anyhow::Result<Target> {
+        self.target_for(Some(WATCH))
+    }
+
+    /// As [`TargetArgs::target`]. What runs already is watched for `watch` where nobody said how
+    /// long; to its end where that is `None`.
+    pub(crate) fn target_for(&self, watch: Option<Duration>) -> anyhow::Result<Target> {
         let any = &self.pipeline;
         let other = any.line.is_some() || !any.program.is_empty() || !any.pid.is_empty();
-        if other && !self.pair.is_empty() {
-            return Err(Error::Refused(KNOBS_WITHOUT_PAIR.to_owned()));
-        }
-        if !other && any.duration.is_some() {
-            return Err(Error::Refused(
-                "--duration is for a command or --pid: say with --bytes how long the pair runs"
-                    .to_owned(),
-            ));
+        if other {
+            self.refuse_knobs()?;
+        } else if any.duration.is_some() {
+            return Err(wrong_usage(DURATION_OF_PAIR));
         }
         if let Some(line) = &any.line {
             let spec = Spec::shell(line, any.shell.as_deref());
@@ -88,26 +94,28 @@ impl TargetArgs {
         }
         if !any.pid.is_empty() {
             let extent = if any.only_pids { Extent::OnlyThese } else { Extent::Whole };
-            let duration = any.duration.unwrap_or(Duration::from_secs(10));
+            let duration = any.duration.or(watch);
             return Ok(Target::Running { pids: any.pid.clone(), extent, duration });
         }
         if self.pair.is_empty() {
-            return Err(Error::Refused(NO_TARGET.to_owned()));
+            return Err(wrong_usage(NO_TARGET));
         }
-        self.pair.plan().map(|plan| Target::Pair(Box::new(plan)))
+        Ok(Target::Pair(Box::new(self.pair.plan()?)))
     }
-}
 
-impl TargetArgs {
-    /// No flag of the built-in pair was given.
-    pub(crate) fn has_no_knobs(&self) -> bool {
-        self.pair.is_empty()
+    /// Wrong usage where a flag of the pair was given: something else is looked at.
+    pub(crate) fn refuse_knobs(&self) -> anyhow::Result<()> {
+        if self.pair.is_empty() { Ok(()) } else { Err(wrong_usage(KNOBS_WITHOUT_PAIR)) }
     }
 }
 
 /// Where the pair's flags come with something else to watch.
-pub(crate) const KNOBS_WITHOUT_PAIR: &str = "the flags under \"Pipe pair\" (--bytes, --fill, …) are \
+const KNOBS_WITHOUT_PAIR: &str = "the flags under \"Pipe pair\" (--bytes, --fill, …) are \
      for the built-in pair only: leave them out, or give --stage instead of a pipeline";
+
+/// Where the pair is to run for so long.
+const DURATION_OF_PAIR: &str =
+    "--duration is for a command or --pid: say with --bytes how long the pair runs";
 
 /// Where nothing says what to watch.
 const NO_TARGET: &str = "nothing says what to watch: give --stage vmsplice for the \
@@ -135,18 +143,31 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn flags_that_would_go_unheeded_are_refused() {
+    fn args(line: &str) -> TargetArgs {
         #[derive(clap::Parser)]
         struct Line {
             #[command(flatten)]
             target: TargetArgs,
         }
-        let target = |line: &str| {
-            let words = std::iter::once("line").chain(line.split_whitespace());
-            let line = <Line as clap::Parser>::try_parse_from(words).unwrap();
-            line.target.target().map(|_| ()).map_err(|error| error.to_string())
+        let words = std::iter::once("line").chain(line.split_whitespace());
+        <Line as clap::Parser>::try_parse_from(words).unwrap().target
+    }
+
+    #[test]
+    fn what_runs_is_watched_as_long_as_was_said_or_else_as_the_command_wants() {
+        let watched = |line: &str, watch| match args(line).target_for(watch).unwrap() {
+            Target::Running { duration, .. } => duration,
+            other => unreachable!("{other:?}"),
         };
+        assert_eq!(watched("-p 1", Some(WATCH)), Some(WATCH));
+        assert_eq!(watched("-p 1", None), None);
+        assert_eq!(watched("-p 1 --duration 2s", None), Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn flags_that_would_go_unheeded_are_refused() {
+        let target =
+            |line: &str| args(line).target().map(|_| ()).map_err(|error| error.to_string());
         for fine in ["--bytes 1M", "--stage write", "-c true --duration 1s", "-p 1"] {
             assert_eq!(target(fine), Ok(()), "{fine}");
         }

@@ -30,6 +30,23 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// The arguments make no sense, alone or together.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct WrongUsage(String);
+
+impl Exit {
+    /// How a command ended that came back with an error.
+    pub(crate) fn of(error: &anyhow::Error) -> Exit {
+        if error.is::<WrongUsage>() { Exit::Usage } else { Exit::Failed }
+    }
+}
+
+/// An error that ends the program with [`Exit::Usage`].
+pub(crate) fn wrong_usage(error: impl Display) -> anyhow::Error {
+    WrongUsage(error.to_string()).into()
+}
+
 /// An error with its hint on a line below.
 pub(crate) fn hinted(error: impl Display, hint: Option<String>) -> anyhow::Error {
     match hint {

@@ -17,7 +17,7 @@ fn stdout(line: &str) -> String {
     let began = Instant::now();
     let output = pipeprof(line);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(began.elapsed() < Duration::from_secs(5), "{line} took {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(60), "{line} took {:?}", began.elapsed());
     String::from_utf8(output.stdout).unwrap()
 }
 

@@ -32,8 +32,10 @@ fn two_stages_by_turns() {
     assert_eq!(writer["matched_by"], "end");
     let roles = writer["roles"].as_array().unwrap();
     let copy = roles.iter().find(|role| role["role"] == "copy_in").unwrap();
-    assert_eq!(copy["b"], 0.0, "splice copies nothing");
-    assert!(copy["a"].as_f64().unwrap() > 0.0 && copy["difference"].as_f64().unwrap() < 0.0);
+    // Each end tells what it counted by one write into a pipe of its own.
+    let [a, b] = ["a", "b"].map(|side| copy[side].as_f64().unwrap());
+    assert!(b < 0.05 * a, "splice copies nothing: {copy}");
+    assert!(copy["difference"].as_f64().unwrap() < 0.0, "{copy}");
     let svg = std::fs::read_to_string(folder.path().join("pipeprof-diff.svg")).unwrap();
     assert!(svg.contains("A: write") && svg.contains("per GiB that each moved, mean of 2 runs"));
 }

@@ -206,7 +206,8 @@ impl Symbols {
 
     /// Difference: a return address that is the first byte of a function is the end of a call in the
     /// one before, for us. Where the thread was, in the kernel and in user code, is no return
-    /// address.
+    /// address; nor is the start of a function with padding before it, in which no call ends: it was
+    /// interrupted there, or a retpoline is about to enter it.
     fn with_callers_by_their_call(&self, script: &str) -> String {
         let mut out = String::new();
         let (mut seen_user, mut seen_kernel) = (false, false);
@@ -224,8 +225,9 @@ impl Symbols {
             match rest.split_once("+0x0 (") {
                 Some((name, object)) if is_caller => {
                     let start = self.addresses[name];
-                    let before = self.at.range(..start).next_back().unwrap().1;
-                    out += &format!("\t{address} {}+0x1 ({object}\n", before[0]);
+                    let before = &self.at.range(..start).next_back().unwrap().1[0];
+                    let name = if before.starts_with("__pfx_") { name } else { before.as_str() };
+                    out += &format!("\t{address} {name}+0x1 ({object}\n");
                 }
                 _ => out += &format!("{line}\n"),
             }

@@ -6,10 +6,16 @@ mod common;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::RwLock;
 use std::time::{Duration, Instant};
 
 use common::{may_profile_kernel, run_in, stderr, stdout};
 use serde_json::Value;
+
+/// Of two that sample switches at once each has a few samples under an id of the other's, at which
+/// perf gives up; a recording gets its own ids when it is complete, and so never where its maker is
+/// killed. That test holds this alone.
+static OTHERS: RwLock<()> = RwLock::new(());
 
 fn report(folder: &Path, recording: &str) -> Value {
     let output = run_in(folder, &["report", "--json", recording]);
@@ -43,6 +49,7 @@ fn span(times: &[f64]) -> f64 {
 
 #[test]
 fn only_the_last_second_of_four_is_kept_and_all_that_is_said_is_of_that() {
+    let _turn = OTHERS.read();
     if !may_profile_kernel() {
         return;
     }
@@ -95,6 +102,7 @@ fn only_the_last_second_of_four_is_kept_and_all_that_is_said_is_of_that() {
 
 #[test]
 fn the_bytes_of_a_pair_are_those_of_what_was_kept() {
+    let _turn = OTHERS.read();
     if !may_profile_kernel() {
         return;
     }
@@ -106,14 +114,17 @@ fn the_bytes_of_a_pair_are_those_of_what_was_kept() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    std::thread::sleep(Duration::from_millis(2500));
+    let started = Instant::now();
+    std::thread::sleep(Duration::from_secs(4));
+    let run = started.elapsed().as_nanos() as f64;
     let pid = nix::unistd::Pid::from_raw(child.id() as i32);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let sidecar = std::fs::read(here.join("it.pipeprof/pipeprof.json")).unwrap();
     let sidecar: Value = serde_json::from_slice(&sidecar).unwrap();
     let elapsed = sidecar["about"]["elapsed_ns"].as_f64().unwrap();
-    assert!((0.4e9..1.0e9).contains(&elapsed), "{elapsed}");
+    // A busy machine begins stretches late, and then more is kept; all of it is another thing.
+    assert!((0.4e9..0.6 * run).contains(&elapsed), "{elapsed} of {run}");
     let flow = &sidecar["about"]["flows"][0];
     let bytes = flow["bytes"]["known"]["bytes"].as_f64().unwrap();
     let points = flow["over_time"].as_array().unwrap();
@@ -125,6 +136,7 @@ fn the_bytes_of_a_pair_are_those_of_what_was_kept() {
 
 #[test]
 fn a_recording_ends_when_it_is_full_and_that_is_no_failure() {
+    let _turn = OTHERS.read();
     if !may_profile_kernel() {
         return;
     }
@@ -138,7 +150,9 @@ fn a_recording_ends_when_it_is_full_and_that_is_no_failure() {
     assert!(started.elapsed() < Duration::from_secs(20), "it was to end by itself");
     let bytes = here.join("it.pipeprof/perf.data").metadata().unwrap().len();
     let cpus = std::thread::available_parallelism().unwrap().get() as u64;
-    assert!((300_000..(1 << 20) + cpus * (2 << 20)).contains(&bytes), "{bytes}");
+    // How much beyond the limit is up to how soon a busy machine looks; thirty seconds come to
+    // several times as much.
+    assert!((300_000..cpus * (6 << 20)).contains(&bytes), "{bytes}");
     let report = report(here, "it.pipeprof");
     let notes = report["quality"]["notes"].to_string();
     assert!(notes.contains("300KiB"), "{notes}");
@@ -148,6 +162,7 @@ fn a_recording_ends_when_it_is_full_and_that_is_no_failure() {
 /// Bounded by size where it is not by time, and readable though the maker was killed.
 #[test]
 fn every_stretch_of_a_killed_watch_is_a_whole_perf_data() {
+    let _turn = OTHERS.write();
     if !may_profile_kernel() {
         return;
     }

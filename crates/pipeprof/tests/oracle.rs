@@ -4,8 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use pipeprof_profiler::analyse::analyse;
 use pipeprof_profiler::profile::Profile;
@@ -106,17 +107,28 @@ fn perf_agrees_on_the_functions_of_both_ends() {
             return;
         }
     };
+    let [control, answer] = ["control", "answer"].map(|name| {
+        let path = folder.path().join(name);
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        path
+    });
     let mut perf = Command::new("perf")
         // Another frequency than ours: two timers of one frequency keep their distance, and where it
         // is small, the later one always samples the return from the earlier one's interrupt.
         .args(["record", "-q", "-a", "-e", "cpu-clock", "-F", "1409", "-g", "-o"])
         .arg(&theirs)
+        .args(["-D", "-1", &format!("--control=fifo:{},{}", control.display(), answer.display())])
         .args(["--", "sleep", "60"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    std::thread::sleep(Duration::from_millis(700));
+    // However long it takes to start.
+    let mut command = fs::OpenOptions::new().read(true).write(true).open(&control).unwrap();
+    command.write_all(b"enable\n").unwrap();
+    let mut acknowledged = [0; 4];
+    fs::File::open(&answer).unwrap().read_exact(&mut acknowledged).unwrap();
+    assert_eq!(&acknowledged, b"ack\n");
     prepared.release().wait().unwrap();
     let recording = session.finish(&RunningKernel).unwrap();
     nix::sys::signal::kill(

@@ -111,8 +111,16 @@ fn the_pair_waits_at_the_gate() {
         let open = fs::read_dir(format!("/proc/{}/fd", member.pid)).unwrap().count();
         assert_eq!(open, 5 + inherited_by_all_children(), "{comm}");
     }
-    // Asleep, and using no CPU.
-    std::thread::sleep(Duration::from_millis(20));
+    // Asleep, which each is a moment after it has said that it is ready, and using no CPU.
+    let asleep = |pid: i32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.rsplit_once(") ").unwrap().1.starts_with('S')
+    };
+    let start = Instant::now();
+    while !pipeline.members.iter().all(|member| asleep(member.pid)) {
+        assert!(start.elapsed() < Duration::from_secs(20), "they do not wait");
+        std::thread::sleep(Duration::from_millis(2));
+    }
     let cpu = || {
         let ticks = |pid| fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
         pipeline.members.iter().map(|member| ticks(member.pid)).collect::<Vec<_>>()
@@ -283,7 +291,9 @@ fn tiny_writes_are_one_call_each() {
 /// What `docs/kernel-notes.md` says of small writes: they are merged, a slot is not a write.
 #[test]
 fn a_pipe_takes_as_many_one_byte_writes_as_it_has_bytes() {
-    let (outlet, inlet) = nix::unistd::pipe2(nix::fcntl::OFlag::O_NONBLOCK).unwrap();
+    // Not handed down: a test beside this one counts what its children have open.
+    let flags = nix::fcntl::OFlag::O_NONBLOCK | nix::fcntl::OFlag::O_CLOEXEC;
+    let (outlet, inlet) = nix::unistd::pipe2(flags).unwrap();
     let size =
         nix::fcntl::fcntl(&inlet, nix::fcntl::FcntlArg::F_SETPIPE_SZ(64 << 10)).unwrap() as usize;
     let taken = (0..2 * size).take_while(|_| nix::unistd::write(&inlet, b"x") == Ok(1)).count();

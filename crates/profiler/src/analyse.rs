@@ -8,9 +8,10 @@ use crate::attr::event_type;
 use crate::error::Error;
 use crate::members::Members;
 use crate::paging::Paging;
+use crate::perfdata::layout::Sample;
 use crate::perfdata::read::{FormatError, PerfDataFile};
 use crate::perfdata::record::{
-    CONTEXT_KERNEL, CONTEXT_MAX, CONTEXT_USER, Mapping, Parsed, Record, Sample, Task, misc, parse,
+    CONTEXT_KERNEL, CONTEXT_MAX, CONTEXT_USER, Mapping, Parsed, Record, Task, misc, parse,
 };
 use crate::profile::{
     MemberProfile, Profile, Quality, StackId, StackWeight, Unwinding, WeightUnit,

@@ -4,7 +4,7 @@
 //! recording parses records by exactly the layout that the kernel wrote them in. That is why this
 //! struct is ours: `perf-event-open` keeps its attribute to itself.
 
-use crate::perfdata::record::without_slices;
+use crate::perfdata::layout::without_slices;
 
 /// Size of the attribute we pass: `PERF_ATTR_SIZE_VER6`, known since Linux 5.5
 /// (include/uapi/linux/perf_event.h).

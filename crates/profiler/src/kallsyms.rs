@@ -19,6 +19,8 @@ struct Symbol {
     name: Range<u32>,
     /// Empty for the kernel proper.
     module: Range<u32>,
+    /// Padding lies before it.
+    padded: bool,
 }
 
 /// A function found by address.
@@ -43,6 +45,16 @@ impl Kallsyms {
         }
         symbols.sort_by_key(|symbol| symbol.address);
         let name = |symbol: &Symbol| &text[symbol.name.start as usize..symbol.name.end as usize];
+        let (mut behind_marker, mut padded_at) = (false, None);
+        symbols.retain_mut(|symbol| {
+            let is_marker = is_padding(name(symbol));
+            if behind_marker && !is_marker {
+                padded_at = Some(symbol.address);
+            }
+            behind_marker = is_marker;
+            symbol.padded = padded_at == Some(symbol.address);
+            !is_marker
+        });
         let is_base = |symbol: &&Symbol| matches!(name(symbol), "_text" | "_stext");
         let bases = symbols.iter().filter(is_base);
         let bases = bases.map(|symbol| (name(symbol).to_owned(), symbol.address)).collect();
@@ -57,14 +69,23 @@ impl Kallsyms {
     }
 
     /// The function that covers an address: the last that starts at or before it.
+    ///
+    /// Of a caller the byte before its return address is asked for. Where that is padding no call
+    /// ends, and the address is the start of the function behind it: one that was interrupted at its
+    /// first instruction, or that a retpoline is about to enter, which puts it where the return
+    /// address is (`__x86_indirect_thunk_*`, arch/x86/lib/retpoline.S, v6.18).
     pub(crate) fn find(&self, address: u64) -> Option<Found<'_>> {
         let after = self.symbols.partition_point(|symbol| symbol.address <= address);
-        let symbol = &self.symbols[after.checked_sub(1)?];
+        let begins = |next: &&Symbol| next.padded && next.address - 1 == address;
+        let symbol = match self.symbols.get(after).filter(begins) {
+            Some(next) => next,
+            None => &self.symbols[after.checked_sub(1)?],
+        };
         let module = self.slice(&symbol.module);
         Some(Found {
             name: self.slice(&symbol.name),
             module: (!module.is_empty()).then_some(module),
-            offset: address - symbol.address,
+            offset: address.saturating_sub(symbol.address),
         })
     }
 
@@ -104,6 +125,12 @@ impl Kallsyms {
     }
 }
 
+/// Padding before a function that a debugger's prefix or a control-flow check lives in: never where
+/// the program counter is, but it would win over the end of the function before.
+fn is_padding(name: &str) -> bool {
+    name.starts_with("__pfx_") || name.starts_with("__cfi_")
+}
+
 /// `ffffffff8136ddc0 t anon_pipe_write` or `ffffffffc0000000 t ext4_write [ext4]`.
 fn parse_line(line: &str, at: usize) -> Option<Symbol> {
     let trimmed = line.trim_end();
@@ -119,11 +146,8 @@ fn parse_line(line: &str, at: usize) -> Option<Symbol> {
         Some((name, module)) => (name, module.trim_end_matches(']')),
         None => (names, ""),
     };
-    // Padding before a function that a debugger's prefix or a control-flow check lives in: never
-    // where the program counter is, but it would win over the end of the function before.
-    let marker = name.starts_with("__pfx_") || name.starts_with("__cfi_");
     // Mapping symbols of arm64 and assembler locals, which perf passes over too.
-    if name.is_empty() || marker || name.starts_with('$') || name.starts_with(".L") {
+    if name.is_empty() || name.starts_with('$') || name.starts_with(".L") {
         return None;
     }
     let range = |start: usize, length: usize| {
@@ -135,6 +159,7 @@ fn parse_line(line: &str, at: usize) -> Option<Symbol> {
         kind,
         name: range(names_at, name.len())?,
         module: if module.is_empty() { 0..0 } else { range(module_at, module.len())? },
+        padded: false,
     })
 }
 
@@ -170,6 +195,14 @@ ffffffffc0000000 t ext4_write\t[ext4]
         assert_eq!(name(0xffff_ffff_8100_0450), "strong_local+0x150 -");
         assert_eq!(name(0xffff_ffff_c000_0001), "ext4_write+0x1 ext4");
         assert_eq!(name(0x1000), "");
+    }
+
+    #[test]
+    fn a_function_that_is_about_to_begin_is_not_the_one_before() {
+        assert_eq!(name(0xffff_ffff_8100_010e), "_stext+0x10e -");
+        assert_eq!(name(0xffff_ffff_8100_010f), "anon_pipe_write+0x0 -");
+        // Without padding the byte before may be the end of a call that never returns.
+        assert!(name(0xffff_ffff_8100_01ff).starts_with("anon_pipe_write+0xef"));
     }
 
     #[test]

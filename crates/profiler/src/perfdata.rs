@@ -1,10 +1,13 @@
 //! The perf.data file: what `perf record` writes and `perf report -i` reads
 //! (tools/perf/Documentation/perf.data-file-format.txt, v6.1).
 
+mod cursor;
+pub mod layout;
 pub mod read;
 pub mod record;
 pub mod relabel;
 pub mod stream;
+pub mod synthesizer;
 pub mod write;
 
 /// First eight bytes of a file in native byte order.

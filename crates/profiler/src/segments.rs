@@ -166,9 +166,13 @@ impl Segments {
         name.push(format!(".{}", self.made));
         let old = PathBuf::from(name);
         let began = (self.look)();
-        fs::rename(&self.path, &old)?;
-        let (writer, data_start) = begin(&self.path, &self.events, &began.state, self.is_private)?;
+        // It gets the name of a whole file when it is one, as we may be killed at any moment.
+        let next = self.path.with_file_name("next");
+        let (writer, data_start) = begin(&next, &self.events, &began.state, self.is_private)
+            .inspect_err(|_| _ = fs::remove_file(&next))?;
         std::mem::replace(&mut self.writer, writer).finish(&self.provenance)?;
+        fs::rename(&self.path, &old)?;
+        fs::rename(&next, &self.path)?;
         let began = std::mem::replace(&mut self.began, began);
         self.older.push_back(Segment { path: old, began, bytes });
         self.data_start = data_start;

@@ -17,7 +17,7 @@ use crate::environment::{Environment, Explanation, explain_open_error};
 use crate::error::Error;
 use crate::event::{Candidate, Choice, Event, candidates, choose};
 use crate::opening::{describe, map_rings, open_all, raise_descriptor_limit, targets};
-use crate::perfdata::record::Synthesizer;
+use crate::perfdata::synthesizer::Synthesizer;
 use crate::perfdata::write::{EventDescription, Provenance};
 use crate::profile::Scope;
 use crate::recording::unwound;

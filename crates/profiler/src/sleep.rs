@@ -8,7 +8,8 @@ use rustc_hash::FxHashMap;
 
 use crate::accounts::{Account, Charged};
 use crate::address_space::SpaceId;
-use crate::perfdata::record::{SampleId, Task};
+use crate::perfdata::layout::SampleId;
+use crate::perfdata::record::Task;
 use crate::profile::{Frame, FrameKind, Mode, Profile, StackWeight, TimeSplit};
 use crate::raw_stacks::RawStacks;
 use crate::recording::Meta;

@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::perfdata::record::{Mapping, Synthesizer};
+use crate::perfdata::record::Mapping;
+use crate::perfdata::synthesizer::Synthesizer;
 
 /// These processes and what they started, each after its parent, which is `None` for these.
 pub(crate) fn family(proc_root: &Path, pids: &[i32]) -> Vec<(Option<i32>, i32)> {

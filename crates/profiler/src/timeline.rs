@@ -9,7 +9,7 @@ use std::io::{self, BufWriter, Write};
 use memmap2::Mmap;
 
 use crate::paging::Paging;
-use crate::perfdata::record::SampleId;
+use crate::perfdata::layout::SampleId;
 use crate::profile::StackId;
 
 /// What a thread did.

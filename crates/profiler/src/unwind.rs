@@ -19,7 +19,8 @@ use rustc_hash::FxHashMap;
 use tempfile::NamedTempFile;
 
 use crate::address_space::AddressSpaces;
-use crate::perfdata::record::{CONTEXT_USER, UserState};
+use crate::perfdata::layout::UserState;
+use crate::perfdata::record::CONTEXT_USER;
 use crate::profile::Unwinding;
 use crate::symbolize::{Object, Place, own_vdso};
 use machine::{Aarch64, Machine, X86_64};

@@ -134,6 +134,12 @@ impl Workload {
     }
 }
 
+/// Room below a number of sleeps: a timer that is due before the thread has gone to sleep leaves it
+/// awake, as on a guest whose host takes the CPU away at that moment.
+fn nearly(sleeps: u64) -> u64 {
+    sleeps - sleeps / 20
+}
+
 /// At the gate: in a blocking read, seen by its being asleep three times in a row.
 fn wait_until_asleep(pid: i32) {
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -205,8 +211,7 @@ fn every_sleep_is_a_voluntary_switch() {
     }
     let counters = count("sleep 2000");
     let voluntary = exact(&counters, "voluntary-switches");
-    // A timer that is due before the thread has gone to sleep leaves it awake.
-    assert!((1_950..2_050).contains(&voluntary), "{voluntary}");
+    assert!((nearly(2_000)..2_050).contains(&voluntary), "{voluntary}");
     let both = voluntary + exact(&counters, "involuntary-switches");
     let total = exact(&counters, "context-switches");
     assert!(both.abs_diff(total) <= 8, "{both} of {total}");
@@ -277,7 +282,7 @@ fn the_account_of_the_reaped_has_threads_that_ended() {
     workload.wait_until_done();
     // The thread is gone and left no trace in /proc.
     let running = counters.read().remove(0);
-    assert!(exact(&running, "context-switches") >= 1_000);
+    assert!(exact(&running, "context-switches") >= nearly(1_000), "{running:?}");
     let voluntary = running.get("voluntary-switches").expect("the row");
     assert!(matches!(voluntary.value, CounterValue::NotCounted { .. }), "{voluntary:?}");
     workload.let_go();
@@ -285,7 +290,7 @@ fn the_account_of_the_reaped_has_threads_that_ended() {
     let usage = less(after, before);
     counters.note_exit(pid, usage);
     let voluntary = exact(&counters.read().remove(0), "voluntary-switches");
-    assert!((1_000..1_050).contains(&voluntary), "{voluntary}");
+    assert!((nearly(1_000)..1_050).contains(&voluntary), "{voluntary}");
 }
 
 /// The account of all reaped children of this process.
@@ -425,7 +430,7 @@ fn an_ordinary_user_gets_no_false_zero() {
     };
     assert!(reason.contains("kernel.perf_event_paranoid"), "{reason}");
     assert!(hint.as_deref().is_some_and(|hint| hint.contains("sysctl")), "{hint:?}");
-    assert!(exact(&counters, "voluntary-switches") >= 200);
+    assert!(exact(&counters, "voluntary-switches") >= nearly(200), "{counters:?}");
 
     let faults = count("fault 3000");
     let minor = faults.get("minor-faults").expect("the row");

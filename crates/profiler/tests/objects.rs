@@ -5,7 +5,7 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pipeprof_profiler::analyse::analyse;
 use pipeprof_profiler::recording::RecordingDir;
@@ -55,6 +55,15 @@ fn start(mut command: Command) -> Killed {
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
     std::thread::sleep(Duration::from_millis(400));
     Killed(child)
+}
+
+#[track_caller]
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it never came about: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Samples it for a while: all names of user functions, and the notes. `None` where it may not be.
@@ -126,6 +135,10 @@ fn a_program_in_a_container() {
          && exec chroot root /only-in-here/program",
     );
     let process = start(command);
+    let program = format!("/proc/{}/exe", process.0.id());
+    until("the program runs in there", || {
+        std::fs::read_link(&program).is_ok_and(|path| path.ends_with("program"))
+    });
     assert!(!Path::new("/only-in-here/program").exists());
     assert_named(names(&process, || {}), FUNCTION);
 }
@@ -168,6 +181,9 @@ fn a_function_that_node_compiled() {
     command.arg("--perf-basic-prof").arg(&script).current_dir(folder.path());
     let process = start(command);
     let map = format!("/tmp/perf-{}.map", process.0.id());
+    until("node has compiled it", || {
+        std::fs::read_to_string(&map).is_ok_and(|text| text.contains("hotOne"))
+    });
     let names = names(&process, || {});
     drop(process);
     let _ = std::fs::remove_file(map);

@@ -65,6 +65,8 @@ impl KernelNames {
         let (name, offset) = frame.rsplit_once("+0x").unwrap_or((frame, ""));
         let address = self.addresses.get(name).filter(|_| is_caller && offset == "0");
         let before = address.and_then(|&address| self.at.range(..address).next_back());
+        // Where padding lies before it, no call ends there: it is about to begin.
+        let before = before.filter(|(_, name)| !name.starts_with("__pfx_"));
         before.map_or_else(|| self.first(name), |(_, name)| name)
     }
 }

@@ -7,6 +7,7 @@ mod common;
 mod tracefs;
 
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use common::Pair;
@@ -18,8 +19,13 @@ use pipeprof_profiler::symbolize::LocalSymbols;
 use pipeprof_profiler::sys::RunningKernel;
 use pipeprof_profiler::wakeups::{Waker, Wakeups};
 
+/// Of two that sample switches at once each has a few samples under an id of the other's, at which
+/// perf gives up; only a recording that is saved gets its own ids.
+static TURN: Mutex<()> = Mutex::new(());
+
 /// `None`, and a line that says why, where this machine does not show wake-ups.
 fn capture(keep: impl FnOnce(&std::path::Path)) -> Option<Profile> {
+    let _turn = TURN.lock();
     if !tracefs::mounted() {
         return None;
     }
@@ -37,7 +43,12 @@ fn capture(keep: impl FnOnce(&std::path::Path)) -> Option<Profile> {
     std::thread::sleep(Duration::from_millis(1_500));
     let recording = session.finish(&RunningKernel).unwrap();
     keep(&recording.perf_data());
-    Some(analyse(&recording, &mut LocalSymbols::new()).unwrap())
+    let profile = analyse(&recording, &mut LocalSymbols::new()).unwrap();
+    if let Wakeups::Known { watched_ns, .. } = profile.wakeups {
+        let session_ns = recording.meta.end_ns - recording.meta.start_ns;
+        assert!((10_000_000..=session_ns).contains(&watched_ns), "{watched_ns} of {session_ns}");
+    }
+    Some(profile)
 }
 
 #[test]
@@ -47,7 +58,6 @@ fn the_ends_of_a_pipe_wake_each_other() {
         eprintln!("skipped: {:?}", profile.wakeups);
         return;
     };
-    assert!((10_000_000..1_700_000_000).contains(watched_ns), "{watched_ns}");
     let all: u64 = edges.iter().map(|edge| edge.count).sum();
     for (waker, woken) in [(0, 1), (1, 0)] {
         let edge = edges

@@ -52,7 +52,7 @@ impl<'a> Source<'a> {
         let end = match (holds(End::Writer), holds(End::Reader)) {
             (true, false) => End::Writer,
             (false, true) => End::Reader,
-            _ => self.roles.end_at_work(self.profile, self.profile.stack(stack))?,
+            _ => self.roles.end_at_work(self.profile.stack(stack))?,
         };
         self.only_pipe_at(member, end)
     }

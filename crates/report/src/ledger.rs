@@ -480,9 +480,7 @@ fn pipe_work(
         .on_cpu
         .iter()
         .filter(|weight| is_pipe_work(roles.role(weight.stack)))
-        .filter(|weight| {
-            only_end || roles.end_at_work(profile, profile.stack(weight.stack)) == Some(end)
-        })
+        .filter(|weight| only_end || roles.end_at_work(profile.stack(weight.stack)) == Some(end))
         .map(|weight| weight.weight)
         .sum();
     on_cpu_ns(member, weight)

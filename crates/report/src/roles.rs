@@ -55,18 +55,16 @@ pub struct Classification {
 impl Classification {
     /// Classifies every stack of a profile: one pass to learn the call sites, one to decide.
     pub fn of(profile: &Profile) -> Self {
-        let mut by_name: FxHashMap<&str, Traits> = FxHashMap::default();
-        let traits: Vec<Option<Traits>> = profile
+        // Stacks are many and functions few: all that a name says is found out here.
+        let names: Vec<Option<&str>> = profile
             .frames()
             .iter()
-            .map(|frame| {
-                (frame.mode == Mode::Kernel).then(|| {
-                    let name = source_name(&frame.name);
-                    *by_name.entry(name).or_insert_with(|| symbols::traits(name))
-                })
-            })
+            .map(|frame| (frame.mode == Mode::Kernel).then(|| source_name(&frame.name)))
             .collect();
-        let callees = learn_call_sites(profile, &traits);
+        let mut by_name: FxHashMap<&str, Traits> = FxHashMap::default();
+        let mut of = |name| *by_name.entry(name).or_insert_with(|| symbols::traits(name));
+        let traits: Vec<Option<Traits>> = names.iter().map(|name| name.map(&mut of)).collect();
+        let callees = learn_call_sites(profile, &names, &traits);
         let mut this = Classification { traits, callees, stacks: Vec::new() };
         this.stacks = profile.stack_ids().map(|id| this.decide(profile.stack(id))).collect();
         this
@@ -117,12 +115,8 @@ impl Classification {
     }
 
     /// Which end of a pipe a stack works at; `None` where it shows neither, or both.
-    pub fn end_at_work(&self, profile: &Profile, stack: &[FrameId]) -> Option<End> {
-        stack
-            .iter()
-            .rev()
-            .filter(|&&frame| self.traits_of(frame).is_some())
-            .find_map(|&frame| symbols::end_at_work(source_name(&profile.frame(frame).name)))
+    pub fn end_at_work(&self, stack: &[FrameId]) -> Option<End> {
+        stack.iter().rev().filter_map(|&frame| self.traits_of(frame)).find_map(|traits| traits.end)
     }
 
     /// The function that a sleeping thread called the scheduler from, for where no reason is known.
@@ -264,21 +258,24 @@ impl Classification {
 
 /// For each call site (a caller's frame includes its return address) the function that is seen to
 /// be called there most often, helpers left out.
-fn learn_call_sites(profile: &Profile, traits: &[Option<Traits>]) -> FxHashMap<FrameId, Traits> {
+fn learn_call_sites(
+    profile: &Profile,
+    names: &[Option<&str>],
+    traits: &[Option<Traits>],
+) -> FxHashMap<FrameId, Traits> {
     let mut seen: FxHashMap<FrameId, FxHashMap<&str, u64>> = FxHashMap::default();
     for member in &profile.members {
         for weight in &member.on_cpu {
             for pair in profile.stack(weight.stack).windows(2) {
                 let (callee, caller) = (pair[0], pair[1]);
-                let (Some(called), Some(_)) = (traits[callee.index()], traits[caller.index()])
-                else {
+                let (Some(name), Some(_)) = (names[callee.index()], names[caller.index()]) else {
                     continue;
                 };
+                let called = traits[callee.index()].unwrap_or_default();
                 // Without a symbol all call sites of an object have offset 0.
                 if called.part == Part::Absorber || profile.frame(caller).offset == 0 {
                     continue;
                 }
-                let name = source_name(&profile.frame(callee).name);
                 *seen.entry(caller).or_default().entry(name).or_default() += weight.samples;
             }
         }

@@ -11,6 +11,14 @@ use crate::ends;
 use crate::error::Error;
 use crate::sys;
 
+/// Bytes of an ordinary page.
+pub fn page_size() -> u64 {
+    nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
+        .ok()
+        .flatten()
+        .map_or(4096, |bytes| bytes as u64)
+}
+
 /// `/proc/sys/fs/pipe-max-size` in bytes: the largest pipe without `CAP_SYS_RESOURCE`.
 pub fn pipe_max_size() -> Option<u64> {
     fs::read_to_string("/proc/sys/fs/pipe-max-size").ok()?.trim().parse().ok()

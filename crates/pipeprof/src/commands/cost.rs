@@ -96,10 +96,7 @@ fn print<T: serde::Serialize>(
     notes: impl Fn(&T) -> &[String],
     ui: &Ui,
 ) -> anyhow::Result<Exit> {
-    let found = match found {
-        Ok(found) => found,
-        Err(error) => return pair_args::fail(error, ui),
-    };
+    let found = found.map_err(pair_args::refused)?;
     for note in notes(&found) {
         ui.warn(note);
     }

@@ -19,11 +19,12 @@ use pipeprof_runner::stage::Stage;
 
 use crate::capture::{Captured, capture, reopen};
 use crate::commands::ls::has_utf8_locale;
+use crate::interrupt::Interrupt;
 use crate::output::{check_writable, write_file, write_stdout};
 use crate::pair_args::{self, PairArgs};
 use crate::sampling_args::SamplingArgs;
 use crate::target_args::{Target, parse_duration};
-use crate::ui::{Exit, Ui, hinted};
+use crate::ui::{Exit, Ui, hinted, wrong_usage};
 
 /// Compare two pipelines: what a GiB costs in one and in the other, and where
 ///
@@ -125,21 +126,8 @@ enum Sides {
 }
 
 pub(crate) fn run(args: &DiffArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    let usage = |message: &str| {
-        ui.error(&anyhow::anyhow!("{message}"));
-        Ok(Exit::Usage)
-    };
-    let sides = match sides(args) {
-        Ok(sides) => sides,
-        Err(message) => return usage(&message),
-    };
-    let mut config = match args.sampling.config(false) {
-        Ok(config) => config,
-        Err(error) => {
-            ui.error(&error);
-            return Ok(Exit::Usage);
-        }
-    };
+    let sides = sides(args)?;
+    let mut config = args.sampling.config(false)?;
     check_writable(&args.output.output)?;
     match sides {
         Sides::Recordings([a, b]) => {
@@ -156,28 +144,24 @@ pub(crate) fn run(args: &DiffArgs, ui: &Ui) -> anyhow::Result<Exit> {
         Sides::Launched { names, runs } => {
             // As in a flame graph: members that wait cost something to watch.
             config.switches = !args.line.is_empty();
-            if let Some(error) = (0..2).find_map(|side| target(args, side).err()) {
-                return pair_args::fail(error, ui);
+            for side in 0..2 {
+                target(args, side)?;
             }
             launched(&names, runs, &config, args, ui)
         }
     }
 }
 
-fn sides(args: &DiffArgs) -> Result<Sides, String> {
+fn sides(args: &DiffArgs) -> anyhow::Result<Sides> {
     let stages = &args.stages.stages;
     if stages.is_empty() && !args.stages.pair.is_empty() {
-        return Err(
-            "the flags under \"Pipe pair\" (--bytes, --fill, …) are for the built-in pair \
-                    only: give --stage twice, or leave them out"
-                .to_owned(),
-        );
+        return Err(wrong_usage(KNOBS_WITHOUT_STAGES));
     }
-    let two = |names: Vec<String>, flag: &str| -> Result<Sides, String> {
+    let two = |names: Vec<String>, flag: &str| -> anyhow::Result<Sides> {
         let count = names.len();
-        let names = names
-            .try_into()
-            .map_err(|_| format!("{flag} has to be given twice, and was {count} times"))?;
+        let names = names.try_into().map_err(|_| {
+            wrong_usage(format_args!("{flag} has to be given twice, and was {count} times"))
+        })?;
         Ok(Sides::Launched { names, runs: args.runs })
     };
     match (&args.recordings[..], stages.is_empty(), args.line.is_empty()) {
@@ -186,10 +170,17 @@ fn sides(args: &DiffArgs) -> Result<Sides, String> {
         (_, _, false) => {
             two(args.line.iter().map(|l| l.to_string_lossy().into_owned()).collect(), "-c")
         }
-        _ => Err("nothing says what to compare: give two recordings, --stage twice, or -c twice"
-            .to_owned()),
+        _ => Err(wrong_usage(NOTHING_TO_COMPARE)),
     }
 }
+
+/// Where the pair's flags come with something else to compare.
+const KNOBS_WITHOUT_STAGES: &str = "the flags under \"Pipe pair\" (--bytes, --fill, …) are for the \
+     built-in pair only: give --stage twice, or leave them out";
+
+/// Where nothing says what to compare.
+const NOTHING_TO_COMPARE: &str =
+    "nothing says what to compare: give two recordings, --stage twice, or -c twice";
 
 /// `before` for `some/where/before.pipeprof`.
 fn name_of(path: &Path) -> String {
@@ -198,7 +189,7 @@ fn name_of(path: &Path) -> String {
 }
 
 /// What to launch for one side.
-fn target(args: &DiffArgs, side: usize) -> Result<Target, pipeprof_runner::error::Error> {
+fn target(args: &DiffArgs, side: usize) -> anyhow::Result<Target> {
     if let Some(line) = args.line.get(side) {
         return Ok(Target::Command {
             spec: Spec::shell(line, args.shell.as_deref()),
@@ -208,7 +199,7 @@ fn target(args: &DiffArgs, side: usize) -> Result<Target, pipeprof_runner::error
     }
     let mut pair = args.stages.pair.clone();
     pair.common.stage = args.stages.stages.get(side).copied();
-    pair.plan().map(|plan| Target::Pair(Box::new(plan)))
+    Ok(Target::Pair(Box::new(pair.plan()?)))
 }
 
 fn launched(
@@ -218,6 +209,7 @@ fn launched(
     args: &DiffArgs,
     ui: &Ui,
 ) -> anyhow::Result<Exit> {
+    let interrupt = Interrupt::install()?;
     let mut pairs = Vec::new();
     let mut exit = Exit::Done;
     'runs: for round in 0..runs {
@@ -225,9 +217,10 @@ fn launched(
         // A B, B A, A B: a machine that slows down or speeds up favours neither.
         let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
         for side in order {
-            let target = target(args, side).map_err(|e| pair_args::complaint(&e.into()))?;
-            let captured = capture(target, config, ui)?;
-            if captured.interrupted {
+            let target = target(args, side)?;
+            let captured = capture(target, config, &interrupt, ui)?;
+            // Also where it ended by itself before it could be stopped.
+            if interrupt.is_set() {
                 exit = Exit::Interrupted;
                 break 'runs;
             }

@@ -3,7 +3,7 @@
 use pipeprof_runner::ends;
 
 use crate::pair_args;
-use crate::ui::{Exit, Ui};
+use crate::ui::Exit;
 
 /// Its name.
 pub(crate) const NAME: &str = "__end";
@@ -14,10 +14,7 @@ pub(crate) struct EndArgs {
     configuration: String,
 }
 
-pub(crate) fn run(args: &EndArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    match ends::main(&args.configuration) {
-        Ok(0) => Ok(Exit::Done),
-        Ok(_) => Ok(Exit::Failed),
-        Err(error) => pair_args::fail(error, ui),
-    }
+pub(crate) fn run(args: &EndArgs) -> anyhow::Result<Exit> {
+    let status = ends::main(&args.configuration).map_err(pair_args::refused)?;
+    Ok(if status == 0 { Exit::Done } else { Exit::Failed })
 }

@@ -15,8 +15,9 @@ use pipeprof_report::folded;
 use pipeprof_report::ledger::Watched;
 use pipeprof_report::roles::Classification;
 
+use crate::commands::flame::beside;
 use crate::output::{stream_stdout, write_file};
-use crate::ui::{Exit, Ui, hinted};
+use crate::ui::{Exit, Ui, hinted, wrong_usage};
 
 /// Write a recording in the format of another viewer
 ///
@@ -81,10 +82,7 @@ enum TimeArg {
 
 pub(crate) fn run(args: &ExportArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let to = args.output.as_deref().filter(|path| *path != Path::new("-"));
-    if let Some(error) = refused(args, to.is_none()) {
-        ui.error(&error);
-        return Ok(Exit::Usage);
-    }
+    check(args, to.is_none())?;
     let shown = |error: pipeprof_profiler::Error| hinted(&error, error.hint());
     let recording = Recording::open(&args.recording).map_err(shown)?;
     let mut symbolizer = recording.symbolizer();
@@ -93,24 +91,15 @@ pub(crate) fn run(args: &ExportArgs, ui: &Ui) -> anyhow::Result<Exit> {
     } else {
         (analyse(&recording, symbolizer.as_mut()).map_err(shown)?, Timeline::default())
     };
-    let members = match select(&profile, &args.member) {
-        Ok(members) => members,
-        Err(error) => {
-            ui.error(&error);
-            return Ok(Exit::Usage);
-        }
-    };
+    let members = select(&profile, &args.member)?;
     let recorded = if recording.meta.switches { Time::Wall } else { Time::Cpu };
     let time = match args.time {
         None => recorded,
         Some(TimeArg::Cpu) => Time::Cpu,
         Some(TimeArg::Blocked | TimeArg::Wall) if !recording.meta.switches => {
             let error = "the recording has no blocked time: context switches were not recorded";
-            ui.error(&hinted(
-                error,
-                Some("leave --time out, or record with pipeprof record".into()),
-            ));
-            return Ok(Exit::Failed);
+            let hint = "leave --time out, or record with pipeprof record";
+            return Err(hinted(error, Some(hint.into())));
         }
         Some(TimeArg::Blocked) => Time::Blocked,
         Some(TimeArg::Wall) => Time::Wall,
@@ -135,23 +124,23 @@ pub(crate) fn run(args: &ExportArgs, ui: &Ui) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// What is wrong with the arguments, before anything is read.
-fn refused(args: &ExportArgs, to_stdout: bool) -> Option<anyhow::Error> {
+/// Refuses what is wrong with the arguments before anything is read.
+fn check(args: &ExportArgs, to_stdout: bool) -> anyhow::Result<()> {
     if args.time.is_some() && !args.format.has_one_time() {
         let why = match args.format {
             Format::PerfScript => "--time: perf-script has samples on a CPU and nothing else",
             _ => "--time: this format always has time on CPU and blocked time",
         };
-        return Some(hinted(why, Some("leave --time out".into())));
+        return Err(wrong_usage(hinted(why, Some("leave --time out".into()))));
     }
     if args.format == Format::Pprof && to_stdout && std::io::stdout().is_terminal() {
-        let name = Path::new(args.recording.file_stem()?).with_extension("pb.gz");
-        return Some(hinted(
+        let name = beside(&args.recording, "pb.gz");
+        return Err(wrong_usage(hinted(
             "pprof is a binary format, and standard output is a terminal",
             Some(format!("-o {}", name.display())),
-        ));
+        )));
     }
-    None
+    Ok(())
 }
 
 /// The members that were asked for, all where none was.
@@ -167,7 +156,8 @@ fn select(profile: &Profile, asked: &[String]) -> anyhow::Result<Vec<usize>> {
         let known: Vec<String> =
             all().map(|(_, m)| format!("{} ({})", printable(&m.comm), m.pid)).collect();
         let hint = format!("its members are {}", known.join(", "));
-        return Err(hinted(format_args!("no member is called {name:?}"), Some(hint)));
+        let error = hinted(format_args!("no member is called {name:?}"), Some(hint));
+        return Err(wrong_usage(error));
     }
     let wanted = all().filter(|(_, member)| asked.iter().any(|name| is(member, name)));
     Ok(wanted.map(|(at, _)| at).collect())

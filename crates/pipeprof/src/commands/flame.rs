@@ -14,11 +14,12 @@ use pipeprof_runner::pipeline::End;
 
 use crate::capture::{Captured, capture, reopen};
 use crate::commands::ls::has_utf8_locale;
+use crate::interrupt::Interrupt;
 use crate::output::{check_writable, write_file, write_stdout};
 use crate::pair_args;
 use crate::sampling_args::SamplingArgs;
-use crate::target_args::{KNOBS_WITHOUT_PAIR, Target, TargetArgs};
-use crate::ui::{Exit, Ui, hinted};
+use crate::target_args::{Target, TargetArgs};
+use crate::ui::{Exit, Ui, hinted, wrong_usage};
 
 /// Profile a pipe pair or a pipeline and draw its flame graph
 ///
@@ -108,23 +109,11 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
     // What is wrong with the arguments is said before anything is launched.
     let mut highlights = Highlights::article();
     for highlight in &output.highlight {
-        if let Err(error) = highlights.add(highlight) {
-            ui.error(&hinted(&error, error.hint()));
-            return Ok(Exit::Usage);
-        }
+        highlights.add(highlight).map_err(|error| wrong_usage(hinted(&error, error.hint())))?;
     }
-    let mut config = match args.sampling.config(args.target.attaches()) {
-        Ok(config) => config,
-        Err(error) => {
-            ui.error(&error);
-            return Ok(Exit::Usage);
-        }
-    };
+    let mut config = args.sampling.config(args.target.attaches())?;
     if let Some(path) = &args.recording {
-        if !args.target.has_no_knobs() {
-            ui.error(&anyhow::anyhow!(KNOBS_WITHOUT_PAIR));
-            return Ok(Exit::Usage);
-        }
+        args.target.refuse_knobs()?;
         let picture = output.output.clone().unwrap_or_else(|| beside(path, "svg"));
         let captured = reopen(path, ui)?;
         let recorded = if captured.recording.meta.switches { Time::Wall } else { Time::Cpu };
@@ -132,10 +121,7 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
         let view = View { end: output.end.map(End::from), time, per_byte: output.per_byte };
         return Drawing::new(captured, highlights, view).write(&picture, output, ui);
     }
-    let target = match args.target.target() {
-        Ok(target) => target,
-        Err(error) => return pair_args::fail(error, ui),
-    };
+    let target = args.target.target()?;
     let time = output.time.map_or_else(|| default_time(&target), Time::from);
     // Members that wait cost something to watch; the classic picture shows only the CPU.
     config.switches = time != Time::Cpu || !matches!(target, Target::Pair(_));
@@ -143,7 +129,7 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
     for path in [Some(&picture), output.folded.as_ref()].into_iter().flatten() {
         check_writable(path)?;
     }
-    let captured = capture(target, &config, ui)?;
+    let captured = capture(target, &config, &Interrupt::install()?, ui)?;
     let drawing = Drawing::new(
         captured,
         highlights,

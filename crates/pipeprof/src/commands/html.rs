@@ -9,10 +9,11 @@ use pipeprof_report::roles::Classification;
 
 use crate::capture::{Captured, capture, reopen};
 use crate::commands::flame::{beside, default_path};
+use crate::interrupt::Interrupt;
 use crate::output::{check_writable, write_file};
 use crate::pair_args;
 use crate::sampling_args::SamplingArgs;
-use crate::target_args::{KNOBS_WITHOUT_PAIR, TargetArgs};
+use crate::target_args::TargetArgs;
 use crate::ui::{Exit, Ui, hinted};
 
 /// Make a page for a browser of a recording, a pipe pair or a pipeline
@@ -36,29 +37,18 @@ pub(crate) struct HtmlArgs {
 }
 
 pub(crate) fn run(args: &HtmlArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    let config = match args.sampling.config(args.target.attaches()) {
-        Ok(config) => CaptureConfig { switches: true, ..config },
-        Err(error) => {
-            ui.error(&error);
-            return Ok(Exit::Usage);
-        }
-    };
+    let config = args.sampling.config(args.target.attaches())?;
+    let config = CaptureConfig { switches: true, ..config };
     if let Some(path) = &args.recording {
-        if !args.target.has_no_knobs() {
-            ui.error(&anyhow::anyhow!(KNOBS_WITHOUT_PAIR));
-            return Ok(Exit::Usage);
-        }
+        args.target.refuse_knobs()?;
         let page = args.output.clone().unwrap_or_else(|| beside(path, "html"));
         check_writable(&page)?;
         return write(&reopen(path, ui)?, page, ui);
     }
-    let target = match args.target.target() {
-        Ok(target) => target,
-        Err(error) => return pair_args::fail(error, ui),
-    };
+    let target = args.target.target()?;
     let page = args.output.clone().unwrap_or_else(|| default_path(&target, "html"));
     check_writable(&page)?;
-    write(&capture(target, &config, ui)?, page, ui)
+    write(&capture(target, &config, &Interrupt::install()?, ui)?, page, ui)
 }
 
 fn write(captured: &Captured, page: PathBuf, ui: &Ui) -> anyhow::Result<Exit> {

@@ -16,7 +16,6 @@ use pipeprof_report::ladder::{
 };
 use pipeprof_report::text::Style;
 use pipeprof_runner::cpus::Pin;
-use pipeprof_runner::error::Error;
 use pipeprof_runner::plan::{Knobs, PairPlan};
 use pipeprof_runner::size;
 use pipeprof_runner::stage::Stage;
@@ -27,7 +26,7 @@ use crate::commands::ls::has_utf8_locale;
 use crate::interrupt::Interrupt;
 use crate::output::{check_writable, write_file, write_stdout};
 use crate::pair_args::{self, parse_stage};
-use crate::ui::{Exit, Ui};
+use crate::ui::{Exit, Ui, wrong_usage};
 
 /// Stages that build on each other and end in one pipe, each by its name: those that this version
 /// has.
@@ -93,9 +92,9 @@ impl LadderArgs {
         DEFAULT_STAGES.iter().filter_map(named).collect()
     }
 
-    fn plan(&self, stage: Stage) -> Result<PairPlan, Error> {
+    fn plan(&self, stage: Stage) -> anyhow::Result<PairPlan> {
         let knobs = Knobs { bytes: self.bytes, pin: self.pin, ..Knobs::default() };
-        PairPlan::new(stage, &knobs)
+        PairPlan::new(stage, &knobs).map_err(pair_args::refused)
     }
 
     fn rounds(&self) -> u32 {
@@ -109,10 +108,7 @@ impl LadderArgs {
 }
 
 pub(crate) fn run(args: &LadderArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    let (contenders, axes) = match contend(args) {
-        Ok(all) => all,
-        Err(error) => return pair_args::fail(error, ui),
-    };
+    let (contenders, axes) = contend(args)?;
     let files = Files::new(&args.output);
     files.check()?;
     let interrupt = Interrupt::install()?;
@@ -122,7 +118,7 @@ pub(crate) fn run(args: &LadderArgs, ui: &Ui) -> anyhow::Result<Exit> {
 }
 
 /// Who takes part, and the axes along which they differ where it is a sweep.
-fn contend(args: &LadderArgs) -> Result<(Vec<Contender>, Vec<Axis>), Error> {
+fn contend(args: &LadderArgs) -> anyhow::Result<(Vec<Contender>, Vec<Axis>)> {
     let axes: Vec<Axis> = args.sweep.iter().map(sweep::Range::axis).collect();
     match &args.sweep[..] {
         [] => {
@@ -134,18 +130,13 @@ fn contend(args: &LadderArgs) -> Result<(Vec<Contender>, Vec<Axis>), Error> {
             contenders.extend(args.against.iter().cloned().map(Contender::command));
             Ok((contenders, axes))
         }
-        [_, _, _, ..] => Err(Error::Refused("--sweep: a heat map has two axes at most".to_owned())),
-        [one, other] if one.clashes(other) => {
-            Err(Error::Refused("--sweep: the same size twice".to_owned()))
-        }
+        [_, _, _, ..] => Err(wrong_usage("--sweep: a heat map has two axes at most")),
+        [one, other] if one.clashes(other) => Err(wrong_usage("--sweep: the same size twice")),
         ranges => {
             let stage = match args.stages[..] {
                 [] => Stage::Write,
                 [stage] => stage,
-                _ => {
-                    let text = "--sweep is of one stage: give --stages one";
-                    return Err(Error::Refused(text.to_owned()));
-                }
+                _ => return Err(wrong_usage("--sweep is of one stage: give --stages one")),
             };
             // What is wrong without any size would be wrong in every cell.
             args.plan(stage)?;

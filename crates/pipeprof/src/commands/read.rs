@@ -1,6 +1,5 @@
 //! `pipeprof read`: the reader alone, on standard input.
 
-use pipeprof_runner::cpus::Pin;
 use pipeprof_runner::ends::{Alone, Moved};
 use pipeprof_runner::pipeline::End;
 
@@ -27,24 +26,14 @@ pub(crate) struct ReadArgs {
 }
 
 pub(crate) fn run(args: &ReadArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    let prepared = args
-        .reader
-        .plan(&args.common, Pin::None)
-        .and_then(|plan| Alone::prepare(End::Reader, &plan, args.pin));
-    let alone = match prepared {
-        Ok(alone) => alone,
-        Err(error) => return pair_args::fail(error, ui),
-    };
+    let plan = args.reader.plan(&args.common)?;
+    let alone = Alone::prepare(End::Reader, &plan, args.pin).map_err(pair_args::refused)?;
     for note in alone.notes() {
         ui.warn(note);
     }
-    match alone.run() {
-        Ok(moved) => {
-            write_stdout(&if args.json { json(&moved)? } else { moved.line() + "\n" })?;
-            Ok(if moved.interrupted { Exit::Interrupted } else { Exit::Done })
-        }
-        Err(error) => pair_args::fail(error, ui),
-    }
+    let moved = alone.run().map_err(pair_args::refused)?;
+    write_stdout(&if args.json { json(&moved)? } else { moved.line() + "\n" })?;
+    Ok(if moved.interrupted { Exit::Interrupted } else { Exit::Done })
 }
 
 fn json(moved: &Moved) -> anyhow::Result<String> {

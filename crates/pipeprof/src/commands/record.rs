@@ -9,9 +9,10 @@ use pipeprof_profiler::session::CaptureConfig;
 use pipeprof_runner::size;
 
 use crate::capture::capture_into;
+use crate::interrupt::Interrupt;
 use crate::pair_args;
 use crate::sampling_args::SamplingArgs;
-use crate::target_args::{TargetArgs, parse_duration};
+use crate::target_args::{TargetArgs, WATCH, parse_duration};
 use crate::ui::{Exit, Ui, hinted};
 
 /// Record a pipe pair or a pipeline, to be drawn and read later
@@ -39,25 +40,17 @@ pub(crate) struct RecordArgs {
 }
 
 pub(crate) fn run(args: &RecordArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    let config = match args.sampling.config(args.target.attaches()) {
-        // What a reader will ask for is not known yet, and blocked time can't be added later.
-        Ok(config) => {
-            let limits = Limits { keep: args.keep, max_bytes: args.max_size };
-            CaptureConfig { switches: true, limits, ..config }
-        }
-        Err(error) => {
-            ui.error(&error);
-            return Ok(Exit::Usage);
-        }
-    };
-    let target = match args.target.target() {
-        Ok(target) => target,
-        Err(error) => return pair_args::fail(error, ui),
-    };
+    let config = args.sampling.config(args.target.attaches())?;
+    let limits = Limits { keep: args.keep, max_bytes: args.max_size };
+    // What a reader will ask for is not known yet, and blocked time can't be added later.
+    let config = CaptureConfig { switches: true, limits, ..config };
+    // A limit is what a long watch is given: its pipeline ends it, Ctrl-C, or the limit.
+    let watch = (limits == Limits::default()).then_some(WATCH);
+    let target = args.target.target_for(watch)?;
     let folder = with_suffix(&args.output);
     let dir = RecordingDir::create(&folder).map_err(|error| hinted(&error, error.hint()))?;
     let begun = Begun(dir.path().to_owned());
-    let mut captured = capture_into(dir, target, &config, ui)?;
+    let mut captured = capture_into(dir, target, &config, &Interrupt::install()?, ui)?;
     let completed = captured.recording.complete(&captured.symbols);
     completed.map_err(|error| hinted(&error, error.hint()))?;
     drop(begun);

@@ -45,18 +45,13 @@ pub(crate) struct RunArgs {
 }
 
 pub(crate) fn run(args: &RunArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    let plan = match args.pair.plan() {
-        Ok(plan) => plan,
-        Err(error) => return pair_args::fail(error, ui),
-    };
+    let plan = args.pair.plan()?;
     let interrupt = Interrupt::install()?;
     if let Some(theirs) = &args.against {
         return duel(args, &plan, theirs, &interrupt, ui);
     }
-    match run_once(&plan, &interrupt, ui) {
-        Ok(outcome) => report(args, &outcome, ui),
-        Err(error) => pair_args::fail(error, ui),
-    }
+    let outcome = run_once(&plan, &interrupt, ui).map_err(pair_args::refused)?;
+    report(args, &outcome, ui)
 }
 
 fn run_once(plan: &PairPlan, interrupt: &Interrupt, ui: &Ui) -> Result<Outcome, Error> {

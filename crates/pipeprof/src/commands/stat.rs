@@ -47,10 +47,7 @@ struct Counts {
 }
 
 pub(crate) fn run(args: &StatArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    let target = match args.target.target() {
-        Ok(target) => target,
-        Err(error) => return pair_args::fail(error, ui),
-    };
+    let target = args.target.target()?;
     let interrupt = Interrupt::install()?;
     let counts = match target {
         Target::Pair(plan) => pair(&plan, &interrupt, ui),
@@ -176,7 +173,7 @@ fn usage_of_children() -> Option<ExitUsage> {
 fn running(
     pids: &[i32],
     extent: Extent,
-    duration: Duration,
+    duration: Option<Duration>,
     interrupt: &Interrupt,
     ui: &Ui,
 ) -> anyhow::Result<Counts> {
@@ -187,10 +184,11 @@ fn running(
     let mut counters = attach(&targets)?;
     let meter = Meter::start(found, false).map_err(|error| hinted(&error, error.hint()))?;
     let started = Instant::now();
-    let mut watching = Watching::time(Some(duration), ui);
-    while started.elapsed() < duration && !interrupt.is_set() {
+    let left = || duration.unwrap_or(Duration::MAX).saturating_sub(started.elapsed());
+    let mut watching = Watching::time(duration, ui);
+    while !left().is_zero() && !interrupt.is_set() {
         watching.elapsed(started.elapsed());
-        std::thread::sleep(TICK.min(duration.saturating_sub(started.elapsed())));
+        std::thread::sleep(TICK.min(left()));
     }
     watching.done();
     counters.disable().map_err(|error| refused(&error))?;

@@ -24,7 +24,7 @@ use pipeprof_runner::plan::{Knobs, PairPlan};
 use pipeprof_runner::size;
 use pipeprof_runner::stage::Stage;
 
-use crate::capture::{Captured, capture_with};
+use crate::capture::{Captured, capture};
 use crate::commands::doctor;
 use crate::commands::ls::has_utf8_locale;
 use crate::interrupt::Interrupt;
@@ -32,7 +32,7 @@ use crate::output::{check_writable, write_file};
 use crate::pair_args::{self, parse_stage};
 use crate::progress;
 use crate::target_args::Target;
-use crate::ui::{Exit, Ui, hinted};
+use crate::ui::{Exit, Ui, hinted, wrong_usage};
 
 /// Take a guided tour of the optimisation stages on this machine
 ///
@@ -67,13 +67,11 @@ pub(crate) fn run(args: &TourArgs, ui: &Ui) -> anyhow::Result<Exit> {
         args.stages.clone()
     };
     if let Some(twice) = stages.iter().enumerate().find(|(at, s)| stages[..*at].contains(s)) {
-        ui.error(&anyhow::anyhow!("--stages has {} twice: name each stage once", twice.1));
-        return Ok(Exit::Usage);
+        let error = format_args!("--stages has {} twice: name each stage once", twice.1);
+        return Err(wrong_usage(error));
     }
     for stage in &stages {
-        if let Err(error) = PairPlan::new(*stage, &knobs(args.bytes)) {
-            return pair_args::fail(error, ui);
-        }
+        PairPlan::new(*stage, &knobs(args.bytes)).map_err(pair_args::refused)?;
         if let Some(folder) = &args.svg {
             check_writable(&picture(folder, *stage))?;
         }
@@ -229,7 +227,7 @@ impl Guide<'_> {
         let config =
             CaptureConfig { frequency_hz: 997, switches: true, ..CaptureConfig::default() };
         let target = Target::Pair(Box::new(plan));
-        let captured = capture_with(target, &config, &self.interrupt, self.ui)?;
+        let captured = capture(target, &config, &self.interrupt, self.ui)?;
         if self.interrupt.is_set() {
             return Err(Stop::Interrupted);
         }

@@ -1,6 +1,5 @@
 //! `pipeprof write`: the writer alone, on standard output.
 
-use pipeprof_runner::cpus::Pin;
 use pipeprof_runner::ends::Alone;
 use pipeprof_runner::pipeline::End;
 
@@ -23,22 +22,12 @@ pub(crate) struct WriteArgs {
 }
 
 pub(crate) fn run(args: &WriteArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    let prepared = args
-        .writer
-        .plan(&args.common, Pin::None)
-        .and_then(|plan| Alone::prepare(End::Writer, &plan, args.pin));
-    let alone = match prepared {
-        Ok(alone) => alone,
-        Err(error) => return pair_args::fail(error, ui),
-    };
+    let plan = args.writer.plan(&args.common)?;
+    let alone = Alone::prepare(End::Writer, &plan, args.pin).map_err(pair_args::refused)?;
     for note in alone.notes() {
         ui.warn(note);
     }
-    match alone.run() {
-        Ok(moved) => {
-            ui.detail(moved.line());
-            Ok(if moved.interrupted { Exit::Interrupted } else { Exit::Done })
-        }
-        Err(error) => pair_args::fail(error, ui),
-    }
+    let moved = alone.run().map_err(pair_args::refused)?;
+    ui.detail(moved.line());
+    Ok(if moved.interrupted { Exit::Interrupted } else { Exit::Done })
 }

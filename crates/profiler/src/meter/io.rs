@@ -238,6 +238,7 @@ mod tests {
     fn a_file_that_is_merely_open_is_not_read() {
         use std::io::Read;
         use std::process::{Command, Stdio};
+        use std::time::{Duration, Instant};
 
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(&[7; 8192], 0).unwrap();
@@ -246,6 +247,17 @@ mod tests {
         sleep.arg("60").stdin(file).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = sleep.spawn().unwrap();
         let mut watch = IoWatch::open(child.id() as i32).unwrap();
+        // Until then the dynamic linker reads libraries, and those are files, too.
+        let sleeps = [libc::SYS_nanosleep, libc::SYS_clock_nanosleep];
+        let in_call = || {
+            let mut buffer = [0; 256];
+            watch.syscall.as_ref().and_then(|file| call(read_at_start(file, &mut buffer)?))
+        };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !in_call().is_some_and(|number| sleeps.contains(&number)) {
+            assert!(Instant::now() < deadline, "sleep does not sleep");
+            std::thread::sleep(Duration::from_millis(2));
+        }
         let merely_open = [true, false].map(|from_birth| watch.elsewhere(from_birth).reads);
         // The two share one position.
         ours.read_exact(&mut [0; 4096]).unwrap();

@@ -13,7 +13,8 @@ use rustc_hash::FxHashMap;
 
 use crate::attr::{EventAttr, event_type, flag, sample_type};
 use crate::environment::{Environment, Operation, explain_open_error};
-use crate::perfdata::record::{Layout, Parsed, parse, split_record};
+use crate::perfdata::layout::Layout;
+use crate::perfdata::record::{Parsed, parse, split_record};
 use crate::ring::{Ring, page_bytes};
 use crate::sys::{PerfSystem, RunningKernel};
 use crate::tasks::{online_cpus, threads};

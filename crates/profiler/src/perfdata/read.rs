@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use rustc_hash::FxHashMap;
 
-use super::record::{Layout, Record, kind, split_record};
+use super::layout::Layout;
+use super::record::{Record, kind, split_record};
 use super::{HEADER_BYTES, MAGIC, STREAM_HEADER_BYTES, feature, stream};
 
 /// Why bytes are no perf.data file that this program reads.

@@ -7,7 +7,7 @@ use framehop::aarch64::{CacheAarch64, PtrAuthMask, UnwindRegsAarch64, UnwinderAa
 use framehop::x86_64::{CacheX86_64, UnwindRegsX86_64, UnwinderX86_64};
 use gimli::{AArch64, CfaRule, Register, RegisterRule, UnwindTableRow, Vendor};
 
-use crate::perfdata::record::UserState;
+use crate::perfdata::layout::UserState;
 
 /// The bytes of a section.
 pub(super) type Bytes = Arc<[u8]>;

@@ -12,10 +12,9 @@ use super::StackUnwinder;
 use crate::address_space::AddressSpaces;
 use crate::members::Members;
 use crate::paging::Paging;
+use crate::perfdata::layout::{Layout, Sample};
 use crate::perfdata::read::PerfDataFile;
-use crate::perfdata::record::{
-    CONTEXT_USER, Layout, Parsed, RECORD_HEADER, Record, Sample, kind, parse,
-};
+use crate::perfdata::record::{CONTEXT_USER, Parsed, RECORD_HEADER, Record, kind, parse};
 use crate::profile::Unwinding;
 use crate::time_order::each_in_time_order;
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use pipeprof_profiler::accounts::Accounts;
 use pipeprof_profiler::attr::{EventAttr, event_type, flag, sample_type};
-use pipeprof_profiler::perfdata::record::{Mapping, Synthesizer, kind, misc};
+use pipeprof_profiler::perfdata::record::{Mapping, kind, misc};
+use pipeprof_profiler::perfdata::synthesizer::Synthesizer;
 use pipeprof_profiler::perfdata::write::{EventDescription, PerfDataWriter, Provenance};
 use pipeprof_profiler::profile::Scope;
 use pipeprof_profiler::recording::Meta;

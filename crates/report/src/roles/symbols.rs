@@ -17,6 +17,8 @@ pub(super) struct Traits {
     pub(super) waits_for: Option<Wait>,
     /// The part the function plays in a stack.
     pub(super) part: Part,
+    /// The end of a pipe that the function works at, where its name says so.
+    pub(super) end: Option<End>,
     /// The stack is at work on a pipe, or on what polls pipes.
     pub(super) anchor: bool,
     /// The function's end turns interrupts on: a timer that was due meanwhile fires there.
@@ -58,6 +60,7 @@ pub(super) fn traits(name: &str) -> Traits {
         role: role(name),
         waits_for: waits_for(name),
         part: part(name),
+        end: end_at_work(name),
         anchor: is_anchor(name),
         unmasks: is_unmasking(name),
     }
@@ -573,8 +576,7 @@ fn is_anchor(name: &str) -> bool {
     ) || starts_with_any(name, &["pipe_", "anon_pipe_", "fifo_pipe_"])
 }
 
-/// The end of a pipe that a function works at, where its name says so.
-pub(super) fn end_at_work(name: &str) -> Option<End> {
+fn end_at_work(name: &str) -> Option<End> {
     match role(name) {
         Some(Role::PipeWrite | Role::CopyIn | Role::WaitSpace) => return Some(End::Writer),
         Some(Role::PipeRead | Role::CopyOut | Role::WaitData) => return Some(End::Reader),

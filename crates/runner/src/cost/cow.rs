@@ -12,9 +12,8 @@ use super::sys::{Guarded, Reader};
 use super::{Pipe, Spread};
 use crate::cpus::{self, Pin, Placement};
 use crate::error::Error;
-use crate::machine;
+use crate::machine::{self, page_size};
 use crate::pipeline::End;
-use crate::plan::page_size;
 
 /// Pages protected at a time.
 const BATCHES: [usize; 2] = [1, 64];

@@ -9,8 +9,7 @@ use serde::Serialize;
 use super::gup::{self, GupTest};
 use super::{Pipe, Spread, some};
 use crate::error::Error;
-use crate::machine;
-use crate::plan::page_size;
+use crate::machine::{self, page_size};
 use crate::sys as calls;
 
 /// What [`pages`] found.

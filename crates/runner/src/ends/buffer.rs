@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
 use crate::error::Error;
-use crate::machine;
-use crate::plan::{PairPlan, page_size};
+use crate::machine::{self, page_size};
+use crate::plan::PairPlan;
 use crate::sys::Pages;
 
 /// Where `malloc` puts a buffer of this size: behind its own header, 16 bytes into a page. The

@@ -10,8 +10,9 @@ use nix::unistd::pipe2;
 
 use super::pattern;
 use crate::error::Error;
+use crate::machine::page_size;
 use crate::pair::set_capacity;
-use crate::plan::{FRAGMENT, PairPlan, page_size};
+use crate::plan::{FRAGMENT, PairPlan};
 use crate::stage::WriteWith;
 use crate::sys;
 

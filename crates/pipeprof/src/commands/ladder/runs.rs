@@ -19,7 +19,7 @@ use pipeprof_runner::pipeline::Pipeline;
 use pipeprof_runner::plan::PairPlan;
 
 use super::commands::{self, Command};
-use crate::capture::{Captured, capture_with};
+use crate::capture::{Captured, capture};
 use crate::cli::Global;
 use crate::interrupt::Interrupt;
 use crate::pair_args;
@@ -171,7 +171,7 @@ impl<'a> Runs<'a> {
         };
         // Costs are of the time on a CPU, and recording sleeps would add to them.
         let config = CaptureConfig { switches: false, ..CaptureConfig::default() };
-        let captured = capture_with(target, &config, self.interrupt, &self.quiet)?;
+        let captured = capture(target, &config, self.interrupt, &self.quiet)?;
         if let Some(failure) = captured.failures.first() {
             return Err(pair_args::complaint(failure));
         }

@@ -2,6 +2,7 @@
 
 use pipeprof_report::ladder::Axis;
 use pipeprof_runner::cpus::Pin;
+use pipeprof_runner::machine::page_size;
 use pipeprof_runner::plan::{Knobs, PairPlan};
 use pipeprof_runner::size;
 use pipeprof_runner::stage::Stage;
@@ -62,8 +63,7 @@ pub(super) fn parse(text: &str) -> Result<Range, String> {
     if !first.is_power_of_two() || !last.is_power_of_two() {
         return Err(format!("{text:?}: only powers of two are swept"));
     }
-    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
-    let page = page.map_or(4096, |bytes| bytes as u64);
+    let page = page_size();
     if knob == Knob::PipeSize && first < page {
         return Err(format!("{text:?}: no pipe is smaller than a page, {}", size::exact(page)));
     }
