@@ -394,8 +394,9 @@ impl<'a> Pass<'a> {
             Some(_) => chain.iter().position(|&word| word == CONTEXT_USER).unwrap_or(chain.len()),
             None => chain.len(),
         };
-        let depth = chain[..walked].iter().filter(|&&word| word < CONTEXT_MAX).count() as u64;
-        self.truncated += u64::from(depth >= self.meta.max_stack);
+        let limit = self.meta.max_stack;
+        let depth = || chain[..walked].iter().filter(|&&word| word < CONTEXT_MAX).count() as u64;
+        self.truncated += u64::from(walked as u64 >= limit && depth() >= limit);
     }
 
     fn into_profile(mut self, symbolizer: &mut dyn Symbolizer) -> Profile {

@@ -1,6 +1,7 @@
 //! Call chains as the kernel wrote them, each kept once.
 
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
 
 use rustc_hash::{FxHashMap, FxHasher};
 
@@ -12,22 +13,36 @@ use crate::resolve::RawFrame;
 /// Distinct call chains as the kernel wrote them, with what was sampled of each.
 #[derive(Debug, Default)]
 pub(crate) struct RawStacks {
-    /// All chains, end to end.
+    /// All chains, end to end, the [`key`] of its owner before each.
     words: Vec<u64>,
     entries: Vec<RawEntry>,
     by_hash: FxHashMap<u64, u32>,
 }
 
+/// Aligned to lie in one line of the cache: looking entries up is mostly waiting for memory.
 #[derive(Debug)]
+#[repr(align(32))]
 struct RawEntry {
-    member: usize,
-    space: SpaceId,
+    /// Where its words begin.
     start: usize,
-    end: usize,
+    /// How many words, the key among them.
+    words: u32,
+    /// The next entry of the same hash, or [`NONE`].
+    next: u32,
     samples: u64,
     weight: u64,
-    /// The next entry of the same hash.
-    next: Option<u32>,
+}
+
+const NONE: u32 = u32::MAX;
+
+/// Whose chain it is, as one word.
+fn key(member: usize, space: SpaceId) -> u64 {
+    (member as u64) << 32 | u64::from(space.0)
+}
+
+/// The member and the space of a [`key`].
+fn owner(key: u64) -> (usize, SpaceId) {
+    ((key >> 32) as usize, SpaceId(key as u32))
 }
 
 impl RawStacks {
@@ -40,29 +55,28 @@ impl RawStacks {
         samples: u64,
         weight: u64,
     ) -> usize {
+        let key = key(member, space);
         let mut hasher = FxHasher::default();
-        (member, space).hash(&mut hasher);
+        key.hash(&mut hasher);
         chain.hash(&mut hasher);
         let hash = hasher.finish();
-        let first = self.by_hash.get(&hash).copied();
+        let first = self.by_hash.get(&hash).copied().unwrap_or(NONE);
         let mut at = first;
-        while let Some(index) = at {
-            let entry = &mut self.entries[index as usize];
-            if entry.member == member
-                && entry.space == space
-                && self.words[entry.start..entry.end] == *chain
-            {
+        while let Some(entry) = self.entries.get_mut(at as usize) {
+            let words = &self.words[entry.range()];
+            if words[0] == key && words[1..] == *chain {
                 entry.samples += samples;
                 entry.weight += weight;
-                return index as usize;
+                return at as usize;
             }
             at = entry.next;
         }
         let start = self.words.len();
+        self.words.push(key);
         self.words.extend_from_slice(chain);
-        let end = self.words.len();
+        let words = (self.words.len() - start) as u32;
         self.by_hash.insert(hash, self.entries.len() as u32);
-        self.entries.push(RawEntry { member, space, start, end, samples, weight, next: first });
+        self.entries.push(RawEntry { start, words, next: first, samples, weight });
         self.entries.len() - 1
     }
 
@@ -78,7 +92,7 @@ impl RawStacks {
 
     /// The member of a chain.
     pub(crate) fn member(&self, index: usize) -> usize {
-        self.entries[index].member
+        owner(self.words[self.entries[index].start]).0
     }
 
     /// How many distinct chains there are.
@@ -88,11 +102,14 @@ impl RawStacks {
 
     /// All chains as frames.
     pub(crate) fn split(&self) -> Vec<RawStack> {
-        self.iter().map(|(entry, chain)| RawStack::of(entry, chain)).collect()
+        let stack = |entry: &RawEntry| RawStack::of(entry, &self.words[entry.range()]);
+        self.entries.iter().map(stack).collect()
     }
+}
 
-    fn iter(&self) -> impl Iterator<Item = (&RawEntry, &[u64])> {
-        self.entries.iter().map(|entry| (entry, &self.words[entry.start..entry.end]))
+impl RawEntry {
+    fn range(&self) -> Range<usize> {
+        self.start..self.start + self.words as usize
     }
 }
 
@@ -105,7 +122,9 @@ pub(crate) struct RawStack {
 }
 
 impl RawStack {
-    fn of(entry: &RawEntry, chain: &[u64]) -> Self {
+    fn of(entry: &RawEntry, words: &[u64]) -> Self {
+        let (member, space) = owner(words[0]);
+        let chain = &words[1..];
         let mut mode = Mode::Kernel;
         let mut first_of_mode = true;
         let mut frames = Vec::with_capacity(chain.len());
@@ -118,10 +137,10 @@ impl RawStack {
             // The first of each half is where the CPU was; the others are return addresses.
             frames.push(match mode {
                 Mode::Kernel => RawFrame::kernel(word, first_of_mode),
-                Mode::User => RawFrame::user(entry.space, word, first_of_mode),
+                Mode::User => RawFrame::user(space, word, first_of_mode),
             });
             first_of_mode = false;
         }
-        RawStack { member: entry.member, frames, samples: entry.samples, weight: entry.weight }
+        RawStack { member, frames, samples: entry.samples, weight: entry.weight }
     }
 }

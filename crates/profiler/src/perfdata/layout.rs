@@ -141,6 +141,7 @@ impl Layout {
     }
 
     /// The fields of a sample up to its slice of stack.
+    #[inline]
     pub fn sample<'a>(self, body: &'a [u8]) -> Option<Sample<'a>> {
         let mut at = Cursor(body);
         let mut id = SampleId::default();
@@ -181,6 +182,7 @@ impl Layout {
     }
 
     /// Registers and stack; `Some(None)` where the thread has no user side.
+    #[cold]
     fn user<'a>(self, at: &mut Cursor<'a>) -> Option<Option<UserState<'a>>> {
         if self.has(sample_type::BRANCH_STACK) {
             let branches = usize::try_from(at.u64()?).ok()?;

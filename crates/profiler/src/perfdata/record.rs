@@ -183,6 +183,7 @@ pub enum Parsed<'a> {
 }
 
 /// Parses a record's body; `None` where it is shorter than its kind has to be.
+#[inline]
 pub fn parse<'a>(record: &Record<'a>, layout: Layout) -> Option<Parsed<'a>> {
     let mut at = Cursor(record.body);
     Some(match record.kind {
