@@ -362,11 +362,15 @@ fn of_several_names_for_one_address_each_takes_its_own() {
     let (ours, theirs) = (ours(folder), theirs(&script));
     let names = ["spin", "one_of_two_names"];
     for folded in [&ours, &theirs] {
-        let named = folded.iter().filter(|(stack, _)| {
-            stack.rsplit(';').next().is_some_and(|leaf| names.contains(&leaf))
-        });
-        let named: u64 = named.map(|(_, weight)| weight).sum();
-        assert!(named * 10 > folded.values().sum::<u64>() * 9, "{folded:#?}");
+        let leaf = |stack: &str| stack.rsplit(';').next().unwrap().to_owned();
+        let sum = |of: &dyn Fn(&str) -> bool| -> u64 {
+            folded.iter().filter(|(stack, _)| of(&leaf(stack))).map(|(_, weight)| weight).sum()
+        };
+        // An event bound to a thread samples it where it gets the CPU back, too, and on a busy
+        // machine that is often.
+        let in_user = sum(&|leaf| !leaf.ends_with("_[k]"));
+        let named = sum(&|leaf| names.contains(&leaf));
+        assert!(named * 10 > in_user * 9 && in_user > 0, "{folded:#?}");
     }
     let aliases = Symbols::of(folder);
     assert_eq!(aliases.first("spin"), aliases.first("one_of_two_names"));
