@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use crate::address_space::{AddressSpaces, SpaceId};
 use crate::profile::{Frame, FrameId, FrameKind, Mode, Profile};
-use crate::symbolize::{Function, Object, Symbolizer};
+use crate::symbolize::{Function, Functions, Object, Symbolizer};
 
 /// An address of a call chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -91,25 +91,23 @@ impl<'a> Resolver<'a> {
                 self.resolved.insert(frame, Some(Resolved::NotCode));
             }
         }
-        let addresses: Vec<u64> = kernel.iter().map(|frame| frame.lookup()).collect();
-        let named = symbolizer.kernel(&addresses);
-        if let Some(id) = symbolizer.kernel_build_id().filter(|_| !addresses.is_empty()) {
+        let kernel: Vec<_> = kernel.into_iter().map(|frame| (frame, frame.lookup())).collect();
+        let named = name_each(&kernel, |addresses| symbolizer.kernel(addresses));
+        if let Some(id) = symbolizer.kernel_build_id().filter(|_| !kernel.is_empty()) {
             profile.build_ids.insert(KERNEL.into(), id);
         }
-        for (frame, functions) in kernel.into_iter().zip(named) {
-            let name = "[kernel]";
-            self.put((frame, frame.lookup()), functions, profile, Mode::Kernel, KERNEL, name);
+        for frame in kernel {
+            self.put(frame, &named, profile, Mode::Kernel, KERNEL, "[kernel]");
         }
         for (object, frames) in objects {
-            let offsets: Vec<u64> = frames.iter().map(|&(_, offset)| offset).collect();
-            let named = symbolizer.object(&object, &offsets);
+            let named = name_each(&frames, |offsets| symbolizer.object(&object, offsets));
             let module = String::from_utf8_lossy(&object.path);
             let name = bracketed(&module);
             if let Some(id) = symbolizer.build_id(&object) {
                 profile.build_ids.insert(module.as_ref().into(), id);
             }
-            for (frame, functions) in frames.into_iter().zip(named) {
-                self.put(frame, functions, profile, Mode::User, &module, &name);
+            for frame in frames {
+                self.put(frame, &named, profile, Mode::User, &module, &name);
             }
         }
     }
@@ -117,12 +115,13 @@ impl<'a> Resolver<'a> {
     fn put(
         &mut self,
         (raw, address): (RawFrame, u64),
-        functions: Vec<Function>,
+        named: &FxHashMap<u64, Functions>,
         profile: &mut Profile,
         mode: Mode,
         module: &str,
         unresolved: &str,
     ) {
+        let functions = named.get(&address).cloned().unwrap_or_default();
         let frames: Vec<FrameId> = if functions.is_empty() {
             vec![profile.intern_frame(unknown(mode, unresolved, Some(module)))]
         } else {
@@ -158,6 +157,19 @@ impl<'a> Resolver<'a> {
         }
         false
     }
+}
+
+/// The functions at each address, which is asked for once: of a library that hundreds of processes
+/// run, each of them has the same addresses again.
+fn name_each(
+    frames: &[(RawFrame, u64)],
+    ask: impl FnOnce(&[u64]) -> Vec<Functions>,
+) -> FxHashMap<u64, Functions> {
+    let mut addresses: Vec<u64> = frames.iter().map(|&(_, address)| address).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    let named = ask(&addresses);
+    addresses.into_iter().zip(named).collect()
 }
 
 fn unknown(mode: Mode, name: &str, module: Option<&str>) -> Frame {

@@ -126,9 +126,15 @@ fn each_distinct_address_is_asked_for_once() {
     for time in 1..200 {
         file.sample(1, time, &[KERNEL, K + time % 3, K + 0x100, K + 0x200 + time % 5]);
     }
+    // Three processes that run one program, at two places.
+    for (pid, start) in [(1, 0x5000), (2, 0x5000), (3, 0x7000)] {
+        file.map(pid, 1, start, "/bin/a");
+        file.sample(pid, 200, &[USER, start + 0x10, start + 0x21]);
+        file.sample(pid, 201, &[USER, start + 0x20]);
+    }
     let mut names = NamesByAddress::default();
-    analyse_bytes(&file.build(), &meta(&[1]), &mut names).unwrap();
-    assert_eq!(names.asked.len(), 3 + 1 + 5);
+    analyse_bytes(&file.build(), &meta(&[1, 2, 3]), &mut names).unwrap();
+    assert_eq!(names.asked.len(), 3 + 1 + 5 + 2);
     assert!(names.asked.values().all(|&times| times == 1), "{:?}", names.asked);
 }
 
