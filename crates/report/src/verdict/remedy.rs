@@ -47,9 +47,14 @@ pub(super) fn remedies(evidence: &Evidence, found: &Found) -> Vec<Remedy> {
     }
 }
 
-/// `1.5×`.
-fn times(bound: f64) -> String {
-    if bound >= NO_BOUND { "many times".into() } else { format!("{bound:.1}×") }
+/// What a remedy can buy, in words.
+fn gain(bound: f64) -> String {
+    match bound {
+        // It would be printed as 1.0.
+        ..1.05 => "next to nothing".to_owned(),
+        ..NO_BOUND => format!("at most {bound:.1}× as fast"),
+        _ => "at most many times as fast".to_owned(),
+    }
 }
 
 fn without(part: f64) -> f64 {
@@ -72,10 +77,9 @@ fn next_in_line(evidence: &Evidence, found: &Found) -> (String, Option<f64>) {
             let bound = 1.0 / evidence.drive(at);
             let name = &evidence.members[at].label;
             let text = format!(
-                "the next in line is {name}, which does without the others {} of the time: at most \
-                 {} as fast",
+                "the next in line is {name}, which does without the others {} of the time: {}",
                 share(evidence.drive(at)),
-                times(bound)
+                gain(bound)
             );
             (text, Some(bound))
         }
@@ -97,7 +101,7 @@ fn cpu(evidence: &Evidence, found: &Found) -> Vec<Remedy> {
         ),
         Remedy::new(
             "a larger pipe, or vmsplice and splice",
-            format!("at most {} as fast: pipes take {own} of its CPU time", times(pipes)),
+            format!("{}: pipes take {own} of its CPU time", gain(pipes)),
             Some(pipes),
         ),
     ]
@@ -123,8 +127,8 @@ fn outside(evidence: &Evidence, found: &Found, reason: Reason) -> Vec<Remedy> {
         Remedy::new(
             format!("a faster CPU, or a cheaper {}", member.label),
             format!(
-                "at most {} as fast: {} is on CPU {} of its time",
-                times(without(member.on_cpu_ns as f64 / member.lifetime_ns.max(1) as f64)),
+                "{}: {} is on CPU {} of its time",
+                gain(without(member.on_cpu_ns as f64 / member.lifetime_ns.max(1) as f64)),
                 named(member),
                 percent(member.on_cpu_ns, member.lifetime_ns)
             ),
@@ -144,14 +148,14 @@ fn pipe(evidence: &Evidence, found: &Found, cause: PipeCause) -> Vec<Remedy> {
         let bound = without(of_cpu(work));
         let label = &member.label;
         let took = share(of_cpu(work));
-        let text = format!("at most {} as fast: it is {took} of {label}'s CPU time", times(bound));
+        let text = format!("{}: it is {took} of {label}'s CPU time", gain(bound));
         (text, Some(bound))
     };
     let turns = 1.0 / evidence.drive(most).clamp(0.05, 1.0);
     let latency = || {
         let text = format!(
-            "at most {} as fast: {} does without the other {} of the time",
-            times(turns),
+            "{}: {} does without the other {} of the time",
+            gain(turns),
             member.label,
             share(evidence.drive(most))
         );

@@ -90,7 +90,7 @@ fn the_paragraph() {
       uniq  blocked 96 % on an empty pipe (wait for data)  pipe:[1001] empty 99 %
     in the pipes themselves: 2 % of all CPU time (copy 2 %)
     try: make sort cheaper, or spread it over more CPUs; the next in line is zcat, which does without the others 29 % of the time: at most 3.4× as fast
-    try: a larger pipe, or vmsplice and splice; at most 1.0× as fast: pipes take 0 % of its CPU time
+    try: a larger pipe, or vmsplice and splice; next to nothing: pipes take 0 % of its CPU time
     ");
 }
 
