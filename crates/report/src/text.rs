@@ -372,8 +372,9 @@ fn quality_lines(quality: &Quality) -> Vec<String> {
         lines.push("user code only: this event was not allowed to measure the kernel".into());
     }
     if quality.cut_user_stacks > 0 {
+        let stacks = if quality.cut_user_stacks == 1 { "stack" } else { "stacks" };
         lines.push(format!(
-            "{} stacks cut in user code built without frame pointers; \
+            "{} {stacks} cut in user code built without frame pointers; \
              --call-graph dwarf finds their callers",
             thousands(quality.cut_user_stacks)
         ));
