@@ -1,0 +1,460 @@
+//! The looks at a pipeline's processes and pipes, one after the other, and what they add up to.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use pipeprof_runner::discover::Found;
+use pipeprof_runner::pipeline::{MemberId, Pipe};
+use rustc_hash::FxHashMap;
+
+use super::segments::Segments;
+use super::splices::Splices;
+use super::{
+    Bytes, Elsewhere, EndCount, Gauge, IoCounts, IoWatch, PipeFlow, Point, Series, Source,
+    can_splice, estimate,
+};
+
+/// Every so many looks, fill is looked at too, some 15 microseconds a pipe.
+const THOROUGH: u64 = 4;
+
+/// And every so many, what else a process has open, some 5 microseconds a descriptor.
+const DESCRIPTORS: u64 = 32;
+
+/// All looks so far, and what they add up to.
+pub(super) struct Watch {
+    start: Instant,
+    from_birth: bool,
+    /// Only the last while is of interest.
+    keep: Option<Duration>,
+    looks: u64,
+    processes: FxHashMap<i32, Process>,
+    /// Whoever waits for the processes, with its counts at the beginning of the latest look.
+    parents: FxHashMap<i32, (IoWatch, IoCounts)>,
+    pipes: Vec<WatchedPipe>,
+    found: Found,
+    /// The splices of members that count nothing else, or why they cannot be counted.
+    splices: Option<Result<Splices, String>>,
+}
+
+struct Process {
+    pid: i32,
+    watch: Option<IoWatch>,
+    first: IoCounts,
+    last: IoCounts,
+    /// The most that it moved between two looks.
+    fastest: IoCounts,
+    splices: bool,
+    program: Option<PathBuf>,
+    /// The pipes that it can read and write, where its splices are counted.
+    counted: Option<(usize, usize)>,
+    elsewhere: Elsewhere,
+    parent: Option<i32>,
+    /// How many pipes of the pipeline it writes to, and reads from.
+    writes_to: usize,
+    reads_from: usize,
+}
+
+/// What an end is whose processes have all gone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Gone {
+    AreNoEnd,
+    Count,
+}
+
+struct WatchedPipe {
+    pipe: Pipe,
+    writers: Vec<i32>,
+    readers: Vec<i32>,
+    capacity_bytes: Option<u64>,
+    gauge: Gauge,
+    series: Series,
+    segments: Segments,
+}
+
+impl Watch {
+    /// Members that began under our eyes count from zero. Of a pipe the counts of the last `keep`
+    /// are kept in full.
+    pub(super) fn new(from_birth: bool, keep: Option<Duration>) -> Self {
+        Watch {
+            start: Instant::now(),
+            from_birth,
+            keep,
+            looks: 0,
+            processes: FxHashMap::default(),
+            parents: FxHashMap::default(),
+            pipes: Vec::new(),
+            found: Found::default(),
+            splices: None,
+        }
+    }
+
+    /// Takes new members and pipes up. Those that have gone keep what was counted.
+    pub(super) fn follow(&mut self, found: Found) {
+        let pipeline = &found.pipeline;
+        let pid = |&MemberId(index): &MemberId| pipeline.members.get(index).map(|m| m.pid);
+        for member in &pipeline.members {
+            let id = |held: &[MemberId]| held.iter().any(|h| pid(h) == Some(member.pid));
+            let writes_to = pipeline.pipes.iter().filter(|pipe| id(&pipe.writers)).count();
+            let reads_from = pipeline.pipes.iter().filter(|pipe| id(&pipe.readers)).count();
+            let from_birth = self.from_birth;
+            let process = self.processes.entry(member.pid).or_insert_with(|| {
+                let watch = IoWatch::open(member.pid).ok();
+                let now = watch.as_ref().and_then(IoWatch::counts).unwrap_or_default();
+                let first = if from_birth { IoCounts::default() } else { now };
+                Process {
+                    pid: member.pid,
+                    program: watch.as_ref().and_then(IoWatch::program),
+                    counted: None,
+                    watch,
+                    first,
+                    last: now,
+                    fastest: now.since(first),
+                    splices: can_splice(member.pid),
+                    elsewhere: Elsewhere::default(),
+                    parent: parent(member.pid),
+                    writes_to,
+                    reads_from,
+                }
+            });
+            if let Some(parent) = process.parent
+                && let Some(watch) = IoWatch::open(parent).ok()
+                && let Some(counts) = watch.counts()
+            {
+                self.parents.entry(parent).or_insert((watch, counts));
+            }
+            process.writes_to = process.writes_to.max(writes_to);
+            process.reads_from = process.reads_from.max(reads_from);
+        }
+        for pipe in &pipeline.pipes {
+            let known = self.pipes.iter().position(|watched| {
+                (watched.pipe.inode, watched.pipe.device) == (pipe.inode, pipe.device)
+            });
+            let index = match known {
+                Some(index) => index,
+                None => {
+                    self.pipes.push(WatchedPipe {
+                        pipe: pipe.clone(),
+                        writers: Vec::new(),
+                        readers: Vec::new(),
+                        capacity_bytes: pipe.capacity_bytes,
+                        gauge: Gauge::default(),
+                        // The files keep up to a quarter more, and end a moment later.
+                        series: self.keep.map_or_else(Series::default, |keep| {
+                            Series::of_last(2 * keep.as_nanos() as u64)
+                        }),
+                        segments: Segments::new(pipe.capacity_bytes),
+                    });
+                    self.pipes.len() - 1
+                }
+            };
+            let watched = &mut self.pipes[index];
+            merge(&mut watched.writers, pipe.writers.iter().filter_map(pid));
+            merge(&mut watched.readers, pipe.readers.iter().filter_map(pid));
+        }
+        self.found = found;
+    }
+
+    pub(super) fn look(&mut self) {
+        let thorough = self.looks.is_multiple_of(THOROUGH);
+        let descriptors = self.looks.is_multiple_of(DESCRIPTORS);
+        self.looks += 1;
+        // Before the children: a child that is still there afterwards is in no sum of these.
+        let sums: Vec<(i32, IoCounts)> = self
+            .parents
+            .iter()
+            .filter_map(|(&pid, (watch, _))| Some((pid, watch.counts()?)))
+            .collect();
+        let mut gone: FxHashMap<i32, Vec<i32>> = FxHashMap::default();
+        for (&pid, process) in &mut self.processes {
+            let Some(watch) = &mut process.watch else { continue };
+            match watch.counts() {
+                Some(counts) => {
+                    process.fastest = process.fastest.most(counts.since(process.last));
+                    process.last = counts;
+                }
+                None => {
+                    process.watch = None;
+                    if let Some(parent) = process.parent {
+                        gone.entry(parent).or_default().push(pid);
+                    }
+                    continue;
+                }
+            }
+            if thorough {
+                process.splices |= watch.is_splicing();
+            }
+            if descriptors {
+                // What a shell forked has the program it is to run only from its exec on.
+                let program = watch.program();
+                if program != process.program {
+                    process.splices |= can_splice(pid);
+                    process.program = program;
+                }
+                let now = watch.elsewhere(self.from_birth);
+                process.elsewhere.reads |= now.reads;
+                process.elsewhere.writes |= now.writes;
+            }
+        }
+        for (parent, pids) in gone {
+            self.inherit(parent, &pids);
+        }
+        for (pid, counts) in sums {
+            if let Some((_, latest)) = self.parents.get_mut(&pid) {
+                *latest = counts;
+            }
+        }
+        if let Some(Ok(splices)) = &mut self.splices {
+            splices.look();
+        }
+        if thorough {
+            self.look_into_pipes();
+        }
+        if descriptors {
+            self.count_splices_where_nothing_else_counts();
+        }
+        let at_ns = self.start.elapsed().as_nanos() as u64;
+        for index in 0..self.pipes.len() {
+            let (writer, reader) = self.ends(&self.pipes[index], Gone::AreNoEnd);
+            let last_word = self.ends(&self.pipes[index], Gone::Count);
+            let pipe = &mut self.pipes[index];
+            let (had_writer, had_reader) = pipe.segments.ends_there();
+            if (had_writer, had_reader) != (writer.is_some(), reader.is_some()) {
+                let (writer, reader) = last_word;
+                pipe.segments.look(writer.filter(|_| had_writer), reader.filter(|_| had_reader));
+            }
+            pipe.segments.look(writer, reader);
+            if let Some(bytes) = pipe.segments.total().known() {
+                pipe.series.add(Point { at_ns, bytes });
+            }
+        }
+    }
+
+    /// Who waits for a process inherits its counts (`wait_task_zombie` in kernel/exit.c, v6.18), so
+    /// the growth of the parent's tells what its children moved after the last look at them.
+    fn inherit(&mut self, parent: i32, pids: &[i32]) {
+        let Some((watch, before)) = self.parents.get(&parent) else { return };
+        let Some(grown) = watch.counts().map(|now| now.since(*before)) else { return };
+        // With several gone at once, the larger part of what is new goes to who moved more.
+        let total = |field: fn(&IoCounts) -> u64| {
+            pids.iter().filter_map(|pid| self.processes.get(pid)).map(|p| field(&p.last)).sum()
+        };
+        let (read, written): (u64, u64) = (total(|c| c.read_bytes), total(|c| c.written_bytes));
+        for pid in pids {
+            let Some(process) = self.processes.get_mut(pid) else { continue };
+            let late_read =
+                share(grown.read_bytes.saturating_sub(read), process.last.read_bytes, read);
+            let late_written = grown.written_bytes.saturating_sub(written);
+            let late_written = share(late_written, process.last.written_bytes, written);
+            // So much more than ever before may be another's growth, as that of a child which the
+            // parent waited for at the same time: then this process's own count is not known.
+            let (fastest, elsewhere) = (process.fastest, &mut process.elsewhere);
+            if is_plausible(late_read, fastest.read_bytes) {
+                process.last.read_bytes += late_read;
+            } else {
+                elsewhere.reads = true;
+            }
+            if is_plausible(late_written, fastest.written_bytes) {
+                process.last.written_bytes += late_written;
+            } else {
+                elsewhere.writes = true;
+            }
+        }
+    }
+
+    fn count_splices_where_nothing_else_counts(&mut self) {
+        for index in 0..self.pipes.len() {
+            let (writer, reader) = self.ends(&self.pipes[index], Gone::AreNoEnd);
+            let uncounted = |end: EndCount| end.splices && end.spliced.is_none();
+            if !(writer.is_some_and(uncounted) && reader.is_some_and(uncounted))
+                || estimate(writer, reader, 0).known().is_some()
+            {
+                continue;
+            }
+            let pipe = &self.pipes[index];
+            // One end is enough: the reader's, where it can tell, as what it takes has gone through.
+            let ends = [(&pipe.readers, true), (&pipe.writers, false)];
+            let Some(pids) = ends.iter().find_map(|&(pids, reads)| self.unambiguous(pids, reads))
+            else {
+                continue;
+            };
+            let splices = self.splices.get_or_insert_with(Splices::new);
+            for (pid, pipes) in pids {
+                let Ok(counting) = splices else { break };
+                match counting.add(pid) {
+                    Ok(()) => {
+                        if let Some(process) = self.processes.get_mut(&pid) {
+                            process.counted = Some(pipes);
+                        }
+                    }
+                    Err(why) => *splices = Err(why),
+                }
+            }
+        }
+    }
+
+    /// The processes of an end that splice, with the pipes that they have, where a splice of theirs
+    /// can only be of this pipe: they have no other on this side, and nothing else to splice there.
+    fn unambiguous(&self, pids: &[i32], reads: bool) -> Option<Vec<(i32, (usize, usize))>> {
+        let mut counted = Vec::new();
+        for &pid in pids {
+            let process = self.processes.get(&pid)?;
+            let Some(watch) = &process.watch else { continue };
+            let pipes = watch.pipes();
+            let (ends, elsewhere) = if reads {
+                (pipes.0, process.elsewhere.reads)
+            } else {
+                (pipes.1, process.elsewhere.writes)
+            };
+            if ends > 1 || elsewhere {
+                return None;
+            }
+            counted.push((pid, pipes));
+        }
+        Some(counted)
+    }
+
+    fn look_into_pipes(&mut self) {
+        let levels = self.found.levels();
+        let at_ns = self.start.elapsed().as_nanos() as u64;
+        for (pipe, level) in self.found.pipeline.pipes.iter().zip(levels) {
+            let key = (pipe.inode, pipe.device);
+            let watched = self.pipes.iter_mut().find(|w| (w.pipe.inode, w.pipe.device) == key);
+            if let (Some(watched), Some(level)) = (watched, level) {
+                watched.capacity_bytes = Some(level.capacity_bytes);
+                watched.segments.holds(level.capacity_bytes);
+                watched.gauge.add(at_ns, level);
+            }
+        }
+    }
+
+    fn ends(&self, pipe: &WatchedPipe, gone: Gone) -> (Option<EndCount>, Option<EndCount>) {
+        let is_there = |pid: &i32| self.processes.get(pid).is_some_and(|p| p.watch.is_some());
+        let sum = |pids: &[i32], count: &dyn Fn(&Process) -> EndCount| {
+            if gone == Gone::AreNoEnd && !pids.iter().any(is_there) {
+                return None;
+            }
+            let mut sum =
+                EndCount { bytes: 0, calls: 0, splices: false, elsewhere: false, spliced: Some(0) };
+            for process in pids.iter().filter_map(|pid| self.processes.get(pid)) {
+                let one = count(process);
+                sum.splices |= one.splices;
+                // Who has waited for a process has inherited its counts (wait_task_zombie in
+                // kernel/exit.c, v6.18).
+                let inherited = process.watch.is_none()
+                    && process
+                        .parent
+                        .is_some_and(|parent| pids.contains(&parent) && is_there(&parent));
+                if !inherited {
+                    sum.bytes += one.bytes;
+                    sum.calls += one.calls;
+                    sum.elsewhere |= one.elsewhere;
+                }
+                if one.splices {
+                    sum.spliced = sum.spliced.zip(one.spliced).map(|(sum, one)| sum + one);
+                }
+            }
+            sum.spliced = sum.spliced.filter(|_| sum.splices);
+            Some(sum)
+        };
+        let spliced = |process: &Process| match &self.splices {
+            Some(Ok(splices)) => {
+                let (reads, writes) = process.counted?;
+                splices.of(process.pid, reads > 0, writes > 0)
+            }
+            _ => None,
+        };
+        let writer = sum(&pipe.writers, &|process| {
+            let moved = process.last.since(process.first);
+            EndCount {
+                bytes: moved.written_bytes,
+                calls: moved.writes,
+                splices: process.splices,
+                elsewhere: process.elsewhere.writes || process.writes_to > 1,
+                spliced: spliced(process).filter(|_| one_pipe(process, |p| p.1)).map(|s| s.written),
+            }
+        });
+        let reader = sum(&pipe.readers, &|process| {
+            let moved = process.last.since(process.first);
+            EndCount {
+                bytes: moved.read_bytes,
+                calls: moved.reads,
+                splices: process.splices,
+                elsewhere: process.elsewhere.reads || process.reads_from > 1,
+                spliced: spliced(process).filter(|_| one_pipe(process, |p| p.0)).map(|s| s.read),
+            }
+        });
+        (writer, reader)
+    }
+
+    /// Bytes of a pipe, unless its splices were counted for a part of the time only.
+    fn total(&self, pipe: &WatchedPipe) -> Bytes {
+        let total = pipe.segments.total();
+        match (&total, &self.splices) {
+            (Bytes::Known { source: Source::Syscalls, .. }, Some(Ok(splices))) => {
+                let since = pipe.readers.iter().chain(&pipe.writers);
+                let late = since.filter_map(|&pid| splices.since(pid)).max();
+                let late = late.map_or(Duration::ZERO, |since| since.duration_since(self.start));
+                if late * 100 > self.start.elapsed() {
+                    Bytes::Unknown { why: COUNTED_LATE.into() }
+                } else {
+                    total
+                }
+            }
+            (Bytes::Unknown { why }, Some(Err(_))) if *why == estimate::BOTH_SPLICE => {
+                Bytes::Unknown { why: UNCOUNTED.into() }
+            }
+            _ => total,
+        }
+    }
+
+    pub(super) fn flows(self) -> Vec<PipeFlow> {
+        let totals: Vec<Bytes> = self.pipes.iter().map(|pipe| self.total(pipe)).collect();
+        let flow = |(pipe, bytes): (WatchedPipe, Bytes)| PipeFlow {
+            inode: pipe.pipe.inode,
+            bytes,
+            writes: pipe.segments.writes(),
+            reads: pipe.segments.reads(),
+            over_time: pipe.series.points().to_vec(),
+            fill_over_time: pipe.gauge.points().to_vec(),
+            capacity_bytes: pipe.capacity_bytes,
+            fill: pipe.gauge.fill(),
+        };
+        self.pipes.into_iter().zip(totals).map(flow).collect()
+    }
+}
+
+/// The pipes on one side of a process whose splices are counted are just one.
+fn one_pipe(process: &Process, side: impl Fn((usize, usize)) -> usize) -> bool {
+    process.counted.is_some_and(|pipes| side(pipes) == 1)
+}
+
+const COUNTED_LATE: &str = "both ends splice, and the system calls could be counted for less than \
+     99 % of the time; watch for longer";
+
+const UNCOUNTED: &str = "both ends can splice, which /proc/PID/io does not count, and the system \
+     calls cannot be traced; hint: as root, mount -t tracefs tracefs /sys/kernel/tracing";
+
+/// The parent of a process: field 4 of `/proc/PID/stat`.
+fn parent(pid: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// Whether a process can have moved that much after the last look at it.
+fn is_plausible(late: u64, fastest: u64) -> bool {
+    late <= 4 * fastest + (64 << 10)
+}
+
+fn merge(into: &mut Vec<i32>, pids: impl Iterator<Item = i32>) {
+    for pid in pids {
+        if !into.contains(&pid) {
+            into.push(pid);
+        }
+    }
+}
+
+/// `part / whole` of an amount.
+fn share(amount: u64, part: u64, whole: u64) -> u64 {
+    let whole = u128::from(whole.max(1));
+    (u128::from(amount) * u128::from(part) / whole) as u64
+}
