@@ -159,11 +159,13 @@ impl MemberEvidence {
             .filter(|&reason| !self.is_neighbours(reason))
             .map(|reason| (reason, self.blocked_for(reason)))
             .collect();
-        // Who waits for its own children or threads waits for what those do.
+        // Who waits for its own children or threads waits for what those do, as far as that is in the
+        // sums: children may have been seen as members of their own, or not at all.
         if self.is_many(elapsed_ns) {
-            let derived = |reason: Reason| matches!(reason, Reason::Child | Reason::Futex);
-            if self.on_cpu_ns > 0 || outside.iter().any(|(r, ns)| !derived(*r) && *ns > 0) {
-                outside.retain(|(reason, _)| !derived(*reason));
+            let derived = [Reason::Child, Reason::Futex];
+            let waits: u64 = derived.iter().map(|&reason| self.blocked_for(reason)).sum();
+            if self.lifetime_ns.saturating_sub(waits) * 2 > elapsed_ns {
+                outside.retain(|(reason, _)| !derived.contains(reason));
             }
         }
         let (reason, ns) = outside.into_iter().max_by_key(|(_, ns)| *ns)?;

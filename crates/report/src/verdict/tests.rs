@@ -296,6 +296,21 @@ fn a_shell_that_waits_for_one_command() {
     assert_eq!((verdict.finding, &verdict.members[..]), (Finding::CpuBound, &[7][..]));
 }
 
+/// A shell and its children together live longer than the pipeline.
+#[test]
+fn a_shell_waits_for_what_its_children_wait_for_where_that_is_known() {
+    let reader = |blocked: &[(Reason, u64)]| {
+        let mut reader = member(1, 2, 5, 0, blocked);
+        reader.lifetime_ns = 1_500 * MS;
+        let members = vec![member(0, 2, 1, 0, &[(WaitSpace, 999)]), reader];
+        judge(&evidence(members, vec![pipe(0, 1.0, 0.0)])).finding
+    };
+    let child = Reason::Child;
+    assert_eq!(reader(&[(child, 600), (Sleep, 895)]), Finding::Outside(Sleep));
+    // The children were seen apart: what little else there is says nothing.
+    assert_eq!(reader(&[(child, 1_435), (Reason::Other, 60)]), Finding::Outside(child));
+}
+
 #[test]
 fn thin_evidence_is_no_verdict() {
     let change = |change: fn(&mut Evidence)| {
