@@ -384,7 +384,7 @@ fn a_pair_is_counted_from_accounts() {
     let Some(perf) = perf else { return };
     let theirs = perf.finish();
     let sum = |name: &str| in_time.iter().map(|counters| exact(counters, name)).sum::<u64>();
-    agree("pair", &theirs, sum);
+    agree("pair", &theirs, true, sum);
 }
 
 #[test]
@@ -491,11 +491,16 @@ impl Perf {
     }
 }
 
-fn agree(work: &str, theirs: &str, ours: impl Fn(&str) -> u64) {
+fn agree(work: &str, theirs: &str, by_accounts: bool, ours: impl Fn(&str) -> u64) {
     for name in ["context-switches", "cpu-migrations", "minor-faults", "major-faults"] {
         let (ours, theirs) = (ours(name), perf_value(theirs, name) as u64);
         let slack = 6 + theirs / 100;
-        assert!(ours.abs_diff(theirs) <= slack, "{work}: {name} {ours}, perf {theirs}");
+        // The scheduler counts each move of a thread between two runs, perf whether there was one
+        // (set_task_cpu in kernel/sched/core.c, perf_event_task_sched_in in
+        // include/linux/perf_event.h, v6.18).
+        let moves = if by_accounts && name == "cpu-migrations" { 4 * theirs + 200 } else { 0 };
+        let bounds = theirs.saturating_sub(slack)..=(theirs + slack).max(moves);
+        assert!(bounds.contains(&ours), "{work}: {name} {ours}, perf {theirs}");
     }
     // perf's event leaves out most of each switch and takes in what a hypervisor stole; the accounts
     // do the opposite. On a loaded guest that is a good part of a pair's time.
@@ -519,7 +524,7 @@ fn perf_stat_agrees() {
         workload.wait_until_done();
         workload.let_go();
         let ours = ours.read().remove(0);
-        agree(work, &perf.finish(), |name| exact(&ours, name));
+        agree(work, &perf.finish(), false, |name| exact(&ours, name));
     }
 }
 
