@@ -7,6 +7,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 use pipeprof_profiler::analyse::analyse;
 use pipeprof_profiler::attr::EventAttr;
 use pipeprof_profiler::event::Event;
@@ -16,7 +18,6 @@ use pipeprof_profiler::ring::{Ring, page_bytes};
 use pipeprof_profiler::session::{CaptureConfig, Session};
 use pipeprof_profiler::symbolize::LocalSymbols;
 use pipeprof_profiler::sys::{PerfSystem, RunningKernel};
-use pipeprof_profiler::tasks::online_cpus;
 use pipeprof_runner::pipeline::{Member, Pipeline};
 
 /// The kernel, with rings that hold some twenty samples.
@@ -56,6 +57,21 @@ impl PerfSystem for TinyRings {
     }
 }
 
+/// Page faults on each CPU, fewer than a ring holds.
+fn fault_on_each_cpu() {
+    let this = Pid::from_raw(0);
+    let ours = sched_getaffinity(this).unwrap();
+    for cpu in (0..CpuSet::count()).filter(|&cpu| ours.is_set(cpu).unwrap_or(false)) {
+        let mut one = CpuSet::new();
+        one.set(cpu).unwrap();
+        sched_setaffinity(this, &one).unwrap();
+        let mut memory = memmap2::MmapMut::map_anon(8 * page_bytes()).unwrap();
+        memory.advise(memmap2::Advice::NoHugePage).unwrap();
+        memory.iter_mut().step_by(page_bytes()).for_each(|byte| *byte = 1);
+    }
+    sched_setaffinity(this, &ours).unwrap();
+}
+
 #[test]
 fn what_the_rings_had_no_room_for_is_counted_to_the_record() {
     // Each program that begins takes some hundred page faults at once.
@@ -75,12 +91,9 @@ fn what_the_rings_had_no_room_for_is_counted_to_the_record() {
     std::thread::sleep(Duration::from_millis(600));
     shell.kill().unwrap();
     shell.wait().unwrap();
-    // What a full ring had no room for is told by the next record that it has: each CPU gets some
-    // once its ring has been drained.
+    // What a full ring had no room for is told by the next record that it has.
     std::thread::sleep(Duration::from_millis(200));
-    for cpu in online_cpus() {
-        Command::new("taskset").args(["-c", &cpu.to_string(), "true"]).status().unwrap();
-    }
+    fault_on_each_cpu();
     let finished = attached.and_then(|session| session.finish(&TinyRings));
     let recording = match finished {
         Ok(recording) => recording,
@@ -101,7 +114,7 @@ fn what_the_rings_had_no_room_for_is_counted_to_the_record() {
     assert!(told > 0, "rings of a page lost nothing");
     let profile = analyse(&recording, &mut LocalSymbols::new()).unwrap();
     match recording.meta.lost {
-        // What these lost had no record after it that could tell: the events have counted it.
+        // What was lost since had no record after it that could tell: the events have counted it.
         Some(counted) => {
             assert!(told <= counted, "{told} told, {counted} counted");
             assert!((counted - told) * 20 <= counted, "{told} told, {counted} counted");
