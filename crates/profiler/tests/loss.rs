@@ -88,12 +88,14 @@ fn what_the_rings_had_no_room_for_is_counted_to_the_record() {
     let event = Event::named("page-faults");
     let config = CaptureConfig { event, frequency_hz: 100_000, ..Default::default() };
     let attached = Session::attach(&TinyRings, &pipeline, &config, dir);
-    std::thread::sleep(Duration::from_millis(600));
+    std::thread::sleep(Duration::from_millis(1500));
     shell.kill().unwrap();
     shell.wait().unwrap();
     // What a full ring had no room for is told by the next record that it has.
-    std::thread::sleep(Duration::from_millis(200));
-    fault_on_each_cpu();
+    for _ in 0..4 {
+        std::thread::sleep(Duration::from_millis(100));
+        fault_on_each_cpu();
+    }
     let finished = attached.and_then(|session| session.finish(&TinyRings));
     let recording = match finished {
         Ok(recording) => recording,
