@@ -18,12 +18,10 @@ use pipeprof_profiler::recording::Recording;
 use pipeprof_profiler::symbolize::{
     Function, Functions, LocalSymbols, Object, PerfMap, Symbolizer,
 };
-use pipeprof_report::caption::Caption;
 use pipeprof_report::flamegraph::{self, Time, View};
 use pipeprof_report::folded;
 use pipeprof_report::highlight::Highlights;
-use pipeprof_report::ledger::Watched;
-use pipeprof_report::roles::Classification;
+use pipeprof_report::run::Run;
 use pipeprof_report::summary::Summary;
 use pipeprof_report::text::{self, Style};
 
@@ -56,8 +54,9 @@ pub fn packed(bytes: &[u8]) {
     let profile = |analysed: Option<Profile>| {
         analysed.map(|profile| {
             let mut out = Vec::new();
-            folded::render(&profile, View::default(), &mut out).unwrap();
-            (out, profile.quality)
+            let run = Run::bare(profile);
+            folded::render(&run, View::default(), &mut out).unwrap();
+            (out, run.profile.quality)
         })
     };
     let opened = Recording::open(&path).ok();
@@ -151,28 +150,17 @@ fn read_and_render(path: &Path) {
     };
     let samples: u64 = profile.members.iter().map(MemberProfile::samples).sum();
     assert_eq!(samples, profile.quality.samples);
-    let (meta, about) = (&recording.meta, &recording.about);
-    let roles = Classification::of(&profile);
+    let run = Run::of(&recording, profile);
     let highlights = Highlights::article();
-    let caption = Caption {
-        subject: about.title.clone(),
-        kernel: about.kernel.clone(),
-        bytes_per_second: None,
-        bytes_piped: None,
-    };
-    let (pipeline, flows) = (&meta.pipeline, &about.flows);
-    let watched = Watched { pipeline, flows, elapsed_ns: about.elapsed_ns, cpus: about.cpus };
     let mut out = Vec::new();
     for (time, per_byte) in [(Time::Cpu, false), (Time::Wall, true)] {
         let view = View { end: None, time, per_byte };
-        let watched = Some(&watched);
-        let summary = Summary::build(&profile, &roles, &highlights, &caption, view, watched);
+        let summary = Summary::of(&run, &highlights, view);
         let style = Style { colour: false, ascii: false };
         let _ = text::render(&summary, style, &mut out);
         let _ = summary.write_json(&mut out);
-        let _ = folded::render(&profile, view, &mut out);
-        let _ =
-            flamegraph::render(&profile, &roles, &highlights, &caption, view, watched, &mut out);
+        let _ = folded::render(&run, view, &mut out);
+        let _ = flamegraph::render(&run, &highlights, view, &mut out);
     }
     let text = String::from_utf8(out).unwrap();
     assert!(!text.contains('\x1b'), "a name reached the terminal unescaped");

@@ -6,14 +6,13 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use pipeprof_profiler::accounts::now_ns;
 use pipeprof_profiler::analyse::analyse_watched;
 use pipeprof_profiler::meter::{Bytes, Gauge, Meter, PipeFlow, Point, Series, Source};
-use pipeprof_profiler::profile::{Profile, Scope};
+use pipeprof_profiler::profile::Scope;
 use pipeprof_profiler::recording::{self, About, Recording, RecordingDir};
 use pipeprof_profiler::session::{CaptureConfig, Session};
 use pipeprof_profiler::symbolize::{Remembering, SymbolTable};
 use pipeprof_profiler::sys::RunningKernel;
 use pipeprof_profiler::tasks::affinity;
-use pipeprof_report::caption::Caption;
-use pipeprof_report::ledger::Watched;
+use pipeprof_report::run::Run;
 use pipeprof_runner::command;
 use pipeprof_runner::discover::{Extent, Found, Level, discover};
 use pipeprof_runner::ends::Complaint;
@@ -26,51 +25,32 @@ use crate::interrupt::Interrupt;
 use crate::pair_args;
 use crate::progress::{Analysing, Watching};
 use crate::target_args::Target;
-use crate::ui::{Ui, hinted};
+use crate::ui::{Exit, Ui, hinted};
 
 /// What came of watching a target.
 pub(crate) struct Captured {
-    pub(crate) profile: Profile,
+    pub(crate) run: Run,
     /// What it was made of.
     pub(crate) recording: Recording,
     /// The names of all addresses in it.
     pub(crate) symbols: SymbolTable,
-    /// Release of the kernel that was profiled.
-    pub(crate) kernel: String,
-    /// The stage or the command line.
-    pub(crate) title: String,
-    pub(crate) pipeline: Pipeline,
-    pub(crate) flows: Vec<PipeFlow>,
-    pub(crate) elapsed: Duration,
     /// What went wrong with what was watched.
     pub(crate) failures: Vec<Complaint>,
+    /// Ctrl-C ended it.
     pub(crate) interrupted: bool,
 }
 
 impl Captured {
-    /// What titles and rates are made of.
-    pub(crate) fn caption(&self) -> Caption {
-        let bytes_piped = match &self.flows[..] {
-            [flow] => flow.bytes.known(),
-            _ => None,
-        };
-        let seconds = self.elapsed.as_secs_f64();
-        let per_second = |bytes: u64| bytes as f64 / seconds;
-        Caption {
-            subject: self.title.clone(),
-            kernel: self.kernel.clone(),
-            bytes_per_second: bytes_piped.filter(|_| seconds > 0.0).map(per_second),
-            bytes_piped,
+    /// How the command ends that captured it. What went wrong is told.
+    pub(crate) fn exit(&self, ui: &Ui) -> Exit {
+        for failure in &self.failures {
+            ui.error(&pair_args::complaint(failure));
         }
-    }
-}
-
-impl Captured {
-    /// What was watched, for what is drawn of the pipes.
-    pub(crate) fn watched(&self) -> Watched<'_> {
-        let Captured { pipeline, flows, elapsed, .. } = self;
-        let cpus = self.recording.about.cpus.max(1);
-        Watched { pipeline, flows, elapsed_ns: elapsed.as_nanos() as u64, cpus }
+        match (self.failures.is_empty(), self.interrupted) {
+            (_, true) => Exit::Interrupted,
+            (false, false) => Exit::Failed,
+            (true, false) => Exit::Done,
+        }
     }
 }
 
@@ -110,7 +90,8 @@ pub(crate) fn capture_into(
 /// Analyses what was recorded before.
 pub(crate) fn reopen(path: &Path, ui: &Ui) -> anyhow::Result<Captured> {
     let recording = Recording::open(path).map_err(|error| hinted(&error, error.hint()))?;
-    analysed(recording, ui)
+    // Whoever ended it then did not end this.
+    Ok(Captured { interrupted: false, ..analysed(recording, ui)? })
 }
 
 fn attach(
@@ -190,19 +171,9 @@ fn analysed(recording: Recording, ui: &Ui) -> anyhow::Result<Captured> {
         profile.quality.samples,
         started.elapsed().as_secs_f64() * 1e3
     ));
-    let about = recording.about.clone();
-    Ok(Captured {
-        profile,
-        symbols,
-        kernel: about.kernel,
-        title: about.title,
-        pipeline: recording.meta.pipeline.clone(),
-        flows: about.flows,
-        elapsed: Duration::from_nanos(about.elapsed_ns),
-        failures: Vec::new(),
-        interrupted: about.interrupted,
-        recording,
-    })
+    let run = Run::of(&recording, profile);
+    let interrupted = recording.about.interrupted;
+    Ok(Captured { run, recording, symbols, failures: Vec::new(), interrupted })
 }
 
 fn pair(

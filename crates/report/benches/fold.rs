@@ -11,11 +11,11 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use pipeprof_profiler::profile::{
     Frame, FrameKind, MemberProfile, Mode, Profile, Quality, Scope, StackWeight, WeightUnit,
 };
-use pipeprof_report::caption::Caption;
 use pipeprof_report::flamegraph::{self, View};
 use pipeprof_report::folded;
 use pipeprof_report::highlight::Highlights;
 use pipeprof_report::roles::Classification;
+use pipeprof_report::run::Run;
 use pipeprof_report::summary::Summary;
 use pipeprof_runner::pipeline::End;
 
@@ -91,36 +91,25 @@ fn profile() -> Profile {
 }
 
 fn fold(criterion: &mut Criterion) {
-    let profile = profile();
+    let run = Run { subject: "synthetic".into(), ..Run::bare(profile()) };
     let highlights = Highlights::article();
-    let caption = Caption { subject: "synthetic".into(), ..Caption::default() };
     let view = View::default();
-    let roles = Classification::of(&profile);
     let mut group = criterion.benchmark_group("100,000 samples");
     group.sample_size(10);
-    group.bench_function("classify", |b| b.iter(|| Classification::of(black_box(&profile))));
+    group.bench_function("classify", |b| b.iter(|| Classification::of(black_box(&run.profile))));
     group.bench_function("fold", |b| {
         b.iter(|| {
             let mut out = Vec::new();
-            folded::render(black_box(&profile), view, &mut out).map(|()| out)
+            folded::render(black_box(&run), view, &mut out).map(|()| out)
         });
     });
     group.bench_function("summarise", |b| {
-        b.iter(|| Summary::build(black_box(&profile), &roles, &highlights, &caption, view, None));
+        b.iter(|| Summary::of(black_box(&run), &highlights, view));
     });
     group.bench_function("draw", |b| {
         b.iter(|| {
             let mut svg = Vec::new();
-            flamegraph::render(
-                black_box(&profile),
-                &roles,
-                &highlights,
-                &caption,
-                view,
-                None,
-                &mut svg,
-            )
-            .map(|()| svg)
+            flamegraph::render(black_box(&run), &highlights, view, &mut svg).map(|()| svg)
         });
     });
     group.finish();

@@ -1,19 +1,6 @@
-//! What the profile itself doesn't know about the run, for titles and rates.
+//! Numbers for a person.
 
 use pipeprof_profiler::profile::WeightUnit;
-
-/// What was run, on what, and how fast it went.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Caption {
-    /// The stage, or the command line. Untrusted text.
-    pub subject: String,
-    /// The running kernel's release: `6.18.44`. Empty where unknown.
-    pub kernel: String,
-    /// Throughput of the profiled run.
-    pub bytes_per_second: Option<f64>,
-    /// Bytes through the pipe while it was profiled.
-    pub bytes_piped: Option<u64>,
-}
 
 /// One GiB.
 pub(crate) const GIB: f64 = 1_073_741_824.0;

@@ -24,28 +24,12 @@ pub use picture::{Widths, render as render_picture};
 pub use text::render as render_text;
 pub use unit::Unit;
 
-use crate::caption::Caption;
 use crate::error::Error;
-use crate::ledger::Watched;
-use crate::roles::Classification;
+use crate::run::Run;
 use crate::statistics::{self, Estimate, Sample};
-use pipeprof_profiler::profile::Profile;
 
 /// Raised whenever a field changes its meaning or goes.
 pub const SCHEMA_VERSION: u32 = 1;
-
-/// One profiled run.
-#[derive(Clone, Copy, Debug)]
-pub struct Run<'a> {
-    /// What was sampled.
-    pub profile: &'a Profile,
-    /// Of that profile.
-    pub roles: &'a Classification,
-    /// Title, kernel and throughput.
-    pub caption: &'a Caption,
-    /// Who holds which pipe, and what those carried; `None` where that was not recorded.
-    pub watched: Option<&'a Watched<'a>>,
-}
 
 /// Two pipelines in numbers.
 #[derive(Clone, Debug, Serialize)]
@@ -143,8 +127,8 @@ impl Diff {
     ///
     /// [`Error::NotComparable`] where the two measured different things, or nobody of A is in B;
     /// [`Error::NoSamples`] where a run holds none.
-    pub fn of(pairs: &[(Run<'_>, Run<'_>)], names: [&str; 2]) -> Result<Diff, Error> {
-        let (a, b): (Vec<Run<'_>>, Vec<Run<'_>>) = pairs.iter().copied().unzip();
+    pub fn of(pairs: &[(&Run, &Run)], names: [&str; 2]) -> Result<Diff, Error> {
+        let (a, b): (Vec<&Run>, Vec<&Run>) = pairs.iter().copied().unzip();
         for (runs, name) in [(&a, names[0]), (&b, names[1])] {
             if runs.is_empty() || runs.iter().any(|run| run.profile.quality.samples == 0) {
                 return Err(Error::NoSamples { of: name.to_owned(), notes: Vec::new() });
@@ -198,14 +182,14 @@ impl Diff {
 }
 
 impl Side {
-    fn of(name: &str, runs: &[Run<'_>]) -> Side {
-        let kernel = runs.first().map(|run| run.caption.kernel.clone());
+    fn of(name: &str, runs: &[&Run]) -> Side {
+        let kernel = runs.first().map(|run| run.kernel.clone());
         Side {
             name: name.to_owned(),
             kernel: kernel.filter(|kernel| !kernel.is_empty()),
             samples: runs.iter().map(|run| run.profile.quality.samples).sum(),
             lost: runs.iter().map(|run| run.profile.quality.lost).sum(),
-            bytes_per_second: runs.iter().map(throughput).collect(),
+            bytes_per_second: runs.iter().map(|run| throughput(run)).collect(),
         }
     }
 }
@@ -219,23 +203,18 @@ struct Largest {
     complete: bool,
 }
 
-fn largest(run: &Run<'_>) -> Option<Largest> {
-    let watched = run.watched.filter(|watched| !watched.pipeline.pipes.is_empty());
-    let Some(watched) = watched else {
-        let bytes_per_second = run.caption.bytes_per_second?;
-        return Some(Largest { pipe: 0, pipes: 1, bytes_per_second, complete: true });
-    };
-    let pipes = &watched.pipeline.pipes;
+fn largest(run: &Run) -> Option<Largest> {
+    let pipes = &run.pipeline.pipes;
     let known: Vec<(u64, usize)> = pipes
         .iter()
         .enumerate()
         .filter_map(|(at, pipe)| {
-            let flow = watched.flows.iter().find(|flow| flow.inode == pipe.inode)?;
+            let flow = run.flows.iter().find(|flow| flow.inode == pipe.inode)?;
             Some((flow.bytes.known()?, at))
         })
         .collect();
     let &(bytes, pipe) = known.iter().max()?;
-    let seconds = watched.elapsed_ns as f64 / 1e9;
+    let seconds = run.elapsed_ns as f64 / 1e9;
     (seconds > 0.0).then_some(Largest {
         pipe,
         pipes: pipes.len(),
@@ -244,12 +223,12 @@ fn largest(run: &Run<'_>) -> Option<Largest> {
     })
 }
 
-fn throughput(run: &Run<'_>) -> Option<f64> {
+fn throughput(run: &Run) -> Option<f64> {
     largest(run).map(|largest| largest.bytes_per_second)
 }
 
-fn speed(a: &[Run<'_>], b: &[Run<'_>]) -> Option<Speed> {
-    let all: Vec<Largest> = a.iter().chain(b).map(largest).collect::<Option<_>>()?;
+fn speed(a: &[&Run], b: &[&Run]) -> Option<Speed> {
+    let all: Vec<Largest> = a.iter().chain(b).map(|run| largest(run)).collect::<Option<_>>()?;
     // What is not known may be larger: then it has to be the same pipe everywhere at least.
     let is_same = |other: &Largest| (other.pipe, other.pipes) == (all[0].pipe, all[0].pipes);
     if !all.iter().all(|largest| largest.complete) && !all.iter().all(is_same) {
@@ -267,13 +246,13 @@ fn speed(a: &[Run<'_>], b: &[Run<'_>]) -> Option<Speed> {
     })
 }
 
-fn notes(a: &[Run<'_>], b: &[Run<'_>]) -> Vec<String> {
+fn notes(a: &[&Run], b: &[&Run]) -> Vec<String> {
     let mut notes = Vec::new();
-    let differ = |of: fn(&Run<'_>) -> String| {
-        let (first, second) = (a.first().map(of), b.first().map(of));
+    let differ = |of: fn(&Run) -> String| {
+        let (first, second) = (a.first().map(|run| of(run)), b.first().map(|run| of(run)));
         first.zip(second).filter(|(first, second)| first != second)
     };
-    if let Some((a, b)) = differ(|run| run.caption.kernel.clone())
+    if let Some((a, b)) = differ(|run| run.kernel.clone())
         && !a.is_empty()
         && !b.is_empty()
     {

@@ -14,15 +14,14 @@ mod tower;
 use std::io::Write;
 
 use inferno::flamegraph as inferno;
-use pipeprof_profiler::profile::{MemberProfile, Profile, WeightUnit};
+use pipeprof_profiler::profile::{MemberProfile, WeightUnit};
 use pipeprof_runner::pipeline::End;
 
-use crate::caption::{self, Caption};
+use crate::caption;
 use crate::error::Error;
 use crate::escape::printable;
 use crate::highlight::Highlights;
-use crate::ledger::Watched;
-use crate::roles::Classification;
+use crate::run::Run;
 
 /// What of a profile to draw.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,15 +56,13 @@ const NARROWEST_PERCENT: f64 = 100.0 * 0.5 / legend::WIDTH as f64;
 ///
 /// [`Error::NoSamples`] where the view is empty, [`Error::Write`] where `out` fails.
 pub fn render(
-    profile: &Profile,
-    roles: &Classification,
+    run: &Run,
     highlights: &Highlights,
-    caption: &Caption,
     view: View,
-    watched: Option<&Watched<'_>>,
     mut out: impl Write,
 ) -> Result<(), Error> {
-    let towers = tower::towers(profile, view, watched)?;
+    let Run { profile, roles, .. } = run;
+    let towers = tower::towers(run, view)?;
     if towers.is_empty() {
         let of = match view.end {
             Some(end) => format!("the {}", end.as_str()),
@@ -77,15 +74,15 @@ pub fn render(
     let lines = tower::lines(profile, roles, highlights, &towers);
     let mut layout = Vec::with_capacity(1 << 20);
     let mut options = inferno::Options::default();
-    options.title = title(caption);
-    options.subtitle = Some(subtitle(profile, caption, view));
+    options.title = title(run);
+    options.subtitle = Some(subtitle(run, view));
     options.name_type = "Frame:".into();
     options.min_width = NARROWEST_PERCENT;
     options.text_truncate_direction = inferno::TextTruncateDirection::Right;
     options.bgcolors = Some(inferno::color::BackgroundColor::Flat((255, 255, 255).into()));
     inferno::from_lines(&mut options, lines.iter().map(String::as_str), &mut layout)?;
 
-    let legend = legend::Legend::new(profile, roles, highlights, view, &towers);
+    let legend = legend::Legend::new(run, highlights, view, &towers);
     let picture = paint::paint(&layout, profile, highlights, &towers, &legend, view)?;
     out.write_all(&picture)?;
     Ok(())
@@ -100,33 +97,31 @@ pub(crate) fn member_label(member: &MemberProfile) -> String {
     }
 }
 
-/// The members in view, with their position in the profile.
-pub(crate) fn members(
-    profile: &Profile,
-    view: View,
-) -> impl Iterator<Item = (usize, &MemberProfile)> {
-    let in_view = move |m: &MemberProfile| view.end.is_none() || m.end == view.end;
-    profile.members.iter().enumerate().filter(move |(_, member)| in_view(member))
+/// The members in view with their position in the profile, upstream first.
+pub(crate) fn members(run: &Run, view: View) -> Vec<(usize, &MemberProfile)> {
+    let mut members = run.members();
+    members.retain(|(_, member)| view.end.is_none() || member.end == view.end);
+    members
 }
 
-fn title(caption: &Caption) -> String {
-    let subject = printable(&caption.subject);
+fn title(run: &Run) -> String {
+    let subject = printable(&run.subject);
     let subject = if subject.chars().count() > 70 {
         format!("{}…", subject.chars().take(69).collect::<String>())
     } else {
         subject.into_owned()
     };
-    match caption.bytes_per_second {
+    match run.bytes_per_second() {
         Some(rate) => format!("{subject}: {}", caption::throughput(rate)),
         None => subject,
     }
 }
 
-fn subtitle(profile: &Profile, caption: &Caption, view: View) -> String {
-    let quality = &profile.quality;
+fn subtitle(run: &Run, view: View) -> String {
+    let quality = &run.profile.quality;
     let mut parts = Vec::new();
-    if !caption.kernel.is_empty() {
-        parts.push(format!("Linux {}", printable(&caption.kernel)));
+    if !run.kernel.is_empty() {
+        parts.push(format!("Linux {}", printable(&run.kernel)));
     }
     let event = printable(&quality.event);
     parts.push(match quality.frequency_hz {

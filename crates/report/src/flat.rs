@@ -10,7 +10,8 @@ use crate::caption::{percent, thousands};
 use crate::error::Error;
 use crate::escape::printable;
 use crate::flamegraph::member_label;
-use crate::roles::{Classification, Role};
+use crate::roles::Role;
+use crate::run::Run;
 use crate::text::Style;
 
 /// What rows are of: each combination that was sampled is one.
@@ -55,13 +56,8 @@ struct Sums {
 /// # Errors
 ///
 /// [`Error::NoSamples`] where nobody shown was sampled, [`Error::Write`] where `out` fails.
-pub fn render(
-    profile: &Profile,
-    roles: &Classification,
-    table: &Table,
-    style: Style,
-    mut out: impl Write,
-) -> Result<(), Error> {
+pub fn render(run: &Run, table: &Table, style: Style, mut out: impl Write) -> Result<(), Error> {
+    let Run { profile, roles, .. } = run;
     let mut sums: FxHashMap<Group<'_>, Sums> = FxHashMap::default();
     let mut counted = FxHashSet::default();
     let mut whole = 0;

@@ -13,15 +13,16 @@ use pipeprof_profiler::profile::{FrameKind, MemberProfile, Mode, Profile};
 use crate::error::Error;
 use crate::escape::folded;
 use crate::flamegraph::{Time, View, member_label, members};
+use crate::run::Run;
 
 /// Writes the stacks of a profile. Their weights add up to the profile's.
 ///
 /// # Errors
 ///
 /// [`Error::Write`] where `out` fails.
-pub fn render(profile: &Profile, view: View, out: impl Write) -> Result<(), Error> {
-    let shown = members(profile, view).map(|(_, member)| member);
-    render_members(profile, shown, view.time, out)
+pub fn render(run: &Run, view: View, out: impl Write) -> Result<(), Error> {
+    let shown = members(run, view).into_iter().map(|(_, member)| member);
+    render_members(&run.profile, shown, view.time, out)
 }
 
 /// Writes the stacks of these members.

@@ -12,57 +12,33 @@ mod tables;
 
 use std::io::Write;
 
-use pipeprof_profiler::profile::Profile;
-use serde_json::Value;
-
-use crate::caption::{Caption, duration, thousands};
+use crate::caption::{duration, thousands};
 use crate::error::Error;
 use crate::flamegraph::{self, Time, View};
 use crate::highlight::Highlights;
-use crate::ledger::Watched;
-use crate::roles::Classification;
+use crate::run::Run;
 use crate::summary::{MemberSummary, Summary};
 use crate::text;
 use markup::Markup;
 use shell::Page;
-
-/// What a report is of.
-#[derive(Clone, Copy, Debug)]
-pub struct Run<'a> {
-    /// What was sampled.
-    pub profile: &'a Profile,
-    /// What was run.
-    pub caption: &'a Caption,
-    /// What was watched of the pipes.
-    pub watched: Watched<'a>,
-    /// The settings of the machine, as in `pipeprof.json`; null where nobody noted them.
-    pub environment: &'a Value,
-}
 
 /// Writes the report of a run as one page.
 ///
 /// # Errors
 ///
 /// [`Error::Write`] where `out` fails.
-pub fn render(
-    run: &Run<'_>,
-    roles: &Classification,
-    highlights: &Highlights,
-    out: impl Write,
-) -> Result<(), Error> {
-    let Run { profile, caption, watched, environment } = run;
-    let summary =
-        Summary::build(profile, roles, highlights, caption, View::default(), Some(watched));
+pub fn render(run: &Run, highlights: &Highlights, out: impl Write) -> Result<(), Error> {
+    let summary = Summary::of(run, highlights, View::default());
     let (shown, rest): (Vec<&MemberSummary>, Vec<&MemberSummary>) =
         summary.members.iter().partition(|member| text::is_worth_a_table(&summary, member));
 
-    let mut page = Page::new(&format!("{} – pipeprof", caption.subject));
+    let mut page = Page::new(&format!("{} – pipeprof", run.subject));
     lead(&mut page, &summary);
     match picture::picture(&summary) {
         Some(picture) => page.section("pipeline", "Pipeline", &picture),
-        None => page.section("pipeline", "Pipeline", &no_picture(&summary)),
+        None => page.section("pipeline", "Pipeline", &no_picture(run)),
     };
-    over_time(&mut page, &summary, watched.elapsed_ns);
+    over_time(&mut page, &summary, run.elapsed_ns);
     page.open("members", "Members").append(&bars::bars(&summary, &shown));
     for member in &shown {
         page.append(&tables::member(member));
@@ -78,9 +54,7 @@ pub fn render(
     for (heading, time) in [("on CPU", Time::Cpu), ("blocked", Time::Blocked)] {
         let view = View { time, ..View::default() };
         let mut svg = Vec::new();
-        let drawn =
-            flamegraph::render(profile, roles, highlights, caption, view, Some(watched), &mut svg);
-        match drawn {
+        match flamegraph::render(run, highlights, view, &mut svg) {
             Ok(()) => {
                 page.flame(heading, &svg)?;
             }
@@ -94,7 +68,7 @@ pub fn render(
     }
     page.close();
     page.section("quality", "How far to trust it", &tables::quality(&summary));
-    if let Some(machine) = tables::machine(environment) {
+    if let Some(machine) = tables::machine(&run.environment) {
         page.section("machine", "Machine", &machine);
     }
     page.write(out)
@@ -106,13 +80,12 @@ fn rate(bytes_per_second: f64) -> String {
 }
 
 /// Where no pipe joins two members.
-fn no_picture(summary: &Summary) -> Markup {
+fn no_picture(run: &Run) -> Markup {
     let mut html = Markup::new();
-    html.raw("<p>").text(match summary.elapsed_ns {
-        Some(0) | None => {
-            "The recording doesn't tell which pipes join its processes, nor what went through them."
-        }
-        Some(_) => "No pipe was seen that joins two of the processes.",
+    html.raw("<p>").text(if run.pipeline.members.is_empty() {
+        "The recording doesn't tell which pipes join its processes, nor what went through them."
+    } else {
+        "No pipe was seen that joins two of the processes."
     });
     html.raw("</p>");
     html

@@ -4,26 +4,14 @@
 use std::borrow::Cow;
 
 use pipeprof_profiler::meter::{Bytes, Fill, PipeFlow, Point, Source};
-use pipeprof_profiler::profile::{MemberProfile, Profile, TimeSplit};
+use pipeprof_profiler::profile::{MemberProfile, TimeSplit};
 use pipeprof_profiler::wakeups::{Latency, Waker, WakeupEdge, Wakeups};
 use pipeprof_runner::pipeline::{End, MemberId, Pipe, Pipeline};
 use serde::Serialize;
 
 use crate::caption::{GIB, duration};
-use crate::roles::{Classification, Reason, Role};
-
-/// What was watched, beside the profile: who holds which pipe, and what the pipes carried.
-#[derive(Clone, Copy, Debug)]
-pub struct Watched<'a> {
-    /// The members of the profile come first, in its order.
-    pub pipeline: &'a Pipeline,
-    /// A flow a pipe, known by inode.
-    pub flows: &'a [PipeFlow],
-    /// How long, in nanoseconds.
-    pub elapsed_ns: u64,
-    /// How many CPUs there were.
-    pub cpus: usize,
-}
+use crate::roles::{Reason, Role};
+use crate::run::Run;
 
 /// The life of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -178,8 +166,7 @@ pub(crate) fn life(member: &MemberProfile) -> Option<Life> {
 
 /// What a member slept for, longest first. What no stack accounts for is unknown.
 pub(crate) fn blocked_table(
-    profile: &Profile,
-    roles: &Classification,
+    run: &Run,
     member: &MemberProfile,
     moved: Option<u64>,
 ) -> Vec<BlockedShare> {
@@ -187,11 +174,11 @@ pub(crate) fn blocked_table(
     let mut sums = [0u64; Reason::ALL.len()];
     let mut functions: Vec<(Reason, &str, u64)> = Vec::new();
     for weight in &member.blocked {
-        let stack = profile.stack(weight.stack);
-        let reason = roles.reason(profile, stack);
+        let stack = run.profile.stack(weight.stack);
+        let reason = run.roles.reason(&run.profile, stack);
         sums[reason as usize] += weight.weight;
         if reason == Reason::Other
-            && let Some(name) = roles.slept_in(profile, stack)
+            && let Some(name) = run.roles.slept_in(&run.profile, stack)
         {
             match functions.iter_mut().find(|(_, known, _)| *known == name) {
                 Some((_, _, ns)) => *ns += weight.weight,
@@ -225,14 +212,14 @@ pub(crate) fn blocked_table(
     table
 }
 
-impl Watched<'_> {
+impl Run {
     fn flow(&self, pipe: &Pipe) -> Option<&PipeFlow> {
         self.flows.iter().find(|flow| flow.inode == pipe.inode)
     }
 
     /// Members with pipes first, each behind those that write to it; the others in their order.
     pub fn order(&self) -> Vec<usize> {
-        let Pipeline { members, pipes } = self.pipeline;
+        let Pipeline { members, pipes } = &self.pipeline;
         let (mut left, bare): (Vec<usize>, Vec<usize>) =
             (0..members.len()).partition(|&member| self.holds_pipe(member));
         let mut order = Vec::with_capacity(members.len());
@@ -309,11 +296,11 @@ impl Watched<'_> {
     }
 
     /// The pipes, in the order of the pipeline.
-    pub(crate) fn pipe_table(&self, profile: &Profile, roles: &Classification) -> Vec<PipeSummary> {
-        (0..self.pipeline.pipes.len()).map(|at| self.pipe(at, profile, roles)).collect()
+    pub(crate) fn pipe_table(&self) -> Vec<PipeSummary> {
+        (0..self.pipeline.pipes.len()).map(|at| self.pipe(at)).collect()
     }
 
-    fn pipe(&self, at: usize, profile: &Profile, roles: &Classification) -> PipeSummary {
+    fn pipe(&self, at: usize) -> PipeSummary {
         let pipe = &self.pipeline.pipes[at];
         let flow = self.flow(pipe);
         let seconds = self.elapsed_ns as f64 / 1e9;
@@ -335,8 +322,8 @@ impl Watched<'_> {
             Some(bytes? as f64 / calls as f64)
         };
         let gib = gib(bytes);
-        let cost = self.cost(at, profile, roles);
-        let (wakeups, wakeups_unknown) = match self.wakeups(at, profile, gib) {
+        let cost = self.cost(at);
+        let (wakeups, wakeups_unknown) = match self.wakeups(at, gib) {
             Ok(wakeups) => (wakeups, None),
             Err(why) => (Vec::new(), Some(why)),
         };
@@ -379,13 +366,8 @@ impl Watched<'_> {
     }
 
     /// How the ends of a pipe wake each other, or why nobody knows.
-    fn wakeups(
-        &self,
-        at: usize,
-        profile: &Profile,
-        gib: Option<f64>,
-    ) -> Result<Vec<PipeWakeups>, String> {
-        let (edges, watched_ns) = match &profile.wakeups {
+    fn wakeups(&self, at: usize, gib: Option<f64>) -> Result<Vec<PipeWakeups>, String> {
+        let (edges, watched_ns) = match &self.profile.wakeups {
             Wakeups::Unknown { why } => return Err(why.clone()),
             Wakeups::Known { watched_ns: 0, .. } => {
                 return Err("no time was left to record them in".to_owned());
@@ -408,7 +390,7 @@ impl Watched<'_> {
                                  one wakes the other"
                     .to_owned()));
             }
-            let pid = |id: MemberId| profile.members.get(id.0).map(|member| member.pid);
+            let pid = |id: MemberId| self.profile.members.get(id.0).map(|member| member.pid);
             let per_second = edge.count as f64 * 1e9 / watched_ns as f64;
             Some(Ok(PipeWakeups {
                 waker: pid(a)?,
@@ -429,8 +411,8 @@ impl Watched<'_> {
 
     /// CPU time in the pipe's code and time blocked on it, of both ends. `None` where an end works
     /// at several pipes, as no stack says at which, and where samples don't measure CPU time.
-    fn cost(&self, at: usize, profile: &Profile, roles: &Classification) -> Option<(u64, u64)> {
-        if !profile.quality.shares_are_of_cpu_time() {
+    fn cost(&self, at: usize) -> Option<(u64, u64)> {
+        if !self.profile.quality.shares_are_of_cpu_time() {
             return None;
         }
         let pipe = &self.pipeline.pipes[at];
@@ -440,13 +422,13 @@ impl Watched<'_> {
                 if self.pipes_at(id.0, end).len() > 1 {
                     return None;
                 }
-                let member = profile.members.get(id.0)?;
+                let member = self.profile.members.get(id.0)?;
                 member.time?;
                 let other = if end == End::Writer { End::Reader } else { End::Writer };
                 let only_end = self.pipes_at(id.0, other).is_empty();
-                cost.0 += pipe_work(profile, roles, member, end, only_end);
+                cost.0 += pipe_work(self, member, end, only_end);
                 let wanted = if end == End::Writer { Reason::WaitSpace } else { Reason::WaitData };
-                cost.1 += blocked_table(profile, roles, member, None)
+                cost.1 += blocked_table(self, member, None)
                     .iter()
                     .filter(|share| share.reason == wanted)
                     .map(|share| share.ns)
@@ -469,13 +451,8 @@ impl FillSummary {
 }
 
 /// CPU nanoseconds of a member in the code of the pipe at one of its ends.
-fn pipe_work(
-    profile: &Profile,
-    roles: &Classification,
-    member: &MemberProfile,
-    end: End,
-    only_end: bool,
-) -> u64 {
+fn pipe_work(run: &Run, member: &MemberProfile, end: End, only_end: bool) -> u64 {
+    let Run { profile, roles, .. } = run;
     let weight: u64 = member
         .on_cpu
         .iter()

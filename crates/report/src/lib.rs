@@ -19,6 +19,7 @@ pub mod ladder;
 pub mod ledger;
 pub mod lessons;
 pub mod roles;
+pub mod run;
 pub mod statistics;
 pub mod summary;
 pub mod text;

@@ -6,12 +6,12 @@ use pipeprof_runner::pipeline::End;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
-use crate::caption::Caption;
 use crate::escape::printable;
 use crate::flamegraph::{View, members};
 use crate::highlight::{Highlights, Sighting};
-use crate::ledger::{self, BlockedShare, Life, Moved, PipeSummary, Watched};
-use crate::roles::{Basis, Classification, Role, source_name};
+use crate::ledger::{self, BlockedShare, Life, PipeSummary};
+use crate::roles::{Basis, Role, source_name};
+use crate::run::Run;
 use crate::verdict::{Evidence, MemberEvidence, PipeEvidence, Verdict, WakeLatency, judge};
 
 /// Raised whenever a field changes its meaning or goes.
@@ -157,32 +157,13 @@ impl MemberSummary {
 
 impl Summary {
     /// Adds a profile up.
-    pub fn build(
-        profile: &Profile,
-        roles: &Classification,
-        highlights: &Highlights,
-        caption: &Caption,
-        view: View,
-        watched: Option<&Watched<'_>>,
-    ) -> Self {
-        let mut shown: Vec<(usize, &MemberProfile)> = members(profile, view).collect();
-        if let Some(watched) = watched {
-            let order = watched.order();
-            let place = |member: usize| order.iter().position(|&at| at == member);
-            shown.sort_by_key(|&(member, _)| place(member).unwrap_or(usize::MAX));
-        }
+    pub fn of(run: &Run, highlights: &Highlights, view: View) -> Self {
+        let Run { profile, roles, .. } = run;
+        let shown = members(run, view);
         let mut members: Vec<MemberSummary> = shown
             .iter()
             .map(|&(index, member)| {
-                let moved = match watched {
-                    Some(watched) => watched.moved(index),
-                    None => {
-                        Moved { bytes: caption.bytes_piped, what: "through the pipe".to_owned() }
-                    }
-                };
-                let inodes = |end: End| {
-                    watched.map_or_else(Vec::new, |watched| watched.inodes_at(index, end))
-                };
+                let moved = run.moved(index);
                 MemberSummary {
                     pid: member.pid,
                     comm: member.comm.clone(),
@@ -193,21 +174,20 @@ impl Summary {
                     coverage_percent: coverage_percent(&profile.quality, member),
                     life: ledger::life(member),
                     only_holds: false,
-                    blocked: ledger::blocked_table(profile, roles, member, moved.bytes),
-                    roles: role_table(profile, roles, member, moved.bytes),
+                    blocked: ledger::blocked_table(run, member, moved.bytes),
+                    roles: role_table(run, member, moved.bytes),
                     bytes_moved: moved.bytes,
                     bytes_moved_are: moved.what,
-                    reads_from: inodes(End::Reader),
-                    writes_to: inodes(End::Writer),
+                    reads_from: run.inodes_at(index, End::Reader),
+                    writes_to: run.inodes_at(index, End::Writer),
                     top_functions: top_functions(profile, highlights, &member.on_cpu),
                     highlights: highlights.sightings(profile, roles, index),
                 }
             })
             .collect();
-        let pipes = watched.map_or_else(Vec::new, |watched| watched.pipe_table(profile, roles));
-        let evidence = watched
-            .filter(|_| members.iter().any(|member| member.life.is_some()))
-            .map(|watched| evidence(&members, &pipes, watched, &profile.quality));
+        let pipes = run.pipe_table();
+        let has_lives = members.iter().any(|member| member.life.is_some());
+        let evidence = has_lives.then(|| evidence(&members, &pipes, run));
         if let Some(evidence) = &evidence {
             for (at, member) in members.iter_mut().enumerate() {
                 member.only_holds = evidence.only_holds(at);
@@ -219,16 +199,16 @@ impl Summary {
         };
         Summary {
             schema_version: SCHEMA_VERSION,
-            subject: caption.subject.clone(),
-            kernel: (!caption.kernel.is_empty()).then(|| caption.kernel.clone()),
-            bytes_per_second: caption.bytes_per_second,
-            bytes_piped: caption.bytes_piped,
+            subject: run.subject.clone(),
+            kernel: (!run.kernel.is_empty()).then(|| run.kernel.clone()),
+            bytes_per_second: run.bytes_per_second(),
+            bytes_piped: run.bytes_piped(),
             verdict,
-            elapsed_ns: watched.map(|watched| watched.elapsed_ns),
+            elapsed_ns: Some(run.elapsed_ns).filter(|ns| *ns > 0),
             pipes,
             quality: QualitySummary {
                 recorded: profile.quality.clone(),
-                skid: profile.quality.timer_driven.then(|| skid(profile, roles, &shown)),
+                skid: profile.quality.timer_driven.then(|| skid(run, &shown)),
                 inferred_samples: members.iter().map(inferred).sum(),
             },
             members,
@@ -283,12 +263,8 @@ fn is_held(pipe: &PipeSummary, pids: &[i32]) -> bool {
 }
 
 /// What the verdict is drawn from: what the tables say, and nothing else.
-fn evidence(
-    members: &[MemberSummary],
-    pipes: &[PipeSummary],
-    watched: &Watched<'_>,
-    quality: &Quality,
-) -> Evidence {
+fn evidence(members: &[MemberSummary], pipes: &[PipeSummary], run: &Run) -> Evidence {
+    let quality = &run.profile.quality;
     let at = |inodes: &[u64]| -> Vec<usize> {
         inodes.iter().filter_map(|i| pipes.iter().position(|pipe| pipe.inode == *i)).collect()
     };
@@ -330,8 +306,8 @@ fn evidence(
     Evidence {
         members: members.iter().map(member).collect(),
         pipes: pipes.iter().map(pipe).collect(),
-        elapsed_ns: watched.elapsed_ns,
-        cpus: watched.cpus,
+        elapsed_ns: run.elapsed_ns,
+        cpus: run.cpus,
         samples: quality.samples,
         lost: quality.lost,
         kernel_visible: quality.kernel_visible,
@@ -349,12 +325,8 @@ fn coverage_percent(quality: &Quality, member: &MemberProfile) -> Option<f64> {
     (quality.unit == WeightUnit::Nanoseconds).then(|| ledger::percent(member.weight(), account))
 }
 
-fn role_table(
-    profile: &Profile,
-    roles: &Classification,
-    member: &MemberProfile,
-    bytes_moved: Option<u64>,
-) -> Vec<RoleShare> {
+fn role_table(run: &Run, member: &MemberProfile, bytes_moved: Option<u64>) -> Vec<RoleShare> {
+    let Run { profile, roles, .. } = run;
     #[derive(Clone, Copy, Default)]
     struct Sum {
         samples: u64,
@@ -457,11 +429,8 @@ fn top_functions(
         .collect()
 }
 
-fn skid(
-    profile: &Profile,
-    roles: &Classification,
-    shown: &[(usize, &MemberProfile)],
-) -> Vec<Absorber> {
+fn skid(run: &Run, shown: &[(usize, &MemberProfile)]) -> Vec<Absorber> {
+    let Run { profile, roles, .. } = run;
     let mut absorbers: Vec<Absorber> = Vec::new();
     for (column, (_, member)) in shown.iter().enumerate() {
         for weight in &member.on_cpu {

@@ -13,6 +13,7 @@ use crate::escape::printable;
 use crate::flamegraph::{View, member_label, members};
 use crate::highlight::Highlights;
 use crate::roles::source_name;
+use crate::run::Run;
 
 /// Which part of the tree to show.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,13 +48,14 @@ struct Node<'a> {
 ///
 /// [`Error::NoSuchFunction`] where no stack in view holds it, [`Error::Write`] where `out` fails.
 pub fn render(
-    profile: &Profile,
+    run: &Run,
     highlights: &Highlights,
     function: &str,
     limits: Limits,
     view: View,
     mut out: impl Write,
 ) -> Result<(), Error> {
+    let profile = &run.profile;
     let known = highlights.list().iter().find(|highlight| highlight.classic == function);
     let is_it: Vec<bool> = profile
         .frames()
@@ -66,7 +68,7 @@ pub fn render(
         .collect();
 
     let mut text = String::new();
-    for (_, member) in members(profile, view) {
+    for (_, member) in members(run, view) {
         if !limits.only.is_empty() && !limits.only.contains(&member.pid) {
             continue;
         }

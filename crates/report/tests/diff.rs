@@ -4,50 +4,25 @@
 
 mod common;
 
-use common::{Builder, blocked_chain, frame, stage};
+use common::{Builder, blocked_chain, frame, pair, stage, without_bytes};
 use pipeprof_profiler::profile::{Mode, Profile, StackWeight};
-use pipeprof_report::caption::Caption;
 use pipeprof_report::diff::{
-    Basis, Diff, Judgement, MatchedBy, MemberDiff, Run, Seen, Unit, Widths, render_picture,
-    render_text,
+    Basis, Diff, Judgement, MatchedBy, MemberDiff, Seen, Unit, Widths, render_picture, render_text,
 };
 use pipeprof_report::error::Error;
-use pipeprof_report::ledger::Watched;
-use pipeprof_report::roles::{Classification, Role};
+use pipeprof_report::roles::Role;
+use pipeprof_report::run::Run;
 use pipeprof_report::text::Style;
 use pipeprof_runner::pipeline::End;
 use serde_json::Value;
 
-/// A run of its own.
-struct One {
-    profile: Profile,
-    roles: Classification,
-    caption: Caption,
-}
-
-const GIB: f64 = 1_073_741_824.0;
-
 /// `gib` went through, at `rate` GiB/s.
-fn one(profile: Profile, gib: u64, rate: f64) -> One {
-    let roles = Classification::of(&profile);
-    let caption = Caption {
-        subject: "it".into(),
-        kernel: "6.18.44".into(),
-        bytes_per_second: Some(rate * GIB),
-        bytes_piped: Some(gib << 30),
-    };
-    One { profile, roles, caption }
+fn one(profile: Profile, gib: u64, rate: f64) -> Run {
+    pair(profile, "it", gib << 30, rate)
 }
 
-impl One {
-    fn run(&self) -> Run<'_> {
-        let One { profile, roles, caption } = self;
-        Run { profile, roles, caption, watched: None }
-    }
-}
-
-fn diff(a: &One, b: &One) -> Diff {
-    Diff::of(&[(a.run(), b.run())], ["before", "after"]).unwrap()
+fn diff(a: &Run, b: &Run) -> Diff {
+    Diff::of(&[(a, b)], ["before", "after"]).unwrap()
 }
 
 fn text(diff: &Diff) -> String {
@@ -158,7 +133,7 @@ fn runs_that_swing_are_within_the_noise_and_steady_ones_are_not() {
     let stages = [stage("splice"), stage("huge-page")];
     // The machine is up to three times as slow, for both of a pair alike.
     let slow = [1, 3, 2];
-    let runs: Vec<[One; 2]> = slow
+    let runs: Vec<[Run; 2]> = slow
         .iter()
         .map(|&by| {
             [0, 1].map(|at| {
@@ -167,7 +142,7 @@ fn runs_that_swing_are_within_the_noise_and_steady_ones_are_not() {
             })
         })
         .collect();
-    let pairs: Vec<_> = runs.iter().map(|[a, b]| (a.run(), b.run())).collect();
+    let pairs: Vec<_> = runs.iter().map(|[a, b]| (a, b)).collect();
     let diff = Diff::of(&pairs, ["splice", "huge-page"]).unwrap();
     assert_eq!(diff.speed.unwrap().distinguishable, Some(true));
     assert!(diff.headline.starts_with("B (huge-page) is 1.50 times as fast as A (splice); of"));
@@ -187,12 +162,7 @@ fn runs_that_swing_are_within_the_noise_and_steady_ones_are_not() {
 
 #[test]
 fn without_bytes_it_is_shares_and_says_so() {
-    let bare = |name: &str| {
-        let mut it = one(stage(name), 8, 1.0);
-        it.caption.bytes_piped = None;
-        it.caption.bytes_per_second = None;
-        it
-    };
+    let bare = |name: &str| without_bytes(one(stage(name), 8, 1.0));
     let diff = diff(&bare("splice"), &bare("huge-page"));
     assert_eq!(diff.unit, Unit::Percent);
     assert!(
@@ -216,7 +186,7 @@ fn what_measured_different_things_is_refused() {
     faults.profile.quality.unit = pipeprof_profiler::profile::WeightUnit::Events;
     let mut empty = one(stage("write"), 8, 1.0);
     empty.profile.quality.samples = 0;
-    let refused = |other: &One| Diff::of(&[(it.run(), other.run())], ["a", "b"]).unwrap_err();
+    let refused = |other: &Run| Diff::of(&[(&it, other)], ["a", "b"]).unwrap_err();
     assert!(matches!(refused(&user_only), Error::NotComparable { .. }));
     assert!(matches!(refused(&faults), Error::NotComparable { .. }));
     assert!(matches!(refused(&empty), Error::NoSamples { .. }));
@@ -229,14 +199,10 @@ fn what_measured_different_things_is_refused() {
 
 #[test]
 fn members_of_a_pipeline_go_by_name_and_place_and_waiting_is_compared_too() {
-    let (profile, pipeline, flows) = blocked_chain();
-    let mut other = profile.clone();
-    other.members[0].comm = "pigz".into();
-    let watched =
-        Watched { pipeline: &pipeline, flows: &flows, elapsed_ns: 1_000_000_000, cpus: 2 };
-    let (roles, caption) = (Classification::of(&profile), Caption::default());
-    let run = |profile| Run { profile, roles: &roles, caption: &caption, watched: Some(&watched) };
-    let diff = Diff::of(&[(run(&profile), run(&other))], ["zcat", "pigz"]).unwrap();
+    let run = blocked_chain();
+    let mut other = run.clone();
+    other.profile.members[0].comm = "pigz".into();
+    let diff = Diff::of(&[(&run, &other)], ["zcat", "pigz"]).unwrap();
     let by: Vec<MatchedBy> = diff.members.iter().map(|member| member.matched_by).collect();
     assert_eq!(by, [MatchedBy::Place, MatchedBy::Name]);
     // Half a GiB in a second, 0.7 of it asleep.
@@ -255,10 +221,10 @@ fn names_can_inject_nothing() {
     let member = builder.member(None, evil, 1);
     builder.add(member, &[frame(Mode::User, evil), frame(Mode::User, "a;b")], 300);
     let mut it = one(builder.profile, 1, 1.0);
-    it.caption.kernel = evil.into();
+    it.kernel = evil.into();
     let mut other = one(it.profile.clone(), 1, 2.0);
-    other.caption.kernel = "6.1".into();
-    let diff = Diff::of(&[(it.run(), other.run())], [evil, "b"]).unwrap();
+    other.kernel = "6.1".into();
+    let diff = Diff::of(&[(&it, &other)], [evil, "b"]).unwrap();
     let text = text(&diff);
     assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
     let svg = picture(&diff, Widths::B);

@@ -9,39 +9,29 @@ use std::io::Read;
 
 use common::{Builder, STAGES, blocked_chain, frame, stage};
 use flate2::read::GzDecoder;
-use pipeprof_profiler::meter::PipeFlow;
 use pipeprof_profiler::profile::{Frame, FrameKind, MemberProfile, Mode, Profile, WeightUnit};
 use pipeprof_report::export::pprof::proto;
 use pipeprof_report::export::{Source, csv, pprof, speedscope};
 use pipeprof_report::flamegraph::Time;
-use pipeprof_report::ledger::Watched;
-use pipeprof_report::roles::Classification;
-use pipeprof_runner::pipeline::Pipeline;
+use pipeprof_report::run::Run;
 use prost::Message;
 use serde_json::Value;
 
 /// Has a source made, of all members.
-fn with_source<T>(
-    profile: &Profile,
-    pipeline: &Pipeline,
-    flows: &[PipeFlow],
-    then: impl FnOnce(&Source<'_>) -> T,
-) -> T {
-    let roles = Classification::of(profile);
-    then(&Source {
-        profile,
-        roles: &roles,
-        watched: Watched { pipeline, flows, elapsed_ns: 1_000_000_000, cpus: 2 },
-        members: (0..profile.members.len()).collect(),
-        title: "zcat | \u{1b}[31msort",
-        kernel: "6.18.44",
+fn with_source<T>(run: &Run, then: impl FnOnce(&Source<'_>) -> T) -> T {
+    let run = Run {
+        subject: "zcat | \u{1b}[31msort".to_owned(),
+        kernel: "6.18.44".to_owned(),
         start_ns: 5,
         started_unix_ns: Some(1_700_000_000_000_000_000),
-    })
+        elapsed_ns: 1_000_000_000,
+        ..run.clone()
+    };
+    then(&Source { run: &run, members: (0..run.profile.members.len()).collect() })
 }
 
 fn alone<T>(profile: &Profile, then: impl FnOnce(&Source<'_>) -> T) -> T {
-    with_source(profile, &Pipeline::default(), &[], then)
+    with_source(&Run::bare(profile.clone()), then)
 }
 
 /// Written, unpacked, decoded.
@@ -105,9 +95,9 @@ fn pprof_adds_up_to_the_profile() {
         let profile = stage(name);
         assert_sound(&alone(&profile, pprof_of), &profile);
     }
-    let (profile, pipeline, flows) = blocked_chain();
-    let written = with_source(&profile, &pipeline, &flows, pprof_of);
-    assert_sound(&written, &profile);
+    let run = blocked_chain();
+    let written = with_source(&run, pprof_of);
+    assert_sound(&written, &run.profile);
     let types: Vec<(&str, &str)> = written
         .sample_type
         .iter()
@@ -122,8 +112,8 @@ fn pprof_adds_up_to_the_profile() {
 
 #[test]
 fn pprof_labels_say_whose_what_and_where() {
-    let (profile, pipeline, flows) = blocked_chain();
-    let written = with_source(&profile, &pipeline, &flows, pprof_of);
+    let run = blocked_chain();
+    let written = with_source(&run, pprof_of);
     let found: Vec<BTreeMap<&str, &str>> =
         written.sample.iter().map(|sample| labels(&written, sample)).collect();
     let expected = [
@@ -186,13 +176,13 @@ fn inlined_functions_are_lines_of_one_location() {
 
 #[test]
 fn events_are_counts_and_not_time() {
-    let (mut profile, pipeline, flows) = blocked_chain();
-    profile.quality.unit = WeightUnit::Events;
-    profile.quality.event = "cycles".to_owned();
-    let written = with_source(&profile, &pipeline, &flows, pprof_of);
+    let mut run = blocked_chain();
+    run.profile.quality.unit = WeightUnit::Events;
+    run.profile.quality.event = "cycles".to_owned();
+    let written = with_source(&run, pprof_of);
     let kind = written.sample_type[1];
     assert_eq!((text(&written, kind.r#type), text(&written, kind.unit)), ("cycles", "count"));
-    let table = with_source(&profile, &pipeline, &flows, |source| csv_of(source, Time::Wall));
+    let table = with_source(&run, |source| csv_of(source, Time::Wall));
     let (header, rows) = table.split_first().unwrap();
     assert_eq!(header[9..11], ["time_ns", "cycles"]);
     for row in rows {
@@ -200,8 +190,7 @@ fn events_are_counts_and_not_time() {
         assert_eq!(row[9].is_empty(), row[3] == "on CPU", "{row:?}");
         assert_eq!(row[10].is_empty(), row[3] != "on CPU", "{row:?}");
     }
-    let speedscope =
-        with_source(&profile, &pipeline, &flows, |source| speedscope_of(source, Time::Cpu));
+    let speedscope = with_source(&run, |source| speedscope_of(source, Time::Cpu));
     assert_eq!(speedscope["profiles"][0]["unit"], "none");
 }
 
@@ -213,7 +202,7 @@ fn speedscope_of(source: &Source<'_>, time: Time) -> Value {
 
 #[test]
 fn speedscope_profiles_weigh_what_their_samples_do() {
-    let (profile, pipeline, flows) = blocked_chain();
+    let run = blocked_chain();
     for (time, whole) in [
         (Time::Cpu, [Some(100 * 200_040), Some(4000 * 200_040), None]),
         (Time::Blocked, [Some(700_000_000), Some(50_000_000), Some(1_000_000_000)]),
@@ -226,7 +215,7 @@ fn speedscope_profiles_weigh_what_their_samples_do() {
             ],
         ),
     ] {
-        let file = with_source(&profile, &pipeline, &flows, |source| speedscope_of(source, time));
+        let file = with_source(&run, |source| speedscope_of(source, time));
         let frames = file["shared"]["frames"].as_array().unwrap();
         let mut distinct: Vec<String> = frames.iter().map(Value::to_string).collect();
         distinct.sort();
@@ -278,8 +267,8 @@ fn csv_of(source: &Source<'_>, time: Time) -> Vec<Vec<String>> {
 
 #[test]
 fn csv_rows_add_up_to_each_members_life() {
-    let (profile, pipeline, flows) = blocked_chain();
-    let table = with_source(&profile, &pipeline, &flows, |source| csv_of(source, Time::Wall));
+    let run = blocked_chain();
+    let table = with_source(&run, |source| csv_of(source, Time::Wall));
     let (header, rows) = table.split_first().unwrap();
     assert_eq!(
         header.join(","),

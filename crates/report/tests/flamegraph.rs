@@ -6,29 +6,22 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::{Builder, PERIOD_NS, STAGES, blocked_chain, frame, stage};
+use common::{Builder, PERIOD_NS, STAGES, blocked_chain, frame, pair, stage};
 use pipeprof_profiler::profile::{Mode, Profile};
-use pipeprof_report::caption::Caption;
 use pipeprof_report::error::Error;
 use pipeprof_report::flamegraph::{self, Time, View};
 use pipeprof_report::highlight::Highlights;
-use pipeprof_report::ledger::Watched;
 use pipeprof_report::roles::Classification;
+use pipeprof_report::run::Run;
 use pipeprof_runner::pipeline::End;
 use proptest::prelude::*;
 use quick_xml::Reader;
 use quick_xml::events::Event;
 
 fn draw(profile: &Profile, subject: &str, view: View) -> Result<String, Error> {
-    let caption = Caption {
-        subject: subject.into(),
-        kernel: "6.18.44".into(),
-        bytes_per_second: Some(12.7 * 1_073_741_824.0),
-        bytes_piped: Some(8 << 30),
-    };
-    let roles = Classification::of(profile);
+    let run = pair(profile.clone(), subject, 8 << 30, 12.7);
     let mut svg = Vec::new();
-    flamegraph::render(profile, &roles, &Highlights::article(), &caption, view, None, &mut svg)?;
+    flamegraph::render(&run, &Highlights::article(), view, &mut svg)?;
     Ok(String::from_utf8(svg).unwrap())
 }
 
@@ -174,11 +167,8 @@ fn the_users_own_highlights_come_after_the_articles() {
     highlights.add("gup_fast_fallback").unwrap();
     highlights.add("^__wake_up").unwrap();
     assert!(matches!(highlights.add("("), Err(Error::Pattern { .. })));
-    let roles = Classification::of(&profile);
     let mut svg = Vec::new();
-    let caption = Caption::default();
-    flamegraph::render(&profile, &roles, &highlights, &caption, View::default(), None, &mut svg)
-        .unwrap();
+    flamegraph::render(&Run::bare(profile), &highlights, View::default(), &mut svg).unwrap();
     let frames = frames(&String::from_utf8(svg).unwrap());
     let marked = |name: &str| frames.iter().any(|f| f.class == "hl" && f.title.contains(name));
     assert!(marked("◆ gup_fast_fallback ") && marked("◆ __wake_up [^__wake_up]"));
@@ -243,7 +233,7 @@ proptest! {
         prop_assert!(!svg[end..].contains(forbidden));
 
         let mut folded = Vec::new();
-        pipeprof_report::folded::render(&builder.profile, View::default(), &mut folded).unwrap();
+        pipeprof_report::folded::render(&Run::bare(builder.profile.clone()), View::default(), &mut folded).unwrap();
         let folded = String::from_utf8(folded).unwrap();
         let mut weight = 0;
         for line in folded.lines() {
@@ -298,15 +288,10 @@ fn any_name() -> impl Strategy<Value = String> {
 
 #[test]
 fn a_wall_clock_picture_shows_all_of_each_life() {
-    let (profile, pipeline, flows) = blocked_chain();
-    let watched =
-        Watched { pipeline: &pipeline, flows: &flows, elapsed_ns: 1_000_000_000, cpus: 2 };
-    let roles = Classification::of(&profile);
+    let run = blocked_chain();
     let drawn = |view: View| {
         let mut svg = Vec::new();
-        let (highlights, caption) = (Highlights::article(), Caption::default());
-        flamegraph::render(&profile, &roles, &highlights, &caption, view, Some(&watched), &mut svg)
-            .unwrap();
+        flamegraph::render(&run, &Highlights::article(), view, &mut svg).unwrap();
         String::from_utf8(svg).unwrap()
     };
     let svg = drawn(View { time: Time::Wall, ..View::default() });

@@ -7,44 +7,38 @@ mod common;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use common::{Builder, STAGES, blocked_chain, frame, stage};
-use pipeprof_profiler::meter::{PipeFlow, Point};
-use pipeprof_profiler::profile::{Mode, Profile};
-use pipeprof_report::caption::Caption;
+use pipeprof_profiler::meter::Point;
+use pipeprof_profiler::profile::Mode;
 use pipeprof_report::error::Error;
 use pipeprof_report::highlight::Highlights;
+use pipeprof_report::html;
 use pipeprof_report::html::markup::Markup;
 use pipeprof_report::html::shell::Page;
-use pipeprof_report::html::{self, Run};
-use pipeprof_report::ledger::Watched;
-use pipeprof_report::roles::Classification;
-use pipeprof_runner::pipeline::Pipeline;
+use pipeprof_report::run::Run;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 const HOSTILE: &str = "</text><script>alert(1)</script>";
 
-fn page(profile: &Profile, pipeline: &Pipeline, flows: &[PipeFlow], subject: &str) -> String {
-    let caption = Caption { subject: subject.into(), ..Caption::default() };
+fn page(run: Run, subject: &str) -> String {
     let environment = json!({ "kernel_release": subject, "perf": { "paranoid": 1 } });
-    let watched = Watched { pipeline, flows, elapsed_ns: 1_000_000_000, cpus: 2 };
-    let run = Run { profile, caption: &caption, watched, environment: &environment };
+    let run = Run { subject: subject.to_owned(), environment, ..run };
     let mut html = Vec::new();
-    let roles = Classification::of(profile);
-    html::render(&run, &roles, &Highlights::article(), &mut html).unwrap();
+    html::render(&run, &Highlights::article(), &mut html).unwrap();
     String::from_utf8(html).unwrap()
 }
 
 /// `zcat | sort`, with a line for each look.
-fn chain() -> (Profile, Pipeline, Vec<PipeFlow>) {
-    let (profile, pipeline, mut flows) = blocked_chain();
+fn chain() -> Run {
+    let mut run = blocked_chain();
     let looks = |period_ns: u64, bytes: &dyn Fn(u64) -> u64| -> Vec<Point> {
         let at = (0..1_000_000_000 / period_ns).map(|look| look * period_ns);
         at.map(|at_ns| Point { at_ns, bytes: bytes(at_ns) }).collect()
     };
-    flows[0].over_time = looks(10_000_000, &|at_ns| at_ns / 2);
-    flows[0].fill_over_time = looks(40_000_000, &|_| 32_768);
-    (profile, pipeline, flows)
+    run.flows[0].over_time = looks(10_000_000, &|at_ns| at_ns / 2);
+    run.flows[0].fill_over_time = looks(40_000_000, &|_| 32_768);
+    run
 }
 
 /// What stands between tags of this name that have exactly these attributes.
@@ -55,8 +49,7 @@ fn contents<'a>(html: &'a str, tag: &str, attributes: &str) -> Vec<&'a str> {
 
 #[test]
 fn everything_is_on_the_page_in_reading_order() {
-    let (profile, pipeline, flows) = chain();
-    let html = page(&profile, &pipeline, &flows, "zcat a.gz | sort");
+    let html = page(chain(), "zcat a.gz | sort");
     let order = [
         "<h1>bottleneck: sort",
         "<svg class=\"pipeline\"",
@@ -83,8 +76,7 @@ fn everything_is_on_the_page_in_reading_order() {
 
 #[test]
 fn lines_over_time_are_what_was_counted() {
-    let (profile, pipeline, flows) = chain();
-    let html = page(&profile, &pipeline, &flows, "x");
+    let html = page(chain(), "x");
     let json = contents(&html, "script", " type=\"application/json\" id=\"charts\"")[0];
     let charts: Value = serde_json::from_str(json).unwrap();
     let chart = &charts[0];
@@ -107,8 +99,7 @@ fn lines_over_time_are_what_was_counted() {
 
 #[test]
 fn nothing_runs_or_is_fetched_but_what_stands_in_the_page() {
-    let (profile, pipeline, flows) = chain();
-    let html = page(&profile, &pipeline, &flows, "x");
+    let html = page(chain(), "x");
     let head = html.split("</head>").next().unwrap();
     let policy = head.split("Content-Security-Policy\" content=\"").nth(1).unwrap();
     let policy = policy.split('"').next().unwrap().replace("&apos;", "'");
@@ -142,16 +133,16 @@ fn nothing_runs_or_is_fetched_but_what_stands_in_the_page() {
 #[test]
 fn names_are_text_wherever_they_come_from() {
     for hostile in [HOSTILE, "]]>\"'><svg onload=alert(1)>", "--><!--<script>\u{202e}\u{0}"] {
-        let (mut profile, mut pipeline, flows) = chain();
-        let shaped = page(&profile, &pipeline, &flows, "x");
-        for (at, member) in profile.members.iter_mut().enumerate().skip(1) {
+        let mut run = chain();
+        let shaped = page(run.clone(), "x");
+        for (at, member) in run.profile.members.iter_mut().enumerate().skip(1) {
             member.comm = hostile.into();
-            pipeline.members[at].comm = hostile.into();
+            run.pipeline.members[at].comm = hostile.into();
         }
-        profile.quality.event = hostile.into();
-        profile.quality.fallback = Some(hostile.into());
-        pipeline.pipes[0].path = Some(hostile.into());
-        let html = page(&profile, &pipeline, &flows, hostile);
+        run.profile.quality.event = hostile.into();
+        run.profile.quality.fallback = Some(hostile.into());
+        run.pipeline.pipes[0].path = Some(hostile.into());
+        let html = page(run, hostile);
         assert_eq!(html.matches("<script").count(), shaped.matches("<script").count());
         assert!(!html.contains("<script>alert") && !html.contains("<svg onload"));
         assert_eq!(html.matches('<').count(), shaped.matches('<').count(), "{hostile}");
@@ -160,7 +151,7 @@ fn names_are_text_wherever_they_come_from() {
     let mut builder = Builder::new();
     let member = builder.member(None, "x", 1);
     builder.add(member, &[frame(Mode::User, HOSTILE), frame(Mode::User, "]]>")], 10);
-    let html = page(&builder.profile, &Pipeline::default(), &[], "x");
+    let html = page(Run::bare(builder.profile), "x");
     assert!(html.contains("data-names=\"&lt;/text&gt;&lt;script&gt;alert(1)&lt;/script&gt;\""));
     assert!(html.contains("data-names=\"]]&gt;\""));
     assert!(!html.contains("<script>alert"));
@@ -171,16 +162,9 @@ fn a_picture_has_the_frames_of_its_svg() {
     for name in STAGES {
         let profile = stage(name);
         let mut svg = Vec::new();
-        pipeprof_report::flamegraph::render(
-            &profile,
-            &Classification::of(&profile),
-            &Highlights::article(),
-            &Caption::default(),
-            Default::default(),
-            None,
-            &mut svg,
-        )
-        .unwrap();
+        let run = Run::bare(profile);
+        let (highlights, view) = (Highlights::article(), Default::default());
+        pipeprof_report::flamegraph::render(&run, &highlights, view, &mut svg).unwrap();
         let frames = String::from_utf8(svg.clone()).unwrap().matches(" fg:w=\"").count();
         let mut page = Page::new(name);
         page.open("flames", "Flames").flame("on CPU", &svg).unwrap().close();
@@ -197,7 +181,7 @@ fn a_picture_has_the_frames_of_its_svg() {
 #[test]
 fn a_recorded_stage_makes_a_page_well_under_its_limit() {
     for name in STAGES {
-        let html = page(&stage(name), &Pipeline::default(), &[], name);
+        let html = page(Run::bare(stage(name)), name);
         assert!(html.len() < 1 << 20, "{name}: {} bytes", html.len());
         // Nobody recorded who slept: a picture of that would be a wrong one.
         assert!(html.contains("data-heading=\"on CPU\""));
@@ -209,7 +193,7 @@ fn a_recorded_stage_makes_a_page_well_under_its_limit() {
 
 #[test]
 fn an_empty_profile_makes_a_page_too() {
-    let html = page(&Builder::new().profile, &Pipeline::default(), &[], "nothing");
+    let html = page(Run::bare(Builder::new().profile), "nothing");
     assert!(html.contains("no sample was taken"));
     assert!(!html.contains("id=\"search\""));
 }

@@ -4,20 +4,16 @@
 
 mod common;
 
-use common::stage as recorded;
-use pipeprof_profiler::meter::{Bytes, PipeFlow, Source};
-use pipeprof_profiler::profile::Profile;
-use pipeprof_report::caption::Caption;
+use common::{pair, stage as recorded};
 use pipeprof_report::highlight::Highlights;
 use pipeprof_report::ladder::{
     Axis, CountedBy, EndCost, Ending, Ladder, MachineFact, Profiled, RoleCost, Run, Rung,
-    SCHEMA_VERSION, Seen, Standings, Sweep, is_narrow, render, render_sweep, sentences, write_csv,
+    SCHEMA_VERSION, Standings, Sweep, is_narrow, render, render_sweep, sentences, write_csv,
     write_heatmap, write_page, write_picture,
 };
-use pipeprof_report::ledger::Watched;
-use pipeprof_report::roles::{Classification, Role};
+use pipeprof_report::roles::Role;
 use pipeprof_report::text::Style;
-use pipeprof_runner::pipeline::{End, Member, MemberId, Pipe, Pipeline};
+use pipeprof_runner::pipeline::End;
 use pipeprof_runner::plan::{Knobs, PairPlan};
 use pipeprof_runner::roof::{Bandwidth, Roof};
 use pipeprof_runner::stage::Stage;
@@ -349,63 +345,19 @@ fn a_sweep_along_one_size_has_one_column() {
     assert!(text.contains("a pipe of 64KiB against one of 4KiB: +50 %\n"), "{text}");
 }
 
-/// A recorded stage, as if a GiB had gone through its pipe.
-struct Recorded {
-    profile: Profile,
-    roles: Classification,
-    caption: Caption,
-    pipeline: Pipeline,
-    flows: Vec<PipeFlow>,
-}
-
-impl Recorded {
-    fn of(stage: &str) -> Recorded {
-        let mut profile = recorded(stage);
-        let mut pipeline = Pipeline::default();
-        for member in &mut profile.members {
-            member.cpu_time_ns = Some(300_000_000);
-            pipeline.members.push(Member {
-                pid: member.pid,
-                start_time_ticks: None,
-                comm: member.comm.clone(),
-                command_line: Vec::new(),
-                end: member.end,
-            });
-        }
-        pipeline.pipes.push(Pipe {
-            inode: 7,
-            device: 0,
-            path: None,
-            writers: vec![MemberId(0)],
-            readers: vec![MemberId(1)],
-            capacity_bytes: None,
-        });
-        let flow = PipeFlow {
-            inode: 7,
-            bytes: Bytes::Known { bytes: GIB, source: Source::Pair },
-            writes: None,
-            reads: None,
-            over_time: Vec::new(),
-            fill_over_time: Vec::new(),
-            capacity_bytes: None,
-            fill: None,
-        };
-        let roles = Classification::of(&profile);
-        let caption = Caption { subject: stage.to_owned(), ..Caption::default() };
-        Recorded { profile, roles, caption, pipeline, flows: vec![flow] }
+/// A recorded stage, as if a GiB had gone through its pipe in a second.
+fn with_profile(stage: &str) -> pipeprof_report::run::Run {
+    let mut profile = recorded(stage);
+    for member in &mut profile.members {
+        member.cpu_time_ns = Some(300_000_000);
     }
-
-    fn seen(&self, rung: usize) -> Seen<'_> {
-        let Recorded { profile, roles, caption, pipeline, flows } = self;
-        let watched = Watched { pipeline, flows, elapsed_ns: 1_000_000_000, cpus: 2 };
-        Seen { rung, profile, roles, caption, watched }
-    }
+    pair(profile, stage, GIB, 1.0)
 }
 
 #[test]
 fn the_page_has_every_stage_and_what_differs_from_the_one_before() {
-    let runs = [Recorded::of("write"), Recorded::of("vmsplice")];
-    let seen = [runs[0].seen(0), runs[1].seen(1), runs[0].seen(0), runs[1].seen(1)];
+    let (write, vmsplice) = (with_profile("write"), with_profile("vmsplice"));
+    let seen = [(0, write.clone()), (1, vmsplice.clone()), (0, write), (1, vmsplice)];
     let mut out = Vec::new();
     write_page(&ladder(), &seen, &Highlights::article(), &mut out).unwrap();
     let html = String::from_utf8(out).unwrap();

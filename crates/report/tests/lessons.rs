@@ -6,11 +6,11 @@ mod common;
 
 use common::{Builder, STAGES, frame, stage};
 use pipeprof_profiler::profile::Mode;
-use pipeprof_report::caption::Caption;
 use pipeprof_report::flamegraph::View;
 use pipeprof_report::highlight::Highlights;
 use pipeprof_report::lessons::{Function, Release, of_role, of_stage, roles, stages};
 use pipeprof_report::roles::{Classification, Role};
+use pipeprof_report::run::Run;
 use pipeprof_report::summary::Summary;
 use pipeprof_runner::pipeline::End;
 use pipeprof_runner::plan::{Knobs, PairPlan};
@@ -24,16 +24,8 @@ fn functions() -> impl Iterator<Item = &'static Function> {
 #[test]
 fn what_dominates_a_stage_has_a_lesson() {
     for name in STAGES {
-        let profile = stage(name);
-        let classes = Classification::of(&profile);
-        let summary = Summary::build(
-            &profile,
-            &classes,
-            &Highlights::article(),
-            &Caption::default(),
-            View::default(),
-            None,
-        );
+        let run = Run::bare(stage(name));
+        let summary = Summary::of(&run, &Highlights::article(), View::default());
         for role in summary.members.iter().flat_map(|member| &member.roles) {
             assert!(role.percent < 5.0 || of_role(role.role).is_some(), "{name}: {role:?}");
         }

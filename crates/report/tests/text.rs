@@ -4,32 +4,26 @@
 
 mod common;
 
-use common::{Builder, STAGES, blocked_chain, frame, stage};
+use common::{Builder, STAGES, blocked_chain, frame, pair, stage, without_bytes};
 use pipeprof_profiler::profile::{MemberProfile, Mode, Profile, WeightUnit};
-use pipeprof_report::caption::Caption;
 use pipeprof_report::error::Error;
 use pipeprof_report::flamegraph::View;
 use pipeprof_report::folded;
 use pipeprof_report::highlight::Highlights;
-use pipeprof_report::ledger::Watched;
-use pipeprof_report::roles::{Classification, Role};
+use pipeprof_report::roles::Role;
+use pipeprof_report::run::Run;
 use pipeprof_report::summary::Summary;
 use pipeprof_report::text::{self, Style};
 use pipeprof_report::tree::{self, Limits};
 use pipeprof_runner::pipeline::End;
 
-fn caption(subject: &str) -> Caption {
-    Caption {
-        subject: subject.into(),
-        kernel: "6.18.44".into(),
-        bytes_per_second: Some(2.3 * 1_073_741_824.0),
-        bytes_piped: Some(8 << 30),
-    }
+/// 8 GiB at 2.3 GiB/s.
+fn run(profile: &Profile, subject: &str) -> Run {
+    pair(profile.clone(), subject, 8 << 30, 2.3)
 }
 
-fn summary(profile: &Profile, caption: &Caption) -> Summary {
-    let roles = Classification::of(profile);
-    Summary::build(profile, &roles, &Highlights::article(), caption, View::default(), None)
+fn summary(run: &Run) -> Summary {
+    Summary::of(run, &Highlights::article(), View::default())
 }
 
 fn as_text(summary: &Summary, style: Style) -> String {
@@ -41,14 +35,15 @@ fn as_text(summary: &Summary, style: Style) -> String {
 fn call_tree(profile: &Profile, function: &str) -> Result<String, Error> {
     let mut out = Vec::new();
     let highlights = Highlights::article();
-    tree::render(profile, &highlights, function, Limits::default(), View::default(), &mut out)?;
+    let run = Run::bare(profile.clone());
+    tree::render(&run, &highlights, function, Limits::default(), View::default(), &mut out)?;
     Ok(String::from_utf8(out).unwrap())
 }
 
 #[test]
 fn summaries_of_the_stages() {
     for name in STAGES {
-        let text = as_text(&summary(&stage(name), &caption(name)), Style::default());
+        let text = as_text(&summary(&run(&stage(name), name)), Style::default());
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
         insta::assert_snapshot!(format!("summary_{name}"), text);
     }
@@ -82,7 +77,7 @@ fn folded_stacks_keep_all_weight() {
     for name in STAGES {
         let profile = stage(name);
         let mut out = Vec::new();
-        folded::render(&profile, View::default(), &mut out).unwrap();
+        folded::render(&Run::bare(profile.clone()), View::default(), &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         let weight: u64 =
             text.lines().map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum();
@@ -105,7 +100,7 @@ fn folded_stacks_keep_all_weight() {
 fn roles_add_up() {
     for name in STAGES {
         let profile = stage(name);
-        let summary = summary(&profile, &caption(name));
+        let summary = summary(&run(&profile, name));
         for (member, profiled) in summary.members.iter().zip(&profile.members) {
             assert_eq!(member.roles.iter().map(|r| r.samples).sum::<u64>(), profiled.samples());
             assert_eq!(member.roles.iter().map(|r| r.weight).sum::<u64>(), profiled.weight());
@@ -128,7 +123,7 @@ fn what_is_not_known_is_not_zero() {
     profile.quality.timer_driven = false;
     profile.quality.unit = WeightUnit::Events;
     profile.quality.event = "cycles".into();
-    let summary = summary(&profile, &Caption { bytes_piped: None, ..caption("write") });
+    let summary = summary(&without_bytes(run(&profile, "write")));
     let json: serde_json::Value = {
         let mut out = Vec::new();
         summary.write_json(&mut out).unwrap();
@@ -148,7 +143,7 @@ fn what_is_not_known_is_not_zero() {
 fn the_schedulers_account_of_cpu_time_is_preferred() {
     let mut profile = stage("write");
     profile.members[0].cpu_time_ns = Some(16_000_000_000);
-    let summary = summary(&profile, &caption("write"));
+    let summary = summary(&run(&profile, "write"));
     let wakeup = summary.members[0].roles.iter().find(|r| r.role == Role::Wakeup).unwrap();
     let expected = 2e9 * wakeup.percent / 100.0;
     assert!((wakeup.ns_per_gib.unwrap() - expected).abs() < 1.0);
@@ -157,14 +152,14 @@ fn the_schedulers_account_of_cpu_time_is_preferred() {
 #[test]
 fn the_samples_cover_a_share_of_the_account() {
     let mut profile = stage("write");
-    assert_eq!(summary(&profile, &caption("write")).members[0].coverage_percent, None);
+    assert_eq!(summary(&run(&profile, "write")).members[0].coverage_percent, None);
     profile.members[0].cpu_time_ns = Some(profile.members[0].weight() * 4);
-    let with_account = summary(&profile, &caption("write"));
+    let with_account = summary(&run(&profile, "write"));
     assert_eq!(with_account.members[0].coverage_percent, Some(25.0));
     assert!(as_text(&with_account, Style::default()).contains(" samples stand for 25% of its "));
     profile.quality.unit = WeightUnit::Events;
     profile.quality.event = "cycles".into();
-    assert_eq!(summary(&profile, &caption("write")).members[0].coverage_percent, None);
+    assert_eq!(summary(&run(&profile, "write")).members[0].coverage_percent, None);
 }
 
 #[test]
@@ -175,7 +170,7 @@ fn only_samples_of_all_cpu_time_say_what_a_gib_costs() {
         profile.quality.event = event.into();
         profile.quality.unit = unit;
         profile.quality.kernel_visible = kernel_visible;
-        let summary = summary(&profile, &caption("write"));
+        let summary = summary(&run(&profile, "write"));
         summary.members[0].roles.iter().any(|role| role.ns_per_gib.is_some())
     };
     let (ns, events) = (WeightUnit::Nanoseconds, WeightUnit::Events);
@@ -195,30 +190,27 @@ fn names_cannot_drive_the_terminal() {
     let mut builder = Builder::new();
     let member = builder.member(Some(End::Writer), "\u{1b}]0;x\u{7}", 1);
     builder.add(member, &[frame(Mode::User, "evil\u{1b}[2J\r\u{202e}")], 3);
-    let mut caption = caption("sh -c '\u{1b}[1m\n'");
-    caption.kernel = "\u{9b}".into();
     builder.profile.quality.notes.push("\u{1b}[5m".into());
-    let text = as_text(&summary(&builder.profile, &caption), Style::default());
+    let mut run = run(&builder.profile, "sh -c '\u{1b}[1m\n'");
+    run.kernel = "\u{9b}".into();
+    let text = as_text(&summary(&run), Style::default());
     assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
     let tree = call_tree(&builder.profile, "evil\u{1b}[2J\r\u{202e}").unwrap();
     assert!(!tree.contains(|c: char| c.is_control() && c != '\n'), "{tree:?}");
     // Colour, where asked for, is ours alone.
-    let coloured =
-        as_text(&summary(&builder.profile, &caption), Style { colour: true, ascii: false });
+    let coloured = as_text(&summary(&run), Style { colour: true, ascii: false });
     let plain = coloured.replace("\u{1b}[0m", "").replace("\u{1b}[1m", "").replace("\u{1b}[2m", "");
     assert_eq!(plain, text);
 }
 
 #[test]
 fn a_pipeline_with_its_verdict() {
-    let (profile, pipeline, flows) = blocked_chain();
-    let watched =
-        Watched { pipeline: &pipeline, flows: &flows, elapsed_ns: 1_000_000_000, cpus: 2 };
-    let roles = Classification::of(&profile);
-    let caption = Caption { bytes_per_second: None, bytes_piped: None, ..caption("zcat x | sort") };
-    let view = View::default();
-    let summary =
-        Summary::build(&profile, &roles, &Highlights::article(), &caption, view, Some(&watched));
+    let run = Run {
+        subject: "zcat x | sort".to_owned(),
+        kernel: "6.18.44".to_owned(),
+        ..blocked_chain()
+    };
+    let summary = summary(&run);
     for member in &summary.members {
         let Some(life) = &member.life else { panic!("{member:?}") };
         let blocked: u64 = member.blocked.iter().map(|share| share.ns).sum();

@@ -4,12 +4,10 @@
 
 mod common;
 
-use common::{Builder, PERIOD_NS, stage};
+use common::{Builder, PERIOD_NS, pair, stage};
 use pipeprof_profiler::profile::{Profile, TimeSplit};
-use pipeprof_report::caption::Caption;
 use pipeprof_report::flamegraph::View;
 use pipeprof_report::highlight::Highlights;
-use pipeprof_report::roles::Classification;
 use pipeprof_report::summary::Summary;
 use pipeprof_report::text::Style;
 use pipeprof_report::tour::{Page, Place, Step, Tour};
@@ -37,16 +35,9 @@ fn step(stage: Stage, mut profile: Profile, gib_per_s: f64) -> Step {
             preemptions: 3,
         });
     }
-    let caption = Caption {
-        subject: stage.to_string(),
-        kernel: "6.18.44".into(),
-        bytes_per_second: Some(gib_per_s * GIB),
-        bytes_piped: Some(8 << 30),
-    };
-    let roles = Classification::of(&profile);
-    let highlights = Highlights::article();
-    let summary = Summary::build(&profile, &roles, &highlights, &caption, View::default(), None);
-    Step::profiled(stage, summary, &profile)
+    let run = pair(profile, stage.as_str(), 8 << 30, gib_per_s);
+    let summary = Summary::of(&run, &Highlights::article(), View::default());
+    Step::profiled(stage, summary, &run.profile)
 }
 
 fn recorded(which: Stage, gib_per_s: f64) -> Step {

@@ -5,19 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{ArgAction, ArgMatches, Args, FromArgMatches};
-use pipeprof_profiler::meter::PipeFlow;
-use pipeprof_profiler::profile::Profile;
 use pipeprof_profiler::session::CaptureConfig;
-use pipeprof_report::caption::Caption;
-use pipeprof_report::diff::{self, Diff, Run, Widths};
-use pipeprof_report::ledger::Watched;
-use pipeprof_report::roles::Classification;
+use pipeprof_report::diff::{self, Diff, Widths};
+use pipeprof_report::run::Run;
 use pipeprof_report::text::Style;
 use pipeprof_runner::command::Spec;
-use pipeprof_runner::pipeline::Pipeline;
 use pipeprof_runner::stage::Stage;
 
-use crate::capture::{Captured, capture, reopen};
+use crate::capture::{capture, reopen};
 use crate::commands::ls::has_utf8_locale;
 use crate::interrupt::Interrupt;
 use crate::output::{check_writable, write_file, write_stdout};
@@ -131,7 +126,7 @@ pub(crate) fn run(args: &DiffArgs, ui: &Ui) -> anyhow::Result<Exit> {
     check_writable(&args.output.output)?;
     match sides {
         Sides::Recordings([a, b]) => {
-            let pair = (Kept::of(reopen(&a, ui)?), Kept::of(reopen(&b, ui)?));
+            let pair = (reopen(&a, ui)?.run, reopen(&b, ui)?.run);
             let names = [&a, &b].map(|path| name_of(path));
             let names = if names[0] == names[1] {
                 [&a, &b].map(|path| path.display().to_string())
@@ -228,13 +223,12 @@ fn launched(
                 ui.error(&pair_args::complaint(failure));
                 exit = Exit::Failed;
             }
-            let kept = Kept::of(captured);
-            let rate = kept.caption.bytes_per_second.map_or_else(String::new, |rate| {
+            let rate = captured.run.bytes_per_second().map_or_else(String::new, |rate| {
                 format!(": {:.2} GiB/s", rate / f64::from(1u32 << 30))
             });
             let letter = ['A', 'B'][side];
             ui.note(format_args!("run {} of {runs} of {letter}{rate}", round + 1));
-            pair[side] = Some(kept);
+            pair[side] = Some(captured.run);
         }
         if let [Some(a), Some(b)] = pair {
             pairs.push((a, b));
@@ -248,57 +242,14 @@ fn launched(
     Ok(exit)
 }
 
-/// What is kept of a run; its records are no longer needed.
-struct Kept {
-    profile: Profile,
-    roles: Classification,
-    caption: Caption,
-    pipeline: Pipeline,
-    flows: Vec<PipeFlow>,
-    elapsed_ns: u64,
-    cpus: usize,
-}
-
-impl Kept {
-    fn of(captured: Captured) -> Self {
-        let caption = captured.caption();
-        let Captured { profile, pipeline, flows, elapsed, recording, .. } = captured;
-        Kept {
-            roles: Classification::of(&profile),
-            profile,
-            caption,
-            pipeline,
-            flows,
-            elapsed_ns: elapsed.as_nanos() as u64,
-            cpus: recording.about.cpus.max(1),
-        }
-    }
-
-    fn watched(&self) -> Watched<'_> {
-        let Kept { pipeline, flows, elapsed_ns, cpus, .. } = self;
-        Watched { pipeline, flows, elapsed_ns: *elapsed_ns, cpus: *cpus }
-    }
-
-    fn run<'a>(&'a self, watched: &'a Watched<'a>) -> Run<'a> {
-        let Kept { profile, roles, caption, .. } = self;
-        Run { profile, roles, caption, watched: Some(watched) }
-    }
-}
-
 fn report(
-    pairs: &[(Kept, Kept)],
+    pairs: &[(Run, Run)],
     names: &[String; 2],
     args: &DiffArgs,
     ui: &Ui,
 ) -> anyhow::Result<()> {
     let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
-    let watched: Vec<(Watched<'_>, Watched<'_>)> =
-        pairs.iter().map(|(a, b)| (a.watched(), b.watched())).collect();
-    let runs: Vec<(Run<'_>, Run<'_>)> = pairs
-        .iter()
-        .zip(&watched)
-        .map(|((a, b), (watched_a, watched_b))| (a.run(watched_a), b.run(watched_b)))
-        .collect();
+    let runs: Vec<(&Run, &Run)> = pairs.iter().map(|(a, b)| (a, b)).collect();
     let diff = Diff::of(&runs, [&names[0], &names[1]]).map_err(refused)?;
     let mut text = Vec::new();
     if args.output.json {

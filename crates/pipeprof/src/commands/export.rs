@@ -2,7 +2,6 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 use pipeprof_profiler::analyse::{analyse, analyse_with_timeline};
 use pipeprof_profiler::profile::{MemberProfile, Profile};
@@ -12,8 +11,7 @@ use pipeprof_report::escape::printable;
 use pipeprof_report::export::{Source, csv, firefox, perf_script, pprof, speedscope};
 use pipeprof_report::flamegraph::Time;
 use pipeprof_report::folded;
-use pipeprof_report::ledger::Watched;
-use pipeprof_report::roles::Classification;
+use pipeprof_report::run::Run;
 
 use crate::commands::flame::beside;
 use crate::output::{stream_stdout, write_file};
@@ -104,13 +102,12 @@ pub(crate) fn run(args: &ExportArgs, ui: &Ui) -> anyhow::Result<Exit> {
         Some(TimeArg::Blocked) => Time::Blocked,
         Some(TimeArg::Wall) => Time::Wall,
     };
-    let when = When::of(&recording, &profile);
-    let roles = Classification::of(&profile);
-    let source = source(&recording, &profile, &roles, members, when);
-    if profile.quality.samples == 0 {
+    let run = Run::of(&recording, profile);
+    let source = Source { run: &run, members };
+    if run.profile.quality.samples == 0 {
         ui.warn("the recording holds no sample");
     }
-    if profile.quality.cut_short {
+    if run.profile.quality.cut_short {
         ui.warn("the recording was cut short; what is whole of it is exported");
     }
     let write = |out: &mut dyn Write| write(&source, args.format, time, &timeline, out);
@@ -163,63 +160,6 @@ fn select(profile: &Profile, asked: &[String]) -> anyhow::Result<Vec<usize>> {
     Ok(wanted.map(|(at, _)| at).collect())
 }
 
-/// When the recording was made.
-#[derive(Clone, Copy)]
-struct When {
-    /// In the clock of the recording.
-    start_ns: u64,
-    elapsed_ns: u64,
-    started_unix_ns: Option<u64>,
-}
-
-impl When {
-    /// Files of perf, and what was cut short, tell only by their samples.
-    fn of(recording: &Recording, profile: &Profile) -> Self {
-        let about = &recording.about;
-        let (first, last) = profile.span_ns.unwrap_or_default();
-        let start_ns = match recording.meta.start_ns {
-            0 => first,
-            known => known,
-        };
-        let elapsed_ns = match about.elapsed_ns {
-            0 => last.saturating_sub(start_ns),
-            known => known,
-        };
-        let started_unix_ns = about.started_unix_ns.or_else(|| {
-            // The file was last written to when the recording ended.
-            let written = recording.perf_data().metadata().and_then(|meta| meta.modified()).ok()?;
-            let since_1970 = written.duration_since(UNIX_EPOCH).ok()?;
-            u64::try_from(since_1970.as_nanos()).ok()?.checked_sub(elapsed_ns)
-        });
-        When { start_ns, elapsed_ns, started_unix_ns }
-    }
-}
-
-fn source<'a>(
-    recording: &'a Recording,
-    profile: &'a Profile,
-    roles: &'a Classification,
-    members: Vec<usize>,
-    when: When,
-) -> Source<'a> {
-    let about = &recording.about;
-    Source {
-        profile,
-        roles,
-        watched: Watched {
-            pipeline: &recording.meta.pipeline,
-            flows: &about.flows,
-            elapsed_ns: when.elapsed_ns,
-            cpus: about.cpus.max(1),
-        },
-        members,
-        title: &about.title,
-        kernel: &about.kernel,
-        start_ns: when.start_ns,
-        started_unix_ns: when.started_unix_ns,
-    }
-}
-
 fn write(
     source: &Source<'_>,
     format: Format,
@@ -230,7 +170,7 @@ fn write(
     match format {
         Format::Folded => {
             let members = source.members().map(|(_, member)| member);
-            folded::render_members(source.profile, members, time, out)?;
+            folded::render_members(&source.run.profile, members, time, out)?;
         }
         Format::Pprof => pprof::render(source, out)?,
         Format::Firefox => firefox::render(source, timeline, out)?,

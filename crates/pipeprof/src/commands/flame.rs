@@ -3,10 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use pipeprof_report::caption::Caption;
 use pipeprof_report::flamegraph::{self, Time, View};
 use pipeprof_report::highlight::Highlights;
-use pipeprof_report::roles::Classification;
 use pipeprof_report::summary::Summary;
 use pipeprof_report::text::Style;
 use pipeprof_report::{folded, text, tree};
@@ -16,7 +14,6 @@ use crate::capture::{Captured, capture, reopen};
 use crate::commands::ls::has_utf8_locale;
 use crate::interrupt::Interrupt;
 use crate::output::{check_writable, write_file, write_stdout};
-use crate::pair_args;
 use crate::sampling_args::SamplingArgs;
 use crate::target_args::{Target, TargetArgs};
 use crate::ui::{Exit, Ui, hinted, wrong_usage};
@@ -119,7 +116,7 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
         let recorded = if captured.recording.meta.switches { Time::Wall } else { Time::Cpu };
         let time = output.time.map_or(recorded, Time::from);
         let view = View { end: output.end.map(End::from), time, per_byte: output.per_byte };
-        return Drawing::new(captured, highlights, view).write(&picture, output, ui);
+        return Drawing { captured, highlights, view }.write(&picture, output, ui);
     }
     let target = args.target.target()?;
     let time = output.time.map_or_else(|| default_time(&target), Time::from);
@@ -130,12 +127,8 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
         check_writable(path)?;
     }
     let captured = capture(target, &config, &Interrupt::install()?, ui)?;
-    let drawing = Drawing::new(
-        captured,
-        highlights,
-        View { end: output.end.map(End::from), time, per_byte: output.per_byte },
-    );
-    drawing.write(&picture, output, ui)
+    let view = View { end: output.end.map(End::from), time, per_byte: output.per_byte };
+    Drawing { captured, highlights, view }.write(&picture, output, ui)
 }
 
 fn default_time(target: &Target) -> Time {
@@ -165,64 +158,31 @@ pub(crate) fn beside(recording: &Path, extension: &str) -> PathBuf {
 
 struct Drawing {
     captured: Captured,
-    roles: Classification,
     highlights: Highlights,
-    caption: Caption,
     view: View,
 }
 
 impl Drawing {
-    fn new(captured: Captured, highlights: Highlights, view: View) -> Self {
-        let caption = captured.caption();
-        let roles = Classification::of(&captured.profile);
-        Drawing { captured, roles, highlights, caption, view }
-    }
-
     fn write(&self, picture: &Path, output: &OutputArgs, ui: &Ui) -> anyhow::Result<Exit> {
-        let profile = &self.captured.profile;
+        let Drawing { captured, highlights, view } = self;
         let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
         let drawn = write_file(picture, |out| {
-            let Drawing { roles, highlights, caption, view, .. } = self;
-            flamegraph::render(
-                profile,
-                roles,
-                highlights,
-                caption,
-                *view,
-                Some(&self.captured.watched()),
-                out,
-            )
-            .map_err(refused)
+            flamegraph::render(&captured.run, highlights, *view, out).map_err(refused)
         });
         if let Some(path) = &output.folded {
-            write_file(path, |out| folded::render(profile, self.view, out).map_err(refused))?;
+            write_file(path, |out| folded::render(&captured.run, *view, out).map_err(refused))?;
         }
         write_stdout(&self.summary(output, ui)?)?;
-        let failures = &self.captured.failures;
-        for failure in failures {
-            ui.error(&pair_args::complaint(failure));
-        }
+        let exit = captured.exit(ui);
         drawn?;
         ui.note(format_args!("wrote {}", picture.display()));
-        Ok(match (failures.is_empty(), self.captured.interrupted) {
-            (_, true) => Exit::Interrupted,
-            (false, false) => Exit::Failed,
-            (true, false) => Exit::Done,
-        })
+        Ok(exit)
     }
 
     fn summary(&self, output: &OutputArgs, ui: &Ui) -> anyhow::Result<String> {
-        let Drawing { captured, roles, highlights, caption, view } = self;
-        let profile = &captured.profile;
+        let Drawing { captured, highlights, view } = self;
         let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
-        let summary = Summary::build(
-            profile,
-            roles,
-            highlights,
-            caption,
-            *view,
-            Some(&self.captured.watched()),
-        );
+        let summary = Summary::of(&captured.run, highlights, *view);
         let mut out = Vec::new();
         if output.json {
             summary.write_json(&mut out).map_err(refused)?;
@@ -232,7 +192,7 @@ impl Drawing {
             for function in &output.tree {
                 out.push(b'\n');
                 let limits = tree::Limits::default();
-                match tree::render(profile, highlights, function, limits, *view, &mut out) {
+                match tree::render(&captured.run, highlights, function, limits, *view, &mut out) {
                     Ok(()) => {}
                     Err(error) => ui.warn(hinted(&error, error.hint())),
                 }

@@ -4,14 +4,12 @@ use std::path::PathBuf;
 
 use pipeprof_profiler::session::CaptureConfig;
 use pipeprof_report::highlight::Highlights;
-use pipeprof_report::html::{Run, render};
-use pipeprof_report::roles::Classification;
+use pipeprof_report::html::render;
 
 use crate::capture::{Captured, capture, reopen};
 use crate::commands::flame::{beside, default_path};
 use crate::interrupt::Interrupt;
 use crate::output::{check_writable, write_file};
-use crate::pair_args;
 use crate::sampling_args::SamplingArgs;
 use crate::target_args::TargetArgs;
 use crate::ui::{Exit, Ui, hinted};
@@ -52,30 +50,15 @@ pub(crate) fn run(args: &HtmlArgs, ui: &Ui) -> anyhow::Result<Exit> {
 }
 
 fn write(captured: &Captured, page: PathBuf, ui: &Ui) -> anyhow::Result<Exit> {
-    let profile = &captured.profile;
-    let caption = captured.caption();
-    let run = Run {
-        profile,
-        caption: &caption,
-        watched: captured.watched(),
-        environment: &captured.recording.environment,
-    };
-    let roles = Classification::of(profile);
     let written = write_file(&page, |out| {
-        render(&run, &roles, &Highlights::article(), out)
+        render(&captured.run, &Highlights::article(), out)
             .map_err(|error| hinted(&error, error.hint()))
     });
-    for failure in &captured.failures {
-        ui.error(&pair_args::complaint(failure));
-    }
+    let exit = captured.exit(ui);
     written?;
-    if profile.quality.samples == 0 {
+    if captured.run.profile.quality.samples == 0 {
         ui.warn("no sample was taken");
     }
     ui.note(format_args!("wrote {}", page.display()));
-    Ok(match (captured.failures.is_empty(), captured.interrupted) {
-        (_, true) => Exit::Interrupted,
-        (false, false) => Exit::Failed,
-        (true, false) => Exit::Done,
-    })
+    Ok(exit)
 }

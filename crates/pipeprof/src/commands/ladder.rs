@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use pipeprof_report::highlight::Highlights;
 use pipeprof_report::ladder::{
-    Axis, Ending, Ladder, Seen, Sweep, render, render_sweep, write_csv, write_heatmap, write_page,
+    Axis, Ending, Ladder, Sweep, render, render_sweep, write_csv, write_heatmap, write_page,
     write_picture,
 };
 use pipeprof_report::text::Style;
@@ -198,9 +198,8 @@ fn finish(climb: Climb<'_>, args: &LadderArgs, files: &Files, ui: &Ui) -> anyhow
         }
     } else {
         write_file(&files.picture, |out| Ok(write_picture(&ladder, out)?))?;
-        let seen: Vec<Seen<'_>> = kept.iter().map(|(rung, kept)| kept.seen(*rung)).collect();
         let highlights = Highlights::article();
-        write_file(&files.page, |out| Ok(write_page(&ladder, &seen, &highlights, out)?))?;
+        write_file(&files.page, |out| Ok(write_page(&ladder, &kept, &highlights, out)?))?;
         match args.json {
             true => ladder.write_json(&mut out)?,
             false => render(&ladder, style, &mut out)?,

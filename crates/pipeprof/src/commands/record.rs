@@ -10,7 +10,6 @@ use pipeprof_runner::size;
 
 use crate::capture::capture_into;
 use crate::interrupt::Interrupt;
-use crate::pair_args;
 use crate::sampling_args::SamplingArgs;
 use crate::target_args::{TargetArgs, WATCH, parse_duration};
 use crate::ui::{Exit, Ui, hinted};
@@ -54,19 +53,13 @@ pub(crate) fn run(args: &RecordArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let completed = captured.recording.complete(&captured.symbols);
     completed.map_err(|error| hinted(&error, error.hint()))?;
     drop(begun);
-    for failure in &captured.failures {
-        ui.error(&pair_args::complaint(failure));
-    }
-    for note in &captured.profile.quality.notes {
+    let exit = captured.exit(ui);
+    for note in &captured.run.profile.quality.notes {
         ui.warn(note);
     }
-    let samples = captured.profile.quality.samples;
+    let samples = captured.run.profile.quality.samples;
     ui.note(format_args!("recorded {samples} samples into {}", folder.display()));
-    Ok(match (captured.failures.is_empty(), captured.interrupted) {
-        (_, true) => Exit::Interrupted,
-        (false, false) => Exit::Failed,
-        (true, false) => Exit::Done,
-    })
+    Ok(exit)
 }
 
 /// A folder in which nothing was recorded yet when its maker failed is no use to anybody.

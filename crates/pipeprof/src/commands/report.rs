@@ -6,7 +6,6 @@ use pipeprof_profiler::profile::Profile;
 use pipeprof_report::flamegraph::View;
 use pipeprof_report::flat::{self, Key, Table};
 use pipeprof_report::highlight::Highlights;
-use pipeprof_report::roles::Classification;
 use pipeprof_report::summary::Summary;
 use pipeprof_report::text::{self, Style};
 use pipeprof_report::tree::{self, Limits};
@@ -74,10 +73,10 @@ const LEAST_PERCENT: f64 = 0.05;
 
 pub(crate) fn run(args: &ReportArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let captured = reopen(&args.recording, ui)?;
-    if captured.profile.quality.samples == 0 {
+    if captured.run.profile.quality.samples == 0 {
         ui.warn("the recording holds no sample");
     }
-    let only = members(&captured.profile, &args.member)?;
+    let only = members(&captured.run.profile, &args.member)?;
     let page = page(&captured, &only, args, ui)?;
     if args.json {
         write_stdout(&page)?;
@@ -113,21 +112,16 @@ fn members(profile: &Profile, wanted: &[String]) -> anyhow::Result<Vec<i32>> {
 }
 
 fn page(captured: &Captured, only: &[i32], args: &ReportArgs, ui: &Ui) -> anyhow::Result<String> {
-    let profile = &captured.profile;
+    let run = &captured.run;
     let (highlights, view) = (Highlights::article(), View::default());
     let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
     let style = Style { colour: ui.colours_stdout(), ascii: !has_utf8_locale() };
     let mut out = Vec::new();
     if !args.sort.is_empty() {
         let table = table(&args.sort, args.percent_limit.unwrap_or(LEAST_PERCENT), only);
-        let roles = Classification::of(profile);
-        flat::render(profile, &roles, &table, style, &mut out).map_err(refused)?;
+        flat::render(run, &table, style, &mut out).map_err(refused)?;
     } else if args.tree.is_empty() {
-        let roles = Classification::of(profile);
-        let watched = captured.watched();
-        let caption = captured.caption();
-        let mut summary =
-            Summary::build(profile, &roles, &highlights, &caption, view, Some(&watched));
+        let mut summary = Summary::of(run, &highlights, view);
         match (only.is_empty(), args.json) {
             (true, _) => {}
             (false, true) => summary.keep_members(only),
@@ -151,7 +145,7 @@ fn page(captured: &Captured, only: &[i32], args: &ReportArgs, ui: &Ui) -> anyhow
             callers: args.callers,
             only: only.to_vec(),
         };
-        tree::render(profile, &highlights, function, limits, view, &mut out).map_err(refused)?;
+        tree::render(run, &highlights, function, limits, view, &mut out).map_err(refused)?;
     }
     Ok(String::from_utf8_lossy(&out).into_owned())
 }

@@ -13,7 +13,6 @@ use pipeprof_profiler::environment::Environment;
 use pipeprof_profiler::session::CaptureConfig;
 use pipeprof_report::flamegraph::{self, View};
 use pipeprof_report::highlight::Highlights;
-use pipeprof_report::roles::Classification;
 use pipeprof_report::summary::Summary;
 use pipeprof_report::text::Style;
 use pipeprof_report::tour::{Page, Place, Step, Tour};
@@ -230,35 +229,20 @@ impl Guide<'_> {
         if let Some(failure) = captured.failures.first() {
             return Err(pair_args::complaint(failure).into());
         }
-        let roles = Classification::of(&captured.profile);
         if let Some(folder) = &self.args.svg {
-            self.draw(&captured, &roles, &picture(folder, stage))?;
+            self.draw(&captured, &picture(folder, stage))?;
         }
-        let summary = Summary::build(
-            &captured.profile,
-            &roles,
-            &Highlights::article(),
-            &captured.caption(),
-            View::default(),
-            Some(&captured.watched()),
-        );
-        for note in &captured.profile.quality.notes {
+        let summary = Summary::of(&captured.run, &Highlights::article(), View::default());
+        for note in &captured.run.profile.quality.notes {
             self.ui.warn(note);
         }
-        Ok(Step::profiled(stage, summary, &captured.profile))
+        Ok(Step::profiled(stage, summary, &captured.run.profile))
     }
 
-    fn draw(&self, captured: &Captured, roles: &Classification, path: &Path) -> anyhow::Result<()> {
+    fn draw(&self, captured: &Captured, path: &Path) -> anyhow::Result<()> {
         write_file(path, |out| {
-            let drawn = flamegraph::render(
-                &captured.profile,
-                roles,
-                &Highlights::article(),
-                &captured.caption(),
-                View::default(),
-                Some(&captured.watched()),
-                out,
-            );
+            let (run, view) = (&captured.run, View::default());
+            let drawn = flamegraph::render(run, &Highlights::article(), view, out);
             drawn.map_err(|error| hinted(&error, error.hint()))
         })?;
         self.ui.note(format_args!("wrote {}", path.display()));

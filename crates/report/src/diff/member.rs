@@ -10,9 +10,10 @@ use serde::Serialize;
 use super::cost::{Change, Count, Judgement, Point, Scale, Series};
 use super::matching::{self, Who};
 use super::unit::{self, Scales, Unit};
-use super::{NotCompared, Run, Which};
+use super::{NotCompared, Which};
 use crate::ledger::{blocked_table, gib};
 use crate::roles::{Reason, Role, source_name};
+use crate::run::Run;
 
 /// Functions listed a member in JSON, and how many of those gone or new.
 const TOP: usize = 40;
@@ -126,17 +127,11 @@ pub(super) struct LineUp {
 }
 
 /// The members of a run in the order of the pipeline.
-fn order(run: &Run<'_>) -> Vec<usize> {
-    let members = run.profile.members.len();
-    let Some(watched) = run.watched else { return (0..members).collect() };
-    let mut order = watched.order();
-    order.retain(|&at| at < members);
-    let known = order.clone();
-    order.extend((0..members).filter(|at| !known.contains(at)));
-    order
+fn order(run: &Run) -> Vec<usize> {
+    run.members().into_iter().map(|(at, _)| at).collect()
 }
 
-fn pairs(a: &Run<'_>, b: &Run<'_>) -> Vec<(usize, usize)> {
+fn pairs(a: &Run, b: &Run) -> Vec<(usize, usize)> {
     let (order_a, order_b) = (order(a), order(b));
     matching::pairs(&line(a, &order_a), &line(b, &order_b))
         .into_iter()
@@ -144,23 +139,23 @@ fn pairs(a: &Run<'_>, b: &Run<'_>) -> Vec<(usize, usize)> {
         .collect()
 }
 
-fn line<'a>(run: &Run<'a>, order: &[usize]) -> Vec<Who<'a>> {
+fn line<'a>(run: &'a Run, order: &[usize]) -> Vec<Who<'a>> {
     let who = |&at: &usize| {
         let member = &run.profile.members[at];
-        let holds_pipe = run.watched.is_some_and(|watched| watched.holds_pipe(at));
+        let holds_pipe = run.holds_pipe(at);
         Who { end: member.end, comm: &member.comm, holds_pipe }
     };
     order.iter().map(who).collect()
 }
 
 /// Finds for every member of A's first run its like in all other runs.
-pub(super) fn line_up(a: &[Run<'_>], b: &[Run<'_>]) -> LineUp {
+pub(super) fn line_up(a: &[&Run], b: &[&Run]) -> LineUp {
     let (Some(first_a), Some(first_b)) = (a.first(), b.first()) else {
         return LineUp { matched: Vec::new(), left_out: Vec::new() };
     };
     let couples = pairs(first_a, first_b);
     // Where a member of the first run is in the others; `None` where it is missing in one.
-    let follow = |runs: &[Run<'_>]| -> Vec<Option<Vec<usize>>> {
+    let follow = |runs: &[&Run]| -> Vec<Option<Vec<usize>>> {
         let Some((first, others)) = runs.split_first() else { return Vec::new() };
         let maps: Vec<Vec<(usize, usize)>> =
             others.iter().map(|other| pairs(first, other)).collect();
@@ -224,7 +219,7 @@ struct Tally {
     functions: FxHashMap<(Arc<str>, Mode), Count>,
 }
 
-fn tally(run: &Run<'_>, member: usize, names: &[Arc<str>]) -> Tally {
+fn tally(run: &Run, member: usize, names: &[Arc<str>]) -> Tally {
     let Run { profile, roles, .. } = run;
     let mut tally = Tally { roles: vec![Count::default(); Role::ALL.len()], ..Tally::default() };
     for weight in &profile.members[member].on_cpu {
@@ -237,14 +232,17 @@ fn tally(run: &Run<'_>, member: usize, names: &[Arc<str>]) -> Tally {
     tally
 }
 
-fn tallies(runs: &[Run<'_>], members: &[usize]) -> Vec<Tally> {
+fn tallies(runs: &[&Run], members: &[usize]) -> Vec<Tally> {
     let names = |profile: &Profile| profile.frames().iter().map(name_of).collect::<Vec<_>>();
-    runs.iter().zip(members).map(|(run, &member)| tally(run, member, &names(run.profile))).collect()
+    runs.iter()
+        .zip(members)
+        .map(|(run, &member)| tally(run, member, &names(&run.profile)))
+        .collect()
 }
 
 pub(super) fn compare(
-    a: &[Run<'_>],
-    b: &[Run<'_>],
+    a: &[&Run],
+    b: &[&Run],
     matched: &Matched,
     scales: &Scales,
     unit: Unit,
@@ -294,7 +292,7 @@ pub(super) fn compare(
     functions.sort_by(|x, y| by_size(&x.change, &y.change));
     shorten(&mut functions);
 
-    let named = |runs: &[Run<'_>], members: &[usize]| {
+    let named = |runs: &[&Run], members: &[usize]| {
         let member = runs.first().zip(members.first()).map(|(run, &at)| &run.profile.members[at]);
         let (comm, pid) = member.map_or((String::new(), 0), |m| (m.comm.clone(), m.pid));
         Named { comm, pid }
@@ -342,16 +340,16 @@ struct Asleep {
 
 /// Reasons to sleep, and waiting for a CPU; `None` where a run doesn't tell.
 fn asleep(
-    a: &[Run<'_>],
-    b: &[Run<'_>],
+    a: &[&Run],
+    b: &[&Run],
     matched: &Matched,
 ) -> Option<(Vec<BlockedChange>, Option<Change>)> {
-    let side = |runs: &[Run<'_>], members: &[usize]| -> Option<Vec<Asleep>> {
-        let of_run = |(run, &at): (&Run<'_>, &usize)| {
+    let side = |runs: &[&Run], members: &[usize]| -> Option<Vec<Asleep>> {
+        let of_run = |(run, &at): (&&Run, &usize)| {
             let member = &run.profile.members[at];
             let gib = gib(unit::bytes(run, at))?;
             let mut reasons = vec![0.0; Reason::ALL.len()];
-            for share in blocked_table(run.profile, run.roles, member, None) {
+            for share in blocked_table(run, member, None) {
                 reasons[share.reason as usize] = share.ns as f64 / gib;
             }
             Some(Asleep { reasons, runnable: member.time?.runnable_ns as f64 / gib })

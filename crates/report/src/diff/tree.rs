@@ -5,12 +5,12 @@ use std::sync::Arc;
 use pipeprof_profiler::profile::Mode;
 use rustc_hash::FxHashMap;
 
-use super::Run;
 use super::cost::{Count, Point, Scale, Series};
 use super::member::{Matched, name_of};
 use super::unit::Scales;
 use crate::flamegraph::member_label;
 use crate::roles::Role;
+use crate::run::Run;
 
 /// The trees of all compared members.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +49,7 @@ struct Building {
 }
 
 impl Tree {
-    pub(super) fn of(a: &[Run<'_>], b: &[Run<'_>], matched: &[Matched], scales: &[Scales]) -> Tree {
+    pub(super) fn of(a: &[&Run], b: &[&Run], matched: &[Matched], scales: &[Scales]) -> Tree {
         let mut tree = Tree::default();
         let mut roles: Vec<Option<Series>> = vec![None; Role::ALL.len()];
         for (matched, scales) in matched.iter().zip(scales) {

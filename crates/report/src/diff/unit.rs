@@ -5,10 +5,11 @@ use serde::Serialize;
 
 use super::cost::{Scale, Series};
 use super::member::Matched;
-use super::{NotCompared, Run, Which};
+use super::{NotCompared, Which};
 use crate::caption::duration;
 use crate::error::Error;
-use crate::ledger::{self, Moved};
+use crate::ledger;
+use crate::run::Run;
 use crate::summary::cpu_time_ns;
 
 /// What every cost of a comparison is in.
@@ -49,7 +50,7 @@ impl Unit {
 }
 
 /// Refuses to compare what measured different things.
-pub(super) fn check(a: &[Run<'_>], b: &[Run<'_>]) -> Result<(), Error> {
+pub(super) fn check(a: &[&Run], b: &[&Run]) -> Result<(), Error> {
     let not = |why: String| Err(Error::NotComparable { why });
     let all = || a.iter().chain(b).map(|run| &run.profile.quality);
     let Some(first) = all().next() else { return Ok(()) };
@@ -65,33 +66,26 @@ pub(super) fn check(a: &[Run<'_>], b: &[Run<'_>]) -> Result<(), Error> {
     }
 }
 
-fn moved(run: &Run<'_>, member: usize) -> Moved {
-    match run.watched {
-        Some(watched) => watched.moved(member),
-        None => Moved { bytes: run.caption.bytes_piped, what: "through the pipe".to_owned() },
-    }
-}
-
-pub(super) fn bytes(run: &Run<'_>, member: usize) -> Option<u64> {
-    moved(run, member).bytes
+pub(super) fn bytes(run: &Run, member: usize) -> Option<u64> {
+    run.moved(member).bytes
 }
 
 /// CPU nanoseconds per GiB of a member in one run, or why they are not known.
-fn ns_per_gib(run: &Run<'_>, member: usize) -> Result<f64, String> {
+fn ns_per_gib(run: &Run, member: usize) -> Result<f64, String> {
     let profiled = &run.profile.members[member];
     if !run.profile.quality.shares_are_of_cpu_time() {
         return Err(format!("{} doesn't measure CPU time", run.profile.quality.event));
     }
-    let moved = moved(run, member);
+    let moved = run.moved(member);
     let gib = ledger::gib(moved.bytes).ok_or_else(|| match moved.bytes {
         Some(_) => "it moved less than 1 MiB".to_owned(),
         None => moved.what,
     })?;
-    let ns = cpu_time_ns(run.profile, profiled).ok_or("its CPU time is not known")?;
+    let ns = cpu_time_ns(&run.profile, profiled).ok_or("its CPU time is not known")?;
     Ok(ns as f64 / gib)
 }
 
-fn in_all_runs(a: &[Run<'_>], b: &[Run<'_>], matched: &Matched) -> Result<(), String> {
+fn in_all_runs(a: &[&Run], b: &[&Run], matched: &Matched) -> Result<(), String> {
     let sides = [(a, &matched.a), (b, &matched.b)];
     sides
         .into_iter()
@@ -100,7 +94,7 @@ fn in_all_runs(a: &[Run<'_>], b: &[Run<'_>], matched: &Matched) -> Result<(), St
 }
 
 /// Nanoseconds per GiB where that is known of anybody, else shares, and why.
-pub(super) fn choose(a: &[Run<'_>], b: &[Run<'_>], matched: &[Matched]) -> (Unit, Option<String>) {
+pub(super) fn choose(a: &[&Run], b: &[&Run], matched: &[Matched]) -> (Unit, Option<String>) {
     let mut why = None;
     for matched in matched {
         match in_all_runs(a, b, matched) {
@@ -108,10 +102,7 @@ pub(super) fn choose(a: &[Run<'_>], b: &[Run<'_>], matched: &[Matched]) -> (Unit
             Err(reason) => why = why.or(Some(reason)),
         }
     }
-    let bare = a
-        .iter()
-        .chain(b)
-        .any(|run| run.watched.is_none_or(|watched| watched.pipeline.pipes.is_empty()));
+    let bare = a.iter().chain(b).any(|run| run.pipeline.pipes.is_empty());
     let why = if bare { Some("a file without a pipeline tells no bytes".to_owned()) } else { why };
     (Unit::Percent, why)
 }
@@ -119,8 +110,8 @@ pub(super) fn choose(a: &[Run<'_>], b: &[Run<'_>], matched: &[Matched]) -> (Unit
 /// Leaves those out whose bytes are not known where others' are.
 pub(super) fn drop_without_bytes(
     unit: Unit,
-    a: &[Run<'_>],
-    b: &[Run<'_>],
+    a: &[&Run],
+    b: &[&Run],
     matched: Vec<Matched>,
     not_compared: &mut Vec<NotCompared>,
 ) -> Vec<Matched> {
@@ -135,7 +126,7 @@ pub(super) fn drop_without_bytes(
                 let side = (a.first().zip(matched.a.first())).map(|(run, &at)| (run, at));
                 if let Some((run, at)) = side {
                     let mut out = NotCompared::of(Which::Both, run, at, &why);
-                    let cpu = |runs: &[Run<'_>], members: &[usize]| {
+                    let cpu = |runs: &[&Run], members: &[usize]| {
                         let first = runs.first().zip(members.first())?;
                         first.0.profile.members[*first.1].cpu_time_ns
                     };
@@ -149,14 +140,14 @@ pub(super) fn drop_without_bytes(
 }
 
 impl NotCompared {
-    pub(super) fn of(side: Which, run: &Run<'_>, at: usize, why: &str) -> Self {
+    pub(super) fn of(side: Which, run: &Run, at: usize, why: &str) -> Self {
         let member: &MemberProfile = &run.profile.members[at];
         NotCompared {
             side,
             comm: member.comm.clone(),
             pid: member.pid,
             why: why.to_owned(),
-            cpu_time_ns: cpu_time_ns(run.profile, member),
+            cpu_time_ns: cpu_time_ns(&run.profile, member),
         }
     }
 }
@@ -167,9 +158,9 @@ pub(super) struct Scales {
     pub(super) b: Vec<Scale>,
 }
 
-pub(super) fn scales(unit: Unit, a: &[Run<'_>], b: &[Run<'_>], matched: &[Matched]) -> Vec<Scales> {
-    let side = |runs: &[Run<'_>], of: &dyn Fn(&Matched) -> &Vec<usize>, this: &Matched| {
-        let scale = |(at, run): (usize, &Run<'_>)| {
+pub(super) fn scales(unit: Unit, a: &[&Run], b: &[&Run], matched: &[Matched]) -> Vec<Scales> {
+    let side = |runs: &[&Run], of: &dyn Fn(&Matched) -> &Vec<usize>, this: &Matched| {
+        let scale = |(at, run): (usize, &&Run)| {
             let member = &run.profile.members[of(this)[at]];
             let (samples, weight) = (member.samples(), member.weight());
             let whole =
@@ -199,12 +190,12 @@ impl Scales {
 /// What all compared members cost together; `None` where a GiB of one is not a GiB of another.
 pub(super) fn total(
     unit: Unit,
-    a: &[Run<'_>],
-    b: &[Run<'_>],
+    a: &[&Run],
+    b: &[&Run],
     matched: &[Matched],
     scales: &[Scales],
 ) -> Option<Series> {
-    let moved_alike = |run: &Run<'_>, of: &dyn Fn(&Matched) -> usize| {
+    let moved_alike = |run: &Run, of: &dyn Fn(&Matched) -> usize| {
         let moved: Vec<u64> = matched.iter().filter_map(|m| bytes(run, of(m))).collect();
         let (least, most) = (moved.iter().min(), moved.iter().max());
         // A pipe's content at the end makes a difference between its ends.

@@ -16,7 +16,7 @@ use crate::flamegraph::Time;
 /// # Errors
 /// [`Error::Write`] where `out` fails.
 pub fn render(source: &Source<'_>, time: Time, mut out: impl Write) -> Result<(), Error> {
-    let (profile, roles) = (source.profile, source.roles);
+    let (profile, roles) = (&source.run.profile, &source.run.roles);
     // Occurrences of an event are not time, so they get a column of their own.
     let event = match profile.quality.unit {
         WeightUnit::Nanoseconds => None,
@@ -84,7 +84,7 @@ pub fn render(source: &Source<'_>, time: Time, mut out: impl Write) -> Result<()
 const ON_CPU: &str = "on CPU";
 
 fn line(source: &Source<'_>, stack: &[FrameId]) -> String {
-    let names = stack.iter().rev().map(|&frame| folded(&source.profile.frame(frame).name));
+    let names = stack.iter().rev().map(|&frame| folded(&source.run.profile.frame(frame).name));
     names.collect::<Vec<_>>().join(";")
 }
 

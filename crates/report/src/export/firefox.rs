@@ -58,19 +58,19 @@ struct Track {
 
 impl<'a> Tracks<'a> {
     fn new(source: &'a Source<'a>) -> Self {
-        let quality = &source.profile.quality;
+        let quality = &source.run.profile.quality;
         let interval = match quality.frequency_hz {
             Some(hz) if hz > 0 => SamplingInterval::from_nanos(1_000_000_000 / hz),
             _ => SamplingInterval::from_millis(1),
         };
-        let started = Duration::from_nanos(source.started_unix_ns.unwrap_or(0));
+        let started = Duration::from_nanos(source.run.started_unix_ns.unwrap_or(0));
         let started = ReferenceTimestamp::from_duration_since_unix_epoch(started);
-        let mut profile = Profile::new(&printable(source.title), started, interval);
-        profile.set_os_name(&format!("Linux {}", printable(source.kernel)));
+        let mut profile = Profile::new(&printable(&source.run.subject), started, interval);
+        profile.set_os_name(&format!("Linux {}", printable(&source.run.kernel)));
         profile.set_symbolicated(true);
         let categories =
             Role::ALL.map(|role| profile.add_category(role.label(), colour(role))).to_vec();
-        let mut shown = vec![false; source.profile.members.len()];
+        let mut shown = vec![false; source.run.profile.members.len()];
         source.members().for_each(|(member, _)| shown[member] = true);
         Tracks {
             source,
@@ -80,7 +80,7 @@ impl<'a> Tracks<'a> {
             processes: HashMap::new(),
             threads: HashMap::new(),
             stacks: HashMap::new(),
-            start_ns: source.start_ns,
+            start_ns: source.run.start_ns,
         }
     }
 
@@ -97,7 +97,7 @@ impl<'a> Tracks<'a> {
         match moment.doing {
             Doing::Running { period } => {
                 let since = moment.time_ns.saturating_sub(track.sampled_ns);
-                let ran = match self.source.profile.quality.unit {
+                let ran = match self.source.run.profile.quality.unit {
                     WeightUnit::Nanoseconds => period.min(since),
                     // A count of events is no time; the thread was seen running, though.
                     WeightUnit::Events => since,
@@ -109,11 +109,11 @@ impl<'a> Tracks<'a> {
                 }
             }
             Doing::Sleeping { ns } => {
-                let profile = self.source.profile;
+                let profile = &self.source.run.profile;
                 let (reason, role) = match moment.stack.map(|stack| profile.stack(stack)) {
                     Some(stack) => (
-                        self.source.roles.reason(profile, stack),
-                        self.source.roles.blocked_role(stack),
+                        self.source.run.roles.reason(profile, stack),
+                        self.source.run.roles.blocked_role(stack),
                     ),
                     None => (Reason::Unknown, Role::Other),
                 };
@@ -135,7 +135,7 @@ impl<'a> Tracks<'a> {
         let Tracks { profile, source, .. } = self;
         let start = Timestamp::from_nanos_since_reference(0);
         *self.processes.entry((member, pid)).or_insert_with(|| {
-            let of = &source.profile.members[member];
+            let of = &source.run.profile.members[member];
             let comm = printable(&of.comm);
             let name = match of.end {
                 Some(end) => format!("{}: {comm}", end.as_str()),
@@ -153,7 +153,7 @@ impl<'a> Tracks<'a> {
         }
         let process = self.process(member, pid);
         let thread = self.profile.add_thread(process, tid, self.at(time_ns), pid == tid);
-        let name = printable(&self.source.profile.members[member].comm);
+        let name = printable(&self.source.run.profile.members[member].comm);
         self.profile.set_thread_name(thread, &name);
         self.profile.set_thread_show_markers_in_timeline(thread, true);
         self.profile.add_initial_visible_thread(thread);
@@ -167,7 +167,7 @@ impl<'a> Tracks<'a> {
         if let Some(&known) = self.stacks.get(&(thread, id, blocked)) {
             return known;
         }
-        let (profile, roles) = (self.source.profile, self.source.roles);
+        let (profile, roles) = (&self.source.run.profile, &self.source.run.roles);
         let stack = profile.stack(id);
         let mut frames = Vec::with_capacity(stack.len());
         for depth in (0..stack.len()).rev() {
@@ -191,18 +191,18 @@ impl<'a> Tracks<'a> {
     /// The throughput of each pipe, on the track of its first writer.
     fn add_flows(&mut self) {
         let source = self.source;
-        for pipe in &source.watched.pipeline.pipes {
+        for pipe in &source.run.pipeline.pipes {
             let writer = pipe
                 .writers
                 .iter()
                 .map(|id| id.0)
                 .find(|&at| self.shown.get(at).is_some_and(|&shown| shown));
-            let flow = source.watched.flows.iter().find(|flow| flow.inode == pipe.inode);
+            let flow = source.run.flows.iter().find(|flow| flow.inode == pipe.inode);
             let (Some(member), Some(flow)) = (writer, flow) else { continue };
             if flow.over_time.is_empty() {
                 continue;
             }
-            let pid = u32::try_from(source.profile.members[member].pid).unwrap_or(0);
+            let pid = u32::try_from(source.run.profile.members[member].pid).unwrap_or(0);
             let process = self.process(member, pid);
             // Of this category the viewer shows bytes a second.
             let name = pipe_name(pipe);

@@ -16,11 +16,11 @@ use crate::escape::folded;
 /// # Errors
 /// [`Error::Write`] where `out` fails.
 pub fn render(source: &Source<'_>, timeline: &Timeline, mut out: impl Write) -> Result<(), Error> {
-    let lines = lines(source.profile);
-    let event: String = folded(&source.profile.quality.event).replace(' ', "_");
+    let lines = lines(&source.run.profile);
+    let event: String = folded(&source.run.profile.quality.event).replace(' ', "_");
     let shown: HashSet<usize> = source.members.iter().copied().collect();
     let comms: Vec<String> =
-        source.profile.members.iter().map(|member| folded(&member.comm)).collect();
+        source.run.profile.members.iter().map(|member| folded(&member.comm)).collect();
     for moment in timeline.moments().filter(|moment| shown.contains(&moment.member)) {
         let Moment { time_ns, member, pid, tid, cpu, .. } = moment;
         let (Doing::Running { period }, Some(stack)) = (moment.doing, moment.stack) else {
@@ -33,7 +33,7 @@ pub fn render(source: &Source<'_>, timeline: &Timeline, mut out: impl Write) -> 
         }
         let (seconds, nanos) = (time_ns / 1_000_000_000, time_ns % 1_000_000_000);
         writeln!(out, "{seconds}.{nanos:09}: {period:>10} {event}: ")?;
-        for frame in source.profile.stack(stack) {
+        for frame in source.run.profile.stack(stack) {
             out.write_all(lines[frame.index()].as_bytes())?;
         }
         out.write_all(b"\n")?;

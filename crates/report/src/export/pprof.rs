@@ -30,13 +30,13 @@ pub fn render(source: &Source<'_>, out: impl Write) -> Result<(), Error> {
 
 /// The message.
 pub fn profile(source: &Source<'_>) -> proto::Profile {
-    let mut table = Table::new(source.profile);
+    let mut table = Table::new(&source.run.profile);
     let (weight, unit) = source.weight_type();
     let samples = table.value_type("samples", "count");
     let weight_type = table.value_type(&weight, unit);
     let blocked = table.value_type("blocked", "nanoseconds");
     let sample = table.samples(source);
-    let quality = &source.profile.quality;
+    let quality = &source.run.profile.quality;
     let period = match (quality.frequency_hz, unit) {
         (Some(hz), "nanoseconds") => 1_000_000_000_u64.checked_div(hz).unwrap_or(0),
         _ => 0,
@@ -45,8 +45,8 @@ pub fn profile(source: &Source<'_>) -> proto::Profile {
     proto::Profile {
         sample_type: vec![samples, weight_type, blocked],
         sample,
-        time_nanos: signed(source.started_unix_ns.unwrap_or(0)),
-        duration_nanos: signed(source.watched.elapsed_ns),
+        time_nanos: signed(source.run.started_unix_ns.unwrap_or(0)),
+        duration_nanos: signed(source.run.elapsed_ns),
         period_type: Some(weight_type),
         period: signed(period),
         comment,
@@ -106,7 +106,7 @@ impl<'a> Table<'a> {
     }
 
     fn samples(&mut self, source: &Source<'a>) -> Vec<Sample> {
-        let (profile, roles) = (source.profile, source.roles);
+        let (profile, roles) = (&source.run.profile, &source.run.roles);
         let mut samples = Vec::new();
         for (index, member) in source.members() {
             let pid = self.string("pid");

@@ -56,7 +56,7 @@ struct Sampled {
 /// [`Error::Write`] where `out` fails.
 pub fn render(source: &Source<'_>, time: Time, mut out: impl Write) -> Result<(), Error> {
     let mut frames = Frames::default();
-    let profile = source.profile;
+    let profile = &source.run.profile;
     let unit = match (profile.quality.unit, time) {
         (WeightUnit::Events, Time::Cpu) => "none",
         _ => "nanoseconds",
@@ -96,7 +96,7 @@ pub fn render(source: &Source<'_>, time: Time, mut out: impl Write) -> Result<()
     }
     let file = File {
         schema: "https://www.speedscope.app/file-format-schema.json",
-        name: printable(source.title).into_owned(),
+        name: printable(&source.run.subject).into_owned(),
         exporter: concat!("pipeprof@", env!("CARGO_PKG_VERSION")),
         active_profile_index: 0,
         shared: Shared { frames: frames.list },

@@ -11,6 +11,7 @@ use crate::caption::{rough_percent as percent, thousands};
 use crate::escape::printable;
 use crate::highlight::{Highlights, Sighting};
 use crate::roles::{Basis, Classification, Role};
+use crate::run::Run;
 
 /// Width of the picture that the static layout is made for.
 pub(crate) const WIDTH: usize = 1200;
@@ -42,15 +43,10 @@ struct Key {
 }
 
 impl Legend {
-    pub(super) fn new(
-        profile: &Profile,
-        roles: &Classification,
-        highlights: &Highlights,
-        view: View,
-        towers: &[Tower],
-    ) -> Self {
+    pub(super) fn new(run: &Run, highlights: &Highlights, view: View, towers: &[Tower]) -> Self {
+        let Run { profile, roles, .. } = run;
         let (mut whole, mut absorbed, mut inferred) = (0, 0, 0);
-        for (_, member) in members(profile, view) {
+        for (_, member) in members(run, view) {
             for weight in &member.on_cpu {
                 whole += weight.weight;
                 if roles.absorber(profile.stack(weight.stack)).is_some() {
@@ -66,7 +62,7 @@ impl Legend {
             // Both speak of samples, which are taken on a CPU.
             highlights: match view.time {
                 Time::Blocked => Vec::new(),
-                _ => highlight_texts(profile, roles, highlights, view),
+                _ => highlight_texts(run, highlights, view),
             },
             notes: match view.time {
                 Time::Blocked => Vec::new(),
@@ -203,13 +199,10 @@ pub(crate) fn search_key(role: Role) -> String {
     format!("ROLE {}", role.label().to_uppercase())
 }
 
-fn highlight_texts(
-    profile: &Profile,
-    roles: &Classification,
-    highlights: &Highlights,
-    view: View,
-) -> Vec<(bool, String)> {
-    let by_member: Vec<(String, u64, Vec<Sighting>)> = members(profile, view)
+fn highlight_texts(run: &Run, highlights: &Highlights, view: View) -> Vec<(bool, String)> {
+    let Run { profile, roles, .. } = run;
+    let by_member: Vec<(String, u64, Vec<Sighting>)> = members(run, view)
+        .into_iter()
         .map(|(index, member)| {
             let who = match member.end {
                 Some(end) => end.as_str().to_owned(),

@@ -7,8 +7,9 @@ use super::{Time, View, member_label, members};
 use crate::caption::GIB;
 use crate::error::Error;
 use crate::highlight::Highlights;
-use crate::ledger::{Watched, percent};
+use crate::ledger::percent;
 use crate::roles::{Classification, Role};
+use crate::run::Run;
 
 /// A member of the picture.
 pub(super) struct Tower {
@@ -72,30 +73,20 @@ impl Part {
 }
 
 /// The towers in view, in pipeline order.
-pub(super) fn towers(
-    profile: &Profile,
-    view: View,
-    watched: Option<&Watched<'_>>,
-) -> Result<Vec<Tower>, Error> {
-    let mut shown: Vec<(usize, &MemberProfile)> = members(profile, view).collect();
-    if let Some(watched) = watched {
-        let order = watched.order();
-        let place = |member: usize| order.iter().position(|&at| at == member);
-        shown.sort_by_key(|&(member, _)| place(member).unwrap_or(usize::MAX));
-        // A shell that waits for the pipeline would be as wide as the pipeline.
-        if view.time != Time::Cpu && shown.iter().any(|&(member, _)| watched.holds_pipe(member)) {
-            shown.retain(|&(member, _)| watched.holds_pipe(member));
-        }
+pub(super) fn towers(run: &Run, view: View) -> Result<Vec<Tower>, Error> {
+    let mut shown = members(run, view);
+    // A shell that waits for the pipeline would be as wide as the pipeline.
+    if view.time != Time::Cpu && shown.iter().any(|&(member, _)| run.holds_pipe(member)) {
+        shown.retain(|&(member, _)| run.holds_pipe(member));
     }
     let mut towers = Vec::with_capacity(shown.len());
     let mut unknown = None;
     for (index, member) in shown {
         let mut tower = tower(member, view.time);
         if view.per_byte {
-            let moved = watched.map(|watched| watched.moved(index));
-            let Some(bytes) = moved.as_ref().and_then(|m| m.bytes).filter(|bytes| *bytes > 0)
-            else {
-                unknown = unknown.or(moved.map(|moved| moved.what));
+            let moved = run.moved(index);
+            let Some(bytes) = moved.bytes.filter(|bytes| *bytes > 0) else {
+                unknown = unknown.or(Some(moved.what));
                 continue;
             };
             tower.scale(GIB / bytes as f64);

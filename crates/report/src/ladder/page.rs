@@ -3,35 +3,19 @@
 
 use std::io::Write;
 
-use pipeprof_profiler::profile::Profile;
-
 use super::standing::Standings;
 use super::table::{count, noise, percent, rate, rounds, times};
 use super::{Ladder, picture, words};
-use crate::caption::Caption;
 use crate::diff::{self, Diff, Widths};
 use crate::error::Error;
 use crate::flamegraph::{self, View};
 use crate::highlight::Highlights;
 use crate::html::markup::Markup;
 use crate::html::shell::Page;
-use crate::ledger::Watched;
-use crate::roles::Classification;
+use crate::run::Run;
 
-/// A profiled run.
-#[derive(Clone, Copy, Debug)]
-pub struct Seen<'a> {
-    /// Index in [`Ladder::rungs`].
-    pub rung: usize,
-    /// What was sampled.
-    pub profile: &'a Profile,
-    /// Of that profile.
-    pub roles: &'a Classification,
-    /// Title, kernel and throughput.
-    pub caption: &'a Caption,
-    /// Who holds which pipe, and what it carried.
-    pub watched: Watched<'a>,
-}
+/// A profiled run, and the index of its stage in [`Ladder::rungs`].
+pub type Seen = (usize, Run);
 
 /// Writes the page. `seen` are the profiled runs, in the order of time.
 ///
@@ -40,7 +24,7 @@ pub struct Seen<'a> {
 /// [`Error::Write`] where `out` fails.
 pub fn write_page(
     ladder: &Ladder,
-    seen: &[Seen<'_>],
+    seen: &[Seen],
     highlights: &Highlights,
     out: impl Write,
 ) -> Result<(), Error> {
@@ -121,21 +105,12 @@ fn table(ladder: &Ladder, standings: &Standings) -> Markup {
 fn flames(
     page: &mut Page,
     rung: usize,
-    seen: &[Seen<'_>],
+    seen: &[Seen],
     highlights: &Highlights,
 ) -> Result<(), Error> {
-    let Some(run) = seen.iter().rfind(|run| run.rung == rung) else { return Ok(()) };
+    let Some((_, run)) = seen.iter().rfind(|(of, _)| *of == rung) else { return Ok(()) };
     let mut svg = Vec::new();
-    let drawn = flamegraph::render(
-        run.profile,
-        run.roles,
-        highlights,
-        run.caption,
-        View::default(),
-        Some(&run.watched),
-        &mut svg,
-    );
-    match drawn {
+    match flamegraph::render(run, highlights, View::default(), &mut svg) {
         Ok(()) => page.flame("on CPU", &svg).map(drop),
         // A run too short for a sample has said so in its sentence.
         Err(Error::NoSamples { .. }) => Ok(()),
@@ -145,14 +120,9 @@ fn flames(
 
 /// From the stage before, over all profiled runs of both, as wide as that one was: what went stands
 /// out as well as what came.
-fn difference(
-    page: &mut Page,
-    ladder: &Ladder,
-    rung: usize,
-    seen: &[Seen<'_>],
-) -> Result<(), Error> {
+fn difference(page: &mut Page, ladder: &Ladder, rung: usize, seen: &[Seen]) -> Result<(), Error> {
     let Some(before) = rung.checked_sub(1) else { return Ok(()) };
-    let runs = |rung: usize| seen.iter().filter(move |run| run.rung == rung).map(Seen::run);
+    let runs = |rung: usize| seen.iter().filter(move |(of, _)| *of == rung).map(|(_, run)| run);
     let pairs: Vec<_> = runs(before).zip(runs(rung)).collect();
     let names = [before, rung].map(|rung| &*ladder.rungs[rung].name);
     let diff = match Diff::of(&pairs, names) {
@@ -164,17 +134,6 @@ fn difference(
     let mut svg = Vec::new();
     diff::render_picture(&diff, Widths::A, &mut svg)?;
     page.flame(&format!("on CPU, against {}", names[0]), &svg).map(drop)
-}
-
-impl<'a> Seen<'a> {
-    fn run(&self) -> diff::Run<'_> {
-        diff::Run {
-            profile: self.profile,
-            roles: self.roles,
-            caption: self.caption,
-            watched: Some(&self.watched),
-        }
-    }
 }
 
 fn trust(ladder: &Ladder, standings: &Standings) -> Markup {

@@ -11,6 +11,7 @@ use pipeprof_profiler::profile::{
     TimeSplit, WeightUnit,
 };
 use pipeprof_profiler::wakeups::{Latency, Waker, WakeupEdge, Wakeups};
+use pipeprof_report::run::Run;
 use pipeprof_runner::pipeline::{End, Member, MemberId, Pipe, Pipeline};
 
 /// The five stages that `tests/fixtures` holds a recording of.
@@ -174,8 +175,54 @@ pub(crate) fn from_perf_script(text: &str, end: impl Fn(&str) -> Option<End>) ->
     builder.profile
 }
 
+/// A run of one pipe, from the first member to the second, at `gib_per_s`.
+pub(crate) fn pair(profile: Profile, subject: &str, bytes: u64, gib_per_s: f64) -> Run {
+    let members = profile.members.iter().map(|member| Member {
+        pid: member.pid,
+        start_time_ticks: None,
+        comm: member.comm.clone(),
+        command_line: Vec::new(),
+        end: member.end,
+    });
+    let members: Vec<Member> = members.collect();
+    let pipe = Pipe {
+        inode: 7,
+        device: 0,
+        path: None,
+        writers: vec![MemberId(0)],
+        readers: (1..members.len()).map(MemberId).collect(),
+        capacity_bytes: None,
+    };
+    let flow = PipeFlow {
+        inode: 7,
+        bytes: Bytes::Known { bytes, source: Source::Pair },
+        writes: None,
+        reads: None,
+        over_time: Vec::new(),
+        fill_over_time: Vec::new(),
+        capacity_bytes: None,
+        fill: None,
+    };
+    Run {
+        pipeline: Pipeline { members, pipes: vec![pipe] },
+        flows: vec![flow],
+        subject: subject.to_owned(),
+        kernel: "6.18.44".to_owned(),
+        elapsed_ns: (bytes as f64 / gib_per_s / 1_073_741_824.0 * 1e9) as u64,
+        cpus: 2,
+        ..Run::bare(profile)
+    }
+}
+
+/// A run of which nobody knows what its pipe carried.
+pub(crate) fn without_bytes(mut run: Run) -> Run {
+    run.pipeline.pipes.clear();
+    run.flows.clear();
+    run
+}
+
 /// `zcat | sort`, a second each: zcat waits for space, sort computes.
-pub(crate) fn blocked_chain() -> (Profile, Pipeline, Vec<PipeFlow>) {
+pub(crate) fn blocked_chain() -> Run {
     let mut builder = Builder::new();
     let zcat = builder.member(None, "zcat", 11);
     let sort = builder.member(None, "sort", 12);
@@ -249,5 +296,11 @@ pub(crate) fn blocked_chain() -> (Profile, Pipeline, Vec<PipeFlow>) {
         fill: Some(Fill { looks: 25, empty: 0, full: 23, sum_bytes: 25 * 64000, tenths: [0; 10] }),
     };
     let members = vec![member(11, "zcat"), member(12, "sort"), member(10, "sh")];
-    (builder.profile, Pipeline { members, pipes: vec![pipe] }, vec![flow])
+    Run {
+        pipeline: Pipeline { members, pipes: vec![pipe] },
+        flows: vec![flow],
+        elapsed_ns: 1_000_000_000,
+        cpus: 2,
+        ..Run::bare(builder.profile)
+    }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use pipeprof_report::ladder::{Axis, Ending, Ladder, Run, Rung, SCHEMA_VERSION, is_narrow};
+use pipeprof_report::ladder::{Axis, Ending, Ladder, Run, Rung, SCHEMA_VERSION, Seen, is_narrow};
 use pipeprof_runner::roof;
 
-use super::runs::{self, Contender, Kept, Measured, Runs};
+use super::runs::{self, Contender, Measured, Runs};
 use super::schedule::{Schedule, Step};
 use super::{Files, LadderArgs, checks};
 use crate::capture::kernel_release;
@@ -22,8 +22,8 @@ pub(super) struct Climb<'a> {
     contenders: Vec<Contender>,
     runs: Runs<'a>,
     schedule: Schedule,
-    /// The profiled runs, in the order of time, each of its rung.
-    pub(super) kept: Vec<(usize, Kept)>,
+    /// The profiled runs, in the order of time.
+    pub(super) kept: Vec<Seen>,
     /// Of a sweep.
     pub(super) axes: Vec<Axis>,
     began: Instant,

@@ -3,23 +3,18 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use pipeprof_profiler::meter::PipeFlow;
-use pipeprof_profiler::profile::Profile;
 use pipeprof_profiler::session::CaptureConfig;
-use pipeprof_report::caption::Caption;
 use pipeprof_report::flamegraph::View;
 use pipeprof_report::highlight::Highlights;
-use pipeprof_report::ladder::{CountedBy, EndCost, Profiled, Seen};
-use pipeprof_report::ledger::Watched;
-use pipeprof_report::roles::Classification;
+use pipeprof_report::ladder::{CountedBy, EndCost, Profiled};
+use pipeprof_report::run::Run;
 use pipeprof_report::summary::Summary;
 use pipeprof_runner::outcome::{EndOutcome, Outcome};
 use pipeprof_runner::pair::launch;
-use pipeprof_runner::pipeline::Pipeline;
 use pipeprof_runner::plan::PairPlan;
 
 use super::commands::{self, Command};
-use crate::capture::{Captured, capture};
+use crate::capture::capture;
 use crate::cli::Global;
 use crate::interrupt::Interrupt;
 use crate::pair_args;
@@ -154,7 +149,7 @@ impl<'a> Runs<'a> {
     }
 
     /// A run for its costs, and its profile.
-    pub(super) fn profiled(&self, contender: &Contender) -> anyhow::Result<(Measured, Kept)> {
+    pub(super) fn profiled(&self, contender: &Contender) -> anyhow::Result<(Measured, Run)> {
         let mut longer_plan = None;
         let target = match contender {
             Contender::Stage { plan, .. } => {
@@ -175,8 +170,8 @@ impl<'a> Runs<'a> {
         if let Some(failure) = captured.failures.first() {
             return Err(pair_args::complaint(failure));
         }
-        let kept = Kept::of(captured);
-        Ok((Measured { plan: longer_plan, ..kept.costs() }, kept))
+        let run = captured.run;
+        Ok((Measured { plan: longer_plan, ..costs(&run) }, run))
     }
 
     fn pair(&self, plan: &PairPlan) -> anyhow::Result<Outcome> {
@@ -219,72 +214,32 @@ fn cost(outcome: &EndOutcome) -> EndCost {
     }
 }
 
-/// What is kept of a profiled run for the page: all but the recording, which has a folder.
-pub(super) struct Kept {
-    profile: Profile,
-    roles: Classification,
-    caption: Caption,
-    pipeline: Pipeline,
-    flows: Vec<PipeFlow>,
-    elapsed: Duration,
-    cpus: usize,
-}
-
-impl Kept {
-    fn of(captured: Captured) -> Kept {
-        let caption = captured.caption();
-        let cpus = captured.watched().cpus;
-        let Captured { profile, pipeline, flows, elapsed, .. } = captured;
-        let roles = Classification::of(&profile);
-        Kept { profile, roles, caption, pipeline, flows, elapsed, cpus }
-    }
-
-    fn watched(&self) -> Watched<'_> {
-        Watched {
-            pipeline: &self.pipeline,
-            flows: &self.flows,
-            elapsed_ns: self.elapsed.as_nanos() as u64,
-            cpus: self.cpus,
-        }
-    }
-
-    pub(super) fn seen(&self, rung: usize) -> Seen<'_> {
-        let Kept { profile, roles, caption, .. } = self;
-        Seen { rung, profile, roles, caption, watched: self.watched() }
-    }
-
-    fn costs(&self) -> Measured {
-        let summary = Summary::build(
-            &self.profile,
-            &self.roles,
-            &Highlights::article(),
-            &self.caption,
-            View::default(),
-            Some(&self.watched()),
-        );
-        let quality = &self.profile.quality;
-        let bytes = commands::last_pipe(&self.flows);
-        let seconds = self.elapsed.as_secs_f64();
-        let rate = bytes.filter(|_| seconds > 0.0).map(|bytes| bytes as f64 / GIB / seconds);
-        let is_pair = self.pipeline.members.iter().any(|member| member.end.is_some());
-        Measured {
-            plan: None,
-            bytes,
-            elapsed: self.elapsed,
-            gib_per_s: rate,
-            counted_by: match (rate, is_pair) {
-                (None, _) => CountedBy::Nobody,
-                (Some(_), true) => CountedBy::Pair,
-                (Some(_), false) => CountedBy::Meter,
-            },
-            ends: EndCost::of(&summary),
-            profile: Some(Profiled {
-                event: quality.event.clone(),
-                frequency_hz: quality.frequency_hz,
-                samples: quality.samples,
-                lost: quality.lost,
-            }),
-        }
+/// What a profiled run costs.
+fn costs(run: &Run) -> Measured {
+    let summary = Summary::of(run, &Highlights::article(), View::default());
+    let quality = &run.profile.quality;
+    let bytes = commands::last_pipe(&run.flows);
+    let elapsed = Duration::from_nanos(run.elapsed_ns);
+    let seconds = elapsed.as_secs_f64();
+    let rate = bytes.filter(|_| seconds > 0.0).map(|bytes| bytes as f64 / GIB / seconds);
+    let is_pair = run.pipeline.members.iter().any(|member| member.end.is_some());
+    Measured {
+        plan: None,
+        bytes,
+        elapsed,
+        gib_per_s: rate,
+        counted_by: match (rate, is_pair) {
+            (None, _) => CountedBy::Nobody,
+            (Some(_), true) => CountedBy::Pair,
+            (Some(_), false) => CountedBy::Meter,
+        },
+        ends: EndCost::of(&summary),
+        profile: Some(Profiled {
+            event: quality.event.clone(),
+            frequency_hz: quality.frequency_hz,
+            samples: quality.samples,
+            lost: quality.lost,
+        }),
     }
 }
 

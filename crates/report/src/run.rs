@@ -1,0 +1,117 @@
+//! [`Run`]: one profiled run, which every output is made from.
+
+use std::time::UNIX_EPOCH;
+
+use pipeprof_profiler::meter::PipeFlow;
+use pipeprof_profiler::profile::{MemberProfile, Profile};
+use pipeprof_profiler::recording::Recording;
+use pipeprof_runner::pipeline::Pipeline;
+use serde_json::Value;
+
+use crate::roles::Classification;
+
+/// A profiled run, whole: what was sampled, what the stacks do, who holds which pipe, what the
+/// pipes carried, and on which machine.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// What was sampled.
+    pub profile: Profile,
+    /// What its stacks do.
+    pub roles: Classification,
+    /// Who holds which pipe: the members of the profile come first, in its order. Without members
+    /// where that was not recorded.
+    pub pipeline: Pipeline,
+    /// A flow a pipe, known by inode.
+    pub flows: Vec<PipeFlow>,
+    /// The stage, or the command line. Untrusted text.
+    pub subject: String,
+    /// Release of the kernel that was profiled: `6.18.44`. Empty where unknown.
+    pub kernel: String,
+    /// When it began, in the clock of the recording.
+    pub start_ns: u64,
+    /// When it began, in nanoseconds since 1970; `None` where that was not noted.
+    pub started_unix_ns: Option<u64>,
+    /// How long it was profiled, in nanoseconds; 0 where unknown.
+    pub elapsed_ns: u64,
+    /// CPUs that the members could run on.
+    pub cpus: usize,
+    /// The settings of the machine, as in `pipeprof.json`; null where they were not noted.
+    pub environment: Value,
+}
+
+impl Run {
+    /// The run that was recorded, with what the analysis made of it.
+    ///
+    /// Files of perf, and recordings that were cut short, tell their time only by their samples.
+    pub fn of(recording: &Recording, profile: Profile) -> Run {
+        let about = &recording.about;
+        let bare = Run::bare(profile);
+        let start_ns = match recording.meta.start_ns {
+            0 => bare.start_ns,
+            known => known,
+        };
+        let elapsed_ns = match about.elapsed_ns {
+            0 => (bare.start_ns + bare.elapsed_ns).saturating_sub(start_ns),
+            known => known,
+        };
+        let started_unix_ns = about.started_unix_ns.or_else(|| {
+            // The file was last written to when the recording ended.
+            let written = recording.perf_data().metadata().and_then(|meta| meta.modified()).ok()?;
+            let since_1970 = written.duration_since(UNIX_EPOCH).ok()?;
+            u64::try_from(since_1970.as_nanos()).ok()?.checked_sub(elapsed_ns)
+        });
+        Run {
+            pipeline: recording.meta.pipeline.clone(),
+            flows: about.flows.clone(),
+            subject: about.title.clone(),
+            kernel: about.kernel.clone(),
+            start_ns,
+            started_unix_ns,
+            elapsed_ns,
+            cpus: about.cpus.max(1),
+            environment: recording.environment.clone(),
+            ..bare
+        }
+    }
+
+    /// A run of which nothing is known but its profile.
+    pub fn bare(profile: Profile) -> Run {
+        let (first, last) = profile.span_ns.unwrap_or_default();
+        Run {
+            roles: Classification::of(&profile),
+            profile,
+            pipeline: Pipeline::default(),
+            flows: Vec::new(),
+            subject: String::new(),
+            kernel: String::new(),
+            start_ns: first,
+            started_unix_ns: None,
+            elapsed_ns: last.saturating_sub(first),
+            cpus: 1,
+            environment: Value::Null,
+        }
+    }
+
+    /// Bytes through its pipe, where there is one and they are known.
+    pub fn bytes_piped(&self) -> Option<u64> {
+        match &self.flows[..] {
+            [flow] => flow.bytes.known(),
+            _ => None,
+        }
+    }
+
+    /// Throughput of its pipe, where there is one.
+    pub fn bytes_per_second(&self) -> Option<f64> {
+        let bytes = self.bytes_piped().filter(|_| self.elapsed_ns > 0)?;
+        Some(bytes as f64 * 1e9 / self.elapsed_ns as f64)
+    }
+
+    /// Its members with their position in the profile, upstream first.
+    pub(crate) fn members(&self) -> Vec<(usize, &MemberProfile)> {
+        let mut members: Vec<_> = self.profile.members.iter().enumerate().collect();
+        let order = self.order();
+        let place = |member: usize| order.iter().position(|&at| at == member);
+        members.sort_by_key(|&(member, _)| place(member).unwrap_or(usize::MAX));
+        members
+    }
+}
