@@ -17,8 +17,11 @@ mod ui;
 use std::process::ExitCode;
 
 use clap::Parser;
+use pipeprof_runner::access;
 
 fn main() -> ExitCode {
+    // Before anything is opened, and before there is a second thread.
+    access::lower();
     hush_what_is_caught();
     let cli = cli::Cli::parse();
     let ui = ui::Ui::new(&cli.global);

@@ -17,6 +17,7 @@ use std::io::{self, Read};
 use nix::errno::Errno;
 use perf_event_open::config::{Cpu, Inherit, Opts, Proc};
 use perf_event_open::count::Counter as PerfCounter;
+use pipeprof_runner::access;
 
 use crate::environment::{Environment, Operation, explain_open_error};
 
@@ -327,7 +328,7 @@ fn open_on(event: KnownEvent, tid: i32, user_only: bool) -> io::Result<PerfCount
     opts.inherit = Some(Inherit::NewChild);
     opts.stat_format.time_enabled = true;
     opts.stat_format.time_running = true;
-    PerfCounter::new(event.to_perf(), (Proc(tid), Cpu::ALL), opts)
+    access::with_rights(|| PerfCounter::new(event.to_perf(), (Proc(tid), Cpu::ALL), opts))
 }
 
 /// Reads the descriptors ourselves: `PerfCounter::stat()` takes its buffer for filled however

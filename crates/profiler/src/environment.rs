@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use pipeprof_runner::access;
 use serde::Serialize;
 
 pub use explain::{Explanation, Operation, explain_open_error};
@@ -148,7 +149,8 @@ pub struct Virtualisation {
 impl Environment {
     /// Reads this machine's settings. Takes well under a millisecond; changes nothing.
     pub fn read() -> Self {
-        Self::read_from(Path::new("/"))
+        // What counts is what the program may do, and it may be more than is in force.
+        access::with_rights(|| Self::read_from(Path::new("/")))
     }
 
     /// Reads the settings of the machine whose `proc` and `sys` lie below `root`.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
+use pipeprof_runner::access;
 use pipeprof_runner::pipeline::Pipeline;
 
 use crate::accounts::{Accounts, now_ns};
@@ -410,7 +411,8 @@ fn beginning(events: &[EventDescription], pids: Arc<Mutex<Vec<i32>>>, with_child
         // Older than any record to come, and not 0, which perf takes for "no time".
         let at_ns = now_ns();
         let made = Synthesizer::new(sample_type, at_ns, id.unwrap_or(0));
-        let modules = fs::read_to_string("/proc/modules").unwrap_or_default();
+        let modules = access::with_rights(|| fs::read_to_string("/proc/modules"));
+        let modules = modules.unwrap_or_default();
         let mut state = synth::kernel(&made, &head_of_kallsyms(), &modules);
         let members = pids.lock().map(|pids| pids.clone()).unwrap_or_default();
         let family = match with_children {
@@ -432,7 +434,7 @@ fn beginning(events: &[EventDescription], pids: Arc<Mutex<Vec<i32>>>, with_child
 fn head_of_kallsyms() -> String {
     use std::io::Read;
     let mut head = Vec::new();
-    if let Ok(file) = File::open("/proc/kallsyms") {
+    if let Ok(file) = access::with_rights(|| File::open("/proc/kallsyms")) {
         // What was read before an error is still true.
         let _ = file.take(256 << 10).read_to_end(&mut head);
     }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{Input, Sym, Symbolized, Symbolizer as Blaze};
+use pipeprof_runner::access;
 use rustc_hash::FxHashMap;
 use tempfile::NamedTempFile;
 
@@ -153,7 +154,7 @@ impl LocalSymbols {
 
     fn kallsyms(&mut self) -> &Kallsyms {
         self.kallsyms.get_or_insert_with(|| {
-            let text = std::fs::read("/proc/kallsyms").unwrap_or_default();
+            let text = access::with_rights(|| std::fs::read("/proc/kallsyms")).unwrap_or_default();
             Kallsyms::parse(String::from_utf8(text).unwrap_or_default())
         })
     }

@@ -3,6 +3,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
+use pipeprof_runner::access;
 
 use crate::attr::EventAttr;
 use crate::ring::Ring;
@@ -78,24 +79,24 @@ impl PerfSystem for RunningKernel {
         // SAFETY: the kernel reads `attr.size` bytes behind the pointer, and that is the size of
         // the struct (asserted where it is defined); it writes only `size`, and only with E2BIG,
         // into memory that this copy owns.
-        let fd = unsafe {
+        let open = || unsafe {
             let mut attr = *attr;
-            libc::syscall(
+            Errno::result(libc::syscall(
                 libc::SYS_perf_event_open,
                 &raw mut attr,
                 pid,
                 cpu,
                 -1 as libc::c_int,
                 PERF_FLAG_FD_CLOEXEC,
-            )
+            ))
         };
-        let fd = Errno::result(fd)?;
+        let fd = access::with_rights(open)?;
         // SAFETY: the call just returned this descriptor, so nothing else owns it.
         Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
     }
 
     fn map(&self, event: BorrowedFd<'_>, bytes: usize) -> Result<Ring, Errno> {
-        Ring::map(event, bytes)
+        access::with_rights(|| Ring::map(event, bytes))
     }
 
     fn redirect(&self, event: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno> {

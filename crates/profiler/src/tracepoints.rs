@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use pipeprof_runner::access;
 use serde::{Deserialize, Serialize};
 
 use crate::environment::{Environment, Tracing};
@@ -82,7 +83,7 @@ impl Tracefs {
     /// That this kernel has none of that name, as a sentence.
     pub fn tracepoint(&self, system: &str, name: &str) -> Result<Tracepoint, String> {
         let path = self.root.join("events").join(system).join(name).join("format");
-        let format = fs::read_to_string(&path)
+        let format = access::with_rights(|| fs::read_to_string(&path))
             .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
         let id = format.lines().find_map(|line| line.strip_prefix("ID: ")?.trim().parse().ok());
         let id = id.ok_or_else(|| format!("{} names no id", path.display()))?;
@@ -97,7 +98,8 @@ impl Tracefs {
         out.push(size_of::<usize>() as u8);
         out.extend_from_slice(&(crate::ring::page_bytes() as u32).to_ne_bytes());
         for name in ["header_page", "header_event"] {
-            let text = fs::read(self.root.join("events").join(name)).unwrap_or_default();
+            let path = self.root.join("events").join(name);
+            let text = access::with_rights(|| fs::read(path)).unwrap_or_default();
             out.extend_from_slice(name.as_bytes());
             out.push(0);
             push_text(&mut out, &text);

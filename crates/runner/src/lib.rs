@@ -1,6 +1,7 @@
 //! Gets you a [`Pipeline`](pipeline::Pipeline): launches the pipe pair, or finds the pipeline that
 //! a process belongs to.
 
+pub mod access;
 pub mod command;
 pub mod cost;
 pub mod cpus;

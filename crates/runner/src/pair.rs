@@ -22,6 +22,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, ftruncate, pipe2};
 
+use crate::access;
 use crate::cpus;
 use crate::ends::{Configuration, Word, monotonic_ns};
 use crate::error::Error;
@@ -105,7 +106,8 @@ pub fn launch(plan: &PairPlan, again: &Reexec) -> Result<Prepared, Error> {
 /// Gives a pipe at least `wanted` bytes of space.
 pub(crate) fn set_capacity(pipe: &impl AsFd, wanted: u64) -> Result<(), Error> {
     let size = i32::try_from(wanted).unwrap_or(i32::MAX);
-    fcntl(pipe.as_fd(), FcntlArg::F_SETPIPE_SZ(size)).map(drop).map_err(|source| Error::PipeSize {
+    let resized = access::with_rights(|| fcntl(pipe.as_fd(), FcntlArg::F_SETPIPE_SZ(size)));
+    resized.map(drop).map_err(|source| Error::PipeSize {
         wanted,
         max: machine::pipe_max_size(),
         source,

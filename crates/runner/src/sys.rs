@@ -8,6 +8,7 @@ use std::process::{Child, Command};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use crate::access;
 use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
@@ -226,9 +227,10 @@ impl Pages {
     /// `mlock(2)` on all of it.
     pub(crate) fn lock(&self) -> Result<(), Errno> {
         // SAFETY: the range is ours.
-        let result =
-            unsafe { libc::mlock(self.mapping.as_ptr().add(self.offset).cast(), self.bytes) };
-        Errno::result(result).map(drop)
+        let lock = || unsafe {
+            Errno::result(libc::mlock(self.mapping.as_ptr().add(self.offset).cast(), self.bytes))
+        };
+        access::with_rights(lock).map(drop)
     }
 
     pub(crate) fn address(&self) -> usize {

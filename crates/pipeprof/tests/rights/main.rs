@@ -2,6 +2,7 @@
 //! a seccomp filter as container runtimes set up.
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod capabilities;
 mod sys;
 
 use std::fs;

@@ -5,6 +5,7 @@ use std::io;
 use perf_event_open::config::{Cpu, Opts, Proc, SampleOn};
 use perf_event_open::count::Counter;
 use perf_event_open::event::sw::Software;
+use pipeprof_runner::access;
 use serde::Serialize;
 
 use crate::counters::KnownEvent;
@@ -38,7 +39,8 @@ pub fn try_events() -> Vec<EventTrial> {
                 let mut opts = Opts::default();
                 opts.exclude.kernel = user_only;
                 opts.exclude.hv = user_only;
-                errno(Counter::new(event.to_perf(), (Proc::CURRENT, Cpu::ALL), opts))
+                let open = || Counter::new(event.to_perf(), (Proc::CURRENT, Cpu::ALL), opts);
+                errno(access::with_rights(open))
             };
             EventTrial {
                 event: event.name(),
@@ -52,7 +54,8 @@ pub fn try_events() -> Vec<EventTrial> {
 
 /// Tries `cpu-clock` on a CPU, for all that runs there; the errno where it is refused.
 pub fn try_per_cpu(cpu: u32) -> Option<i32> {
-    errno(Counter::new(Software::CpuClock, (Proc::ALL, Cpu(cpu)), Opts::default()))
+    let open = || Counter::new(Software::CpuClock, (Proc::ALL, Cpu(cpu)), Opts::default());
+    errno(access::with_rights(open))
 }
 
 /// Tries to map a ring of 2^`exponent` data pages for samples of this process's user code; the errno
@@ -62,9 +65,9 @@ pub fn try_ring(exponent: u8) -> Option<i32> {
     opts.exclude.kernel = true;
     opts.exclude.hv = true;
     opts.sample_on = SampleOn::Freq(1);
-    let ring = Counter::new(Software::CpuClock, (Proc::CURRENT, Cpu::ALL), opts)
-        .and_then(|counter| counter.sampler(exponent).map(drop));
-    errno(ring)
+    let open = || Counter::new(Software::CpuClock, (Proc::CURRENT, Cpu::ALL), opts);
+    let ring = || open().and_then(|counter| counter.sampler(exponent).map(drop));
+    errno(access::with_rights(ring))
 }
 
 fn errno<T>(result: io::Result<T>) -> Option<i32> {

@@ -8,6 +8,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::ptr;
 
+use crate::access;
+
 /// What a shell returns for a command that it couldn't execute. Seen only where the launcher ended
 /// before the gate opened.
 const NOT_EXECUTED: c_int = 127;
@@ -120,6 +122,8 @@ impl Plan {
             if libc::getppid() != parent {
                 libc::_exit(NOT_EXECUTED);
             }
+            // The command won't have them, and whoever profiles it has to look at this child.
+            access::give_up();
             reset_handlers();
             libc::pthread_sigmask(libc::SIG_SETMASK, mask, ptr::null_mut());
 
