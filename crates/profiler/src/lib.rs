@@ -30,6 +30,7 @@ pub mod segments;
 pub mod session;
 mod sleep;
 pub mod sleepers;
+pub mod states;
 mod switching;
 pub mod symbolize;
 mod synth;

@@ -1,0 +1,82 @@
+//! What every thread of a pipeline does at each moment: runs, or waits, and for what. Taken by looks
+//! at `/proc` alone, a few hundred a second, so that no right to measure is needed.
+//!
+//! ```text
+//! /proc/TID/syscall --call--> Call --descriptors--> Wait --all threads--> ProcessState --> Timeline
+//! ```
+//!
+//! A look costs about 2 µs a thread; how often it is taken follows from what it costs ([`Pace`]).
+//! A [`Timeline`] is bounded whatever the length of the watch.
+
+mod call;
+mod descriptors;
+mod look;
+mod pace;
+mod timeline;
+
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+pub use look::Looker;
+pub use pace::Pace;
+pub use timeline::{
+    Account, Bin, PipeName, PipeRef, ProcessRef, ProcessSeen, ProcessState, StateRef, Timeline, Why,
+};
+
+use crate::accounts::now_ns;
+use crate::error::Error;
+
+/// Looks at processes from a thread of its own until it is finished.
+#[derive(Debug)]
+pub struct States {
+    updates: Sender<Vec<i32>>,
+    thread: JoinHandle<Timeline>,
+}
+
+impl States {
+    /// Starts to look at these processes and at what they start. With `keep`, only about the last
+    /// so much of the time is remembered.
+    ///
+    /// # Errors
+    /// [`Error::Control`] where no thread can be started.
+    pub fn start(pids: &[i32], keep: Option<Duration>) -> Result<Self, Error> {
+        let (updates, receiver) = mpsc::channel::<Vec<i32>>();
+        let pids = pids.to_vec();
+        let run = move || {
+            let mut looker = Looker::new(now_ns(), keep);
+            looker.follow(&pids);
+            let mut pace = Pace::default();
+            loop {
+                looker.look(now_ns());
+                match receiver.recv_timeout(pace.pause(looker.threads())) {
+                    Ok(pids) => looker.follow(&pids),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return looker.finish(now_ns()),
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("pp-states".to_owned()).spawn(run).map_err(
+            |error| Error::Control {
+                action: "starting the thread that looks at states",
+                errno: nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(libc::EAGAIN)),
+            },
+        )?;
+        Ok(States { updates, thread })
+    }
+
+    /// These processes are looked at too. Those that were before stay.
+    pub fn follow(&self, pids: Vec<i32>) {
+        // Fails only where the thread has died, which `finish` reports.
+        let _ = self.updates.send(pids);
+    }
+
+    /// Stops looking.
+    ///
+    /// # Errors
+    /// [`Error::DrainDied`] where the thread died.
+    pub fn finish(self) -> Result<Timeline, Error> {
+        drop(self.updates);
+        self.thread.join().map_err(|_| Error::DrainDied)
+    }
+}

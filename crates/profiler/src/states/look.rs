@@ -1,0 +1,557 @@
+//! The looks themselves: every thread of some processes, and of those that they start.
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+
+use super::call::Call;
+use super::descriptors::{Descriptors, Interest, Target, polled, selected};
+use super::timeline::{
+    Account, Builder, PipeRef, ProcessRef, ProcessSeen, ProcessState, Timeline, Why,
+};
+
+/// Threads, children, names and descriptors are looked up again this often.
+const REFRESH_NS: u64 = 100_000_000;
+
+/// A new process soon starts threads and children, or another program.
+const FIRST_REFRESH_NS: u64 = 4_000_000;
+
+/// Of a process with more threads than this, those that keep waiting are looked at by turns.
+const FEW_THREADS: usize = 16;
+
+/// Looks that found a thread in the same wait before it is looked at by turns, and how many turns
+/// there are.
+const TURNS: u32 = 16;
+
+/// Looks at processes and remembers what it saw.
+#[derive(Debug)]
+pub struct Looker {
+    builder: Builder,
+    processes: FxHashMap<i32, Process>,
+    looks: u32,
+    found: Vec<(ProcessRef, ProcessState)>,
+}
+
+#[derive(Debug)]
+struct Process {
+    pid: i32,
+    id: ProcessRef,
+    threads: FxHashMap<i32, Thread>,
+    descriptors: Descriptors,
+    refreshed_ns: u64,
+    refresh_after_ns: u64,
+    is_stopped: bool,
+}
+
+#[derive(Debug)]
+struct Thread {
+    syscall: Option<File>,
+    wchan: Option<File>,
+    schedstat: Option<File>,
+    account: Option<Account>,
+    cpu_ns: u64,
+    doing: Doing,
+    /// Looks in a row that found it in the same wait.
+    same: u32,
+}
+
+/// What a thread was found doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Doing {
+    #[default]
+    Running,
+    Waiting(Vec<Wait>),
+    Ended,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    Data(PipeRef),
+    Space(PipeRef),
+    For(Why),
+}
+
+impl Looker {
+    /// Nothing is looked at yet. With `keep`, only about the last so much of the time is remembered.
+    pub fn new(now_ns: u64, keep: Option<Duration>) -> Self {
+        let keep_ns = keep.map(|keep| 2 * keep.as_nanos() as u64);
+        Looker {
+            builder: Builder::new(now_ns, keep_ns),
+            processes: FxHashMap::default(),
+            looks: 0,
+            found: Vec::new(),
+        }
+    }
+
+    /// These processes are looked at from now on, too, with all that they start.
+    pub fn follow(&mut self, pids: &[i32]) {
+        let now_ns = crate::accounts::now_ns();
+        for &pid in pids {
+            self.add(pid, now_ns);
+        }
+    }
+
+    /// How many threads there were at the last look.
+    pub fn threads(&self) -> usize {
+        self.processes.values().map(|process| process.threads.len()).sum()
+    }
+
+    /// What was found so far.
+    pub fn so_far(&self) -> &Timeline {
+        self.builder.so_far()
+    }
+
+    /// What was found.
+    pub fn finish(mut self, now_ns: u64) -> Timeline {
+        self.charge(now_ns);
+        self.builder.finish(now_ns)
+    }
+
+    /// Looks at every thread once.
+    pub fn look(&mut self, now_ns: u64) {
+        self.looks = self.looks.wrapping_add(1);
+        let mut children = Vec::new();
+        for process in self.processes.values_mut() {
+            if now_ns.saturating_sub(process.refreshed_ns) >= process.refresh_after_ns {
+                process.refresh(now_ns, &mut self.builder, &mut children);
+            }
+        }
+        for pid in children {
+            self.add(pid, now_ns);
+        }
+        self.found.clear();
+        let (builder, looks) = (&mut self.builder, self.looks);
+        self.processes.retain(|_, process| {
+            let state = process.look(looks, builder);
+            self.found.extend(state.map(|state| (process.id, state)));
+            !process.threads.is_empty()
+        });
+        self.found.sort_unstable_by_key(|(process, _)| *process);
+        self.builder.look(now_ns, &self.found);
+        if self.looks.is_multiple_of(4) {
+            self.charge(now_ns);
+        }
+    }
+
+    fn add(&mut self, pid: i32, now_ns: u64) {
+        if self.processes.contains_key(&pid) {
+            return;
+        }
+        let Some(stat) = Stat::read(pid) else { return };
+        let id = self.builder.process(ProcessSeen {
+            pid,
+            start_time_ticks: Some(stat.start_time_ticks),
+            parent: stat.parent,
+            comm: stat.comm,
+            first_ns: now_ns,
+            last_ns: now_ns,
+            threads: 0,
+            busiest_thread_ns: 0,
+            busiest_thread: None,
+        });
+        let mut process = Process {
+            pid,
+            id,
+            threads: FxHashMap::default(),
+            descriptors: Descriptors::default(),
+            refreshed_ns: now_ns,
+            refresh_after_ns: FIRST_REFRESH_NS,
+            is_stopped: false,
+        };
+        process.find_threads();
+        self.processes.insert(pid, process);
+    }
+
+    /// Reads the accounts of all threads.
+    fn charge(&mut self, now_ns: u64) {
+        for process in self.processes.values_mut() {
+            let mut sum = Account::default();
+            let seen = self.builder.process_mut(process.id);
+            for (&tid, thread) in &mut process.threads {
+                let Some(grown) = thread.charge() else { continue };
+                sum.cpu_ns += grown.cpu_ns;
+                sum.run_delay_ns += grown.run_delay_ns;
+                if thread.cpu_ns > seen.busiest_thread_ns {
+                    seen.busiest_thread_ns = thread.cpu_ns;
+                    let name = fs::read_to_string(format!("/proc/{}/task/{tid}/comm", process.pid));
+                    let name = name.map(|name| name.trim_end().to_owned()).unwrap_or_default();
+                    seen.busiest_thread = (name != seen.comm && !name.is_empty()).then_some(name);
+                }
+            }
+            if sum != Account::default() {
+                self.builder.charge(now_ns, process.id, sum);
+            }
+        }
+    }
+}
+
+impl Process {
+    fn find_threads(&mut self) {
+        let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.pid)) else { return };
+        for task in tasks.flatten() {
+            let Some(tid) = task.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            self.threads.entry(tid).or_insert_with(|| {
+                let open = |name| File::open(task.path().join(name)).ok();
+                Thread {
+                    syscall: open("syscall"),
+                    wchan: None,
+                    schedstat: open("schedstat"),
+                    account: None,
+                    cpu_ns: 0,
+                    doing: Doing::Running,
+                    same: 0,
+                }
+            });
+        }
+    }
+
+    fn refresh(&mut self, now_ns: u64, builder: &mut Builder, children: &mut Vec<i32>) {
+        self.refreshed_ns = now_ns;
+        self.refresh_after_ns = (2 * self.refresh_after_ns).min(REFRESH_NS);
+        self.descriptors.forget();
+        self.find_threads();
+        let seen = builder.process_mut(self.id);
+        seen.threads = seen.threads.max(self.threads.len() as u32);
+        if let Some(stat) = Stat::read(self.pid) {
+            self.is_stopped = matches!(stat.state, 'T' | 't');
+            seen.comm = stat.comm;
+            seen.parent = stat.parent;
+        }
+        for tid in self.threads.keys() {
+            // Where the kernel was built without CONFIG_PROC_CHILDREN, discovery finds them later.
+            let path = format!("/proc/{}/task/{tid}/children", self.pid);
+            let Ok(text) = fs::read_to_string(path) else { continue };
+            children
+                .extend(text.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+        }
+    }
+
+    /// What the process does; `None` once it has ended.
+    fn look(&mut self, looks: u32, builder: &mut Builder) -> Option<ProcessState> {
+        let many = self.threads.len() > FEW_THREADS;
+        let (pid, descriptors) = (self.pid, &mut self.descriptors);
+        let mut state = ProcessState::default();
+        self.threads.retain(|&tid, thread| {
+            let rests = many && thread.same >= TURNS && looks % TURNS != tid as u32 % TURNS;
+            if !rests {
+                thread.look(pid, tid, descriptors, builder);
+            }
+            match &thread.doing {
+                Doing::Running => state.runs(),
+                Doing::Waiting(waits) => {
+                    for wait in waits {
+                        match *wait {
+                            Wait::Data(pipe) => state.waits_at(pipe, false),
+                            Wait::Space(pipe) => state.waits_at(pipe, true),
+                            Wait::For(why) => state.waits(why),
+                        }
+                    }
+                }
+                Doing::Ended => {}
+            }
+            thread.doing != Doing::Ended
+        });
+        if self.threads.is_empty() {
+            return None;
+        }
+        if self.is_stopped {
+            return Some(ProcessState { why: Some(Why::Stopped), ..ProcessState::default() });
+        }
+        Some(state)
+    }
+}
+
+impl Thread {
+    fn look(&mut self, pid: i32, tid: i32, descriptors: &mut Descriptors, builder: &mut Builder) {
+        let doing = match self.call(pid, tid) {
+            None => Doing::Ended,
+            Some(None) => {
+                let doing = asleep_somewhere(pid, tid);
+                if matches!(doing, Doing::Waiting(_)) {
+                    builder.was_blind();
+                }
+                doing
+            }
+            Some(Some(Call::Running)) => Doing::Running,
+            Some(Some(call)) => Doing::Waiting(waits(pid, call, descriptors, builder)),
+        };
+        self.same = if doing != Doing::Running && doing == self.doing { self.same + 1 } else { 0 };
+        self.doing = doing;
+    }
+
+    /// The call that the thread is in: `None` once it has ended, `Some(None)` where the kernel
+    /// doesn't tell this user.
+    fn call(&mut self, pid: i32, tid: i32) -> Option<Option<Call>> {
+        let mut buffer = [0u8; 256];
+        if let Some(file) = &self.syscall {
+            match read_at_start(file, &mut buffer) {
+                // Zeros for a stack pointer: it has none any more (`collect_syscall` in
+                // lib/syscall.c, v6.18).
+                Ok("-1 0x0 0x0\n") => return None,
+                Ok(text) => return Some(Call::parse(text)),
+                Err(ErrorKind::PermissionDenied) => self.syscall = None,
+                Err(_) => return None,
+            }
+        }
+        if self.wchan.is_none() {
+            self.wchan = File::open(format!("/proc/{pid}/task/{tid}/wchan")).ok();
+        }
+        let file = self.wchan.as_ref()?;
+        match read_at_start(file, &mut buffer) {
+            // Running, or not for this user's eyes.
+            Ok("0") => Some(None),
+            Ok(function) => Some(Some(Call::of_wchan(function.trim_end()))),
+            Err(_) => None,
+        }
+    }
+
+    /// What was charged since the last time; `None` where nothing was.
+    fn charge(&mut self) -> Option<Account> {
+        let mut buffer = [0u8; 96];
+        let text = read_at_start(self.schedstat.as_ref()?, &mut buffer).ok()?;
+        let mut words = text.split_ascii_whitespace().map(|word| word.parse().ok());
+        let now = Account { cpu_ns: words.next()??, run_delay_ns: words.next()?? };
+        let before = self.account.replace(now)?;
+        let grown = Account {
+            cpu_ns: now.cpu_ns.saturating_sub(before.cpu_ns),
+            run_delay_ns: now.run_delay_ns.saturating_sub(before.run_delay_ns),
+        };
+        self.cpu_ns += grown.cpu_ns;
+        Some(grown)
+    }
+}
+
+fn read_at_start<'b>(file: &File, buffer: &'b mut [u8]) -> Result<&'b str, ErrorKind> {
+    let length = file.read_at(buffer, 0).map_err(|error| match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => ErrorKind::PermissionDenied,
+        _ => error.kind(),
+    })?;
+    std::str::from_utf8(&buffer[..length]).map_err(|_| ErrorKind::InvalidData)
+}
+
+/// By the letter in `/proc/TID/stat`, which everyone may read.
+fn asleep_somewhere(pid: i32, tid: i32) -> Doing {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat"));
+    match text.ok().as_deref().and_then(Stat::parse).map(|stat| stat.state) {
+        None | Some('Z' | 'X') => Doing::Ended,
+        Some('R') => Doing::Running,
+        Some('D') => Doing::Waiting(vec![Wait::For(Why::Disk)]),
+        Some(_) => Doing::Waiting(vec![Wait::For(Why::Unknown)]),
+    }
+}
+
+fn waits(pid: i32, call: Call, descriptors: &mut Descriptors, builder: &mut Builder) -> Vec<Wait> {
+    let mut one = |fd: i32, wait: fn(PipeRef) -> Wait| {
+        if fd < 0 {
+            return vec![wait(PipeRef::ANY)];
+        }
+        match descriptors.target(pid, fd) {
+            Target::Pipe(pipe) => vec![wait(builder.pipe(pipe))],
+            Target::Else(why) => vec![Wait::For(why)],
+        }
+    };
+    let why = match call {
+        Call::Read(fd) => return one(fd, Wait::Data),
+        Call::Write(fd) => return one(fd, Wait::Space),
+        Call::Move { from, to } => return moves(pid, from, to, descriptors, builder),
+        Call::Poll { address: 0, .. } => Why::Poll,
+        Call::Poll { address, count } => {
+            return polls(pid, polled(pid, address, count), descriptors, builder);
+        }
+        Call::Select { count, readable, writable } => {
+            return polls(pid, selected(pid, count, readable, writable), descriptors, builder);
+        }
+        Call::Epoll(fd) => {
+            let interests = descriptors.epoll(pid, fd);
+            return polls(pid, Ok(interests), descriptors, builder);
+        }
+        Call::Running | Call::Other => Why::Other,
+        Call::Sleep => Why::Timer,
+        Call::Futex => Why::Thread,
+        Call::Child => Why::Child,
+        Call::Signal => Why::Signal,
+        Call::Socket => Why::Network,
+        Call::FileLock => Why::FileLock,
+        Call::Sync => Why::Disk,
+        Call::Fault => Why::Memory,
+        Call::Open => Why::Open,
+    };
+    vec![Wait::For(why)]
+}
+
+/// A splice waits at either of its ends. Where both are pipes, which of them only the function tells
+/// that it sleeps in.
+fn moves(
+    pid: i32,
+    from: i32,
+    to: i32,
+    descriptors: &mut Descriptors,
+    builder: &mut Builder,
+) -> Vec<Wait> {
+    match (descriptors.target(pid, from), descriptors.target(pid, to)) {
+        (Target::Pipe(from), Target::Pipe(to)) => {
+            let wchan = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+            match Call::of_wchan(&wchan) {
+                Call::Write(_) => vec![Wait::Space(builder.pipe(to))],
+                _ => vec![Wait::Data(builder.pipe(from))],
+            }
+        }
+        (Target::Pipe(from), _) => vec![Wait::Data(builder.pipe(from))],
+        (_, Target::Pipe(to)) => vec![Wait::Space(builder.pipe(to))],
+        (Target::Else(from), Target::Else(to)) => vec![Wait::For(from.min(to))],
+    }
+}
+
+fn polls(
+    pid: i32,
+    interests: std::io::Result<Vec<Interest>>,
+    descriptors: &mut Descriptors,
+    builder: &mut Builder,
+) -> Vec<Wait> {
+    let Ok(interests) = interests else { return vec![Wait::For(Why::Poll)] };
+    if interests.is_empty() {
+        // Nothing but the time can end it.
+        return vec![Wait::For(Why::Timer)];
+    }
+    let mut waits = Vec::new();
+    for Interest { fd, readable, writable } in interests {
+        match descriptors.target(pid, fd) {
+            Target::Pipe(pipe) => {
+                let pipe = builder.pipe(pipe);
+                waits.extend(readable.then_some(Wait::Data(pipe)));
+                waits.extend(writable.then_some(Wait::Space(pipe)));
+            }
+            // Through these it is woken by itself.
+            Target::Else(Why::Thread | Why::Signal | Why::Other) => {
+                waits.push(Wait::For(Why::Poll));
+            }
+            Target::Else(why) => waits.push(Wait::For(why)),
+        }
+    }
+    waits
+}
+
+/// Fields of `/proc/PID/stat`.
+struct Stat {
+    comm: String,
+    state: char,
+    parent: i32,
+    start_time_ticks: u64,
+}
+
+impl Stat {
+    fn read(pid: i32) -> Option<Stat> {
+        Stat::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    fn parse(text: &str) -> Option<Stat> {
+        // The name may hold anything, a closing parenthesis included.
+        let (head, rest) = text.rsplit_once(')')?;
+        let comm = head.split_once('(')?.1.to_owned();
+        let mut words = rest.split_ascii_whitespace();
+        let state = words.next()?.chars().next()?;
+        let parent = words.next()?.parse().ok()?;
+        // Field 22; the two before were fields 3 and 4.
+        let start_time_ticks = words.nth(17)?.parse().ok()?;
+        Some(Stat { comm, state, parent, start_time_ticks })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+    use crate::accounts::now_ns;
+
+    struct Killed(Child);
+
+    impl Drop for Killed {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    /// Looks at a process until it is found as wanted.
+    fn looked_until(pid: i32, wanted: impl Fn(&Timeline, &ProcessState) -> bool) {
+        let mut looker = Looker::new(now_ns(), None);
+        looker.follow(&[pid]);
+        let mut found = Vec::new();
+        for _ in 0..2_000 {
+            looker.look(now_ns());
+            found = looker.found.iter().map(|(_, state)| state.clone()).collect();
+            if looker.found.iter().any(|(_, state)| wanted(looker.so_far(), state)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        panic!("never: {found:?}");
+    }
+
+    fn piped(program: &str, arguments: &[&str]) -> Killed {
+        let child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        Killed(child.unwrap())
+    }
+
+    #[test]
+    fn a_reader_of_an_empty_pipe_waits_for_its_data() {
+        let cat = piped("cat", &[]);
+        let pid = cat.0.id() as i32;
+        let stdin = fs::metadata(format!("/proc/{pid}/fd/0")).unwrap();
+        let inode = std::os::unix::fs::MetadataExt::ino(&stdin);
+        looked_until(pid, |timeline, state| {
+            state.data.first().is_some_and(|&pipe| timeline.pipes[pipe.0 as usize].inode == inode)
+        });
+    }
+
+    #[test]
+    fn a_writer_to_a_full_pipe_waits_for_space() {
+        let yes = piped("yes", &[]);
+        looked_until(yes.0.id() as i32, |_, state| state.space.len() == 1 && state.running == 0);
+    }
+
+    #[test]
+    fn sleepers_spinners_and_parents_are_told_apart() {
+        let sleep = piped("sleep", &["60"]);
+        looked_until(sleep.0.id() as i32, |_, state| state.why == Some(Why::Timer));
+        let spin = piped("sh", &["-c", "while :; do :; done"]);
+        looked_until(spin.0.id() as i32, |_, state| state.running == 1);
+        let parent = piped("sh", &["-c", "sleep 60; :"]);
+        // The child is found without being named.
+        looked_until(parent.0.id() as i32, |_, state| state.why == Some(Why::Child));
+        looked_until(parent.0.id() as i32, |_, state| state.why == Some(Why::Timer));
+    }
+
+    #[test]
+    fn a_process_that_has_ended_and_was_not_waited_for_is_no_longer_there() {
+        let mut ended = piped("true", &[]);
+        let pid = ended.0.id() as i32;
+        let zombie = || Stat::read(pid).is_some_and(|stat| stat.state == 'Z');
+        while !zombie() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let mut looker = Looker::new(now_ns(), None);
+        looker.follow(&[pid]);
+        looker.look(now_ns());
+        assert_eq!(looker.found, []);
+        let _ = ended.0.wait();
+    }
+
+    #[test]
+    fn a_name_with_blanks_and_parentheses_hides_no_field() {
+        let text = "7 (a) b (c) S 3 7 7 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 4242 1 2 3";
+        let stat = Stat::parse(text).unwrap();
+        assert_eq!((stat.comm.as_str(), stat.state), ("a) b (c", 'S'));
+        assert_eq!((stat.parent, stat.start_time_ticks), (3, 4242));
+    }
+}
