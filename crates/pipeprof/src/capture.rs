@@ -14,11 +14,11 @@ use pipeprof_profiler::sys::RunningKernel;
 use pipeprof_profiler::tasks::affinity;
 use pipeprof_report::run::Run;
 use pipeprof_runner::command;
-use pipeprof_runner::discover::{Extent, Found, Level, discover};
+use pipeprof_runner::discover::{Extent, Found, Level, discover, discover_again};
 use pipeprof_runner::ends::Complaint;
 use pipeprof_runner::outcome::EndOutcome;
 use pipeprof_runner::pair::launch;
-use pipeprof_runner::pipeline::Pipeline;
+use pipeprof_runner::pipeline::{Member, MemberId, Pipeline};
 use pipeprof_runner::plan::PairPlan;
 
 use crate::interrupt::Interrupt;
@@ -236,6 +236,7 @@ fn pair(
     }
     let flow = PipeFlow {
         inode: pipeline.pipes.first().map_or(0, |pipe| pipe.inode),
+        device: pipeline.pipes.first().map_or(0, |pipe| pipe.device),
         bytes: Bytes::Known { bytes: outcome.bytes, source: Source::Pair },
         writes: calls(&outcome.writer),
         reads: calls(&outcome.reader),
@@ -260,8 +261,8 @@ fn pair(
 
 /// How full the pipe of a pair is.
 fn level_of(found: &Found, pair: &Pipeline) -> Option<Level> {
-    let inode = pair.pipes.first()?.inode;
-    let at = found.pipeline.pipes.iter().position(|pipe| pipe.inode == inode)?;
+    let key = pair.pipes.first()?.key();
+    let at = found.pipeline.pipes.iter().position(|pipe| pipe.key() == key)?;
     found.levels().into_iter().nth(at).flatten()
 }
 
@@ -310,7 +311,7 @@ fn launched(
         {
             meter.follow(found);
         }
-        session.read_accounts(&cast.pids());
+        session.read_accounts(&cast.ids());
         watching.elapsed(started.elapsed());
         std::thread::sleep(pause);
         pause = (pause * 2).min(TICK);
@@ -373,7 +374,7 @@ fn running(
         }
         if looked.elapsed() > RELOOK {
             looked = Instant::now();
-            if let Ok(found) = discover(&cast.alive(), extent)
+            if let Ok(found) = discover_again(&cast.alive(), extent)
                 && cast.add(&found)
             {
                 meter.follow(found);
@@ -429,14 +430,13 @@ impl Cast {
         names.join(" | ")
     }
 
-    fn pids(&self) -> Vec<i32> {
-        self.pipeline.members.iter().map(|member| member.pid).collect()
+    fn ids(&self) -> Vec<MemberId> {
+        self.pipeline.members.iter().map(Member::id).collect()
     }
 
-    fn alive(&self) -> Vec<i32> {
-        let mut pids = self.pids();
-        pids.retain(|pid| Path::new(&format!("/proc/{pid}/fd")).exists());
-        pids
+    /// Those that are still there, and have not been given their pid by a later one.
+    fn alive(&self) -> Vec<MemberId> {
+        self.ids().into_iter().filter(MemberId::is_running).collect()
     }
 
     fn any_alive(&self) -> bool {

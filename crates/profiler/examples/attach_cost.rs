@@ -73,7 +73,7 @@ fn main() -> Outcome<()> {
     std::thread::sleep(Duration::from_millis(500));
     let found = discover(&[job.0.id() as i32], Extent::Whole)?;
     let last = found.pipeline.pipes.first().and_then(|pipe| pipe.readers.first());
-    let reader = found.pipeline.members[last.ok_or("the command line is no pipeline")?.0].pid;
+    let reader = last.ok_or("the command line is no pipeline")?.pid;
     let reader = IoWatch::open(reader)?;
     let pids: Vec<i32> = found.pipeline.members.iter().map(|member| member.pid).collect();
     let window = Duration::from_millis(millis);

@@ -104,6 +104,15 @@ pub fn now_ns() -> u64 {
         .map_or(1, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
 }
 
+/// How far `CLOCK_BOOTTIME` is ahead of `CLOCK_MONOTONIC`: the time that the machine slept.
+pub(crate) fn boot_offset_ns() -> Option<u64> {
+    let ns = |clock| {
+        let time = clock_gettime(clock).ok()?;
+        Some(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+    };
+    Some(ns(ClockId::CLOCK_BOOTTIME)?.saturating_sub(ns(ClockId::CLOCK_MONOTONIC)?))
+}
+
 /// `run_ns delay_ns slices`.
 fn parse(text: &str) -> Option<Account> {
     let mut fields = text.split_ascii_whitespace().map(str::parse);

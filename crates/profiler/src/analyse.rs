@@ -1,7 +1,7 @@
 //! Recording to profile: one pass over the records in the order of time, then one look-up a
 //! distinct address.
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 
 use crate::address_space::AddressSpaces;
 use crate::attr::event_type;
@@ -180,7 +180,6 @@ struct Pass<'a> {
     /// The end of the latest gap. What was still recorded after its beginning, while the events
     /// were being turned off, is left out: its other half is missing.
     gap_until: u64,
-    comms: FxHashMap<i32, String>,
     /// A symbol of the recorded kernel, and where it was.
     kernel_base: Option<(Vec<u8>, u64)>,
     samples: u64,
@@ -199,7 +198,7 @@ struct Pass<'a> {
 
 impl<'a> Pass<'a> {
     fn new(meta: &'a Meta, unwinding: Option<&'a Unwinding>, sampled_event: usize) -> Self {
-        let members = Members::new(&meta.pipeline);
+        let members = Members::new(meta);
         let sleep = Sleep::new(meta, members.by_process());
         Pass {
             meta,
@@ -217,7 +216,6 @@ impl<'a> Pass<'a> {
                 some => gaps(some, (meta.start_ns, meta.end_ns)).into_iter().rev().collect(),
             },
             stacks: RawStacks::default(),
-            comms: FxHashMap::default(),
             kernel_base: None,
             samples: 0,
             span_ns: None,
@@ -251,8 +249,7 @@ impl<'a> Pass<'a> {
                     self.spaces.exec(comm.pid);
                 }
                 if comm.pid == comm.tid {
-                    let name = String::from_utf8_lossy(comm.name).into_owned();
-                    self.comms.insert(comm.pid, name);
+                    self.members.comm(comm.pid, &String::from_utf8_lossy(comm.name));
                 }
             }
             Some(Parsed::Fork(task)) => self.fork(task, layout.time(record)),
@@ -285,12 +282,9 @@ impl<'a> Pass<'a> {
     }
 
     fn fork(&mut self, task: Task, time: Option<u64>) {
-        self.members.fork(task);
+        self.members.fork(task, time);
         if task.pid != task.parent_pid {
             self.spaces.fork(task.parent_pid, task.pid);
-            if let Some(comm) = self.comms.get(&task.parent_pid).cloned() {
-                self.comms.insert(task.pid, comm);
-            }
         }
         if let (Some(member), Some(time)) = (self.members.of(task.pid), time) {
             if time <= self.meta.start_ns {
@@ -298,6 +292,8 @@ impl<'a> Pass<'a> {
             } else {
                 self.sleep.born(task, member, time, time.max(self.gap_until));
             }
+        } else {
+            self.sleep.given_away(task.tid, time);
         }
     }
 
@@ -413,16 +409,16 @@ impl<'a> Pass<'a> {
             }
         };
         let known = |index: usize| meta.pipeline.members.get(index);
-        profile.members = (self.members.pids().iter().enumerate())
-            .map(|(index, pid)| {
-                let comm = self.comms.get(pid).cloned().or_else(|| match (known(index), pid) {
+        profile.members = (self.members.names().enumerate())
+            .map(|(index, (pid, comm))| {
+                let comm = comm.map(str::to_owned).or_else(|| match (known(index), pid) {
                     (Some(member), _) => Some(member.comm.clone()),
                     // The idle task of each CPU, which no record names.
                     (None, 0) => Some("swapper".to_owned()),
                     (None, _) => None,
                 });
                 let end = known(index).and_then(|member| member.end);
-                MemberProfile::new(*pid, comm.unwrap_or_else(|| format!(":{pid}")), end)
+                MemberProfile::new(pid, comm.unwrap_or_else(|| format!(":{pid}")), end)
             })
             .collect();
         if let Some((symbol, address)) = &self.kernel_base {

@@ -156,6 +156,10 @@ pub struct Meta {
     pub start_ns: u64,
     /// See `start_ns`.
     pub end_ns: u64,
+    /// How far `CLOCK_BOOTTIME`, in which processes start, was ahead of the clock of the records:
+    /// the time that the machine was suspended. `None` where it was not noted.
+    #[serde(default)]
+    pub boot_offset_ns: Option<u64>,
     /// The threads that were there at the start.
     pub threads: Vec<ThreadStart>,
     /// The scheduler's own account of the threads.
@@ -316,4 +320,36 @@ fn map(path: &Path) -> Result<Mmap, Error> {
 /// [`Error::File`] where it cannot be written.
 pub fn begin(dir: &Path, meta: &Meta, about: &About) -> Result<(), Error> {
     sidecar::write(dir, meta, about, false)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A capture of nobody.
+    pub(crate) fn meta() -> Meta {
+        Meta {
+            pipeline: Pipeline::default(),
+            event: "cpu-clock".to_owned(),
+            frequency_hz: Some(997),
+            fallback: None,
+            scope: Scope::PerCpu,
+            timer_driven: true,
+            kernel_visible: true,
+            max_stack: 127,
+            lost: None,
+            switches: false,
+            windows: Vec::new(),
+            wakeups_until_ns: None,
+            wakeups: Err("not recorded".to_owned()),
+            start_ns: 0,
+            end_ns: 0,
+            boot_offset_ns: None,
+            threads: Vec::new(),
+            accounts: Accounts::default(),
+            sleepers: Sleepers::default(),
+            unwinding: None,
+            notes: Vec::new(),
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Attaching: opens the events on a pipeline that is held at its gate (or running), and ends with
 //! a recording.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -9,9 +10,9 @@ use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
 use pipeprof_runner::access;
-use pipeprof_runner::pipeline::Pipeline;
+use pipeprof_runner::pipeline::{Member, MemberId, Pipeline};
 
-use crate::accounts::{Accounts, now_ns};
+use crate::accounts::{Accounts, boot_offset_ns, now_ns};
 use crate::attr::{CallGraph, EventAttr, flag, sample_type};
 use crate::drain::Drain;
 use crate::environment::{Environment, Explanation, explain_open_error};
@@ -253,20 +254,20 @@ impl Session {
     /// Reads the scheduler's account of the members' threads, and of `children`: processes that
     /// began after the capture did; and where they sleep, if switches are recorded. To be called
     /// some ten times a second: a thread that ends takes its account with it.
-    pub fn read_accounts(&mut self, children: &[i32]) {
-        self.forget_what_is_not_kept(children);
+    pub fn read_accounts(&mut self, children: &[MemberId]) {
+        let members: Vec<MemberId> = self.meta.pipeline.members.iter().map(Member::id).collect();
+        let known: HashSet<MemberId> = members.iter().copied().collect();
+        let new = children.iter().copied().filter(|id| !known.contains(id));
+        // Whoever has a dead member's pid by now is a stranger.
+        let there = |id: &MemberId| id.is_there();
+        let members: Vec<i32> = members.into_iter().filter(there).map(|id| id.pid).collect();
+        let children: Vec<i32> = new.filter(there).map(|id| id.pid).collect();
+        self.forget_what_is_not_kept(members.iter().chain(&children).copied().collect());
         if self.meta.switches {
-            let members = self.meta.pipeline.members.iter().map(|member| member.pid);
-            let others: Vec<i32> = members.clone().collect();
-            let children = children.iter().copied().filter(|pid| !others.contains(pid));
-            self.meta.sleepers.look(members.chain(children), now_ns());
+            self.meta.sleepers.look(members.iter().chain(&children).copied(), now_ns());
         }
-        for member in &self.meta.pipeline.members {
-            self.meta.accounts.read(member.pid, false);
-        }
-        for &pid in children {
-            self.meta.accounts.read(pid, true);
-        }
+        members.iter().for_each(|&pid| self.meta.accounts.read(pid, false));
+        children.iter().for_each(|&pid| self.meta.accounts.read(pid, true));
     }
 
     /// There are as many records as there may be: it is time to finish.
@@ -285,12 +286,10 @@ impl Session {
     }
 
     /// Memory does not grow with the watch, either.
-    fn forget_what_is_not_kept(&mut self, children: &[i32]) {
+    fn forget_what_is_not_kept(&mut self, there: Vec<i32>) {
         let Some(keep) = self.limits.keep else { return };
         if let Ok(mut pids) = self.pids.lock() {
-            pids.clear();
-            pids.extend(self.meta.pipeline.members.iter().map(|member| member.pid));
-            pids.extend(children);
+            *pids = there;
         }
         let before = now_ns().saturating_sub(2 * keep.as_nanos() as u64);
         self.meta.sleepers.forget(before);
@@ -460,6 +459,7 @@ fn meta(pipeline: &Pipeline, config: &CaptureConfig, choice: &Choice, notes: Vec
         wakeups: Err(String::new()),
         start_ns: 0,
         end_ns: 0,
+        boot_offset_ns: boot_offset_ns(),
         threads: Vec::new(),
         accounts: Accounts::default(),
         sleepers: Sleepers::default(),

@@ -31,6 +31,8 @@ pub(crate) struct Sleep<'a> {
     meta: &'a Meta,
     threads: ThreadTimes<Slept>,
     lives: FxHashMap<i32, Life>,
+    /// Lives of threads whose ids were given to others.
+    past: Vec<Life>,
     /// Weighted with what their samples stand for: sleeps too short to be looked at.
     stacks: RawStacks,
     /// Nanoseconds of the sleeps that are known one by one, by stack.
@@ -156,6 +158,7 @@ impl<'a> Sleep<'a> {
             meta,
             threads: ThreadTimes::new(),
             lives: FxHashMap::default(),
+            past: Vec::new(),
             stacks: RawStacks::default(),
             known: FxHashMap::default(),
             wchans: BTreeMap::new(),
@@ -174,7 +177,8 @@ impl<'a> Sleep<'a> {
     /// A thread of a member began, and what it does is recorded from `recorded` on.
     pub(crate) fn born(&mut self, task: Task, member: usize, time: u64, recorded: u64) {
         let tid = task.tid;
-        self.lives.insert(tid, Life::new(task.pid, member, time));
+        self.exit(tid, Some(time));
+        self.past.extend(self.lives.insert(tid, Life::new(task.pid, member, time)));
         self.threads.begin(tid, recorded, Start::New, None);
     }
 
@@ -200,9 +204,18 @@ impl<'a> Sleep<'a> {
         self.naps.iter_mut().flat_map(|naps| naps.drain(..))
     }
 
+    /// A thread began that is nobody's: whoever had its number has ended.
+    pub(crate) fn given_away(&mut self, tid: i32, time: Option<u64>) {
+        self.exit(tid, time);
+        self.past.extend(self.lives.remove(&tid));
+    }
+
     /// A thread ended.
     pub(crate) fn exit(&mut self, tid: i32, time: Option<u64>) {
         let Some(time) = time else { return };
+        if self.lives.get(&tid).is_none_or(|life| life.ended.is_some()) {
+            return;
+        }
         if let Some(interval) = self.threads.end(tid, time) {
             self.lived(interval);
         }
@@ -227,7 +240,9 @@ impl<'a> Sleep<'a> {
     /// A thread was switched out or in.
     pub(crate) fn switch(&mut self, id: SampleId, out: bool, preempted: bool) {
         let (Some(tid), Some(time)) = (id.tid, id.time) else { return };
-        let Some(life) = self.lives.get_mut(&tid) else { return };
+        // Switches of a later thread with the same number are not its.
+        let life = self.lives.get_mut(&tid).filter(|life| life.ended.is_none());
+        let Some(life) = life else { return };
         let interval = if out {
             if preempted {
                 life.preemptions += 1;
@@ -374,13 +389,16 @@ impl<'a> Sleep<'a> {
         let members = self.meta.pipeline.members.len();
         let mut splits = vec![TimeSplit { wake_delay_ns: Some(0), ..Default::default() }; members];
         let mut raw_blocked = vec![0; members];
-        for (&tid, life) in &self.lives {
+        let past = self.past.iter().map(|life| (None, life));
+        for (tid, life) in self.lives.iter().map(|(&tid, life)| (Some(tid), life)).chain(past) {
+            // The account is that of whoever had the number last.
+            let account = tid.and_then(|tid| self.meta.accounts.of(tid));
             let end_ns = self.meta.end_ns;
             let whole = match self.meta.windows[..] {
                 [] => *life,
-                _ => life.extrapolated(end_ns).counted(self.meta.accounts.of(tid)),
+                _ => life.extrapolated(end_ns).counted(account),
             };
-            let one = whole.split(self.meta.accounts.of(tid), end_ns);
+            let one = whole.split(account, end_ns);
             let sum = &mut splits[life.member];
             sum.lifetime_ns += one.lifetime_ns;
             sum.on_cpu_ns += one.on_cpu_ns;

@@ -209,7 +209,7 @@ fn largest(run: &Run) -> Option<Largest> {
         .iter()
         .enumerate()
         .filter_map(|(at, pipe)| {
-            let flow = run.flows.iter().find(|flow| flow.inode == pipe.inode)?;
+            let flow = run.flows.iter().find(|flow| flow.is_of(pipe))?;
             Some((flow.bytes.known()?, at))
         })
         .collect();

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use pipeprof_profiler::meter::{Bytes, Fill, PipeFlow, Point, Source};
 use pipeprof_profiler::profile::{MemberProfile, TimeSplit};
 use pipeprof_profiler::wakeups::{Latency, Waker, WakeupEdge, Wakeups};
-use pipeprof_runner::pipeline::{End, MemberId, Pipe, Pipeline};
+use pipeprof_runner::pipeline::{End, Member, MemberId, Pipe, PipeKey};
 use serde::Serialize;
 
 use crate::caption::{GIB, duration};
@@ -63,11 +63,20 @@ pub struct Moved {
     pub what: String,
 }
 
+impl PipeSummary {
+    /// Which pipe it is.
+    pub fn key(&self) -> PipeKey {
+        PipeKey { device: self.device, inode: self.inode }
+    }
+}
+
 /// What one pipe carried.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PipeSummary {
     /// Inode, as in `pipe:[88121]`.
     pub inode: u64,
+    /// The device of that inode: FIFOs of one number can lie on several file systems.
+    pub device: u64,
     /// Where a named FIFO lives.
     pub path: Option<String>,
     /// Pids at the write end.
@@ -214,49 +223,29 @@ pub(crate) fn blocked_table(
 
 impl Run {
     fn flow(&self, pipe: &Pipe) -> Option<&PipeFlow> {
-        self.flows.iter().find(|flow| flow.inode == pipe.inode)
+        self.flows.iter().find(|flow| flow.is_of(pipe))
     }
 
     /// Members with pipes first, each behind those that write to it; the others in their order.
     pub fn order(&self) -> Vec<usize> {
-        let Pipeline { members, pipes } = &self.pipeline;
-        let (mut left, bare): (Vec<usize>, Vec<usize>) =
-            (0..members.len()).partition(|&member| self.holds_pipe(member));
-        let mut order = Vec::with_capacity(members.len());
-        while !left.is_empty() {
-            let sources = |member: usize| {
-                let reads = pipes.iter().filter(|pipe| pipe.readers.contains(&MemberId(member)));
-                let writers = reads.flat_map(|pipe| &pipe.writers);
-                writers.filter(|writer| writer.0 != member && left.contains(&writer.0)).count()
-            };
-            // In a cycle nobody is first: whoever has the fewest before it.
-            let next = (0..left.len()).min_by_key(|&at| sources(left[at])).unwrap_or(0);
-            order.push(left.remove(next));
-        }
-        order.extend(bare);
-        order
+        self.pipeline.upstream_first()
     }
 
     /// A member has a pipe of the pipeline.
     pub(crate) fn holds_pipe(&self, member: usize) -> bool {
-        let id = MemberId(member);
-        let pipes = &self.pipeline.pipes;
-        pipes.iter().any(|pipe| pipe.writers.contains(&id) || pipe.readers.contains(&id))
+        [End::Writer, End::Reader].iter().any(|&end| !self.pipes_at(member, end).is_empty())
     }
 
-    /// Inodes of the pipes that a member reads from, or writes to.
-    pub(crate) fn inodes_at(&self, member: usize, end: End) -> Vec<u64> {
-        self.pipes_at(member, end).iter().map(|&at| self.pipeline.pipes[at].inode).collect()
+    /// Which pipes a member reads from, or writes to.
+    pub(crate) fn keys_at(&self, member: usize, end: End) -> Vec<PipeKey> {
+        self.pipes_at(member, end).iter().map(|&at| self.pipeline.pipes[at].key()).collect()
     }
 
     /// The pipes that a member reads from, or writes to.
     pub(crate) fn pipes_at(&self, member: usize, end: End) -> Vec<usize> {
-        let held = |pipe: &Pipe| match end {
-            End::Writer => pipe.writers.contains(&MemberId(member)),
-            End::Reader => pipe.readers.contains(&MemberId(member)),
-        };
+        let Some(id) = self.pipeline.members.get(member).map(Member::id) else { return Vec::new() };
         let pipes = &self.pipeline.pipes;
-        (0..pipes.len()).filter(|&at| held(&pipes[at])).collect()
+        (0..pipes.len()).filter(|&at| pipes[at].at(end).contains(&id)).collect()
     }
 
     /// What a member moved: what it read from pipes; failing that what it wrote to them.
@@ -327,11 +316,10 @@ impl Run {
             Ok(wakeups) => (wakeups, None),
             Err(why) => (Vec::new(), Some(why)),
         };
-        let pids = |ids: &[MemberId]| -> Vec<i32> {
-            ids.iter().filter_map(|id| self.pipeline.members.get(id.0)).map(|m| m.pid).collect()
-        };
+        let pids = |ids: &[MemberId]| -> Vec<i32> { ids.iter().map(|id| id.pid).collect() };
         PipeSummary {
             inode: pipe.inode,
+            device: pipe.device,
             path: pipe.path.as_ref().map(|path| path.to_string_lossy().into_owned()),
             writers: pids(&pipe.writers),
             readers: pids(&pipe.readers),
@@ -381,7 +369,8 @@ impl Run {
         };
         let of_edge = |edge: &WakeupEdge| {
             let Waker::Member(waker) = edge.waker else { return None };
-            let (a, b) = (MemberId(waker), MemberId(edge.woken_member));
+            let id = |at: usize| self.pipeline.members.get(at).map(Member::id);
+            let (a, b) = id(waker).zip(id(edge.woken_member))?;
             if waker == edge.woken_member || !joins(&pipes[at], a, b) {
                 return None;
             }
@@ -390,11 +379,10 @@ impl Run {
                                  one wakes the other"
                     .to_owned()));
             }
-            let pid = |id: MemberId| self.profile.members.get(id.0).map(|member| member.pid);
             let per_second = edge.count as f64 * 1e9 / watched_ns as f64;
             Some(Ok(PipeWakeups {
-                waker: pid(a)?,
-                woken: pid(b)?,
+                waker: a.pid,
+                woken: b.pid,
                 per_second,
                 per_gib: gib.map(|gib| per_second * self.elapsed_ns as f64 / 1e9 / gib),
                 latency: edge.latency,
@@ -418,14 +406,15 @@ impl Run {
         let pipe = &self.pipeline.pipes[at];
         let mut cost = (0, 0);
         for (ids, end) in [(&pipe.writers, End::Writer), (&pipe.readers, End::Reader)] {
-            for id in ids {
-                if self.pipes_at(id.0, end).len() > 1 {
+            for &id in ids {
+                let at = self.pipeline.position(id)?;
+                if self.pipes_at(at, end).len() > 1 {
                     return None;
                 }
-                let member = self.profile.members.get(id.0)?;
+                let member = self.profile.members.get(at)?;
                 member.time?;
                 let other = if end == End::Writer { End::Reader } else { End::Writer };
-                let only_end = self.pipes_at(id.0, other).is_empty();
+                let only_end = self.pipes_at(at, other).is_empty();
                 cost.0 += pipe_work(self, member, end, only_end);
                 let wanted = if end == End::Writer { Reason::WaitSpace } else { Reason::WaitData };
                 cost.1 += blocked_table(self, member, None)

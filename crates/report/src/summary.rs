@@ -2,7 +2,7 @@
 //! trust it. What the terminal shows and `--json` writes are two renderings of this.
 
 use pipeprof_profiler::profile::{MemberProfile, Mode, Profile, Quality, StackWeight, WeightUnit};
-use pipeprof_runner::pipeline::End;
+use pipeprof_runner::pipeline::{End, PipeKey};
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
@@ -74,10 +74,12 @@ pub struct MemberSummary {
     pub bytes_moved: Option<u64>,
     /// Which bytes those are, or why they are not known.
     pub bytes_moved_are: String,
-    /// Inodes of the pipes that it reads.
-    pub reads_from: Vec<u64>,
-    /// Inodes of the pipes that it writes.
-    pub writes_to: Vec<u64>,
+    /// The pipes that it reads; written as inodes.
+    #[serde(serialize_with = "inodes")]
+    pub reads_from: Vec<PipeKey>,
+    /// The pipes that it writes; written as inodes.
+    #[serde(serialize_with = "inodes")]
+    pub writes_to: Vec<PipeKey>,
     /// It holds the pipe ends of others and never uses them, as `timeout` does.
     pub only_holds: bool,
     /// What it slept for, longest first.
@@ -88,6 +90,10 @@ pub struct MemberSummary {
     pub top_functions: Vec<FunctionShare>,
     /// The highlighted functions.
     pub highlights: Vec<Sighting>,
+}
+
+fn inodes<S: serde::Serializer>(pipes: &[PipeKey], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(pipes.iter().map(|pipe| pipe.inode))
 }
 
 /// What one role took of a member.
@@ -178,8 +184,8 @@ impl Summary {
                     roles: role_table(run, member, moved.bytes),
                     bytes_moved: moved.bytes,
                     bytes_moved_are: moved.what,
-                    reads_from: run.inodes_at(index, End::Reader),
-                    writes_to: run.inodes_at(index, End::Writer),
+                    reads_from: run.keys_at(index, End::Reader),
+                    writes_to: run.keys_at(index, End::Writer),
                     top_functions: top_functions(profile, highlights, &member.on_cpu),
                     highlights: highlights.sightings(profile, roles, index),
                 }
@@ -265,8 +271,8 @@ fn is_held(pipe: &PipeSummary, pids: &[i32]) -> bool {
 /// What the verdict is drawn from: what the tables say, and nothing else.
 fn evidence(members: &[MemberSummary], pipes: &[PipeSummary], run: &Run) -> Evidence {
     let quality = &run.profile.quality;
-    let at = |inodes: &[u64]| -> Vec<usize> {
-        inodes.iter().filter_map(|i| pipes.iter().position(|pipe| pipe.inode == *i)).collect()
+    let at = |keys: &[PipeKey]| -> Vec<usize> {
+        keys.iter().filter_map(|key| pipes.iter().position(|pipe| pipe.key() == *key)).collect()
     };
     let member = |member: &MemberSummary| {
         let split = member.life.map(|life| life.split).unwrap_or_default();

@@ -6,7 +6,7 @@
 use std::fmt::{self, Write};
 
 use pipeprof_runner::discover::Level;
-use pipeprof_runner::pipeline::{Member, MemberId, Pipe, Pipeline};
+use pipeprof_runner::pipeline::{Member, Pipe, Pipeline};
 
 /// A chain longer than this goes down the page, however wide the page is.
 const LINE_COLUMNS: usize = 110;
@@ -79,7 +79,7 @@ impl Drawing<'_> {
         let Pipeline { members, pipes } = self.pipeline;
         pipes.len() + 1 == members.len()
             && pipes.iter().enumerate().all(|(at, pipe)| {
-                pipe.writers == [MemberId(at)] && pipe.readers == [MemberId(at + 1)]
+                pipe.writers == [members[at].id()] && pipe.readers == [members[at + 1].id()]
             })
     }
 
@@ -111,17 +111,17 @@ impl Drawing<'_> {
     fn branches(&self) -> String {
         let Pipeline { members, pipes } = self.pipeline;
         let mut text = String::new();
-        for (id, member) in members.iter().enumerate() {
+        for member in members {
             let _ = writeln!(text, "{}", label(member, self.page));
             let written: Vec<usize> =
-                (0..pipes.len()).filter(|&at| pipes[at].writers.contains(&MemberId(id))).collect();
+                (0..pipes.len()).filter(|&at| pipes[at].writers.contains(&member.id())).collect();
             for (place, &at) in written.iter().enumerate() {
                 let last = place + 1 == written.len();
                 let branch = if last { self.ink.last } else { self.ink.branch };
                 let readers: Vec<String> = pipes[at]
                     .readers
                     .iter()
-                    .map(|reader| &members[reader.0])
+                    .filter_map(|&reader| self.pipeline.member(reader))
                     .map(|reader| format!("{} ({})", escape(&reader.comm), reader.pid))
                     .collect();
                 let pipe = self.pipe(at);
@@ -266,13 +266,15 @@ mod tests {
         }
     }
 
+    /// Writers and readers by their places in the pictures below, where pids count up from 4121.
     fn pipe(inode: u64, writers: &[usize], readers: &[usize]) -> Pipe {
+        let id = |place: usize| member(4121 + place as i32, &["x"]).id();
         Pipe {
             inode,
             device: 13,
             path: None,
-            writers: writers.iter().copied().map(MemberId).collect(),
-            readers: readers.iter().copied().map(MemberId).collect(),
+            writers: writers.iter().copied().map(id).collect(),
+            readers: readers.iter().copied().map(id).collect(),
             capacity_bytes: None,
         }
     }
@@ -351,12 +353,12 @@ mod tests {
     #[test]
     fn names_cannot_move_the_cursor() {
         let mut pipeline = chain();
-        pipeline.members[0] = member(1, &["x\u{1b}[2J", "it's\n", "", "\u{202e}evil"]);
+        pipeline.members[0] = member(4121, &["x\u{1b}[2J", "it's\n", "", "\u{202e}evil"]);
         pipeline.members[1].comm = "y\u{7}".to_owned();
         pipeline.members[1].command_line.clear();
         let text = picture(&pipeline, &[None, None], WIDE);
         insta::assert_snapshot!(text, @r"
-        'x\u{1b}[2J' 'it'\''s\n' '' '\u{202e}evil' (1)
+        'x\u{1b}[2J' 'it'\''s\n' '' '\u{202e}evil' (4121)
           │ pipe:[88121]
           ▼
         [y\u{7}] (4122)

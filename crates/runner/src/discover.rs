@@ -41,7 +41,6 @@
 mod ends;
 mod error;
 mod level;
-mod order;
 mod process;
 mod scan;
 mod sys;
@@ -51,11 +50,15 @@ mod walk;
 
 pub use error::DiscoverError;
 pub use level::Level;
-pub use process::{Identity, threads};
-pub use table::{Access, Calls, Descriptor, PipeKey, ProcTable, Process};
+pub use process::threads;
+pub use table::{Access, Calls, Descriptor, ProcTable, Process};
 pub use topology::{Found, pipeline_of, pipelines, tree_of};
 
-use crate::pipeline::Member;
+use std::collections::HashSet;
+
+use crate::pipeline::{Member, MemberId};
+
+pub use crate::pipeline::PipeKey;
 
 /// How far a pipeline is followed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,6 +91,34 @@ pub fn discover(pids: &[i32], extent: Extent) -> Result<Found, DiscoverError> {
         }
         process::check_readable(pid)?;
     }
+    if extent == Extent::OnlyThese {
+        table = table.only(|process| wanted.contains(&process.pid));
+    }
+    Ok(completed(pipeline_of(&table, &wanted)))
+}
+
+/// As [`discover`], of processes that were found before: those that have ended are passed over,
+/// whoever has their pids by now.
+///
+/// # Errors
+///
+/// None of them is there any more, or may be read; and `/proc` not being there.
+pub fn discover_again(known: &[MemberId], extent: Extent) -> Result<Found, DiscoverError> {
+    let mut table = scan::scan()?.hiding([own_pid()]);
+    let is_known = |process: &Process| {
+        known.iter().any(|id| {
+            id.pid == process.pid
+                && id.start_time.is_none_or(|then| then == process.start_time_ticks)
+        })
+    };
+    let known_pids: HashSet<i32> = known.iter().map(|id| id.pid).collect();
+    let there = table.processes().iter().filter(|process| known_pids.contains(&process.pid));
+    let wanted: Vec<i32> = there.filter(|process| is_known(process)).map(|p| p.pid).collect();
+    let Some(&first) = wanted.first() else {
+        let pid = known.first().map_or(0, |id| id.pid);
+        return Err(DiscoverError::NoSuchProcess { pid });
+    };
+    process::check_readable(first)?;
     if extent == Extent::OnlyThese {
         table = table.only(|process| wanted.contains(&process.pid));
     }

@@ -28,7 +28,7 @@ use crate::ends::{Configuration, Word, monotonic_ns};
 use crate::error::Error;
 use crate::machine;
 use crate::outcome::{EndOutcome, Outcome};
-use crate::pipeline::{End, Member, MemberId, Pipe, Pipeline};
+use crate::pipeline::{End, Member, Pipe, Pipeline};
 use crate::plan::PairPlan;
 use crate::stage::WriteWith;
 use crate::sys::{self, Board, SharedBoard};
@@ -89,14 +89,16 @@ pub fn launch(plan: &PairPlan, again: &Reexec) -> Result<Prepared, Error> {
     }
     notes.dedup();
 
+    let members = ends.each_ref().map(EndProcess::member);
+    let [writer, reader] = members.each_ref().map(Member::id);
     let pipeline = Pipeline {
-        members: ends.iter().map(EndProcess::member).collect(),
+        members: members.to_vec(),
         pipes: vec![Pipe {
             inode: status.st_ino,
             device: status.st_dev,
             path: None,
-            writers: vec![MemberId(0)],
-            readers: vec![MemberId(1)],
+            writers: vec![writer],
+            readers: vec![reader],
             capacity_bytes,
         }],
     };

@@ -1,21 +1,35 @@
 //! What a pipeline is: members, the pipes between them, and who holds which end.
 
+pub mod order;
+mod stored;
+
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// Index of a [`Member`] in [`Pipeline::members`].
+/// Who a process is: its pid is given to another once it has ended, this pair is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct MemberId(pub usize);
+pub struct MemberId {
+    /// Thread-group id.
+    pub pid: i32,
+    /// Field 22 of `/proc/PID/stat`, in clock ticks since boot. `None` where nobody could read it:
+    /// then the pid alone has to do.
+    pub start_time: Option<u64>,
+}
 
-/// Index of a [`Pipe`] in [`Pipeline::pipes`].
+/// Which pipe this is: the number of a FIFO is its own on its file system only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct PipeId(pub usize);
+pub struct PipeKey {
+    /// `st_dev`: pipefs for an anonymous pipe, the file system of a named FIFO.
+    pub device: u64,
+    /// `st_ino`.
+    pub inode: u64,
+}
 
 /// The processes of a pipeline, upstream first, and the pipes between them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "stored::Pipeline")]
 pub struct Pipeline {
     /// Upstream first: where the pipes form no cycle, a member stands after all that write to it.
     pub members: Vec<Member>,
@@ -60,7 +74,7 @@ impl End {
 }
 
 /// One kernel pipe and the members at its ends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Pipe {
     /// Inode number, as in `pipe:[88121]`.
     pub inode: u64,
@@ -76,54 +90,106 @@ pub struct Pipe {
     pub capacity_bytes: Option<u64>,
 }
 
+impl Member {
+    /// Who it is.
+    pub fn id(&self) -> MemberId {
+        MemberId { pid: self.pid, start_time: self.start_time_ticks }
+    }
+}
+
+impl Pipe {
+    /// Which pipe it is.
+    pub fn key(&self) -> PipeKey {
+        PipeKey { device: self.device, inode: self.inode }
+    }
+
+    /// The members at one of its ends.
+    pub fn at(&self, end: End) -> &[MemberId] {
+        match end {
+            End::Writer => &self.writers,
+            End::Reader => &self.readers,
+        }
+    }
+}
+
 impl Pipeline {
+    /// The member with this id.
+    pub fn member(&self, id: MemberId) -> Option<&Member> {
+        self.members.iter().find(|member| member.id() == id)
+    }
+
+    /// Where in [`Pipeline::members`] the member with this id stands.
+    pub fn position(&self, id: MemberId) -> Option<usize> {
+        self.members.iter().position(|member| member.id() == id)
+    }
+
+    /// Who writes to whom, as positions in [`Pipeline::members`].
+    pub fn edges(&self) -> BTreeSet<(usize, usize)> {
+        let places = self.places();
+        let at = |ids: &[MemberId]| -> Vec<usize> {
+            ids.iter().filter_map(|id| places.get(id).copied()).collect()
+        };
+        let of_pipe = |pipe: &Pipe| {
+            let (writers, readers) = (at(&pipe.writers), at(&pipe.readers));
+            writers
+                .into_iter()
+                .flat_map(move |from| readers.clone().into_iter().map(move |to| (from, to)))
+        };
+        self.pipes.iter().flat_map(of_pipe).collect()
+    }
+
+    /// Members with pipes first, each behind those that write to it; the others in their order.
+    pub fn upstream_first(&self) -> Vec<usize> {
+        let held: BTreeSet<MemberId> = self
+            .pipes
+            .iter()
+            .flat_map(|pipe| pipe.writers.iter().chain(&pipe.readers))
+            .copied()
+            .collect();
+        let order = order::upstream_first(self.members.len(), &self.edges(), |member| member);
+        let (with_pipes, bare): (Vec<usize>, Vec<usize>) =
+            order.into_iter().partition(|&member| held.contains(&self.members[member].id()));
+        with_pipes.into_iter().chain(bare).collect()
+    }
+
     /// Adds the members and pipes of a later look, and `others` behind them; whether any was new.
-    /// A member is known by pid and start time, a pipe by device and inode.
     pub fn merge(&mut self, later: &Pipeline, others: &[Member]) -> bool {
         let before = (self.members.len(), self.pipes.len());
-        let mut ids = Vec::with_capacity(later.members.len());
+        let mut places = self.places();
         for member in later.members.iter().chain(others) {
-            let same = |known: &&Member| {
-                (known.pid, known.start_time_ticks) == (member.pid, member.start_time_ticks)
-            };
-            let position = self.members.iter().position(|known| same(&known));
-            let id = position.unwrap_or_else(|| {
+            let place = *places.entry(member.id()).or_insert_with(|| {
                 self.members.push(member.clone());
                 self.members.len() - 1
             });
             // What a shell forks gets its own name and command line only with its exec.
-            self.members[id].comm.clone_from(&member.comm);
+            let known = &mut self.members[place];
+            known.comm.clone_from(&member.comm);
             if !member.command_line.is_empty() {
-                self.members[id].command_line.clone_from(&member.command_line);
+                known.command_line.clone_from(&member.command_line);
             }
-            ids.push(MemberId(id));
         }
-        let mapped = |held: &[MemberId]| -> Vec<MemberId> {
-            held.iter().filter_map(|id| ids.get(id.0).copied()).collect()
-        };
         for pipe in &later.pipes {
-            let (writers, readers) = (mapped(&pipe.writers), mapped(&pipe.readers));
-            let known = self
-                .pipes
-                .iter_mut()
-                .find(|known| (known.device, known.inode) == (pipe.device, pipe.inode));
-            match known {
+            match self.pipes.iter_mut().find(|known| known.key() == pipe.key()) {
                 Some(known) => {
-                    add_new(&mut known.writers, writers);
-                    add_new(&mut known.readers, readers);
+                    add_new(&mut known.writers, &pipe.writers);
+                    add_new(&mut known.readers, &pipe.readers);
                     known.capacity_bytes = known.capacity_bytes.or(pipe.capacity_bytes);
                 }
-                None => self.pipes.push(Pipe { writers, readers, ..pipe.clone() }),
+                None => self.pipes.push(pipe.clone()),
             }
         }
         before != (self.members.len(), self.pipes.len())
     }
+
+    fn places(&self) -> HashMap<MemberId, usize> {
+        self.members.iter().enumerate().map(|(place, member)| (member.id(), place)).collect()
+    }
 }
 
-fn add_new(ids: &mut Vec<MemberId>, more: Vec<MemberId>) {
+fn add_new(ids: &mut Vec<MemberId>, more: &[MemberId]) {
     for id in more {
-        if !ids.contains(&id) {
-            ids.push(id);
+        if !ids.contains(id) {
+            ids.push(*id);
         }
     }
 }
@@ -142,25 +208,31 @@ mod tests {
         }
     }
 
-    fn pipe(inode: u64, writer: usize, reader: usize) -> Pipe {
+    fn id(pid: i32, start: u64) -> MemberId {
+        member(pid, start).id()
+    }
+
+    fn pipe(inode: u64, writer: MemberId, reader: MemberId) -> Pipe {
         Pipe {
             inode,
             device: 1,
             path: None,
-            writers: vec![MemberId(writer)],
-            readers: vec![MemberId(reader)],
+            writers: vec![writer],
+            readers: vec![reader],
             capacity_bytes: None,
         }
     }
 
     #[test]
-    fn looks_add_up_and_ids_follow() {
-        let first =
-            Pipeline { members: vec![member(1, 0), member(2, 0)], pipes: vec![pipe(7, 0, 1)] };
-        // A reused pid is another member, and the order of a look is its own.
+    fn looks_add_up_and_a_reused_pid_is_another_member() {
+        let first = Pipeline {
+            members: vec![member(1, 0), member(2, 0)],
+            pipes: vec![pipe(7, id(1, 0), id(2, 0))],
+        };
+        // The order of a look is its own.
         let later = Pipeline {
             members: vec![member(3, 5), member(2, 9), member(1, 0)],
-            pipes: vec![pipe(7, 2, 1), pipe(8, 1, 0)],
+            pipes: vec![pipe(7, id(1, 0), id(2, 9)), pipe(8, id(2, 9), id(3, 5))],
         };
         let mut all = Pipeline::default();
         assert!(all.merge(&first, &[member(9, 0)]));
@@ -168,10 +240,42 @@ mod tests {
         assert!(all.merge(&later, &[]));
         let pids: Vec<i32> = all.members.iter().map(|member| member.pid).collect();
         assert_eq!(pids, [1, 2, 9, 3, 2]);
-        assert_eq!(all.pipes[0].readers, [MemberId(1), MemberId(4)]);
+        assert_eq!(all.pipes[0].readers, [id(2, 0), id(2, 9)]);
         assert_eq!(
             (&all.pipes[1].writers[..], &all.pipes[1].readers[..]),
-            (&[MemberId(4)][..], &[MemberId(3)][..])
+            (&[id(2, 9)][..], &[id(3, 5)][..])
         );
+        assert_eq!(all.edges(), BTreeSet::from([(0, 1), (0, 4), (4, 3)]));
+        assert_eq!(all.upstream_first(), [0, 1, 4, 3, 2]);
+    }
+
+    #[test]
+    fn fifos_of_one_number_on_two_file_systems_are_two_pipes() {
+        let here = pipe(7, id(1, 0), id(2, 0));
+        let there = Pipe { device: 2, ..pipe(7, id(2, 0), id(3, 0)) };
+        let mut all = Pipeline::default();
+        let members = vec![member(1, 0), member(2, 0), member(3, 0)];
+        all.merge(&Pipeline { members, pipes: vec![here, there] }, &[]);
+        assert_eq!(all.pipes.len(), 2);
+        assert_eq!(all.upstream_first(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn ends_that_were_written_down_as_positions_are_read_as_ids() {
+        let old = r#"{
+            "members": [
+                {"pid": 4, "start_time_ticks": 40, "comm": "a", "command_line": [], "end": null},
+                {"pid": 5, "start_time_ticks": null, "comm": "b", "command_line": [], "end": null}
+            ],
+            "pipes": [{
+                "inode": 7, "device": 1, "path": null, "writers": [0], "readers": [1, 9],
+                "capacity_bytes": 65536
+            }]
+        }"#;
+        let read: Pipeline = serde_json::from_str(old).unwrap();
+        assert_eq!(read.pipes[0].writers, [id(4, 40)]);
+        assert_eq!(read.pipes[0].readers, [MemberId { pid: 5, start_time: None }]);
+        let again = serde_json::to_string(&read).unwrap();
+        assert_eq!(serde_json::from_str::<Pipeline>(&again).unwrap(), read);
     }
 }

@@ -72,7 +72,8 @@ fn descriptor(text: &str) -> Descriptor {
 fn shape(found: &Found) -> String {
     let members = &found.pipeline.members;
     let names = |ids: &[MemberId]| {
-        ids.iter().map(|id| members[id.0].comm.as_str()).collect::<Vec<_>>().join(",")
+        let comm = |id: &MemberId| found.pipeline.member(*id).unwrap().comm.as_str();
+        ids.iter().map(comm).collect::<Vec<_>>().join(",")
     };
     let all = members.iter().map(|m| m.comm.as_str()).collect::<Vec<_>>().join(" ");
     let pipes = found.pipeline.pipes.iter();
@@ -464,4 +465,25 @@ fn ls_into_the_log_of_a_script_shows_the_pipelines_of_the_script() {
         15 11 10 pipeprof: 1w9 2w9";
     let expected = "script a b tee; 9:script,b>tee 1:a>b";
     assert_eq!(shapes(&pipelines(&scene(text), 15)), [expected]);
+}
+
+#[test]
+fn two_fifos_of_one_number_on_two_file_systems_are_two_pipes() {
+    let mut processes = scene(
+        "10 1 10 a: 1w70F
+         11 1 10 b: 0r70F
+         20 1 20 c: 1w70F
+         21 1 20 d: 0r70F",
+    )
+    .processes()
+    .to_vec();
+    for descriptor in processes[2..].iter_mut().flat_map(|process| &mut process.descriptors) {
+        descriptor.pipe.device = 99;
+    }
+    let table = ProcTable::new(processes, 0);
+    assert_eq!(shape(&pipeline_of(&table, &[10])), "a b; 70:a>b");
+    assert_eq!(shape(&pipeline_of(&table, &[21])), "c d; 70:c>d");
+    let found = pipeline_of(&table, &[10, 20]).pipeline;
+    let devices: Vec<u64> = found.pipes.iter().map(|pipe| pipe.key().device).collect();
+    assert_eq!(devices, [13, 99]);
 }

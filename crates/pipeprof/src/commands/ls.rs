@@ -105,18 +105,19 @@ struct Listing<'a> {
 #[derive(Serialize)]
 struct PipelineView<'a> {
     members: &'a [Member],
-    pipes: Vec<PipeView<'a>>,
+    pipes: Vec<PipeView>,
     /// Shells that wait around the members.
     wrappers: &'a [Member],
 }
 
 #[derive(Serialize)]
-struct PipeView<'a> {
+struct PipeView {
     inode: u64,
     device: u64,
     path: Option<String>,
-    writers: &'a [MemberId],
-    readers: &'a [MemberId],
+    /// Places in `members`.
+    writers: Vec<usize>,
+    readers: Vec<usize>,
     capacity_bytes: Option<u64>,
     fill_bytes: Option<u64>,
 }
@@ -130,12 +131,14 @@ fn json(pipelines: &[Found], unreadable_processes: usize) -> serde_json::Result<
 impl<'a> PipelineView<'a> {
     fn new(found: &'a Found) -> Self {
         let pipes = found.pipeline.pipes.iter().zip(found.levels());
+        let places =
+            |ids: &[MemberId]| ids.iter().filter_map(|&id| found.pipeline.position(id)).collect();
         let pipes = pipes.map(|(pipe, level): (_, Option<Level>)| PipeView {
             inode: pipe.inode,
             device: pipe.device,
             path: pipe.path.as_ref().map(|path| path.to_string_lossy().into_owned()),
-            writers: &pipe.writers,
-            readers: &pipe.readers,
+            writers: places(&pipe.writers),
+            readers: places(&pipe.readers),
             capacity_bytes: level.map(|level| level.capacity_bytes),
             fill_bytes: level.map(|level| level.fill_bytes),
         });

@@ -14,7 +14,7 @@ use pipeprof_runner::command;
 use pipeprof_runner::discover::{Extent, discover};
 use pipeprof_runner::ends::Complaint;
 use pipeprof_runner::pair::launch;
-use pipeprof_runner::pipeline::{Member, MemberId, Pipeline};
+use pipeprof_runner::pipeline::{End, Member, MemberId, Pipeline};
 use pipeprof_runner::plan::PairPlan;
 
 use crate::interrupt::Interrupt;
@@ -197,27 +197,23 @@ fn running(
     let members = pipeline
         .members
         .iter()
-        .enumerate()
         .zip(counters.read())
-        .map(|((index, member), counts)| {
-            (label(member), bytes_of(MemberId(index), &pipeline, &flows), counts)
-        })
+        .map(|(member, counts)| (label(member), bytes_of(member.id(), &pipeline, &flows), counts))
         .collect();
     Ok(Counts { members, elapsed, failures: Vec::new() })
 }
 
 /// What a member wrote into its pipes, or, where it writes to none, read from them.
 fn bytes_of(member: MemberId, pipeline: &Pipeline, flows: &[PipeFlow]) -> Option<u64> {
-    let sum = |holds: &dyn Fn(usize) -> bool| -> Option<u64> {
-        let mine = pipeline.pipes.iter().enumerate().filter(|(index, _)| holds(*index));
-        let bytes = mine.map(|(_, pipe)| {
-            flows.iter().find(|flow| flow.inode == pipe.inode).and_then(|flow| flow.bytes.known())
+    let sum = |end: End| -> Option<u64> {
+        let mine = pipeline.pipes.iter().filter(|pipe| pipe.at(end).contains(&member));
+        let bytes = mine.map(|pipe| {
+            flows.iter().find(|flow| flow.is_of(pipe)).and_then(|flow| flow.bytes.known())
         });
         let bytes: Vec<Option<u64>> = bytes.collect();
         (!bytes.is_empty()).then(|| bytes.into_iter().sum::<Option<u64>>()).flatten()
     };
-    sum(&|pipe| pipeline.pipes[pipe].writers.contains(&member))
-        .or_else(|| sum(&|pipe| pipeline.pipes[pipe].readers.contains(&member)))
+    sum(End::Writer).or_else(|| sum(End::Reader))
 }
 
 fn label(member: &Member) -> String {

@@ -1,5 +1,6 @@
 //! What was measured of one pipe, and of the last stretch of it.
 
+use pipeprof_runner::pipeline::Pipe;
 use serde::{Deserialize, Serialize};
 
 use super::{Bytes, Fill, Point, series};
@@ -9,6 +10,9 @@ use super::{Bytes, Fill, Point, series};
 pub struct PipeFlow {
     /// Inode of the pipe.
     pub inode: u64,
+    /// The device of that inode; 0 in recordings from before it was noted.
+    #[serde(default)]
+    pub device: u64,
     /// Bytes that went through while it was watched.
     pub bytes: Bytes,
     /// Write calls at its write end, where the members there write to no other pipe.
@@ -28,6 +32,11 @@ pub struct PipeFlow {
 }
 
 impl PipeFlow {
+    /// Whether it is of this pipe.
+    pub fn is_of(&self, pipe: &Pipe) -> bool {
+        self.inode == pipe.inode && (self.device == pipe.device || self.device == 0)
+    }
+
     /// What is known of it from a time on, in nanoseconds since the watch began.
     pub fn since(self, from_ns: u64) -> PipeFlow {
         // More is remembered than is ever asked for, so a pipe with no count as old is younger.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use pipeprof_runner::discover::Found;
-use pipeprof_runner::pipeline::{MemberId, Pipe};
+use pipeprof_runner::pipeline::{MemberId, Pipe, PipeKey};
 use rustc_hash::FxHashMap;
 
 use super::segments::Segments;
@@ -27,7 +27,7 @@ pub(super) struct Watch {
     /// Only the last while is of interest.
     keep: Option<Duration>,
     looks: u64,
-    processes: FxHashMap<i32, Process>,
+    processes: FxHashMap<MemberId, Process>,
     /// Whoever waits for the processes, with its counts at the beginning of the latest look.
     parents: FxHashMap<i32, (IoWatch, IoCounts)>,
     pipes: Vec<WatchedPipe>,
@@ -37,7 +37,6 @@ pub(super) struct Watch {
 }
 
 struct Process {
-    pid: i32,
     watch: Option<IoWatch>,
     first: IoCounts,
     last: IoCounts,
@@ -63,8 +62,8 @@ enum Gone {
 
 struct WatchedPipe {
     pipe: Pipe,
-    writers: Vec<i32>,
-    readers: Vec<i32>,
+    writers: Vec<MemberId>,
+    readers: Vec<MemberId>,
     capacity_bytes: Option<u64>,
     gauge: Gauge,
     series: Series,
@@ -91,25 +90,28 @@ impl Watch {
     /// Takes new members and pipes up. Those that have gone keep what was counted.
     pub(super) fn follow(&mut self, found: Found) {
         let pipeline = &found.pipeline;
-        let pid = |&MemberId(index): &MemberId| pipeline.members.get(index).map(|m| m.pid);
+        let mut ends: FxHashMap<MemberId, (usize, usize)> = FxHashMap::default();
+        for pipe in &pipeline.pipes {
+            pipe.writers.iter().for_each(|&id| ends.entry(id).or_default().0 += 1);
+            pipe.readers.iter().for_each(|&id| ends.entry(id).or_default().1 += 1);
+        }
         for member in &pipeline.members {
-            let id = |held: &[MemberId]| held.iter().any(|h| pid(h) == Some(member.pid));
-            let writes_to = pipeline.pipes.iter().filter(|pipe| id(&pipe.writers)).count();
-            let reads_from = pipeline.pipes.iter().filter(|pipe| id(&pipe.readers)).count();
+            let (writes_to, reads_from) = ends.get(&member.id()).copied().unwrap_or_default();
             let from_birth = self.from_birth;
-            let process = self.processes.entry(member.pid).or_insert_with(|| {
+            let process = self.processes.entry(member.id()).or_insert_with(|| {
                 let watch = IoWatch::open(member.pid).ok();
+                // Asked once its files are open: they stay those of whoever has the pid now.
+                let watch = watch.filter(|_| member.id().is_there());
                 let now = watch.as_ref().and_then(IoWatch::counts).unwrap_or_default();
                 let first = if from_birth { IoCounts::default() } else { now };
                 Process {
-                    pid: member.pid,
                     program: watch.as_ref().and_then(IoWatch::program),
                     counted: None,
+                    splices: watch.is_some() && can_splice(member.pid),
                     watch,
                     first,
                     last: now,
                     fastest: now.since(first),
-                    splices: can_splice(member.pid),
                     elsewhere: Elsewhere::default(),
                     parent: parent(member.pid),
                     writes_to,
@@ -126,9 +128,7 @@ impl Watch {
             process.reads_from = process.reads_from.max(reads_from);
         }
         for pipe in &pipeline.pipes {
-            let known = self.pipes.iter().position(|watched| {
-                (watched.pipe.inode, watched.pipe.device) == (pipe.inode, pipe.device)
-            });
+            let known = self.position(pipe.key());
             let index = match known {
                 Some(index) => index,
                 None => {
@@ -148,10 +148,14 @@ impl Watch {
                 }
             };
             let watched = &mut self.pipes[index];
-            merge(&mut watched.writers, pipe.writers.iter().filter_map(pid));
-            merge(&mut watched.readers, pipe.readers.iter().filter_map(pid));
+            merge(&mut watched.writers, &pipe.writers);
+            merge(&mut watched.readers, &pipe.readers);
         }
         self.found = found;
+    }
+
+    fn position(&self, key: PipeKey) -> Option<usize> {
+        self.pipes.iter().position(|watched| watched.pipe.key() == key)
     }
 
     pub(super) fn look(&mut self) {
@@ -164,8 +168,8 @@ impl Watch {
             .iter()
             .filter_map(|(&pid, (watch, _))| Some((pid, watch.counts()?)))
             .collect();
-        let mut gone: FxHashMap<i32, Vec<i32>> = FxHashMap::default();
-        for (&pid, process) in &mut self.processes {
+        let mut gone: FxHashMap<i32, Vec<MemberId>> = FxHashMap::default();
+        for (&id, process) in &mut self.processes {
             let Some(watch) = &mut process.watch else { continue };
             match watch.counts() {
                 Some(counts) => {
@@ -175,7 +179,7 @@ impl Watch {
                 None => {
                     process.watch = None;
                     if let Some(parent) = process.parent {
-                        gone.entry(parent).or_default().push(pid);
+                        gone.entry(parent).or_default().push(id);
                     }
                     continue;
                 }
@@ -187,7 +191,7 @@ impl Watch {
                 // What a shell forked has the program it is to run only from its exec on.
                 let program = watch.program();
                 if program != process.program {
-                    process.splices |= can_splice(pid);
+                    process.splices |= can_splice(id.pid);
                     process.program = program;
                 }
                 let now = watch.elsewhere(self.from_birth);
@@ -195,8 +199,8 @@ impl Watch {
                 process.elsewhere.writes |= now.writes;
             }
         }
-        for (parent, pids) in gone {
-            self.inherit(parent, &pids);
+        for (parent, members) in gone {
+            self.inherit(parent, &members);
         }
         for (pid, counts) in sums {
             if let Some((_, latest)) = self.parents.get_mut(&pid) {
@@ -231,16 +235,16 @@ impl Watch {
 
     /// Who waits for a process inherits its counts (`wait_task_zombie` in kernel/exit.c, v6.18), so
     /// the growth of the parent's tells what its children moved after the last look at them.
-    fn inherit(&mut self, parent: i32, pids: &[i32]) {
+    fn inherit(&mut self, parent: i32, members: &[MemberId]) {
         let Some((watch, before)) = self.parents.get(&parent) else { return };
         let Some(grown) = watch.counts().map(|now| now.since(*before)) else { return };
         // With several gone at once, the larger part of what is new goes to who moved more.
         let total = |field: fn(&IoCounts) -> u64| {
-            pids.iter().filter_map(|pid| self.processes.get(pid)).map(|p| field(&p.last)).sum()
+            members.iter().filter_map(|id| self.processes.get(id)).map(|p| field(&p.last)).sum()
         };
         let (read, written): (u64, u64) = (total(|c| c.read_bytes), total(|c| c.written_bytes));
-        for pid in pids {
-            let Some(process) = self.processes.get_mut(pid) else { continue };
+        for id in members {
+            let Some(process) = self.processes.get_mut(id) else { continue };
             let late_read =
                 share(grown.read_bytes.saturating_sub(read), process.last.read_bytes, read);
             let late_written = grown.written_bytes.saturating_sub(written);
@@ -273,16 +277,16 @@ impl Watch {
             let pipe = &self.pipes[index];
             // One end is enough: the reader's, where it can tell, as what it takes has gone through.
             let ends = [(&pipe.readers, true), (&pipe.writers, false)];
-            let Some(pids) = ends.iter().find_map(|&(pids, reads)| self.unambiguous(pids, reads))
+            let Some(members) = ends.iter().find_map(|&(ids, reads)| self.unambiguous(ids, reads))
             else {
                 continue;
             };
             let splices = self.splices.get_or_insert_with(Splices::new);
-            for (pid, pipes) in pids {
+            for (id, pipes) in members {
                 let Ok(counting) = splices else { break };
-                match counting.add(pid) {
+                match counting.add(id.pid) {
                     Ok(()) => {
-                        if let Some(process) = self.processes.get_mut(&pid) {
+                        if let Some(process) = self.processes.get_mut(&id) {
                             process.counted = Some(pipes);
                         }
                     }
@@ -294,10 +298,14 @@ impl Watch {
 
     /// The processes of an end that splice, with the pipes that they have, where a splice of theirs
     /// can only be of this pipe: they have no other on this side, and nothing else to splice there.
-    fn unambiguous(&self, pids: &[i32], reads: bool) -> Option<Vec<(i32, (usize, usize))>> {
+    fn unambiguous(
+        &self,
+        ids: &[MemberId],
+        reads: bool,
+    ) -> Option<Vec<(MemberId, (usize, usize))>> {
         let mut counted = Vec::new();
-        for &pid in pids {
-            let process = self.processes.get(&pid)?;
+        for &id in ids {
+            let process = self.processes.get(&id)?;
             let Some(watch) = &process.watch else { continue };
             let pipes = watch.pipes();
             let (ends, elsewhere) = if reads {
@@ -308,7 +316,7 @@ impl Watch {
             if ends > 1 || elsewhere {
                 return None;
             }
-            counted.push((pid, pipes));
+            counted.push((id, pipes));
         }
         Some(counted)
     }
@@ -317,8 +325,7 @@ impl Watch {
         let levels = self.found.levels();
         let at_ns = self.start.elapsed().as_nanos() as u64;
         for (pipe, level) in self.found.pipeline.pipes.iter().zip(levels) {
-            let key = (pipe.inode, pipe.device);
-            let watched = self.pipes.iter_mut().find(|w| (w.pipe.inode, w.pipe.device) == key);
+            let watched = self.pipes.iter_mut().find(|watched| watched.pipe.key() == pipe.key());
             if let (Some(watched), Some(level)) = (watched, level) {
                 watched.capacity_bytes = Some(level.capacity_bytes);
                 watched.segments.holds(level.capacity_bytes);
@@ -328,22 +335,21 @@ impl Watch {
     }
 
     fn ends(&self, pipe: &WatchedPipe, gone: Gone) -> (Option<EndCount>, Option<EndCount>) {
-        let is_there = |pid: &i32| self.processes.get(pid).is_some_and(|p| p.watch.is_some());
-        let sum = |pids: &[i32], count: &dyn Fn(&Process) -> EndCount| {
-            if gone == Gone::AreNoEnd && !pids.iter().any(is_there) {
+        let is_there = |id: &MemberId| self.processes.get(id).is_some_and(|p| p.watch.is_some());
+        let sum = |ids: &[MemberId], count: &dyn Fn(MemberId, &Process) -> EndCount| {
+            if gone == Gone::AreNoEnd && !ids.iter().any(is_there) {
                 return None;
             }
             let mut sum =
                 EndCount { bytes: 0, calls: 0, splices: false, elsewhere: false, spliced: Some(0) };
-            for process in pids.iter().filter_map(|pid| self.processes.get(pid)) {
-                let one = count(process);
+            for &id in ids {
+                let Some(process) = self.processes.get(&id) else { continue };
+                let one = count(id, process);
                 sum.splices |= one.splices;
                 // Who has waited for a process has inherited its counts (wait_task_zombie in
                 // kernel/exit.c, v6.18).
                 let inherited = process.watch.is_none()
-                    && process
-                        .parent
-                        .is_some_and(|parent| pids.contains(&parent) && is_there(&parent));
+                    && ids.iter().any(|id| process.parent == Some(id.pid) && is_there(id));
                 if !inherited {
                     sum.bytes += one.bytes;
                     sum.calls += one.calls;
@@ -356,31 +362,35 @@ impl Watch {
             sum.spliced = sum.spliced.filter(|_| sum.splices);
             Some(sum)
         };
-        let spliced = |process: &Process| match &self.splices {
+        let spliced = |id: MemberId, process: &Process| match &self.splices {
             Some(Ok(splices)) => {
                 let (reads, writes) = process.counted?;
-                splices.of(process.pid, reads > 0, writes > 0)
+                splices.of(id.pid, reads > 0, writes > 0)
             }
             _ => None,
         };
-        let writer = sum(&pipe.writers, &|process| {
+        let writer = sum(&pipe.writers, &|id, process| {
             let moved = process.last.since(process.first);
             EndCount {
                 bytes: moved.written_bytes,
                 calls: moved.writes,
                 splices: process.splices,
                 elsewhere: process.elsewhere.writes || process.writes_to > 1,
-                spliced: spliced(process).filter(|_| one_pipe(process, |p| p.1)).map(|s| s.written),
+                spliced: spliced(id, process)
+                    .filter(|_| one_pipe(process, |p| p.1))
+                    .map(|s| s.written),
             }
         });
-        let reader = sum(&pipe.readers, &|process| {
+        let reader = sum(&pipe.readers, &|id, process| {
             let moved = process.last.since(process.first);
             EndCount {
                 bytes: moved.read_bytes,
                 calls: moved.reads,
                 splices: process.splices,
                 elsewhere: process.elsewhere.reads || process.reads_from > 1,
-                spliced: spliced(process).filter(|_| one_pipe(process, |p| p.0)).map(|s| s.read),
+                spliced: spliced(id, process)
+                    .filter(|_| one_pipe(process, |p| p.0))
+                    .map(|s| s.read),
             }
         });
         (writer, reader)
@@ -392,7 +402,7 @@ impl Watch {
         match (&total, &self.splices) {
             (Bytes::Known { source: Source::Syscalls, .. }, Some(Ok(splices))) => {
                 let since = pipe.readers.iter().chain(&pipe.writers);
-                let late = since.filter_map(|&pid| splices.since(pid)).max();
+                let late = since.filter_map(|id| splices.since(id.pid)).max();
                 let late = late.map_or(Duration::ZERO, |since| since.duration_since(self.start));
                 if late * 100 > self.start.elapsed() {
                     Bytes::Unknown { why: COUNTED_LATE.into() }
@@ -411,6 +421,7 @@ impl Watch {
         let totals: Vec<Bytes> = self.pipes.iter().map(|pipe| self.total(pipe)).collect();
         let flow = |(pipe, bytes): (WatchedPipe, Bytes)| PipeFlow {
             inode: pipe.pipe.inode,
+            device: pipe.pipe.device,
             bytes,
             writes: pipe.segments.writes(),
             reads: pipe.segments.reads(),
@@ -445,10 +456,10 @@ fn is_plausible(late: u64, fastest: u64) -> bool {
     late <= 4 * fastest + (64 << 10)
 }
 
-fn merge(into: &mut Vec<i32>, pids: impl Iterator<Item = i32>) {
-    for pid in pids {
-        if !into.contains(&pid) {
-            into.push(pid);
+fn merge(into: &mut Vec<MemberId>, ids: &[MemberId]) {
+    for id in ids {
+        if !into.contains(id) {
+            into.push(*id);
         }
     }
 }

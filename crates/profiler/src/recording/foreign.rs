@@ -57,6 +57,7 @@ fn meta(file: &PerfDataFile) -> Meta {
         wakeups_until_ns: None,
         start_ns: 0,
         end_ns: 0,
+        boot_offset_ns: None,
         threads: Vec::new(),
         accounts: Accounts::default(),
         sleepers: Sleepers::default(),

@@ -6,8 +6,6 @@
 
 use std::io::{self, Write};
 
-use pipeprof_runner::pipeline::Pipeline;
-
 use super::StackUnwinder;
 use crate::address_space::AddressSpaces;
 use crate::members::Members;
@@ -16,6 +14,7 @@ use crate::perfdata::layout::{Layout, Sample};
 use crate::perfdata::read::PerfDataFile;
 use crate::perfdata::record::{CONTEXT_USER, Parsed, RECORD_HEADER, Record, kind, parse};
 use crate::profile::Unwinding;
+use crate::recording::Meta;
 use crate::time_order::each_in_time_order;
 
 /// Records between two marks of a round, up to which a reader holds them back to sort them.
@@ -25,7 +24,7 @@ const ROUND: usize = 1 << 12;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Recorded<'a> {
     /// The members; without any, every process is one.
-    pub(crate) pipeline: &'a Pipeline,
+    pub(crate) meta: &'a Meta,
     /// Release of the kernel; empty where unknown.
     pub(crate) release: &'a str,
 }
@@ -48,7 +47,7 @@ pub(crate) fn write(
     out: &mut impl Write,
 ) -> io::Result<Unwinding> {
     let mut rewriting = Rewriting {
-        members: Members::new(recorded.pipeline),
+        members: Members::new(recorded.meta),
         spaces: AddressSpaces::default(),
         unwinder: StackUnwinder::new(file.arch.as_deref(), recorded.release),
         chain: Vec::new(),
@@ -91,7 +90,7 @@ impl Rewriting {
                     Some(Parsed::Mapping(mapping)) => self.spaces.map(&mapping),
                     Some(Parsed::Comm(comm)) if comm.exec => self.spaces.exec(comm.pid),
                     Some(Parsed::Fork(task)) => {
-                        self.members.fork(task);
+                        self.members.fork(task, layout.time(record));
                         self.spaces.fork(task.parent_pid, task.pid);
                     }
                     _ => {}

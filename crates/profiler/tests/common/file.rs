@@ -162,6 +162,7 @@ pub(crate) fn meta(pids: &[i32]) -> Meta {
         lost: None,
         switches: false,
         start_ns: 0,
+        boot_offset_ns: None,
         end_ns: 0,
         threads: Vec::new(),
         accounts: Accounts::default(),

@@ -3,7 +3,7 @@
 
 use std::process::{Child, Command, Stdio};
 
-use pipeprof_runner::pipeline::{Member, MemberId, Pipe, Pipeline};
+use pipeprof_runner::pipeline::{Member, Pipe, Pipeline};
 
 /// `dd | dd`, killed when dropped.
 pub(crate) struct Pair {
@@ -34,14 +34,16 @@ impl Pair {
             command_line: Vec::new(),
             end: None,
         };
+        let members = [member(&self.writer), member(&self.reader)];
+        let [writer, reader] = members.each_ref().map(Member::id);
         Pipeline {
-            members: vec![member(&self.writer), member(&self.reader)],
+            members: members.to_vec(),
             pipes: vec![Pipe {
                 inode: 0,
                 device: 0,
                 path: None,
-                writers: vec![MemberId(0)],
-                readers: vec![MemberId(1)],
+                writers: vec![writer],
+                readers: vec![reader],
                 capacity_bytes: None,
             }],
         }

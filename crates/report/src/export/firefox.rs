@@ -195,9 +195,9 @@ impl<'a> Tracks<'a> {
             let writer = pipe
                 .writers
                 .iter()
-                .map(|id| id.0)
+                .filter_map(|&id| source.run.pipeline.position(id))
                 .find(|&at| self.shown.get(at).is_some_and(|&shown| shown));
-            let flow = source.run.flows.iter().find(|flow| flow.inode == pipe.inode);
+            let flow = source.run.flows.iter().find(|flow| flow.is_of(pipe));
             let (Some(member), Some(flow)) = (writer, flow) else { continue };
             if flow.over_time.is_empty() {
                 continue;

@@ -1,5 +1,7 @@
 //! The pipeline as a picture: a box for each member, an arrow for each pipe.
 
+use pipeprof_runner::pipeline::order::steps_downstream;
+
 use super::bars;
 use super::markup::Markup;
 use super::rate;
@@ -63,21 +65,18 @@ pub(super) fn picture(summary: &Summary) -> Option<Markup> {
     Some(html)
 }
 
-/// Each member one further than whoever writes to it. In a cycle the count ends with the members.
+/// Each member one further than whoever writes to it.
 fn nodes(summary: &Summary) -> Vec<Node<'_>> {
     let members: Vec<&MemberSummary> =
         summary.members.iter().filter(|member| member.uses_pipes()).collect();
-    let mut ranks = vec![0usize; members.len()];
-    for _ in 0..members.len() {
-        for to in 0..members.len() {
-            let before = (0..members.len()).filter(|&from| {
-                from != to
-                    && members[from].writes_to.iter().any(|i| members[to].reads_from.contains(i))
-            });
-            let behind = before.map(|from| ranks[from] + 1).max().unwrap_or(0);
-            ranks[to] = behind.min(members.len() - 1);
-        }
-    }
+    let places = || members.iter().enumerate();
+    let readers_of = |(from, writer): (usize, &&MemberSummary)| -> Vec<(usize, usize)> {
+        let reads = |reader: &&MemberSummary| {
+            writer.writes_to.iter().any(|pipe| reader.reads_from.contains(pipe))
+        };
+        places().filter(|(_, reader)| reads(reader)).map(|(to, _)| (from, to)).collect()
+    };
+    let ranks = steps_downstream(members.len(), &places().flat_map(readers_of).collect());
     let mut nodes: Vec<Node<'_>> = Vec::with_capacity(members.len());
     for (&member, &rank) in members.iter().zip(&ranks) {
         let row = nodes.iter().filter(|node| node.rank == rank).count();
@@ -91,8 +90,8 @@ fn edges<'a>(summary: &'a Summary, nodes: &[Node<'_>]) -> Vec<Edge<'a>> {
     for pipe in &summary.pipes {
         for (from, writer) in nodes.iter().enumerate() {
             for (to, reader) in nodes.iter().enumerate() {
-                let joins = writer.member.writes_to.contains(&pipe.inode)
-                    && reader.member.reads_from.contains(&pipe.inode);
+                let joins = writer.member.writes_to.contains(&pipe.key())
+                    && reader.member.reads_from.contains(&pipe.key());
                 if joins && from != to {
                     edges.push(Edge { pipe, from, to });
                 }

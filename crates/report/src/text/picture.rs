@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use pipeprof_runner::pipeline::PipeKey;
+
 use super::{Style, WIDEST};
 use crate::escape::printable;
 use crate::summary::{MemberSummary, Summary};
@@ -29,14 +31,14 @@ pub(super) fn write(text: &mut String, summary: &Summary, style: Style) {
     let arrow = if style.ascii { "-->" } else { "──▶" };
     for member in &members {
         let _ = writeln!(text, "{}", life(member, style));
-        for &inode in &member.writes_to {
+        for &pipe in &member.writes_to {
             let readers: Vec<String> = members
                 .iter()
-                .filter(|reader| reader.reads_from.contains(&inode))
+                .filter(|reader| reader.reads_from.contains(&pipe))
                 .map(|reader| format!("{} ({})", printable(&reader.comm), reader.pid))
                 .collect();
-            let line =
-                format!("  pipe:[{inode}] {} {arrow} {}", fill(summary, inode), readers.join(", "));
+            let (inode, fill) = (pipe.inode, fill(summary, pipe));
+            let line = format!("  pipe:[{inode}] {fill} {arrow} {}", readers.join(", "));
             text.push_str(&super::wrap(&line, 6));
         }
     }
@@ -58,8 +60,8 @@ fn life(member: &MemberSummary, style: Style) -> String {
 }
 
 /// `64K 93% full`.
-fn fill(summary: &Summary, inode: u64) -> String {
-    let Some(pipe) = summary.pipes.iter().find(|pipe| pipe.inode == inode) else {
+fn fill(summary: &Summary, pipe: PipeKey) -> String {
+    let Some(pipe) = summary.pipes.iter().find(|known| known.key() == pipe) else {
         return String::new();
     };
     let size = match pipe.capacity_bytes {

@@ -12,7 +12,7 @@ use pipeprof_profiler::profile::{
 };
 use pipeprof_profiler::wakeups::{Latency, Waker, WakeupEdge, Wakeups};
 use pipeprof_report::run::Run;
-use pipeprof_runner::pipeline::{End, Member, MemberId, Pipe, Pipeline};
+use pipeprof_runner::pipeline::{End, Member, Pipe, Pipeline};
 
 /// The five stages that `tests/fixtures` holds a recording of.
 pub(crate) const STAGES: [&str; 5] = ["write", "vmsplice", "splice", "huge-page", "busy-loop"];
@@ -189,12 +189,13 @@ pub(crate) fn pair(profile: Profile, subject: &str, bytes: u64, gib_per_s: f64) 
         inode: 7,
         device: 0,
         path: None,
-        writers: vec![MemberId(0)],
-        readers: (1..members.len()).map(MemberId).collect(),
+        writers: members[..1].iter().map(Member::id).collect(),
+        readers: members[1..].iter().map(Member::id).collect(),
         capacity_bytes: None,
     };
     let flow = PipeFlow {
         inode: 7,
+        device: 0,
         bytes: Bytes::Known { bytes, source: Source::Pair },
         writes: None,
         reads: None,
@@ -277,16 +278,18 @@ pub(crate) fn blocked_chain() -> Run {
         command_line: vec![comm.into()],
         end: None,
     };
+    let members = vec![member(11, "zcat"), member(12, "sort"), member(10, "sh")];
     let pipe = Pipe {
         inode: 88121,
         device: 13,
         path: None,
-        writers: vec![MemberId(0)],
-        readers: vec![MemberId(1)],
+        writers: vec![members[0].id()],
+        readers: vec![members[1].id()],
         capacity_bytes: Some(65536),
     };
     let flow = PipeFlow {
         inode: 88121,
+        device: 13,
         bytes: Bytes::Known { bytes: 1 << 29, source: Source::BothEnds },
         writes: Some(8192),
         reads: None,
@@ -295,7 +298,6 @@ pub(crate) fn blocked_chain() -> Run {
         capacity_bytes: Some(65536),
         fill: Some(Fill { looks: 25, empty: 0, full: 23, sum_bytes: 25 * 64000, tenths: [0; 10] }),
     };
-    let members = vec![member(11, "zcat"), member(12, "sort"), member(10, "sh")];
     Run {
         pipeline: Pipeline { members, pipes: vec![pipe] },
         flows: vec![flow],

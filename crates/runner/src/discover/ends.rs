@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 
-use super::table::{Access, Descriptor, PipeKey, ProcTable, Process};
+use super::table::{Access, Descriptor, ProcTable, Process};
+use crate::pipeline::PipeKey;
 
 /// Read calls that a program makes before its own code runs (`ld.so`, locales): a shell that waits
 /// for its children has made no more. Bash 5.2 on Debian 12 makes 11.

@@ -8,27 +8,23 @@ use nix::errno::Errno;
 use super::error::DiscoverError;
 use super::scan;
 use super::sys;
-use crate::pipeline::Member;
+use crate::pipeline::MemberId;
 
-/// Who a process is: its pid is given to another once it has ended, this pair is not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Identity {
-    /// Thread-group id.
-    pub pid: i32,
-    /// Field 22 of `/proc/PID/stat`, clock ticks since boot.
-    pub start_time_ticks: u64,
-}
-
-impl Identity {
-    /// Of a member that was found; `None` where its start time is unknown.
-    pub fn of(member: &Member) -> Option<Self> {
-        let start_time_ticks = member.start_time_ticks?;
-        Some(Identity { pid: member.pid, start_time_ticks })
+impl MemberId {
+    /// Whether that process, and no later one with its pid, is still there: a zombie is.
+    pub fn is_there(&self) -> bool {
+        match (scan::start_time(self.pid), self.start_time) {
+            (Ok(now), Some(then)) => now == then,
+            (Ok(_), None) => true,
+            (Err(_), _) => false,
+        }
     }
 
-    /// Whether that process, and no later one with its pid, is still there.
-    pub fn is_there(&self) -> bool {
-        scan::start_time(self.pid).is_ok_and(|ticks| ticks == self.start_time_ticks)
+    /// Whether it is there and has not ended: a zombie has.
+    pub fn is_running(&self) -> bool {
+        scan::stat_of(self.pid).is_ok_and(|stat| {
+            !stat.ended && self.start_time.is_none_or(|then| then == stat.start_time_ticks)
+        })
     }
 
     /// A pidfd, readable once the process has ended. It never refers to another process.
@@ -41,7 +37,7 @@ impl Identity {
         let fd = sys::pidfd_open(pid).map_err(|error| gone_or(pid, "pidfd", error))?;
         // Asked after the descriptor was made: who has this start time now had it then.
         match scan::start_time(pid) {
-            Ok(ticks) if ticks == self.start_time_ticks => Ok(fd),
+            Ok(ticks) if self.start_time.is_none_or(|then| then == ticks) => Ok(fd),
             Ok(_) => Err(DiscoverError::Replaced { pid }),
             Err(error) => Err(gone_or(pid, "stat", error)),
         }

@@ -17,7 +17,8 @@ use nix::sys::stat::Mode;
 
 use super::error::DiscoverError;
 use super::sys;
-use super::table::{Access, Calls, Descriptor, PipeKey, ProcTable, Process};
+use super::table::{Access, Calls, Descriptor, ProcTable, Process};
+use crate::pipeline::PipeKey;
 
 /// Room for many directory entries, and for a whole `stat`, `io` or `fdinfo`.
 const BUFFER_BYTES: usize = 32 * 1024;
@@ -201,6 +202,7 @@ pub(super) struct Stat {
     pub(super) kernel_thread: bool,
     pub(super) forked_only: bool,
     pub(super) leader_ended: bool,
+    pub(super) ended: bool,
 }
 
 impl Stat {
@@ -226,6 +228,7 @@ impl Stat {
             kernel_thread: flags & PF_KTHREAD != 0,
             forked_only: flags & PF_FORKNOEXEC != 0,
             leader_ended: field(3)? == "Z" && threads > 1,
+            ended: matches!(field(3)?, "Z" | "X") && threads <= 1,
         })
     }
 }
@@ -281,7 +284,11 @@ fn remote_mount(line: &str) -> Option<PathBuf> {
 
 /// Reads one process again, to see that it is still the one that was found.
 pub(super) fn start_time(pid: i32) -> io::Result<u64> {
+    stat_of(pid).map(|stat| stat.start_time_ticks)
+}
+
+/// Likewise, all of its line.
+pub(super) fn stat_of(pid: i32) -> io::Result<Stat> {
     let stat = std::fs::read(format!("/proc/{pid}/stat"))?;
-    let parsed = Stat::parse(&stat).ok_or(io::ErrorKind::InvalidData)?;
-    Ok(parsed.start_time_ticks)
+    Stat::parse(&stat).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }

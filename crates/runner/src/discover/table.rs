@@ -4,14 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
-/// One kernel pipe: device and inode of its file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PipeKey {
-    /// `st_dev`: pipefs for an anonymous pipe.
-    pub device: u64,
-    /// `st_ino`.
-    pub inode: u64,
-}
+use crate::pipeline::{MemberId, PipeKey};
 
 /// What a descriptor was opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +56,13 @@ pub struct Process {
     /// Read and write calls since its fork (`syscr`, `syscw` of `/proc/PID/io`); `None` where they
     /// may not be read.
     pub calls: Option<Calls>,
+}
+
+impl Process {
+    /// Who it is.
+    pub fn id(&self) -> MemberId {
+        MemberId { pid: self.pid, start_time: Some(self.start_time_ticks) }
+    }
 }
 
 /// How often a process read and wrote, over all its descriptors.

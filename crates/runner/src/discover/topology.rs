@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ends::Links;
-use super::order::upstream_first;
-use super::table::{PipeKey, ProcTable, Process};
+use super::table::{ProcTable, Process};
 use super::walk;
-use crate::pipeline::{Member, MemberId, Pipe, Pipeline};
+use crate::pipeline::order::upstream_first;
+use crate::pipeline::{Member, MemberId, Pipe, PipeKey, Pipeline};
 
 /// A pipeline that was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +21,13 @@ pub struct Found {
     pub unreadable: usize,
     /// For each pipe a process and its descriptor, by which the pipe can be opened.
     pub(super) handles: Vec<(i32, i32)>,
+}
+
+impl Found {
+    /// Everyone in it: the members, and the wrappers behind them.
+    pub fn everyone(&self) -> impl Iterator<Item = &Member> {
+        self.pipeline.members.iter().chain(&self.wrappers)
+    }
 }
 
 /// The pipeline that these processes belong to.
@@ -151,34 +158,36 @@ fn build(
         let process = &processes[members[place]];
         (process.start_time_ticks, process.pid)
     });
-    let mut ids = vec![MemberId(0); members.len()];
-    for (id, &place) in order.iter().enumerate() {
-        ids[place] = MemberId(id);
+    let mut stands = vec![0; members.len()];
+    for (at, &place) in order.iter().enumerate() {
+        stands[place] = at;
     }
-    let ids_of = |places: &[usize]| {
-        let mut of: Vec<MemberId> = places.iter().map(|&place| ids[place]).collect();
+    let in_order = |places: &[usize]| {
+        let mut of: Vec<usize> = places.iter().map(|&place| stands[place]).collect();
         of.sort_unstable();
         of
     };
+    let ids_of = |stands: &[usize]| -> Vec<MemberId> {
+        stands.iter().map(|&at| processes[members[order[at]]].id()).collect()
+    };
 
-    let mut pipes: Vec<(Pipe, (i32, i32))> = joined
+    let mut pipes: Vec<(Place, Pipe, (i32, i32))> = joined
         .iter()
         .map(|(key, writers, readers)| {
+            let place = (in_order(writers), in_order(readers));
             let pipe = Pipe {
                 inode: key.inode,
                 device: key.device,
                 path: links.pipes[key].path.clone(),
-                writers: ids_of(writers),
-                readers: ids_of(readers),
+                writers: ids_of(&place.0),
+                readers: ids_of(&place.1),
                 capacity_bytes: None,
             };
-            (pipe, handle(&processes[members[readers[0]]], *key))
+            (place, pipe, handle(&processes[members[readers[0]]], *key))
         })
         .collect();
-    pipes.sort_by(|(a, _), (b, _)| {
-        (&a.writers, &a.readers, a.inode).cmp(&(&b.writers, &b.readers, b.inode))
-    });
-    let (pipes, handles) = pipes.into_iter().unzip();
+    pipes.sort_by(|(a, one, _), (b, other, _)| (a, one.inode).cmp(&(b, other.inode)));
+    let (pipes, handles) = pipes.into_iter().map(|(_, pipe, handle)| (pipe, handle)).unzip();
 
     wrappers.extend(links.wrappers.iter().filter_map(|(&at, held)| {
         let around = |&member: &usize| table.descends(processes[member].pid, processes[at].pid);
@@ -195,6 +204,9 @@ fn build(
         handles,
     }
 }
+
+/// Where a pipe's writers and its readers stand among the members.
+type Place = (Vec<usize>, Vec<usize>);
 
 fn handle(process: &Process, key: PipeKey) -> (i32, i32) {
     let fd = process.descriptors.iter().find(|d| d.pipe == key).map_or(-1, |d| d.fd);

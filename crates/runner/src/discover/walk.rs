@@ -3,7 +3,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use super::ends::{Ends, Links};
-use super::table::{PipeKey, ProcTable};
+use super::table::ProcTable;
+use crate::pipeline::PipeKey;
 
 /// How the walk came to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
