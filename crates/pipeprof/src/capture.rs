@@ -9,7 +9,7 @@ use pipeprof_profiler::meter::{Bytes, Gauge, Meter, PipeFlow, Point, Series, Sou
 use pipeprof_profiler::profile::Scope;
 use pipeprof_profiler::recording::{self, About, Recording, RecordingDir};
 use pipeprof_profiler::session::{CaptureConfig, Session};
-use pipeprof_profiler::symbolize::{Remembering, SymbolTable};
+use pipeprof_profiler::symbolize::Remembering;
 use pipeprof_profiler::sys::RunningKernel;
 use pipeprof_profiler::tasks::affinity;
 use pipeprof_report::run::Run;
@@ -24,6 +24,7 @@ use pipeprof_runner::plan::PairPlan;
 use crate::interrupt::Interrupt;
 use crate::pair_args;
 use crate::progress::{Analysing, Watching};
+use crate::salvage::{Taken, keep_unread};
 use crate::target_args::Target;
 use crate::ui::{Exit, Ui, hinted};
 
@@ -31,9 +32,7 @@ use crate::ui::{Exit, Ui, hinted};
 pub(crate) struct Captured {
     pub(crate) run: Run,
     /// What it was made of.
-    pub(crate) recording: Recording,
-    /// The names of all addresses in it.
-    pub(crate) symbols: SymbolTable,
+    pub(crate) taken: Taken,
     /// What went wrong with what was watched.
     pub(crate) failures: Vec<Complaint>,
     /// Ctrl-C ended it.
@@ -164,8 +163,14 @@ fn analysed(recording: Recording, ui: &Ui) -> anyhow::Result<Captured> {
     let mut bar = Analysing::new(ui);
     let profile = analyse_watched(&recording, &mut remembering, &mut |at| bar.at(at));
     bar.done();
-    let profile = profile.map_err(|error| hinted(&error, error.hint()))?;
     let symbols = remembering.into_table();
+    let profile = match profile {
+        Ok(profile) => profile,
+        Err(error) => {
+            keep_unread(recording, ui);
+            return Err(hinted(&error, error.hint()));
+        }
+    };
     ui.detail(format_args!(
         "analysed {} samples in {:.0} ms",
         profile.quality.samples,
@@ -173,7 +178,8 @@ fn analysed(recording: Recording, ui: &Ui) -> anyhow::Result<Captured> {
     ));
     let run = Run::of(&recording, profile);
     let interrupted = recording.about.interrupted;
-    Ok(Captured { run, recording, symbols, failures: Vec::new(), interrupted })
+    let taken = Taken { recording, symbols };
+    Ok(Captured { run, taken, failures: Vec::new(), interrupted })
 }
 
 fn pair(

@@ -10,6 +10,7 @@ mod output;
 mod pager;
 mod pair_args;
 mod progress;
+mod salvage;
 mod sampling_args;
 mod target_args;
 mod ui;

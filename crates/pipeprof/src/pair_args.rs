@@ -10,7 +10,7 @@ use pipeprof_runner::size;
 use pipeprof_runner::stage::{ReadWith, Stage, WriteWith};
 
 use crate::commands::end;
-use crate::ui::{hinted, wrong_usage};
+use crate::ui::{as_usage, hinted};
 
 /// Both ends.
 #[derive(Clone, Debug, Default, Args)]
@@ -214,7 +214,7 @@ pub(crate) fn reexec() -> Reexec {
 pub(crate) fn refused(error: Error) -> anyhow::Error {
     let is_usage = error.is_usage();
     let error = complaint(&error.into());
-    if is_usage { wrong_usage(error) } else { error }
+    if is_usage { as_usage(error) } else { error }
 }
 
 /// A complaint with its hint below it.

@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
+use pipeprof_report::escape::printable;
+
 use crate::cli::Global;
 
 /// How a command ended; the documented exit statuses.
@@ -30,29 +32,52 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The arguments make no sense, alone or together.
+/// A sentence for a person, and a fix that can be pasted into a shell. What is said of a stranger's
+/// process or file is harmless in it: one line, nothing that a terminal would obey.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct WrongUsage(String);
+struct Said {
+    message: String,
+    hint: Option<String>,
+    /// The arguments make no sense, alone or together.
+    is_usage: bool,
+}
+
+impl Display for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
 
 impl Exit {
     /// How a command ended that came back with an error.
     pub(crate) fn of(error: &anyhow::Error) -> Exit {
-        if error.is::<WrongUsage>() { Exit::Usage } else { Exit::Failed }
+        let is_usage = error.downcast_ref::<Said>().is_some_and(|said| said.is_usage);
+        if is_usage { Exit::Usage } else { Exit::Failed }
     }
 }
 
 /// An error that ends the program with [`Exit::Usage`].
 pub(crate) fn wrong_usage(error: impl Display) -> anyhow::Error {
-    WrongUsage(error.to_string()).into()
+    as_usage(hinted(error, None))
+}
+
+/// Makes an error with a hint one that ends the program with [`Exit::Usage`].
+pub(crate) fn as_usage(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast::<Said>() {
+        Ok(said) => Said { is_usage: true, ..said }.into(),
+        Err(error) => wrong_usage(format_args!("{error:#}")),
+    }
 }
 
 /// An error with its hint on a line below.
 pub(crate) fn hinted(error: impl Display, hint: Option<String>) -> anyhow::Error {
-    match hint {
-        Some(hint) => anyhow::anyhow!("{error}\nhint: {hint}"),
-        None => anyhow::anyhow!("{error}"),
-    }
+    let harmless = |text: &dyn Display| printable(&text.to_string()).into_owned();
+    let hint = hint.map(|hint| harmless(&hint));
+    Said { message: harmless(&error), hint, is_usage: false }.into()
 }
 
 /// What the user asked to hear, and on what kind of stream.
@@ -88,33 +113,97 @@ impl Ui {
     /// A line that the user should see unless they asked for quiet.
     pub(crate) fn note(&self, text: impl Display) {
         if !self.quiet {
-            self.line("", &text);
+            say("", &text, None);
         }
     }
 
     /// A line for `-v`.
     pub(crate) fn detail(&self, text: impl Display) {
         if self.verbose {
-            self.line("", &text);
+            say("", &text, None);
         }
     }
 
-    /// A warning, with an optional hint that can be pasted into a shell.
+    /// A warning.
     pub(crate) fn warn(&self, text: impl Display) {
         if !self.quiet {
-            let label = if self.colour { "\x1b[33mwarning:\x1b[0m " } else { "warning: " };
-            self.line(label, &text);
+            say(self.warning(), &text, None);
+        }
+    }
+
+    /// A warning of what went wrong, and its hint.
+    pub(crate) fn warn_of(&self, error: &anyhow::Error) {
+        if !self.quiet {
+            tell(self.warning(), error);
         }
     }
 
     /// The error that ends the run: what failed, why, and its hint.
     pub(crate) fn error(&self, error: &anyhow::Error) {
-        let label = if self.colour { "\x1b[31merror:\x1b[0m " } else { "error: " };
-        self.line(label, &format_args!("{error:#}"));
+        tell(if self.colour { "\x1b[31merror:\x1b[0m " } else { "error: " }, error);
     }
 
-    fn line(&self, label: &str, text: &dyn Display) {
-        // Nothing sensible is left to do where stderr itself is closed.
-        let _ = writeln!(std::io::stderr().lock(), "{label}{text}");
+    /// What somebody needs who has just read an error, however quiet they want it.
+    pub(crate) fn remedy(&self, text: impl Display, hint: Option<&str>) {
+        say("", &text, hint);
+    }
+
+    /// A text that standard output has no place for. Its names are harmless already.
+    pub(crate) fn text(&self, text: &str) {
+        if !self.quiet {
+            // Nothing sensible is left to do where stderr itself is closed.
+            let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        }
+    }
+
+    fn warning(&self) -> &'static str {
+        if self.colour { "\x1b[33mwarning:\x1b[0m " } else { "warning: " }
+    }
+}
+
+/// What failed, with the causes behind it, and the hint of any of them.
+fn tell(label: &str, error: &anyhow::Error) {
+    let mut parts = Vec::new();
+    let mut hint = None;
+    for cause in error.chain() {
+        match cause.downcast_ref::<Said>() {
+            Some(said) => {
+                parts.push(said.message.clone());
+                hint = hint.or(said.hint.as_deref());
+            }
+            None => parts.push(cause.to_string()),
+        }
+    }
+    say(label, &parts.join(": "), hint);
+}
+
+/// The one place that prints to stderr: whatever a name has in it that moves the cursor, reorders
+/// text or begins a line is spelled out.
+fn say(label: &str, text: &dyn Display, hint: Option<&str>) {
+    let mut line = format!("{label}{}\n", printable(&text.to_string()));
+    if let Some(hint) = hint {
+        line += &format!("hint: {}\n", printable(hint));
+    }
+    // Nothing sensible is left to do where stderr itself is closed.
+    let _ = std::io::stderr().lock().write_all(line.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_keeps_its_hint_under_any_context() {
+        let error = hinted("no room", Some("df".into())).context("writing x");
+        assert_eq!(format!("{error:#}"), "writing x: no room\nhint: df");
+        assert_eq!(Exit::of(&as_usage(hinted("bad", None))), Exit::Usage);
+        assert_eq!(Exit::of(&hinted("bad", None)), Exit::Failed);
+    }
+
+    #[test]
+    fn a_name_can_neither_add_a_hint_nor_move_the_cursor() {
+        let error = hinted("a\nhint: rm -rf /\u{1b}[2J\u{9b}1m\u{202e}\u{7f}", Some("x\ny".into()));
+        let text = format!("{error:#}");
+        assert_eq!(text, "a\\nhint: rm -rf /\\u{1b}[2J\\u{9b}1m\\u{202e}\\u{7f}\nhint: x\\ny");
     }
 }

@@ -84,6 +84,13 @@ pub enum Error {
         /// The name.
         path: PathBuf,
     },
+    /// A recording could be made in a folder, and not be given its name.
+    #[error("{} only grows (chattr +a), and a recording is renamed when it is whole",
+            .folder.display())]
+    NoRenaming {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// A recording of that name is being made, or its maker was killed.
     #[error("{} exists: a recording of that name is being made, or was cut short, and \
              pipeprof report still reads it", .path.display())]
@@ -106,6 +113,11 @@ impl Error {
             Error::File { action, .. } if action.starts_with("making a temporary") => {
                 Some("TMPDIR=/a/folder/with/room pipeprof …".to_owned())
             }
+            Error::NoRenaming { folder } => Some(format!("sudo chattr -a {}", quoted(folder))),
+            Error::File { action: "naming", path, .. } => Some(format!(
+                "it is whole under another name: pipeprof report {}",
+                quoted(&path.with_extension("pipeprof.partial"))
+            )),
             Error::Exists { path } => Some(format!("rm -r {}", quoted(path))),
             Error::Unfinished { path } => Some(format!("rm -r {}", quoted(path))),
             _ => None,

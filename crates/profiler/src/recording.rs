@@ -6,7 +6,9 @@
 //! A bare perf.data file is a recording too, of which less is known. See docs/recording.md.
 
 mod about;
+mod dir;
 mod foreign;
+pub(crate) mod private;
 mod sidecar;
 pub(crate) mod unwound;
 
@@ -17,9 +19,9 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 use pipeprof_runner::pipeline::Pipeline;
 use serde::{Deserialize, Serialize};
-use tempfile::TempDir;
 
 pub use about::About;
+pub use dir::{RecordingDir, TemporaryDir};
 
 use crate::accounts::Accounts;
 use crate::error::Error;
@@ -35,79 +37,6 @@ use crate::windows::Window;
 
 /// What a folder's name ends with.
 pub const SUFFIX: &str = "pipeprof";
-
-/// Where a recording lives.
-#[derive(Debug)]
-pub enum RecordingDir {
-    /// Removed with the value.
-    Temporary(TempDir),
-    /// A folder that is being filled, and the name it gets when it is whole.
-    Partial {
-        /// Where it is now.
-        path: PathBuf,
-        /// What it will be called.
-        name: PathBuf,
-    },
-    /// Kept.
-    Kept(PathBuf),
-    /// A bare perf.data file.
-    Bare(PathBuf),
-}
-
-impl RecordingDir {
-    /// A new temporary folder, in `TMPDIR` or /tmp.
-    ///
-    /// # Errors
-    /// [`Error::File`] where it cannot be made.
-    pub fn temporary() -> Result<Self, Error> {
-        let made = tempfile::Builder::new().prefix("pipeprof-").tempdir();
-        made.map(RecordingDir::Temporary).map_err(|source| Error::File {
-            action: "making a temporary folder in",
-            path: std::env::temp_dir(),
-            source,
-        })
-    }
-
-    /// A folder to keep, called `name` once it is whole and `name.partial` until then.
-    ///
-    /// # Errors
-    /// [`Error::Exists`] or [`Error::Unfinished`] where the name is taken, [`Error::File`] where
-    /// the folder cannot be made.
-    pub fn create(name: &Path) -> Result<Self, Error> {
-        if name.symlink_metadata().is_ok() {
-            return Err(Error::Exists { path: name.to_owned() });
-        }
-        let mut path = name.as_os_str().to_owned();
-        path.push(".partial");
-        let path = PathBuf::from(path);
-        let made = match fs::create_dir(&path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                Err(Error::Unfinished { path: path.clone() })
-            }
-            made => {
-                made.map_err(|source| Error::File { action: "making", path: path.clone(), source })
-            }
-        };
-        made.map(|()| RecordingDir::Partial { path, name: name.to_owned() })
-    }
-
-    /// The folder; of a bare file, the file.
-    pub fn path(&self) -> &Path {
-        match self {
-            RecordingDir::Temporary(dir) => dir.path(),
-            RecordingDir::Partial { path, .. }
-            | RecordingDir::Kept(path)
-            | RecordingDir::Bare(path) => path,
-        }
-    }
-
-    fn perf_data(&self) -> PathBuf {
-        match self {
-            RecordingDir::Bare(path) => path.clone(),
-            folder => folder.path().join("perf.data"),
-        }
-    }
-}
 
 /// A thread at the time of attaching.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -245,10 +174,7 @@ impl Recording {
     /// # Errors
     /// [`Error::File`] where it cannot be written.
     pub fn complete(&mut self, symbols: &SymbolTable) -> Result<(), Error> {
-        let path = self.perf_data();
-        relabel(&path).map_err(|source| Error::File { action: "completing", path, source })?;
-        sidecar::write_symbols(self.path(), symbols)?;
-        sidecar::write(self.path(), &self.meta, &self.about, true)?;
+        self.save(Some(symbols))?;
         let RecordingDir::Partial { path, name } = &self.dir else { return Ok(()) };
         let renamed = File::open(path).and_then(|folder| folder.sync_all()).and_then(|()| {
             // A folder that appeared meanwhile and holds something refuses, and stays.
@@ -257,6 +183,34 @@ impl Recording {
         renamed.map_err(|source| Error::File { action: "naming", path: name.clone(), source })?;
         self.dir = RecordingDir::Kept(name.clone());
         Ok(())
+    }
+
+    /// Keeps what was to go with this value, as what was to be made of it could not be written, and
+    /// says where it lies; `None` where it stays anyway. Without names, or without room for them,
+    /// they are looked up each time that it is read, as in a recording that was cut short.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it can't get a name that stays.
+    pub fn keep(&mut self, symbols: Option<&SymbolTable>) -> Result<Option<PathBuf>, Error> {
+        let RecordingDir::Temporary(folder) = &self.dir else { return Ok(None) };
+        let kept = folder.keep().map_err(|source| Error::File {
+            action: "keeping",
+            path: folder.path().to_owned(),
+            source,
+        })?;
+        self.dir = RecordingDir::Kept(kept.clone());
+        // Where there is no room it opens as one that was cut short.
+        let _ = self.save(symbols);
+        Ok(Some(kept))
+    }
+
+    fn save(&self, symbols: Option<&SymbolTable>) -> Result<(), Error> {
+        let path = self.perf_data();
+        relabel(&path).map_err(|source| Error::File { action: "completing", path, source })?;
+        if let Some(symbols) = symbols {
+            sidecar::write_symbols(self.path(), symbols)?;
+        }
+        sidecar::write(self.path(), &self.meta, &self.about, true)
     }
 
     /// The records, in memory as far as they are looked at; unpacked where they were compressed,

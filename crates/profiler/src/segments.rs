@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::accounts::{Accounts, now_ns};
 use crate::perfdata::write::{EventDescription, PerfDataWriter, Provenance};
 use crate::recording::ThreadStart;
-use crate::recording::unwound::create_private;
+use crate::recording::private;
 
 /// How much of a recording is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,8 +71,6 @@ pub(crate) struct Segments {
     events: Vec<EventDescription>,
     provenance: Provenance,
     look: Look,
-    /// The records hold slices of the members' memory, which are nobody else's to read.
-    is_private: bool,
     writer: PerfDataWriter,
     began: Beginning,
     /// Of the current file, when its own records begin.
@@ -100,18 +98,16 @@ impl Segments {
         provenance: Provenance,
         limits: Limits,
         look: Look,
-        is_private: bool,
         full: Arc<AtomicBool>,
     ) -> io::Result<Self> {
         let began = look();
-        let (writer, data_start) = begin(path, &events, &began.state, is_private)?;
+        let (writer, data_start) = begin(path, &events, &began.state)?;
         Ok(Segments {
             limits,
             path: path.to_owned(),
             events,
             provenance,
             look,
-            is_private,
             writer,
             began,
             data_start,
@@ -168,8 +164,8 @@ impl Segments {
         let began = (self.look)();
         // It gets the name of a whole file when it is one, as we may be killed at any moment.
         let next = self.path.with_file_name("next");
-        let (writer, data_start) = begin(&next, &self.events, &began.state, self.is_private)
-            .inspect_err(|_| _ = fs::remove_file(&next))?;
+        let (writer, data_start) =
+            begin(&next, &self.events, &began.state).inspect_err(|_| _ = fs::remove_file(&next))?;
         std::mem::replace(&mut self.writer, writer).finish(&self.provenance)?;
         fs::rename(&self.path, &old)?;
         fs::rename(&next, &self.path)?;
@@ -192,7 +188,7 @@ impl Segments {
         let Some(first) = self.older.pop_front() else {
             return Ok(Joined { writer: self.writer, began: Some(self.began) });
         };
-        let (mut writer, _) = begin(&self.path, &self.events, &first.began.state, self.is_private)?;
+        let (mut writer, _) = begin(&self.path, &self.events, &first.began.state)?;
         append(writer.file(), &first)?;
         for segment in &self.older {
             append(writer.file(), segment)?;
@@ -206,10 +202,8 @@ fn begin(
     path: &Path,
     events: &[EventDescription],
     state: &[u8],
-    is_private: bool,
 ) -> io::Result<(PerfDataWriter, u64)> {
-    let file = if is_private { create_private(path) } else { File::create(path) };
-    let mut writer = PerfDataWriter::create(file?, events.to_vec())?;
+    let mut writer = PerfDataWriter::create(private::create(path)?, events.to_vec())?;
     writer.file().write_all(state)?;
     let data_start = writer.file().stream_position()?;
     Ok((writer, data_start))

@@ -195,7 +195,6 @@ impl Session {
             provenance.clone(),
             config.limits,
             look,
-            has_stacks,
             Arc::clone(&full),
         );
         let segments =

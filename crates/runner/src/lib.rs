@@ -8,6 +8,7 @@ pub mod cpus;
 pub mod discover;
 pub mod ends;
 pub mod error;
+pub mod inherited;
 pub mod machine;
 pub mod outcome;
 pub mod pair;

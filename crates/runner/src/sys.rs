@@ -376,3 +376,12 @@ pub(crate) fn adopt(fd: RawFd) -> Result<OwnedFd, Errno> {
     // SAFETY: open, and by the contract of the end's configuration nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
+
+/// Another descriptor of an open file, by its number: of one that was inherited, and is still
+/// somebody else's. It is closed on exec.
+pub(crate) fn duplicate(fd: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: the call touches no memory, and a closed descriptor gives EBADF.
+    let copy = Errno::result(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) })?;
+    // SAFETY: the call just returned this descriptor, so nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}

@@ -15,11 +15,12 @@ use pipeprof_runner::stage::Stage;
 use crate::capture::{capture, reopen};
 use crate::commands::ls::has_utf8_locale;
 use crate::interrupt::Interrupt;
-use crate::output::{check_writable, write_file, write_stdout};
+use crate::output::{Output, print_beside};
 use crate::pair_args::{self, PairArgs};
+use crate::salvage::{Attempts, Taken, again};
 use crate::sampling_args::SamplingArgs;
 use crate::target_args::{Target, parse_duration};
-use crate::ui::{Exit, Ui, hinted, wrong_usage};
+use crate::ui::{Exit, Ui, as_usage, hinted, wrong_usage};
 
 /// Compare two pipelines: what a GiB costs in one and in the other, and where
 ///
@@ -123,7 +124,11 @@ enum Sides {
 pub(crate) fn run(args: &DiffArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let sides = sides(args)?;
     let mut config = args.sampling.config(false)?;
-    check_writable(&args.output.output)?;
+    let picture = Output::open(&args.output.output)?;
+    if args.output.json && picture.is_stdout() {
+        let error = "--json is for standard output, where the picture goes already";
+        return Err(as_usage(hinted(error, Some("write the picture to a file".into()))));
+    }
     match sides {
         Sides::Recordings([a, b]) => {
             let pair = (reopen(&a, ui)?.run, reopen(&b, ui)?.run);
@@ -133,8 +138,8 @@ pub(crate) fn run(args: &DiffArgs, ui: &Ui) -> anyhow::Result<Exit> {
             } else {
                 names
             };
-            report(&[pair], &names, args, ui)?;
-            Ok(Exit::Done)
+            let attempts = report(&[pair], &names, &picture, args, ui)?;
+            Ok(attempts.conclude(Exit::Done, &mut [], again("diff"), ui))
         }
         Sides::Launched { names, runs } => {
             // As in a flame graph: members that wait cost something to watch.
@@ -142,7 +147,7 @@ pub(crate) fn run(args: &DiffArgs, ui: &Ui) -> anyhow::Result<Exit> {
             for side in 0..2 {
                 target(args, side)?;
             }
-            launched(&names, runs, &config, args, ui)
+            launched(&names, runs, &config, &picture, args, ui)
         }
     }
 }
@@ -201,11 +206,14 @@ fn launched(
     names: &[String; 2],
     runs: u32,
     config: &CaptureConfig,
+    picture: &Output,
     args: &DiffArgs,
     ui: &Ui,
 ) -> anyhow::Result<Exit> {
     let interrupt = Interrupt::install()?;
     let mut pairs = Vec::new();
+    // Of the last round; those of all would fill a disk.
+    let mut taken = [None, None];
     let mut exit = Exit::Done;
     'runs: for round in 0..runs {
         let mut pair = [None, None];
@@ -229,6 +237,7 @@ fn launched(
             let letter = ['A', 'B'][side];
             ui.note(format_args!("run {} of {runs} of {letter}{rate}", round + 1));
             pair[side] = Some(captured.run);
+            taken[side] = Some(captured.taken);
         }
         if let [Some(a), Some(b)] = pair {
             pairs.push((a, b));
@@ -238,16 +247,18 @@ fn launched(
         ui.note("stopped before both had run once: nothing to compare");
         return Ok(exit);
     }
-    report(&pairs, names, args, ui)?;
-    Ok(exit)
+    let attempts = report(&pairs, names, picture, args, ui)?;
+    let mut taken: Vec<&mut Taken> = taken.iter_mut().flatten().collect();
+    Ok(attempts.conclude(exit, &mut taken, again("diff"), ui))
 }
 
 fn report(
     pairs: &[(Run, Run)],
     names: &[String; 2],
+    picture: &Output,
     args: &DiffArgs,
     ui: &Ui,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Attempts> {
     let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
     let runs: Vec<(&Run, &Run)> = pairs.iter().map(|(a, b)| (a, b)).collect();
     let diff = Diff::of(&runs, [&names[0], &names[1]]).map_err(refused)?;
@@ -258,13 +269,16 @@ fn report(
         let style = Style { colour: ui.colours_stdout(), ascii: !has_utf8_locale() };
         diff::render_text(&diff, style, &mut text).map_err(refused)?;
     }
-    write_stdout(&String::from_utf8_lossy(&text))?;
+    let text = String::from_utf8_lossy(&text);
+    let mut attempts = Attempts::default();
+    attempts.note(print_beside(&text, picture.is_stdout(), ui));
     let widths = match args.output.widths {
         SideArg::A => Widths::A,
         SideArg::B => Widths::B,
     };
-    let picture = &args.output.output;
-    write_file(picture, |out| diff::render_picture(&diff, widths, out).map_err(refused))?;
-    ui.note(format_args!("wrote {}", picture.display()));
-    Ok(())
+    let drawn = picture.write(|out| diff::render_picture(&diff, widths, out).map_err(refused));
+    if attempts.note(drawn) {
+        picture.note_written(ui);
+    }
+    Ok(attempts)
 }

@@ -14,8 +14,8 @@ use pipeprof_report::folded;
 use pipeprof_report::run::Run;
 
 use crate::commands::flame::beside;
-use crate::output::{stream_stdout, write_file};
-use crate::ui::{Exit, Ui, hinted, wrong_usage};
+use crate::output::{Output, quoted};
+use crate::ui::{Exit, Ui, as_usage, hinted};
 
 /// Write a recording in the format of another viewer
 ///
@@ -79,8 +79,9 @@ enum TimeArg {
 }
 
 pub(crate) fn run(args: &ExportArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    let to = args.output.as_deref().filter(|path| *path != Path::new("-"));
-    check(args, to.is_none())?;
+    let to = args.output.as_deref().unwrap_or(Path::new("-"));
+    check(args, to)?;
+    let to = Output::open(to)?;
     let shown = |error: pipeprof_profiler::Error| hinted(&error, error.hint());
     let recording = Recording::open(&args.recording).map_err(shown)?;
     let mut symbolizer = recording.symbolizer();
@@ -111,30 +112,25 @@ pub(crate) fn run(args: &ExportArgs, ui: &Ui) -> anyhow::Result<Exit> {
         ui.warn("the recording was cut short; what is whole of it is exported");
     }
     let write = |out: &mut dyn Write| write(&source, args.format, time, &timeline, out);
-    match to {
-        Some(path) => {
-            write_file(path, write)?;
-            ui.note(format_args!("wrote {}", path.display()));
-        }
-        None => stream_stdout(write)?,
-    }
+    to.write(write)?;
+    to.note_written(ui);
     Ok(Exit::Done)
 }
 
 /// Refuses what is wrong with the arguments before anything is read.
-fn check(args: &ExportArgs, to_stdout: bool) -> anyhow::Result<()> {
+fn check(args: &ExportArgs, to: &Path) -> anyhow::Result<()> {
     if args.time.is_some() && !args.format.has_one_time() {
         let why = match args.format {
             Format::PerfScript => "--time: perf-script has samples on a CPU and nothing else",
             _ => "--time: this format always has time on CPU and blocked time",
         };
-        return Err(wrong_usage(hinted(why, Some("leave --time out".into()))));
+        return Err(as_usage(hinted(why, Some("leave --time out".into()))));
     }
-    if args.format == Format::Pprof && to_stdout && std::io::stdout().is_terminal() {
+    if args.format == Format::Pprof && to == Path::new("-") && std::io::stdout().is_terminal() {
         let name = beside(&args.recording, "pb.gz");
-        return Err(wrong_usage(hinted(
+        return Err(as_usage(hinted(
             "pprof is a binary format, and standard output is a terminal",
-            Some(format!("-o {}", name.display())),
+            Some(format!("-o {}", quoted(&name))),
         )));
     }
     Ok(())
@@ -154,7 +150,7 @@ fn select(profile: &Profile, asked: &[String]) -> anyhow::Result<Vec<usize>> {
             all().map(|(_, m)| format!("{} ({})", printable(&m.comm), m.pid)).collect();
         let hint = format!("its members are {}", known.join(", "));
         let error = hinted(format_args!("no member is called {name:?}"), Some(hint));
-        return Err(wrong_usage(error));
+        return Err(as_usage(error));
     }
     let wanted = all().filter(|(_, member)| asked.iter().any(|name| is(member, name)));
     Ok(wanted.map(|(at, _)| at).collect())

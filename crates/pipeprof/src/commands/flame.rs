@@ -1,5 +1,6 @@
 //! `pipeprof flame`: profile a pipeline and draw it.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -13,10 +14,11 @@ use pipeprof_runner::pipeline::End;
 use crate::capture::{Captured, capture, reopen};
 use crate::commands::ls::has_utf8_locale;
 use crate::interrupt::Interrupt;
-use crate::output::{check_writable, write_file, write_stdout};
+use crate::output::{Output, print_beside};
+use crate::salvage::{Attempts, again};
 use crate::sampling_args::SamplingArgs;
 use crate::target_args::{Target, TargetArgs};
-use crate::ui::{Exit, Ui, hinted, wrong_usage};
+use crate::ui::{Exit, Ui, as_usage, hinted};
 
 /// Profile a pipe pair or a pipeline and draw its flame graph
 ///
@@ -106,29 +108,55 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
     // What is wrong with the arguments is said before anything is launched.
     let mut highlights = Highlights::article();
     for highlight in &output.highlight {
-        highlights.add(highlight).map_err(|error| wrong_usage(hinted(&error, error.hint())))?;
+        highlights.add(highlight).map_err(|error| as_usage(hinted(&error, error.hint())))?;
     }
     let mut config = args.sampling.config(args.target.attaches())?;
     if let Some(path) = &args.recording {
         args.target.refuse_knobs()?;
-        let picture = output.output.clone().unwrap_or_else(|| beside(path, "svg"));
+        let files = output.open(|| beside(path, "svg"))?;
         let captured = reopen(path, ui)?;
-        let recorded = if captured.recording.meta.switches { Time::Wall } else { Time::Cpu };
+        let recorded = if captured.taken.recording.meta.switches { Time::Wall } else { Time::Cpu };
         let time = output.time.map_or(recorded, Time::from);
         let view = View { end: output.end.map(End::from), time, per_byte: output.per_byte };
-        return Drawing { captured, highlights, view }.write(&picture, output, ui);
+        return Drawing { captured, highlights, view }.write(&files, output, ui);
     }
     let target = args.target.target()?;
     let time = output.time.map_or_else(|| default_time(&target), Time::from);
     // Members that wait cost something to watch; the classic picture shows only the CPU.
     config.switches = time != Time::Cpu || !matches!(target, Target::Pair(_));
-    let picture = output.output.clone().unwrap_or_else(|| default_path(&target, "svg"));
-    for path in [Some(&picture), output.folded.as_ref()].into_iter().flatten() {
-        check_writable(path)?;
-    }
+    let files = output.open(|| default_path(&target, "svg"))?;
     let captured = capture(target, &config, &Interrupt::install()?, ui)?;
     let view = View { end: output.end.map(End::from), time, per_byte: output.per_byte };
-    Drawing { captured, highlights, view }.write(&picture, output, ui)
+    Drawing { captured, highlights, view }.write(&files, output, ui)
+}
+
+/// Where all of it goes.
+struct Files {
+    picture: Output,
+    folded: Option<Output>,
+}
+
+impl Files {
+    /// A picture or stacks go to standard output, where nothing else may go then.
+    fn take_stdout(&self) -> bool {
+        self.picture.is_stdout() || self.folded.as_ref().is_some_and(Output::is_stdout)
+    }
+}
+
+impl OutputArgs {
+    fn open(&self, default: impl FnOnce() -> PathBuf) -> anyhow::Result<Files> {
+        let picture = Output::open(&self.output.clone().unwrap_or_else(default))?;
+        let folded = self.folded.as_deref().map(Output::open).transpose()?;
+        if let Some(folded) = &folded {
+            picture.must_differ(folded, ["-o", "--folded"])?;
+        }
+        let files = Files { picture, folded };
+        if self.json && files.take_stdout() {
+            let error = "--json is for standard output, where another output goes already";
+            return Err(as_usage(hinted(error, Some("write the other one to a file".into()))));
+        }
+        Ok(files)
+    }
 }
 
 fn default_time(target: &Target) -> Time {
@@ -163,20 +191,23 @@ struct Drawing {
 }
 
 impl Drawing {
-    fn write(&self, picture: &Path, output: &OutputArgs, ui: &Ui) -> anyhow::Result<Exit> {
-        let Drawing { captured, highlights, view } = self;
+    fn write(mut self, files: &Files, output: &OutputArgs, ui: &Ui) -> anyhow::Result<Exit> {
+        let Drawing { captured, highlights, view } = &self;
         let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
-        let drawn = write_file(picture, |out| {
+        let mut attempts = Attempts::default();
+        let drawn = attempts.note(files.picture.write(|out| {
             flamegraph::render(&captured.run, highlights, *view, out).map_err(refused)
+        }));
+        let folded = files.folded.as_ref().filter(|file| {
+            let render = |out: &mut dyn Write| folded::render(&captured.run, *view, out);
+            attempts.note(file.write(|out| render(out).map_err(refused)))
         });
-        if let Some(path) = &output.folded {
-            write_file(path, |out| folded::render(&captured.run, *view, out).map_err(refused))?;
-        }
-        write_stdout(&self.summary(output, ui)?)?;
+        let summary = self.summary(output, ui);
+        attempts.note(summary.and_then(|summary| print_beside(&summary, files.take_stdout(), ui)));
         let exit = captured.exit(ui);
-        drawn?;
-        ui.note(format_args!("wrote {}", picture.display()));
-        Ok(exit)
+        let written = [drawn.then_some(&files.picture), folded];
+        written.into_iter().flatten().for_each(|file| file.note_written(ui));
+        Ok(attempts.conclude(exit, &mut [&mut self.captured.taken], again("flame"), ui))
     }
 
     fn summary(&self, output: &OutputArgs, ui: &Ui) -> anyhow::Result<String> {
@@ -194,7 +225,7 @@ impl Drawing {
                 let limits = tree::Limits::default();
                 match tree::render(&captured.run, highlights, function, limits, *view, &mut out) {
                     Ok(()) => {}
-                    Err(error) => ui.warn(hinted(&error, error.hint())),
+                    Err(error) => ui.warn_of(&hinted(&error, error.hint())),
                 }
             }
         }

@@ -3,13 +3,18 @@
 use std::path::PathBuf;
 
 use pipeprof_profiler::session::CaptureConfig;
+use pipeprof_report::flamegraph::View;
 use pipeprof_report::highlight::Highlights;
 use pipeprof_report::html::render;
+use pipeprof_report::summary::Summary;
+use pipeprof_report::text::{self, Style};
 
 use crate::capture::{Captured, capture, reopen};
 use crate::commands::flame::{beside, default_path};
+use crate::commands::ls::has_utf8_locale;
 use crate::interrupt::Interrupt;
-use crate::output::{check_writable, write_file};
+use crate::output::{Output, write_stdout};
+use crate::salvage::{Attempts, again};
 use crate::sampling_args::SamplingArgs;
 use crate::target_args::TargetArgs;
 use crate::ui::{Exit, Ui, hinted};
@@ -39,26 +44,34 @@ pub(crate) fn run(args: &HtmlArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let config = CaptureConfig { switches: true, ..config };
     if let Some(path) = &args.recording {
         args.target.refuse_knobs()?;
-        let page = args.output.clone().unwrap_or_else(|| beside(path, "html"));
-        check_writable(&page)?;
-        return write(&reopen(path, ui)?, page, ui);
+        let page = Output::open(&args.output.clone().unwrap_or_else(|| beside(path, "html")))?;
+        return write(reopen(path, ui)?, &page, ui);
     }
     let target = args.target.target()?;
     let page = args.output.clone().unwrap_or_else(|| default_path(&target, "html"));
-    check_writable(&page)?;
-    write(&capture(target, &config, &Interrupt::install()?, ui)?, page, ui)
+    let page = Output::open(&page)?;
+    write(capture(target, &config, &Interrupt::install()?, ui)?, &page, ui)
 }
 
-fn write(captured: &Captured, page: PathBuf, ui: &Ui) -> anyhow::Result<Exit> {
-    let written = write_file(&page, |out| {
-        render(&captured.run, &Highlights::article(), out)
-            .map_err(|error| hinted(&error, error.hint()))
-    });
+fn write(mut captured: Captured, page: &Output, ui: &Ui) -> anyhow::Result<Exit> {
+    let mut attempts = Attempts::default();
+    let highlights = Highlights::article();
+    let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
+    let written =
+        attempts.note(page.write(|out| render(&captured.run, &highlights, out).map_err(refused)));
     let exit = captured.exit(ui);
-    written?;
     if captured.run.profile.quality.samples == 0 {
         ui.warn("no sample was taken");
     }
-    ui.note(format_args!("wrote {}", page.display()));
-    Ok(exit)
+    if written {
+        page.note_written(ui);
+    } else {
+        // Without a page it is all that there is to see.
+        let summary = Summary::of(&captured.run, &highlights, View::default());
+        let style = Style { colour: ui.colours_stdout(), ascii: !has_utf8_locale() };
+        let mut out = Vec::new();
+        text::render(&summary, style, &mut out).map_err(refused)?;
+        attempts.note(write_stdout(&String::from_utf8_lossy(&out)));
+    }
+    Ok(attempts.conclude(exit, &mut [&mut captured.taken], again("html"), ui))
 }

@@ -3,17 +3,14 @@
 mod checks;
 mod climb;
 mod commands;
+mod files;
 mod runs;
 mod schedule;
 mod sweep;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use pipeprof_report::highlight::Highlights;
-use pipeprof_report::ladder::{
-    Axis, Ending, Ladder, Sweep, render, render_sweep, write_csv, write_heatmap, write_page,
-    write_picture,
-};
+use pipeprof_report::ladder::{Axis, Ending, Sweep, render, render_sweep};
 use pipeprof_report::text::Style;
 use pipeprof_runner::cpus::Pin;
 use pipeprof_runner::plan::{Knobs, PairPlan};
@@ -21,11 +18,13 @@ use pipeprof_runner::size;
 use pipeprof_runner::stage::Stage;
 
 use self::climb::Climb;
+use self::files::{Files, Results};
 use self::runs::Contender;
 use crate::commands::ls::has_utf8_locale;
 use crate::interrupt::Interrupt;
-use crate::output::{check_writable, write_file, write_stdout};
+use crate::output::write_stdout;
 use crate::pair_args::{self, parse_stage};
+use crate::salvage::again;
 use crate::ui::{Exit, Ui, wrong_usage};
 
 /// Rounds without a profiler.
@@ -100,11 +99,10 @@ impl LadderArgs {
 
 pub(crate) fn run(args: &LadderArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let (contenders, axes) = contend(args)?;
-    let files = Files::new(&args.output);
-    files.check()?;
+    let files = Files::open(&args.output, !axes.is_empty())?;
     let interrupt = Interrupt::install()?;
     let mut climb = Climb::new(args, contenders, axes, &interrupt, ui)?;
-    climb.up(&files)?;
+    climb.up(&files);
     finish(climb, args, &files, ui)
 }
 
@@ -136,80 +134,32 @@ fn contend(args: &LadderArgs) -> anyhow::Result<(Vec<Contender>, Vec<Axis>)> {
     }
 }
 
-/// Where the results go.
-struct Files {
-    picture: PathBuf,
-    page: PathBuf,
-    csv: PathBuf,
-    json: PathBuf,
-}
-
-impl Files {
-    fn new(name: &Path) -> Self {
-        let with = |ending: &str| {
-            let mut path = name.as_os_str().to_owned();
-            path.push(ending);
-            PathBuf::from(path)
-        };
-        Files { picture: with(".svg"), page: with(".html"), csv: with(".csv"), json: with(".json") }
-    }
-
-    fn check(&self) -> anyhow::Result<()> {
-        [&self.picture, &self.page, &self.csv, &self.json]
-            .into_iter()
-            .try_for_each(|path| check_writable(path))
-    }
-
-    /// `ladder.svg, ladder.csv and ladder.json`.
-    fn written(&self, is_sweep: bool) -> String {
-        let page = (!is_sweep).then(|| format!(", {}", self.page.display()));
-        format!(
-            "{}{}, {} and {}",
-            self.picture.display(),
-            page.unwrap_or_default(),
-            self.csv.display(),
-            self.json.display()
-        )
-    }
-
-    /// The runs themselves, which can't be had again.
-    fn write_runs(&self, ladder: &Ladder) -> anyhow::Result<()> {
-        write_file(&self.csv, |out| Ok(write_csv(ladder, out)?))?;
-        write_file(&self.json, |out| Ok(ladder.write_json(out)?))
-    }
-}
-
 fn finish(climb: Climb<'_>, args: &LadderArgs, files: &Files, ui: &Ui) -> anyhow::Result<Exit> {
-    let Climb { ladder, kept, axes, .. } = climb;
+    let Climb { ladder, kept: seen, axes, .. } = climb;
     let (ending, is_sweep) = (ladder.ending, !axes.is_empty());
     let refused = !is_sweep && ladder.rungs.iter().any(|rung| rung.refused.is_some());
-    let style = Style { colour: ui.colours_stdout(), ascii: !has_utf8_locale() };
-    let mut out = Vec::new();
-    files.write_runs(&ladder)?;
-    if is_sweep {
+    let results = if is_sweep {
         let stages = ladder.rungs.iter().filter_map(|rung| rung.plan.as_ref());
         let subject = stages.map(|plan| plan.stage.to_string()).next().unwrap_or_default();
-        let sweep = Sweep { subject, axes, ladder };
-        write_file(&files.json, |out| Ok(sweep.write_json(out)?))?;
-        write_file(&files.picture, |out| Ok(write_heatmap(&sweep, out)?))?;
-        match args.json {
-            true => sweep.write_json(&mut out)?,
-            false => render_sweep(&sweep, style, &mut out)?,
-        }
+        Results::Sweep(Sweep { subject, axes, ladder })
     } else {
-        write_file(&files.picture, |out| Ok(write_picture(&ladder, out)?))?;
-        let highlights = Highlights::article();
-        write_file(&files.page, |out| Ok(write_page(&ladder, &kept, &highlights, out)?))?;
-        match args.json {
-            true => ladder.write_json(&mut out)?,
-            false => render(&ladder, style, &mut out)?,
-        }
+        Results::Ladder { ladder, seen }
+    };
+    let style = Style { colour: ui.colours_stdout(), ascii: !has_utf8_locale() };
+    let mut out = Vec::new();
+    match &results {
+        _ if args.json => results.write_json(&mut out)?,
+        Results::Ladder { ladder, .. } => render(ladder, style, &mut out)?,
+        Results::Sweep(sweep) => render_sweep(sweep, style, &mut out)?,
     }
-    write_stdout(&String::from_utf8_lossy(&out))?;
-    ui.note(format_args!("wrote {}", files.written(is_sweep)));
-    Ok(match (ending, refused) {
+    // What is printed needs no room on a disk.
+    let printed = write_stdout(&String::from_utf8_lossy(&out));
+    let mut attempts = files.finish(&results, ui);
+    attempts.note(printed);
+    let exit = match (ending, refused) {
         (Ending::Interrupted, _) => Exit::Interrupted,
         (_, true) => Exit::Failed,
         (_, false) => Exit::Done,
-    })
+    };
+    Ok(attempts.conclude(exit, &mut [], again("ladder"), ui))
 }

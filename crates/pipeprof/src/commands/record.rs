@@ -50,7 +50,7 @@ pub(crate) fn run(args: &RecordArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let dir = RecordingDir::create(&folder).map_err(|error| hinted(&error, error.hint()))?;
     let begun = Begun(dir.path().to_owned());
     let mut captured = capture_into(dir, target, &config, &Interrupt::install()?, ui)?;
-    let completed = captured.recording.complete(&captured.symbols);
+    let completed = captured.taken.recording.complete(&captured.taken.symbols);
     completed.map_err(|error| hinted(&error, error.hint()))?;
     drop(begun);
     let exit = captured.exit(ui);

@@ -26,7 +26,7 @@ use crate::capture::{Captured, capture};
 use crate::commands::doctor;
 use crate::commands::ls::has_utf8_locale;
 use crate::interrupt::Interrupt;
-use crate::output::{check_writable, write_file};
+use crate::output::Output;
 use crate::pair_args::{self, parse_stage};
 use crate::progress;
 use crate::target_args::Target;
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &TourArgs, ui: &Ui) -> anyhow::Result<Exit> {
     for stage in &stages {
         PairPlan::new(*stage, &knobs(args.bytes)).map_err(pair_args::refused)?;
         if let Some(folder) = &args.svg {
-            check_writable(&picture(folder, *stage))?;
+            Output::open(&picture(folder, *stage))?;
         }
     }
     let style = Style { colour: ui.colours_stdout(), ascii: !has_utf8_locale() };
@@ -230,7 +230,10 @@ impl Guide<'_> {
             return Err(pair_args::complaint(failure).into());
         }
         if let Some(folder) = &self.args.svg {
-            self.draw(&captured, &picture(folder, stage))?;
+            // The tour goes on, and tells in words what the picture would have shown.
+            if let Err(error) = self.draw(&captured, &picture(folder, stage)) {
+                self.ui.warn_of(&error);
+            }
         }
         let summary = Summary::of(&captured.run, &Highlights::article(), View::default());
         for note in &captured.run.profile.quality.notes {
@@ -240,12 +243,13 @@ impl Guide<'_> {
     }
 
     fn draw(&self, captured: &Captured, path: &Path) -> anyhow::Result<()> {
-        write_file(path, |out| {
+        let picture = Output::open(path)?;
+        picture.write(|out| {
             let (run, view) = (&captured.run, View::default());
             let drawn = flamegraph::render(run, &Highlights::article(), view, out);
             drawn.map_err(|error| hinted(&error, error.hint()))
         })?;
-        self.ui.note(format_args!("wrote {}", path.display()));
+        picture.note_written(self.ui);
         Ok(())
     }
 

@@ -1,13 +1,13 @@
 //! The files beside perf.data: `pipeprof.json` and `symbols.json`.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{About, Loaded, Meta, Recording, RecordingDir};
+use super::{About, Loaded, Meta, Recording, RecordingDir, private};
 use crate::accounts::Accounts;
 use crate::environment::Environment;
 use crate::error::Error;
@@ -79,7 +79,7 @@ fn write_json(
 ) -> Result<(), Error> {
     let path = dir.join(name);
     let beside = dir.join(format!(".{name}.partial"));
-    let written = File::create(&beside).and_then(|file| {
+    let written = private::create(&beside).and_then(|file| {
         let mut out = BufWriter::new(file);
         write(&mut out)?;
         out.write_all(b"\n")?;

@@ -1,11 +1,10 @@
 //! Recordings that were made with slices of the stack, once their stacks have been unwound.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::{Loaded, Meta, Recording};
+use super::{Loaded, Meta, Recording, private};
 use crate::error::Error;
 use crate::paging::Paging;
 use crate::perfdata::read::PerfDataFile;
@@ -56,7 +55,7 @@ pub(crate) fn replace(
         .collect();
     let recorded = Recorded { meta, release: &provenance.release };
     let written = || -> io::Result<_> {
-        let mut writer = PerfDataWriter::create(File::create(&beside)?, events)?;
+        let mut writer = PerfDataWriter::create(private::create(&beside)?, events)?;
         let mut out = BufWriter::with_capacity(1 << 20, writer.file());
         let unwinding = records::write(&file, &bytes, Paging::new(&bytes), recorded, &mut out)?;
         out.flush()?;
@@ -76,11 +75,4 @@ pub(crate) fn replace(
             Err(error)
         }
     }
-}
-
-/// A file for slices of the stack: there may be secrets in them.
-pub(crate) fn create_private(path: &Path) -> io::Result<File> {
-    let file = File::create(path)?;
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    Ok(file)
 }

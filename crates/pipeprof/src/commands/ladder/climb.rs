@@ -5,9 +5,10 @@ use std::time::Instant;
 use pipeprof_report::ladder::{Axis, Ending, Ladder, Run, Rung, SCHEMA_VERSION, Seen, is_narrow};
 use pipeprof_runner::roof;
 
+use super::files::Files;
 use super::runs::{self, Contender, Measured, Runs};
 use super::schedule::{Schedule, Step};
-use super::{Files, LadderArgs, checks};
+use super::{LadderArgs, checks};
 use crate::capture::kernel_release;
 use crate::interrupt::Interrupt;
 use crate::progress::Watching;
@@ -45,7 +46,7 @@ impl<'a> Climb<'a> {
         let fine: Vec<&str> = fine.iter().map(|fact| fact.text.as_str()).collect();
         ui.note(fine.join("; "));
         for fact in spoilt {
-            ui.warn(hinted(&fact.text, fact.remedy.clone()));
+            ui.warn_of(&hinted(&fact.text, fact.remedy.clone()));
         }
         let seed = args.seed();
         let rungs = contenders.iter().map(|contender| Rung {
@@ -83,7 +84,7 @@ impl<'a> Climb<'a> {
     }
 
     /// All rounds, or as many as it takes.
-    pub(super) fn up(&mut self, files: &Files) -> anyhow::Result<()> {
+    pub(super) fn up(&mut self, files: &Files) {
         let steps = (self.schedule.steps().len() + 1) * self.contenders.len();
         let mut bar = Watching::steps(steps as u64, self.ui);
         for rung in 0..self.contenders.len() {
@@ -107,7 +108,10 @@ impl<'a> Climb<'a> {
                     self.take(step, at as u32 + 1, rung);
                 }
             }
-            files.write_runs(&self.ladder)?;
+            // The end tries again, and tells.
+            if let Err(error) = files.write_runs(&self.ladder) {
+                self.ui.detail(format_args!("not written yet: {error:#}"));
+            }
             if self.interrupt.is_set() {
                 break;
             }
@@ -122,7 +126,6 @@ impl<'a> Climb<'a> {
         } else if self.ladder.ending == Ending::Unfinished {
             self.ladder.ending = Ending::AllRounds;
         }
-        Ok(())
     }
 
     fn take(&mut self, step: Step, position: u32, rung: usize) {
@@ -160,15 +163,15 @@ impl<'a> Climb<'a> {
             // Ctrl-C reaches a command too, whose end is then no failure of its own.
             Err(_) if self.interrupt.is_set() => None,
             Err(error) => {
-                let text = format!("{} is left out: {error:#}", self.contenders[rung].name());
-                // In a heat map it is an answer like others.
-                if self.axes.is_empty() {
-                    self.ui.warn(text);
-                } else {
-                    self.ui.detail(text);
-                }
                 let first = format!("{error:#}");
                 let why = first.lines().next().unwrap_or_default().to_owned();
+                let error = error.context(format!("{} is left out", self.contenders[rung].name()));
+                // In a heat map it is an answer like others.
+                if self.axes.is_empty() {
+                    self.ui.warn_of(&error);
+                } else {
+                    self.ui.detail(format_args!("{error:#}"));
+                }
                 self.ladder.rungs[rung].refused = Some(why);
                 None
             }
