@@ -156,8 +156,8 @@ fn read_and_render(path: &Path) {
     for (time, per_byte) in [(Time::Cpu, false), (Time::Wall, true)] {
         let view = View { end: None, time, per_byte };
         let summary = Summary::of(&run, &highlights, view);
-        let style = Style { colour: false, ascii: false };
-        let _ = text::render(&summary, style, &mut out);
+        let style = Style::default();
+        let _ = text::full(&summary, style, &mut out);
         let _ = summary.write_json(&mut out);
         let _ = folded::render(&run, view, &mut out);
         let _ = flamegraph::render(&run, &highlights, view, &mut out);

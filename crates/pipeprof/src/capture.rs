@@ -21,11 +21,11 @@ use pipeprof_runner::pair::launch;
 use pipeprof_runner::pipeline::{Member, MemberId, Pipeline};
 use pipeprof_runner::plan::PairPlan;
 
+use crate::args::pair as pair_args;
+use crate::args::target::Target;
 use crate::interrupt::Interrupt;
-use crate::pair_args;
 use crate::progress::{Analysing, Watching};
 use crate::salvage::{Taken, keep_unread};
-use crate::target_args::Target;
 use crate::ui::{Exit, Ui, hinted};
 
 /// What came of watching a target.

@@ -1,5 +1,6 @@
 //! One module a command: each takes its arguments and does the work through the three crates.
 
+mod answer;
 pub(crate) mod cost;
 pub(crate) mod diff;
 pub(crate) mod doctor;
@@ -18,8 +19,32 @@ pub(crate) mod stat;
 pub(crate) mod tour;
 pub(crate) mod write;
 
-use crate::cli::Command;
+use clap::Subcommand;
+
+use crate::args::pair::END;
 use crate::ui::{Exit, Ui};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Flame(Box<flame::FlameArgs>),
+    Stat(Box<stat::StatArgs>),
+    Run(run::RunArgs),
+    Record(Box<record::RecordArgs>),
+    Report(report::ReportArgs),
+    Export(export::ExportArgs),
+    Html(Box<html::HtmlArgs>),
+    Diff(Box<diff::DiffArgs>),
+    Write(write::WriteArgs),
+    Read(read::ReadArgs),
+    Ladder(Box<ladder::LadderArgs>),
+    Stages(stages::StagesArgs),
+    Cost(cost::CostArgs),
+    Tour(tour::TourArgs),
+    Doctor(doctor::DoctorArgs),
+    Ls(ls::LsArgs),
+    #[command(name = END, hide = true)]
+    End(end::EndArgs),
+}
 
 /// Carries out one command.
 pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {

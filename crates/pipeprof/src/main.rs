@@ -2,17 +2,15 @@
 //! text and an exit status.
 #![forbid(unsafe_code)]
 
+mod args;
 mod capture;
-mod cli;
 mod commands;
 mod interrupt;
 mod output;
 mod pager;
-mod pair_args;
 mod progress;
 mod salvage;
-mod sampling_args;
-mod target_args;
+mod terminal;
 mod ui;
 
 use std::process::ExitCode;
@@ -20,12 +18,22 @@ use std::process::ExitCode;
 use clap::Parser;
 use pipeprof_runner::access;
 
+/// Why is this Unix pipeline not faster?
+#[derive(Debug, Parser)]
+#[command(name = "pipeprof", version, about, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    global: args::global::Global,
+    #[command(subcommand)]
+    command: commands::Command,
+}
+
 fn main() -> ExitCode {
     // Before anything is opened, and before there is a second thread.
     access::lower();
     hush_what_is_caught();
-    let cli = cli::Cli::parse();
-    let ui = ui::Ui::new(&cli.global);
+    let cli = Cli::parse();
+    let ui = cli.global.ui();
     let exit = commands::run(cli.command, &ui).unwrap_or_else(|error| {
         ui.error(&error);
         ui::Exit::of(&error)

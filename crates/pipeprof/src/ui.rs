@@ -6,8 +6,6 @@ use std::process::ExitCode;
 
 use pipeprof_report::escape::printable;
 
-use crate::cli::Global;
-
 /// How a command ended; the documented exit statuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -80,23 +78,37 @@ pub(crate) fn hinted(error: impl Display, hint: Option<String>) -> anyhow::Error
     Said { message: harmless(&error), hint, is_usage: false }.into()
 }
 
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Colour {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    Always,
+    Never,
+}
+
 /// What the user asked to hear, and on what kind of stream.
 #[derive(Debug)]
 pub(crate) struct Ui {
     quiet: bool,
     verbose: bool,
     colour: bool,
-    colour_allowed: bool,
+    colours_stdout: bool,
 }
 
 impl Ui {
-    pub(crate) fn new(global: &Global) -> Self {
+    pub(crate) fn new(quiet: bool, verbose: bool, colour: Colour) -> Self {
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let on = |is_terminal: bool| match colour {
+            Colour::Auto => !no_colour && is_terminal,
+            Colour::Always => true,
+            Colour::Never => false,
+        };
         Ui {
-            quiet: global.quiet,
-            verbose: global.verbose,
-            colour: !no_colour && std::io::stderr().is_terminal(),
-            colour_allowed: !no_colour,
+            quiet,
+            verbose,
+            colour: on(std::io::stderr().is_terminal()),
+            colours_stdout: on(std::io::stdout().is_terminal()),
         }
     }
 
@@ -107,7 +119,7 @@ impl Ui {
 
     /// Colour on standard output makes sense.
     pub(crate) fn colours_stdout(&self) -> bool {
-        self.colour_allowed && std::io::stdout().is_terminal()
+        self.colours_stdout
     }
 
     /// A line that the user should see unless they asked for quiet.

@@ -217,7 +217,7 @@ fn a_picture_that_cannot_be_written_is_an_error_that_names_the_file() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("/dev/full"), "{}", stderr(&output));
     // What is found too late takes no numbers with it.
-    assert!(stdout(&output).contains("pp-write"), "{}", stdout(&output));
+    assert!(stdout(&output).contains("writer"), "{}", stdout(&output));
 }
 
 /// A name that would break out of an attribute, a folded line, or a terminal.

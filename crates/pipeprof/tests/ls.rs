@@ -66,7 +66,8 @@ fn a_pipeline_is_drawn_from_either_pid() {
     let pair = Pair::start();
     let [writer, reader] = pair.pids();
     for pid in [&writer, &reader] {
-        let output = pair.listed(&["--pid", pid], |output| text(&output.stdout).contains(", full"));
+        let output =
+            pair.listed(&["--pid", pid], |output| text(&output.stdout).contains("100 % filled"));
         let line = text(&output.stdout);
         assert!(line.starts_with(&format!("yes ({writer}) ──pipe:[")), "{line}");
         assert!(line.ends_with(&format!("──▶ sleep 60 ({reader})\n")), "{line}");

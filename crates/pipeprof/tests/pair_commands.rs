@@ -87,7 +87,6 @@ fn nonsense_is_usage_and_names_the_flag() {
         ("run --buf-size 1.5M", "KiB"),
         ("run --stage fast", "vmsplice, splice"),
         ("run --pin 0", "auto"),
-        ("run --runs 3", "--against"),
         ("read --stage splice", "pipeprof read"),
         ("read --pipe-size 1M", "--pipe-size"),
     ] {
@@ -146,23 +145,6 @@ fn stages_lists_them_all_and_what_they_cannot_do() {
     assert_eq!(article, names);
     assert_eq!(stages.len(), names.len() + beyond.len());
     assert!(report["machine"]["pipe_max_size_bytes"].as_u64().unwrap() >= 4096);
-}
-
-#[test]
-fn against_prints_both_medians_and_the_ratio() {
-    let theirs = format!("'{PIPEPROF}' write | '{PIPEPROF}' read --bytes 8M");
-    let output = Command::new(PIPEPROF)
-        .args(["run", "--bytes", "8M", "--runs", "2", "--json", "--against", &theirs])
-        .output()
-        .unwrap();
-    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
-    assert_eq!(report["runs"]["ours_gib_per_s"].as_array().unwrap().len(), 2);
-    assert!(report["median_ratio"].as_f64().unwrap() > 0.0);
-    let output = Command::new(PIPEPROF)
-        .args(["run", "--bytes", "1M", "--against", "echo no"])
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1));
 }
 
 /// A pair that runs until it is stopped, with the pids of its ends; both have left the gate.

@@ -41,6 +41,14 @@ pub enum Error {
         /// The limit.
         most: usize,
     },
+    /// No member of the run has this name.
+    #[error("--member {name:?}: no member of the recording has this name or pid")]
+    NoSuchMember {
+        /// As asked for, escaped by the `Debug` format.
+        name: String,
+        /// What its members are called.
+        known: Vec<String>,
+    },
     /// No sampled stack holds the function.
     #[error("no sampled stack holds {name:?}")]
     NoSuchFunction {
@@ -72,6 +80,7 @@ impl Error {
             Error::NoSuchFunction { near, .. } if !near.is_empty() => {
                 Some(format!("sampled were: {}", near.join(", ")))
             }
+            Error::NoSuchMember { known, .. } => Some(format!("members: {}", known.join(", "))),
             Error::NotComparable { .. } => Some(
                 "record both in the same way: the same event, the same rights, the same programs"
                     .into(),

@@ -17,11 +17,11 @@ use inferno::flamegraph as inferno;
 use pipeprof_profiler::profile::{MemberProfile, WeightUnit};
 use pipeprof_runner::pipeline::End;
 
-use crate::caption;
 use crate::error::Error;
 use crate::escape::printable;
 use crate::highlight::Highlights;
 use crate::run::Run;
+use crate::words::{self, units};
 
 /// What of a profile to draw.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,11 +90,7 @@ pub fn render(
 
 /// `writer pp-write (4121)`: how a member is named wherever it is shown.
 pub(crate) fn member_label(member: &MemberProfile) -> String {
-    let comm = printable(&member.comm);
-    match member.end {
-        Some(end) => format!("{} {comm} ({})", end.as_str(), member.pid),
-        None => format!("{comm} ({})", member.pid),
-    }
+    words::member::label(member.end, &member.comm, member.pid)
 }
 
 /// The members in view with their position in the profile, upstream first.
@@ -112,7 +108,7 @@ fn title(run: &Run) -> String {
         subject.into_owned()
     };
     match run.bytes_per_second() {
-        Some(rate) => format!("{subject}: {}", caption::throughput(rate)),
+        Some(rate) => format!("{subject}: {}", units::throughput(rate)),
         None => subject,
     }
 }
@@ -128,8 +124,8 @@ fn subtitle(run: &Run, view: View) -> String {
         Some(hz) => format!("{event} at {hz} Hz"),
         None => event.into_owned(),
     });
-    parts.push(format!("{} samples", caption::thousands(quality.samples)));
-    parts.push(format!("{} lost", caption::thousands(quality.lost)));
+    parts.push(format!("{} samples", units::thousands(quality.samples)));
+    parts.push(format!("{} lost", units::thousands(quality.lost)));
     if !quality.kernel_visible {
         parts.push("user code only: the kernel half is missing".into());
     }

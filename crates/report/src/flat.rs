@@ -6,13 +6,13 @@ use std::io::Write;
 use pipeprof_profiler::profile::{Frame, Mode, Profile};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::caption::{percent, thousands};
 use crate::error::Error;
 use crate::escape::printable;
 use crate::flamegraph::member_label;
 use crate::roles::Role;
 use crate::run::Run;
-use crate::text::Style;
+use crate::words::layout::Style;
+use crate::words::units::{share, thousands};
 
 /// What rows are of: each combination that was sampled is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,9 +123,9 @@ pub fn render(run: &Run, table: &Table, style: Style, mut out: impl Write) -> Re
     }
     let _ = writeln!(text, "{}", style.heading(head.trim_end()));
     for ((_, sums), cells) in rows.iter().zip(&cells) {
-        let mut line = format!("{:>8}", percent(sums.itself, whole));
+        let mut line = format!("{:>8}", share(sums.itself, whole));
         if has_total {
-            let _ = write!(line, " {:>8}", percent(sums.total, whole));
+            let _ = write!(line, " {:>8}", share(sums.total, whole));
         }
         let _ = write!(line, " {:>9}", thousands(sums.samples));
         for (cell, width) in cells.iter().zip(&widths) {

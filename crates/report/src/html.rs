@@ -12,13 +12,14 @@ mod tables;
 
 use std::io::Write;
 
-use crate::caption::{duration, thousands};
 use crate::error::Error;
 use crate::flamegraph::{self, Time, View};
 use crate::highlight::Highlights;
 use crate::run::Run;
-use crate::summary::{MemberSummary, Summary};
+use crate::summary::Summary;
 use crate::text;
+use crate::words::member;
+use crate::words::units::{duration, thousands, throughput};
 use markup::Markup;
 use shell::Page;
 
@@ -29,8 +30,7 @@ use shell::Page;
 /// [`Error::Write`] where `out` fails.
 pub fn render(run: &Run, highlights: &Highlights, out: impl Write) -> Result<(), Error> {
     let summary = Summary::of(run, highlights, View::default());
-    let (shown, rest): (Vec<&MemberSummary>, Vec<&MemberSummary>) =
-        summary.members.iter().partition(|member| text::is_worth_a_table(&summary, member));
+    let (shown, rest) = summary.main_members();
 
     let mut page = Page::new(&format!("{} – pipeprof", run.subject));
     lead(&mut page, &summary);
@@ -44,7 +44,9 @@ pub fn render(run: &Run, highlights: &Highlights, out: impl Write) -> Result<(),
         page.append(&tables::member(member));
     }
     if !rest.is_empty() {
-        page.append(&beside(&rest));
+        let mut others = Markup::new();
+        others.raw("<p class=\"sub\">").text(member::others(&rest)).raw("</p>");
+        page.append(&others);
     }
     page.close();
     if !summary.pipes.is_empty() {
@@ -67,16 +69,11 @@ pub fn render(run: &Run, highlights: &Highlights, out: impl Write) -> Result<(),
         }
     }
     page.close();
-    page.section("quality", "How far to trust it", &tables::quality(&summary));
+    page.section("quality", "Data quality", &tables::quality(&summary));
     if let Some(machine) = tables::machine(&run.environment) {
         page.section("machine", "Machine", &machine);
     }
     page.write(out)
-}
-
-/// `225.9 MiB/s`.
-fn rate(bytes_per_second: f64) -> String {
-    format!("{}/s", text::pipes::bytes(bytes_per_second))
 }
 
 /// Where no pipe joins two members.
@@ -112,7 +109,7 @@ fn lead(page: &mut Page, summary: &Summary) {
         facts.push(format!("watched for {}", duration(ns as f64)));
     }
     if let Some(bytes) = summary.bytes_per_second {
-        facts.push(rate(bytes));
+        facts.push(throughput(bytes));
     }
     facts.push(format!("{} samples", thousands(summary.quality.recorded.samples)));
     below.text(format_args!(" · {}", facts.join(" · "))).raw("</p>");
@@ -172,19 +169,4 @@ fn over_time(page: &mut Page, summary: &Summary, elapsed_ns: u64) {
         page.chart(&format!("{} → {}", names(&pipe.writers), names(&pipe.readers)), chart);
     }
     page.close();
-}
-
-/// Who is left out of the tables.
-fn beside(rest: &[&MemberSummary]) -> Markup {
-    let cpu: u64 = rest.iter().filter_map(|member| member.cpu_time_ns).sum();
-    let names: Vec<String> = rest.iter().take(6).map(|member| bars::name(member)).collect();
-    let more = if rest.len() > names.len() { ", …" } else { "" };
-    let mut html = Markup::new();
-    html.raw("<p class=\"sub\">").text(format_args!(
-        "beside them, {} on CPU together: {}{more}",
-        duration(cpu as f64),
-        names.join(", ")
-    ));
-    html.raw("</p>");
-    html
 }

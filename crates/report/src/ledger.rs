@@ -9,9 +9,9 @@ use pipeprof_profiler::wakeups::{Latency, Waker, WakeupEdge, Wakeups};
 use pipeprof_runner::pipeline::{End, Member, MemberId, Pipe, PipeKey};
 use serde::Serialize;
 
-use crate::caption::{GIB, duration};
 use crate::roles::{Reason, Role};
 use crate::run::Run;
+use crate::words::units::{GIB, duration};
 
 /// The life of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]

@@ -4,7 +4,6 @@
 //! [`Profile`](pipeprof_profiler::profile::Profile) into a writer.
 #![forbid(unsafe_code)]
 
-pub mod caption;
 pub mod counters;
 pub mod diff;
 pub mod error;
@@ -27,3 +26,4 @@ pub mod topology;
 pub mod tour;
 pub mod tree;
 pub mod verdict;
+mod words;

@@ -8,7 +8,12 @@ use pipeprof_profiler::recording::Recording;
 use pipeprof_runner::pipeline::Pipeline;
 use serde_json::Value;
 
+use crate::error::Error;
 use crate::roles::Classification;
+use crate::words::member;
+
+/// Members that are named where one is asked for that there is not.
+const MOST_KNOWN: usize = 20;
 
 /// A profiled run, whole: what was sampled, what the stacks do, who holds which pipe, what the
 /// pipes carried, and on which machine.
@@ -104,6 +109,28 @@ impl Run {
     pub fn bytes_per_second(&self) -> Option<f64> {
         let bytes = self.bytes_piped().filter(|_| self.elapsed_ns > 0)?;
         Some(bytes as f64 * 1e9 / self.elapsed_ns as f64)
+    }
+
+    /// The members with these names, by their position in the profile; all of them where no name is
+    /// given. A name is that of the process, its pid, or `writer` and `reader` for the ends of the
+    /// built-in pair.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchMember`] where a name is nobody's.
+    pub fn members_called(&self, names: &[String]) -> Result<Vec<usize>, Error> {
+        let members = &self.profile.members;
+        let is = |member: &MemberProfile, name: &str| {
+            member::is_called(name, member.pid, &member.comm, member.end)
+        };
+        if let Some(name) = names.iter().find(|name| !members.iter().any(|m| is(m, name))) {
+            let known = members.iter().take(MOST_KNOWN);
+            let known = known.map(|m| member::label(m.end, &m.comm, m.pid)).collect();
+            return Err(Error::NoSuchMember { name: name.clone(), known });
+        }
+        let is_asked_for =
+            |at: &usize| names.is_empty() || names.iter().any(|name| is(&members[*at], name));
+        Ok((0..members.len()).filter(is_asked_for).collect())
     }
 
     /// Its members with their position in the profile, upstream first.

@@ -68,6 +68,9 @@ pub struct MemberSummary {
     /// 100 where the clock that samples misses, or favours, a member that switches often. `None`
     /// where the samples don't measure time or nobody else accounts for it.
     pub coverage_percent: Option<f64>,
+    /// CPUs that it kept busy on average while it was profiled: more than 1 of several threads.
+    /// `None` where CPU time or the time profiled is not known.
+    pub cpus: Option<f64>,
     /// Its life; `None` where context switches were not recorded.
     pub life: Option<Life>,
     /// Bytes that it moved, which `ns_per_gib` refers to; `None` where they are not known.
@@ -178,6 +181,9 @@ impl Summary {
                     weight: member.weight(),
                     cpu_time_ns: cpu_time_ns(profile, member),
                     coverage_percent: coverage_percent(&profile.quality, member),
+                    cpus: cpu_time_ns(profile, member)
+                        .filter(|_| run.elapsed_ns > 0)
+                        .map(|ns| ns as f64 / run.elapsed_ns as f64),
                     life: ledger::life(member),
                     only_holds: false,
                     blocked: ledger::blocked_table(run, member, moved.bytes),
@@ -220,6 +226,18 @@ impl Summary {
             members,
             only: Vec::new(),
         }
+    }
+
+    /// The members that a person is told of one by one, and the others: shells that wait, and what
+    /// they start for a moment. Where members were asked for, those, and nobody else.
+    pub(crate) fn main_members(&self) -> (Vec<&MemberSummary>, Vec<&MemberSummary>) {
+        let is_asked_for = |m: &&MemberSummary| self.only.is_empty() || self.only.contains(&m.pid);
+        let all: u64 = self.members.iter().filter_map(|member| member.cpu_time_ns).sum();
+        let is_main = |member: &&MemberSummary| {
+            let is_busy = member.cpu_time_ns.is_none_or(|ns| ns * 50 >= all);
+            !self.only.is_empty() || self.pipes.is_empty() || member.uses_pipes() || is_busy
+        };
+        self.members.iter().filter(is_asked_for).partition(is_main)
     }
 
     /// Leaves out all members but these, and the pipes of others. The verdict stays that of the

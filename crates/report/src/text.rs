@@ -1,131 +1,100 @@
-//! The summary on a terminal: at most 100 columns, aligned, calm.
+//! The summary on a terminal: [`screen()`] is the answer, [`full`] is every table.
 
-mod picture;
-pub(crate) mod pipes;
+mod screen;
 
 use std::fmt::Write as _;
 use std::io::Write;
 
-use pipeprof_profiler::profile::{Mode, Quality, Scope, Unwinding};
+use pipeprof_profiler::profile::Mode;
 
-use crate::caption::{duration, rough_percent, thousands, throughput};
 use crate::error::Error;
 use crate::escape::printable;
 use crate::ledger::Life;
 use crate::summary::{MemberSummary, Summary};
 use crate::verdict::{Confidence, Verdict};
+use crate::words::units::{duration, percent, share, thousands, throughput};
+use crate::words::{member, pipe, quality};
 
-/// How to write for the terminal at hand.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Style {
-    /// Headings in bold and remarks in grey, by ANSI escapes.
-    pub colour: bool,
-    /// Nothing but ASCII in pictures.
-    pub ascii: bool,
-}
-
-impl Style {
-    pub(crate) fn heading(self, text: &str) -> String {
-        if self.colour { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.into() }
-    }
-
-    pub(crate) fn remark(self, text: &str) -> String {
-        if self.colour { format!("\u{1b}[2m{text}\u{1b}[0m") } else { text.into() }
-    }
-}
+pub use crate::words::layout::Style;
+use crate::words::layout::cut;
+pub use screen::screen;
 
 /// Roles below this share are left to `--json`.
 const LEAST_PERCENT: f64 = 0.05;
-const WIDEST: usize = 100;
 
-/// Writes the summary for a person.
+/// Writes the summary for a person, with every table.
 ///
 /// # Errors
 ///
 /// [`Error::Write`] where `out` fails.
-pub fn render(summary: &Summary, style: Style, mut out: impl Write) -> Result<(), Error> {
+pub fn full(summary: &Summary, style: Style, mut out: impl Write) -> Result<(), Error> {
     let mut text = String::new();
     if let Some(verdict) = &summary.verdict {
         write_verdict(&mut text, verdict, style);
+        screen::members(&mut text, summary, style);
         text.push('\n');
-        picture::write(&mut text, summary, style);
-        text.push('\n');
     }
-    let mut head = cut(&printable(&summary.subject), 60);
-    if let Some(rate) = summary.bytes_per_second {
-        let _ = write!(head, ": {}", throughput(rate));
-    }
-    if let Some(kernel) = &summary.kernel {
-        let _ = write!(head, " on Linux {}", printable(kernel));
-    }
-    let _ = writeln!(text, "{}", style.heading(&head));
-    let is_asked_for =
-        |m: &&MemberSummary| summary.only.is_empty() || summary.only.contains(&m.pid);
-    let (shown, rest): (Vec<&MemberSummary>, Vec<&MemberSummary>) = summary
-        .members
-        .iter()
-        .filter(is_asked_for)
-        .partition(|member| !summary.only.is_empty() || is_worth_a_table(summary, member));
+    let _ = writeln!(text, "{}", style.heading(&subject(summary, style)));
+    let (shown, rest) = summary.main_members();
     for member in shown {
         text.push('\n');
         write_member(&mut text, member, style);
     }
     if !rest.is_empty() {
-        let cpu: u64 = rest.iter().filter_map(|member| member.cpu_time_ns).sum();
-        let names: Vec<String> = rest.iter().take(6).map(|member| named(member)).collect();
-        let more = if rest.len() > names.len() { ", …" } else { "" };
-        let line = format!(
-            "beside them, {} on CPU together: {}{more}",
-            duration(cpu as f64),
-            names.join(", ")
-        );
         text.push('\n');
-        text.push_str(&wrap(&line, 2));
+        text.push_str(&style.wrap(&member::others(&rest), 2));
     }
     if !summary.pipes.is_empty() {
         text.push('\n');
-        pipes::write(&mut text, summary, style);
+        write_pipes(&mut text, summary, style);
     }
     text.push('\n');
-    write_quality(&mut text, summary, style);
+    let _ = writeln!(text, "{}", style.heading("data quality"));
+    for (level, line) in quality::lines(summary) {
+        let indent = 2 * level + 2;
+        text.push_str(&style.wrap(&format!("{:indent$}{line}", ""), indent + 2));
+    }
     out.write_all(text.as_bytes())?;
     Ok(())
 }
 
-fn named(member: &MemberSummary) -> String {
-    format!("{} ({})", printable(&member.comm), member.pid)
-}
-
-/// Shells that wait, and what they start for a moment, are left to `--json`.
-pub(crate) fn is_worth_a_table(summary: &Summary, member: &MemberSummary) -> bool {
-    let all: u64 = summary.members.iter().filter_map(|member| member.cpu_time_ns).sum();
-    let is_busy = member.cpu_time_ns.is_none_or(|ns| ns * 50 >= all);
-    summary.pipes.is_empty() || member.uses_pipes() || is_busy
+/// `zcat x | sort: 512 MiB/s on Linux 6.18.44`, on one line.
+fn subject(summary: &Summary, style: Style) -> String {
+    let mut facts = String::new();
+    if let Some(rate) = summary.bytes_per_second {
+        let _ = write!(facts, ": {}", throughput(rate));
+    }
+    if let Some(kernel) = &summary.kernel {
+        let _ = write!(facts, " on Linux {}", printable(kernel));
+    }
+    let room = style.columns.saturating_sub(facts.chars().count()).max(16);
+    cut(&printable(&summary.subject), room) + &facts
 }
 
 fn write_verdict(text: &mut String, verdict: &Verdict, style: Style) {
-    let headline = wrap(&verdict.headline, 4);
-    for line in headline.lines() {
+    for line in style.wrap(&verdict.headline, 4).lines() {
         let _ = writeln!(text, "{}", style.heading(line));
     }
     for line in &verdict.evidence {
-        text.push_str(&wrap(line, 6));
+        text.push_str(&style.wrap(line, 6));
     }
     if let Some(sure) = doubt(verdict) {
         let _ = writeln!(text, "{}", style.remark(sure));
     }
     for remedy in &verdict.remedies {
-        text.push_str(&wrap(&format!("try: {}; {}", remedy.what, remedy.buys), 5));
+        text.push_str(&style.wrap(&format!("try: {}; {}", remedy.what, remedy.buys), 5));
     }
 }
 
 /// What speaks against a verdict; `None` where nothing does.
 pub(crate) fn doubt(verdict: &Verdict) -> Option<&'static str> {
     match verdict.confidence {
-        Some(Confidence::Low) => {
-            Some("not sure: the others don't wait as they should, or the next is near")
+        Some(Confidence::Low) => Some(
+            "low confidence: another member is almost as busy, or the neighbours do not wait as expected",
+        ),
+        Some(Confidence::Medium) => {
+            Some("medium confidence: not every neighbour waits as expected")
         }
-        Some(Confidence::Medium) => Some("fairly sure: not every neighbour bears it out"),
         Some(Confidence::High) | None => None,
     }
 }
@@ -133,56 +102,59 @@ pub(crate) fn doubt(verdict: &Verdict) -> Option<&'static str> {
 fn write_life(text: &mut String, member: &MemberSummary, life: &Life, style: Style) {
     let split = &life.split;
     let line = format!(
-        "  life {}: on CPU {:.1}%, blocked {:.1}%, waiting for a CPU {:.1}% ({} sleeps, {} preemptions)",
+        "  life {}: on CPU {}, blocked {}, runnable {} ({} sleeps, {} preemptions)",
         duration(split.lifetime_ns as f64),
-        life.on_cpu_percent,
-        life.blocked_percent,
-        life.runnable_percent,
+        percent(life.on_cpu_percent),
+        percent(life.blocked_percent),
+        percent(life.runnable_percent),
         thousands(split.sleeps),
         thousands(split.preemptions),
     );
-    text.push_str(&wrap(&line, 4));
-    if member.blocked.is_empty() {
+    text.push_str(&style.wrap(&line, 4));
+    let rows = member.blocked.iter().filter(|share| share.percent >= LEAST_PERCENT).map(|share| {
+        let function = share.kernel_function.as_ref().map(|name| printable(name).into_owned());
+        Row {
+            name: share.reason.label(),
+            share: share.percent,
+            amount: duration(share.ns as f64),
+            ns_per_gib: share.ns_per_gib,
+            remark: function.map_or_else(String::new, |name| format!("  in {}", cut(&name, 40))),
+        }
+    });
+    write_table(text, ["blocked", "of life", "time"], &rows.collect::<Vec<_>>(), style);
+}
+
+/// A row of a table of shares.
+struct Row {
+    name: &'static str,
+    share: f64,
+    amount: String,
+    ns_per_gib: Option<f64>,
+    remark: String,
+}
+
+fn write_table(text: &mut String, names: [&str; 3], rows: &[Row], style: Style) {
+    if rows.is_empty() {
         return;
     }
-    let has_rate = member.blocked.iter().any(|share| share.ns_per_gib.is_some());
-    let mut header = format!("  {:<18}{:>8}{:>10}", "blocked", "of life", "time");
+    let has_rate = rows.iter().any(|row| row.ns_per_gib.is_some());
+    let mut header = format!("  {:<18}{:>8}{:>10}", names[0], names[1], names[2]);
     if has_rate {
         let _ = write!(header, "{:>14}", "per GiB");
     }
     let _ = writeln!(text, "{}", style.remark(&header));
-    for share in member.blocked.iter().filter(|share| share.percent >= LEAST_PERCENT) {
-        let _ = write!(
-            text,
-            "  {:<18}{:>8}{:>10}",
-            share.reason.label(),
-            format!("{:.1}%", share.percent),
-            duration(share.ns as f64),
-        );
-        if let Some(ns) = share.ns_per_gib {
-            let _ = write!(text, "{:>14}", duration(ns));
+    for Row { name, share, amount, ns_per_gib, remark } in rows {
+        let _ = write!(text, "  {name:<18}{:>8}{amount:>10}", percent(*share));
+        if let Some(ns) = ns_per_gib {
+            let _ = write!(text, "{:>14}", duration(*ns));
         }
-        if let Some(function) = &share.kernel_function {
-            let _ = write!(text, "  in {}", cut(&printable(function), 40));
-        }
-        text.push('\n');
+        let _ = writeln!(text, "{remark}");
     }
 }
 
 fn write_member(text: &mut String, member: &MemberSummary, style: Style) {
-    let comm = printable(&member.comm);
-    let mut head = match member.end {
-        Some(end) => format!("{} {comm} ({})", end.as_str(), member.pid),
-        None => format!("{comm} ({})", member.pid),
-    };
-    let _ = write!(head, ": {} samples", thousands(member.samples));
-    if let Some(ns) = member.cpu_time_ns {
-        let time = duration(ns as f64);
-        let _ = match member.coverage_percent {
-            Some(percent) => write!(head, " stand for {percent:.0}% of its {time} on CPU"),
-            None => write!(head, ", {time} on CPU"),
-        };
-    }
+    let label = member::label(member.end, &member.comm, member.pid);
+    let head = format!("{label}: {}", member::samples(member));
     let _ = writeln!(text, "{}", style.heading(&head));
     if let Some(life) = &member.life {
         write_life(text, member, life, style);
@@ -190,31 +162,16 @@ fn write_member(text: &mut String, member: &MemberSummary, style: Style) {
     if member.weight == 0 {
         return;
     }
-    let has_rate = member.roles.iter().any(|role| role.ns_per_gib.is_some());
-    let mut header = format!("  {:<18}{:>8}{:>10}", "role", "share", "samples");
-    if has_rate {
-        let _ = write!(header, "{:>14}", "per GiB");
-    }
+    let rows = member.roles.iter().filter(|role| role.percent >= LEAST_PERCENT).map(|role| Row {
+        name: role.role.label(),
+        share: role.percent,
+        amount: thousands(role.samples),
+        ns_per_gib: role.ns_per_gib,
+        remark: String::new(),
+    });
+    write_table(text, ["role", "of CPU", "samples"], &rows.collect::<Vec<_>>(), style);
+    let header = format!("  {:>7}  {:>7}  function", "self", "total");
     let _ = writeln!(text, "{}", style.remark(&header));
-    for role in member.roles.iter().filter(|role| role.percent >= LEAST_PERCENT) {
-        let _ = write!(
-            text,
-            "  {:<18}{:>8}{:>10}",
-            role.role.label(),
-            format!("{:.1}%", role.percent),
-            thousands(role.samples),
-        );
-        if let Some(ns) = role.ns_per_gib {
-            let _ = write!(text, "{:>14}", duration(ns));
-        }
-        text.push('\n');
-    }
-
-    let _ = writeln!(
-        text,
-        "{}",
-        style.remark(&format!("  {:>6}  {:>6}  {}", "self", "total", "function"))
-    );
     for function in &member.top_functions {
         let mut name = printable(&function.name).into_owned();
         if let Some(classic) = &function.known_as {
@@ -225,237 +182,54 @@ fn write_member(text: &mut String, member: &MemberSummary, style: Style) {
         }
         let _ = writeln!(
             text,
-            "  {:>6}  {:>6}  {}",
-            rough_percent(function.self_weight, member.weight),
-            rough_percent(function.total_weight, member.weight),
-            cut(&name, WIDEST - 18),
+            "  {:>7}  {:>7}  {}",
+            share(function.self_weight, member.weight),
+            share(function.total_weight, member.weight),
+            cut(&name, style.columns.saturating_sub(20).max(20)),
         );
     }
+    write_highlights(text, member, style);
+}
 
-    let noteworthy: Vec<_> = member
-        .highlights
-        .iter()
-        .filter(|sighting| !sighting.names.is_empty() || sighting.absent.is_some())
-        .collect();
-    if !noteworthy.is_empty() {
-        let _ = writeln!(text, "{}", style.remark("  highlighted"));
-    }
-    for sighting in noteworthy {
+fn write_highlights(text: &mut String, member: &MemberSummary, style: Style) {
+    let mut is_first = true;
+    for sighting in &member.highlights {
         let mut line = format!("  {}", printable(&sighting.function));
         if let Some(why) = &sighting.absent {
             let _ = write!(line, ": {why}");
             if let Some(stand_in) = &sighting.stand_in {
-                let share = rough_percent(stand_in.weight, member.weight);
-                let _ = write!(line, "; see {} {share}", printable(&stand_in.name));
+                let of_member = share(stand_in.weight, member.weight);
+                let _ = write!(line, "; see {} {of_member}", printable(&stand_in.name));
             }
+        } else if sighting.names.is_empty() {
+            continue;
         } else {
-            let others: Vec<_> = sighting
-                .names
-                .iter()
-                .filter(|name| **name != sighting.function)
-                .map(|name| printable(name))
-                .collect();
+            let others = sighting.names.iter().filter(|name| **name != sighting.function);
+            let others: Vec<_> = others.map(|name| printable(name)).collect();
             if !others.is_empty() {
-                let _ = write!(line, ", here {}", others.join(", "));
+                let _ = write!(line, ", called {} here", others.join(", "));
             }
-            let _ = write!(
-                line,
-                ": {} ({} itself)",
-                rough_percent(sighting.total_weight, member.weight),
-                rough_percent(sighting.self_weight, member.weight)
-            );
+            let (total, itself) = (sighting.total_weight, sighting.self_weight);
+            let (total, itself) = (share(total, member.weight), share(itself, member.weight));
+            let _ = write!(line, ": {total} ({itself} self)");
         }
-        text.push_str(&wrap(&line, 4));
-    }
-}
-
-fn write_quality(text: &mut String, summary: &Summary, style: Style) {
-    let _ = writeln!(text, "{}", style.heading("how far to trust it"));
-    for (level, line) in trust(summary) {
-        let indent = 2 * level + 2;
-        text.push_str(&wrap(&format!("{:indent$}{line}", ""), indent + 2));
-    }
-}
-
-/// What limits trust in the numbers, a line each; one of level 1 belongs to the line of level 0
-/// before it.
-pub(crate) fn trust(summary: &Summary) -> Vec<(usize, String)> {
-    let quality = &summary.quality.recorded;
-    let mut lines: Vec<(usize, String)> =
-        quality_lines(quality).into_iter().map(|line| (0, line)).collect();
-    let samples: u64 = summary.members.iter().map(|member| member.samples).sum();
-    let saw_no_skid = summary.quality.skid.as_ref().is_some_and(Vec::is_empty);
-    if saw_no_skid && quality.kernel_visible && samples > 0 {
-        let line = "a timer took the samples, and it can't fire while interrupts are off; none was \
-                    taken where they come on again, so little ran while they were off";
-        lines.push((0, line.to_owned()));
-    }
-    if let Some(skid) = &summary.quality.skid
-        && !skid.is_empty()
-    {
-        let line = "a timer took the samples, and it can't fire while interrupts are off: what ran \
-                    then was sampled where they came on again, and counts in the role of the caller \
-                    there:";
-        lines.push((0, line.to_owned()));
-        let who = |member: &MemberSummary| match member.end {
-            Some(end) => end.as_str().to_owned(),
-            None => cut(&printable(&member.comm), 15),
-        };
-        for absorber in skid {
-            let each: Vec<String> = summary
-                .members
-                .iter()
-                .zip(&absorber.samples)
-                .filter(|(_, samples)| **samples > 0)
-                .map(|(member, samples)| {
-                    let share = rough_percent(*samples, member.samples);
-                    format!("{} {} ({share})", who(member), thousands(*samples))
-                })
-                .collect();
-            let name = printable(&absorber.function);
-            lines.push((1, format!("{name}: {}", each.join(", "))));
+        if is_first {
+            let _ = writeln!(text, "{}", style.remark("  highlighted"));
+            is_first = false;
         }
-        for member in &summary.members {
-            let each: Vec<String> = member
-                .roles
-                .iter()
-                .filter(|role| role.deferred_samples > 0)
-                .map(|role| {
-                    let share = rough_percent(role.deferred_samples, role.samples);
-                    format!("{} {share}", role.role.label())
-                })
-                .collect();
-            if !each.is_empty() {
-                lines.push((1, format!("of the {}'s roles: {}", who(member), each.join(", "))));
-            }
+        text.push_str(&style.wrap(&line, 4));
+    }
+}
+
+fn write_pipes(text: &mut String, summary: &Summary, style: Style) {
+    let _ = writeln!(text, "{}", style.heading("pipes"));
+    let arrow = if style.ascii { "->" } else { "→" };
+    let mut told = None;
+    for of in &summary.pipes {
+        text.push_str(&style.wrap(&format!("  {}", pipe::head(summary, of, arrow)), 4));
+        for (name, words) in pipe::rows(summary, of, told) {
+            text.push_str(&style.wrap(&format!("    {name:<11}{words}"), 15));
         }
+        told = of.wakeups_unknown.as_deref();
     }
-    if summary.quality.inferred_samples > 0 {
-        let line = format!(
-            "{} samples ({}) count as wake-ups only because wake-ups end in the function sampled; \
-             no other stack showed what is called there",
-            thousands(summary.quality.inferred_samples),
-            rough_percent(summary.quality.inferred_samples, samples),
-        );
-        lines.push((0, line));
-    }
-    lines
-}
-
-fn quality_lines(quality: &Quality) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut event = format!("event {}", printable(&quality.event));
-    if let Some(hz) = quality.frequency_hz {
-        let _ = write!(event, " at {hz} Hz");
-    }
-    event.push_str(match quality.scope {
-        Scope::PerCpu => ", one a CPU",
-        Scope::PerTask => ", one a thread: biased towards task switches",
-    });
-    if let Some(why) = &quality.fallback {
-        let _ = write!(event, " (instead of a better one: {})", printable(why));
-    }
-    lines.push(event);
-    let mut counts = format!(
-        "{} samples, {} lost, {} throttled, {} unresolved frames, {} truncated stacks",
-        thousands(quality.samples),
-        thousands(quality.lost),
-        thousands(quality.throttled),
-        rough_percent(quality.unresolved_frames, quality.frames.max(1)),
-        thousands(quality.truncated_stacks),
-    );
-    if quality.foreign_samples > 0 {
-        let _ = write!(counts, ", {} of others dropped", thousands(quality.foreign_samples));
-    }
-    lines.push(counts);
-    if !quality.kernel_visible {
-        lines.push("user code only: this event was not allowed to measure the kernel".into());
-    }
-    if quality.cut_user_stacks > 0 {
-        let stacks = if quality.cut_user_stacks == 1 { "stack" } else { "stacks" };
-        lines.push(format!(
-            "{} {stacks} cut in user code built without frame pointers; \
-             --call-graph dwarf finds their callers",
-            thousands(quality.cut_user_stacks)
-        ));
-    }
-    lines.extend(quality.unwinding.as_ref().map(unwinding_line));
-    if quality.malformed_records > 0 {
-        lines.push(format!("{} bad records passed over", thousands(quality.malformed_records)));
-    }
-    if quality.cut_short {
-        lines.push("the recording ends before its last record did".into());
-    }
-    lines.extend(quality.notes.iter().map(|note| printable(note).into_owned()));
-    lines
-}
-
-/// How far user stacks could be unwound, and what stopped the others.
-fn unwinding_line(unwinding: &Unwinding) -> String {
-    let stacks = unwinding.stacks.max(1);
-    let mut line = format!(
-        "{} user stacks unwound, {} to their root",
-        thousands(unwinding.stacks),
-        rough_percent(unwinding.rooted, stacks)
-    );
-    let mut stopped = |count: u64, why: &str| {
-        if count > 0 {
-            let _ = write!(line, ", {} {why}", thousands(count));
-        }
-    };
-    stopped(unwinding.short, "longer than the slice recorded (--call-graph dwarf,65528 has more)");
-    stopped(unwinding.uninformed, "cut in code without unwind information");
-    stopped(unwinding.astray, "cut where a caller was no code");
-    stopped(unwinding.deep, "too deep");
-    stopped(unwinding.stackless, "more of which no stack could be copied");
-    if !unwinding.uninformed_in.is_empty() {
-        let names = unwinding.uninformed_in.iter().map(|(name, _)| printable(name));
-        let _ = write!(line, "; without it: {}", names.collect::<Vec<_>>().join(", "));
-    }
-    line
-}
-
-/// At most so many characters, the last of them an ellipsis where something is missing.
-pub(crate) fn cut(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text.into();
-    }
-    text.chars().take(most - 1).chain(['…']).collect()
-}
-
-/// `one`, `one and two`, `one, two and three`.
-pub(crate) fn listed(words: &[impl AsRef<str>]) -> String {
-    let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
-    match &words[..] {
-        [] => String::new(),
-        [one] => (*one).to_owned(),
-        [rest @ .., last] => format!("{} and {last}", rest.join(", ")),
-    }
-}
-
-/// Breaks a line at blanks, so that none is wider than the terminal should need.
-pub(crate) fn wrap(line: &str, indent: usize) -> String {
-    let mut text = String::new();
-    let margin = line.len() - line.trim_start().len();
-    let mut width = 0;
-    // A number and its unit stay together.
-    let glued = line.trim_start().replace(" %", "\u{a0}%").replace("pid ", "pid\u{a0}");
-    for word in glued.split(' ') {
-        let length = word.chars().count();
-        if width == 0 {
-            text.push_str(&" ".repeat(margin));
-            width = margin;
-        } else if width + 1 + length > WIDEST {
-            text.push('\n');
-            text.push_str(&" ".repeat(indent));
-            width = indent;
-        } else {
-            text.push(' ');
-            width += 1;
-        }
-        text.push_str(&word.replace('\u{a0}', " "));
-        width += length;
-    }
-    text.push('\n');
-    text
 }

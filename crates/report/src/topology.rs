@@ -3,10 +3,14 @@
 //! A chain that fits is one line. A longer one goes down the page, a member a line with its pipe
 //! below. What branches lists under each member the pipes that it writes.
 
-use std::fmt::{self, Write};
+use std::fmt::Write;
 
 use pipeprof_runner::discover::Level;
 use pipeprof_runner::pipeline::{Member, Pipe, Pipeline};
+
+use crate::escape::printable;
+use crate::words::layout::cut_with;
+use crate::words::units::{bytes, share};
 
 /// A chain longer than this goes down the page, however wide the page is.
 const LINE_COLUMNS: usize = 110;
@@ -45,7 +49,7 @@ pub fn label(member: &Member, page: Page) -> String {
         .columns
         .map_or(usize::MAX, |columns| columns.saturating_sub(pid.len()).max(LEAST_COMMAND_COLUMNS));
     let ink = if page.unicode { &LINES } else { &ASCII };
-    cut(&command(member), room, ink.cut) + &pid
+    cut_with(&command(member), room, ink.cut) + &pid
 }
 
 struct Ink {
@@ -85,7 +89,7 @@ impl Drawing<'_> {
 
     fn fitted(&self, text: &str) -> String {
         let columns = self.page.columns.unwrap_or(usize::MAX);
-        text.lines().map(|line| cut(line, columns, self.ink.cut) + "\n").collect()
+        text.lines().map(|line| cut_with(line, columns, self.ink.cut) + "\n").collect()
     }
 
     fn line(&self) -> String {
@@ -122,7 +126,7 @@ impl Drawing<'_> {
                     .readers
                     .iter()
                     .filter_map(|&reader| self.pipeline.member(reader))
-                    .map(|reader| format!("{} ({})", escape(&reader.comm), reader.pid))
+                    .map(|reader| format!("{} ({})", printable(&reader.comm), reader.pid))
                     .collect();
                 let pipe = self.pipe(at);
                 let _ =
@@ -135,18 +139,10 @@ impl Drawing<'_> {
     fn pipe(&self, at: usize) -> String {
         let name = name(&self.pipeline.pipes[at]);
         match self.levels.get(at).copied().flatten() {
-            Some(level) => format!("{name} {}, {}", Size(level.capacity_bytes), Fill(level)),
+            Some(of) => format!("{name} {}", level(of)),
             None => name,
         }
     }
-}
-
-/// A chain of members and the pipes between them, under any labels.
-pub(crate) fn chain(members: &[String], pipes: &[String], page: Page) -> String {
-    let ink = if page.unicode { &LINES } else { &ASCII };
-    let one = line(members, pipes, ink);
-    let fits = page.columns.unwrap_or(LINE_COLUMNS).min(LINE_COLUMNS);
-    if one.chars().count() <= fits { one + "\n" } else { down(members, pipes, ink) }
 }
 
 fn line(members: &[String], pipes: &[String], ink: &Ink) -> String {
@@ -181,7 +177,7 @@ fn name(pipe: &Pipe) -> String {
 fn command(member: &Member) -> String {
     if member.command_line.is_empty() {
         // As ps shows what has no command line.
-        return format!("[{}]", escape(&member.comm));
+        return format!("[{}]", printable(&member.comm));
     }
     let quoted: Vec<String> = member.command_line.iter().map(|argument| quote(argument)).collect();
     quoted.join(" ")
@@ -191,63 +187,15 @@ fn command(member: &Member) -> String {
 fn quote(argument: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "_-./,:=+@%^[]{}~".contains(c);
     if !argument.is_empty() && argument.chars().all(plain) {
-        return escape(argument);
+        return printable(argument).into_owned();
     }
-    format!("'{}'", escape(&argument.replace('\'', r"'\''")))
+    format!("'{}'", printable(&argument.replace('\'', r"'\''")))
 }
 
-/// Spells out control characters, and those that turn the direction of writing.
-fn escape(text: &str) -> String {
-    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() || turns(c) {
-            safe.extend(c.escape_default());
-        } else {
-            safe.push(c);
-        }
-    }
-    safe
-}
-
-fn cut(text: &str, columns: usize, mark: &str) -> String {
-    if text.chars().count() <= columns {
-        return text.to_owned();
-    }
-    let kept = columns.saturating_sub(mark.chars().count());
-    text.chars().take(kept).chain(mark.chars()).collect()
-}
-
-struct Size(u64);
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self.0 {
-            bytes if bytes >= 1 << 20 && bytes % (1 << 20) == 0 => write!(f, "{} MiB", bytes >> 20),
-            bytes if bytes >= 1 << 10 && bytes % (1 << 10) == 0 => write!(f, "{} KiB", bytes >> 10),
-            bytes => write!(f, "{bytes} B"),
-        }
-    }
-}
-
-struct Fill(Level);
-
-impl fmt::Display for Fill {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Level { capacity_bytes, fill_bytes } = self.0;
-        if fill_bytes == 0 {
-            return f.write_str("empty");
-        }
-        if fill_bytes == capacity_bytes {
-            return f.write_str("full");
-        }
-        match (fill_bytes * 100).checked_div(capacity_bytes) {
-            // Neither word is true of a pipe that only nearly is so.
-            Some(0) => f.write_str("< 1 % full"),
-            Some(percent) => write!(f, "{percent} % full"),
-            None => write!(f, "{} inside", Size(fill_bytes)),
-        }
-    }
+/// `64 KiB, 93 % filled`: a level at one moment, not a share of time.
+fn level(level: Level) -> String {
+    let Level { capacity_bytes, fill_bytes } = level;
+    format!("{}, {} filled", bytes(capacity_bytes as f64), share(fill_bytes, capacity_bytes))
 }
 
 #[cfg(test)]
@@ -296,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_short_chain_is_one_line() {
-        insta::assert_snapshot!(picture(&chain(), &[level(61000), None], WIDE), @"zcat big.gz (4121) ──pipe:[88121] 64 KiB, 93 % full──▶ sort (4122) ──pipe:[88124]──▶ uniq -c (4123)");
+        insta::assert_snapshot!(picture(&chain(), &[level(61000), None], WIDE), @"zcat big.gz (4121) ──pipe:[88121] 64 KiB, 93 % filled──▶ sort (4122) ──pipe:[88124]──▶ uniq -c (4123)");
     }
 
     #[test]
@@ -304,10 +252,10 @@ mod tests {
         let page = Page { columns: Some(80), unicode: true };
         insta::assert_snapshot!(picture(&chain(), &[level(65536), level(0)], page), @r"
         zcat big.gz (4121)
-          │ pipe:[88121] 64 KiB, full
+          │ pipe:[88121] 64 KiB, 100 % filled
           ▼
         sort (4122)
-          │ pipe:[88124] 64 KiB, empty
+          │ pipe:[88124] 64 KiB, 0 % filled
           ▼
         uniq -c (4123)
         ");
@@ -318,13 +266,13 @@ mod tests {
         let page = Page { columns: Some(36), unicode: false };
         let mut pipeline = chain();
         pipeline.members[0] = member(4121, &["zcat", "a-file-with-a-long-name.gz"]);
-        let text = picture(&pipeline, &[level(65535), level(1)], page);
+        let text = picture(&pipeline, &[level(60000), level(6554)], page);
         insta::assert_snapshot!(text, @r"
         zcat a-file-with-a-long-na... (4121)
-          | pipe:[88121] 64 KiB, 99 % full
+          | pipe:[88121] 64 KiB, 92 % filled
           v
         sort (4122)
-          | pipe:[88124] 64 KiB, < 1 % full
+          | pipe:[88124] 64 KiB, 10 % filled
           v
         uniq -c (4123)
         ");
@@ -340,9 +288,9 @@ mod tests {
         pipeline.pipes[2].path = Some("/tmp/a fifo".into());
         insta::assert_snapshot!(picture(&pipeline, &[level(0), level(4096), None], WIDE), @r"
         zcat big.gz (4121)
-          └─ pipe:[88121] 64 KiB, empty ──▶ tee (4122)
+          └─ pipe:[88121] 64 KiB, 0 % filled ──▶ tee (4122)
         tee /dev/fd/63 (4122)
-          ├─ pipe:[88124] 64 KiB, 6 % full ──▶ uniq (4123)
+          ├─ pipe:[88124] 64 KiB, 6.2 % filled ──▶ uniq (4123)
           └─ '/tmp/a fifo' ──▶ gzip (4124)
         uniq -c (4123)
           └─ '/tmp/a fifo' ──▶ gzip (4124)

@@ -15,12 +15,12 @@ use pipeprof_runner::stage::Stage;
 
 pub use page::Page;
 
-use crate::caption::{duration, rough_percent, thousands, throughput};
 use crate::escape::printable;
 use crate::ledger::gib;
 use crate::lessons::{self, Function, Name, Release};
 use crate::roles::{Role, source_name};
 use crate::summary::{MemberSummary, RoleShare, Summary};
+use crate::words::units::{duration, share, thousands, throughput};
 
 /// A role below this share of an end's CPU time is added to the rest.
 const LEAST_PERCENT: f64 = 1.0;
@@ -88,7 +88,7 @@ fn seen(function: &'static Function, profile: &Profile) -> Option<Seen> {
         };
         let holds = |stack| profile.stack(stack).iter().any(|id| of_frames[id.index()].is_some());
         let weight: u64 = member.on_cpu.iter().filter(|w| holds(w.stack)).map(|w| w.weight).sum();
-        if weight == 0 { "-".to_owned() } else { rough_percent(weight, member.weight()) }
+        if weight == 0 { "-".to_owned() } else { share(weight, member.weight()) }
     });
     Some(Seen { function, name: &function.names[newest], shares })
 }

@@ -7,13 +7,13 @@ use std::io::Write;
 use pipeprof_profiler::profile::{FrameId, FrameKind, MemberProfile, Profile};
 use rustc_hash::FxHashMap;
 
-use crate::caption::percent;
 use crate::error::Error;
 use crate::escape::printable;
 use crate::flamegraph::{View, member_label, members};
 use crate::highlight::Highlights;
 use crate::roles::source_name;
 use crate::run::Run;
+use crate::words::units::share;
 
 /// Which part of the tree to show.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,8 +136,8 @@ fn write_root(
         text,
         "{} {:>8} {:>8}  {}  {shown}",
         if root.children.is_empty() { ' ' } else { '-' },
-        percent(root.weight, whole),
-        percent(itself, whole),
+        share(root.weight, whole),
+        share(itself, whole),
         member_label(member),
     );
     if let Some(classic) = known_as {
@@ -145,7 +145,7 @@ fn write_root(
     }
     text.push('\n');
     let sign = if root.children.is_empty() { ' ' } else { '-' };
-    let _ = writeln!(text, "   {sign} {} {shown}", percent(root.weight, whole));
+    let _ = writeln!(text, "   {sign} {} {shown}", share(root.weight, whole));
     write_children(text, root, 6, whole, limits);
 }
 
@@ -163,7 +163,7 @@ fn write_children(text: &mut String, node: &Node<'_>, indent: usize, whole: u64,
             continue;
         }
         let sign = if goes_on { '-' } else { ' ' };
-        let _ = writeln!(text, "{:indent$}{sign} {} {name}", "", percent(child.weight, whole));
+        let _ = writeln!(text, "{:indent$}{sign} {} {name}", "", share(child.weight, whole));
         write_children(text, child, indent + 3, whole, limits);
     }
 }

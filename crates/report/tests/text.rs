@@ -28,7 +28,7 @@ fn summary(run: &Run) -> Summary {
 
 fn as_text(summary: &Summary, style: Style) -> String {
     let mut out = Vec::new();
-    text::render(summary, style, &mut out).unwrap();
+    text::full(summary, style, &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -156,7 +156,7 @@ fn the_samples_cover_a_share_of_the_account() {
     profile.members[0].cpu_time_ns = Some(profile.members[0].weight() * 4);
     let with_account = summary(&run(&profile, "write"));
     assert_eq!(with_account.members[0].coverage_percent, Some(25.0));
-    assert!(as_text(&with_account, Style::default()).contains(" samples stand for 25% of its "));
+    assert!(as_text(&with_account, Style::default()).contains(" samples cover 25 % of "));
     profile.quality.unit = WeightUnit::Events;
     profile.quality.event = "cycles".into();
     assert_eq!(summary(&run(&profile, "write")).members[0].coverage_percent, None);
@@ -198,7 +198,7 @@ fn names_cannot_drive_the_terminal() {
     let tree = call_tree(&builder.profile, "evil\u{1b}[2J\r\u{202e}").unwrap();
     assert!(!tree.contains(|c: char| c.is_control() && c != '\n'), "{tree:?}");
     // Colour, where asked for, is ours alone.
-    let coloured = as_text(&summary(&run), Style { colour: true, ascii: false });
+    let coloured = as_text(&summary(&run), Style { colour: true, ..Style::default() });
     let plain = coloured.replace("\u{1b}[0m", "").replace("\u{1b}[1m", "").replace("\u{1b}[2m", "");
     assert_eq!(plain, text);
 }
@@ -222,8 +222,38 @@ fn a_pipeline_with_its_verdict() {
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     insta::assert_snapshot!("summary_pipeline", text);
     let ascii = as_text(&summary, Style { ascii: true, ..Style::default() });
-    assert!(
-        ascii.contains("zcat 10% cpu| 70% blocked| 20% runnable --64K 92% full--> sort"),
-        "{ascii}"
-    );
+    let picture: Vec<&str> = ascii.lines().filter(|line| line.starts_with('>')).collect();
+    assert!(picture.len() == 1 && picture[0].starts_with("> sort"), "{ascii}");
+    assert!(picture[0].is_ascii() && picture[0].ends_with("full 92 %"), "{ascii}");
+}
+
+fn on_screen(run: &Run, columns: usize) -> String {
+    let mut out = Vec::new();
+    let style = Style { columns, ..Style::default() };
+    text::screen(&summary(run), style, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn the_answer_fits_the_screen() {
+    let chain = Run { subject: "zcat x | sort".to_owned(), ..blocked_chain() };
+    insta::assert_snapshot!("screen_pipeline", on_screen(&chain, 80));
+    // As many members as a parallel make has.
+    let mut many = chain.clone();
+    for pid in 100..1000 {
+        let mut member = many.profile.members[0].clone();
+        (member.pid, member.comm) = (pid, format!("cc{}", pid % 20));
+        many.profile.members.push(member);
+    }
+    for (run, pid) in [(&chain, true), (&many, true), (&chain, false)] {
+        for columns in [60, 80, 120] {
+            let text = on_screen(run, columns);
+            assert!(text.lines().count() <= 21, "{text}");
+            assert!(text.lines().all(|line| line.chars().count() <= columns), "{text}");
+            assert!(
+                text.contains("sort") && (!pid || columns < 76 || text.contains("12")),
+                "{text}"
+            );
+        }
+    }
 }

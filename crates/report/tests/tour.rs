@@ -76,11 +76,11 @@ fn a_wider_terminal_is_used_and_colour_is_ours_alone() {
     let wide = whole_tour(Page::new(Style::default(), Some(120)));
     let longest = wide.lines().map(|line| line.chars().count()).max().unwrap();
     assert!((90..=100).contains(&longest), "{longest}");
-    let coloured = whole_tour(Page::new(Style { colour: true, ascii: false }, None));
+    let coloured = whole_tour(Page::new(Style { colour: true, ..Style::default() }, None));
     let stripped =
         coloured.replace("\u{1b}[0m", "").replace("\u{1b}[1m", "").replace("\u{1b}[2m", "");
     assert_eq!(stripped, whole_tour(plain()));
-    let ascii = whole_tour(Page::new(Style { colour: false, ascii: true }, None));
+    let ascii = whole_tour(Page::new(Style { ascii: true, ..Style::default() }, None));
     assert!(ascii.contains("  wake-up          ####") && !ascii.contains('█'), "{ascii}");
 }
 

@@ -6,8 +6,8 @@ use pipeprof_runner::cost::{self, Cow, CowRow, Pages, PinRow, Spread};
 use pipeprof_runner::error::Error;
 use pipeprof_runner::size;
 
-use crate::output::write_stdout;
-use crate::pair_args;
+use crate::args::json::JsonArgs;
+use crate::args::pair as pair_args;
 use crate::ui::{Exit, Ui};
 
 /// Measure what single moves of the kernel cost a page, in one process
@@ -60,9 +60,8 @@ struct Common {
     #[arg(long, value_name = "N", default_value_t = 21,
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rounds: u32,
-    /// Print the figures as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    json: JsonArgs,
 }
 
 /// 4 GiB of pages of 4 KiB.
@@ -100,10 +99,8 @@ fn print<T: serde::Serialize>(
     for note in notes(&found) {
         ui.warn(note);
     }
-    write_stdout(&match common.json {
-        true => serde_json::to_string_pretty(&found)? + "\n",
-        false => text(&found),
-    })?;
+    let json = || Ok(serde_json::to_string_pretty(&found)? + "\n");
+    common.json.open(&[])?.write(json, || Ok(text(&found)), ui)?;
     Ok(Exit::Done)
 }
 

@@ -8,19 +8,19 @@ use clap::{ArgAction, ArgMatches, Args, FromArgMatches};
 use pipeprof_profiler::session::CaptureConfig;
 use pipeprof_report::diff::{self, Diff, Widths};
 use pipeprof_report::run::Run;
-use pipeprof_report::text::Style;
 use pipeprof_runner::command::Spec;
 use pipeprof_runner::stage::Stage;
 
+use crate::args::json::{Json, JsonArgs};
+use crate::args::pair::{self as pair_args, PairArgs};
+use crate::args::sampling::SamplingArgs;
+use crate::args::target::{Target, parse_duration};
 use crate::capture::{capture, reopen};
-use crate::commands::ls::has_utf8_locale;
 use crate::interrupt::Interrupt;
-use crate::output::{Output, print_beside};
-use crate::pair_args::{self, PairArgs};
+use crate::output::Output;
 use crate::salvage::{Attempts, Taken, again};
-use crate::sampling_args::SamplingArgs;
-use crate::target_args::{Target, parse_duration};
-use crate::ui::{Exit, Ui, as_usage, hinted, wrong_usage};
+use crate::terminal;
+use crate::ui::{Exit, Ui, hinted, wrong_usage};
 
 /// Compare two pipelines: what a GiB costs in one and in the other, and where
 ///
@@ -72,9 +72,8 @@ struct OutputArgs {
     /// Whose costs the widths of the picture are: with a, what B no longer does is seen
     #[arg(long, value_enum, value_name = "SIDE", default_value_t = SideArg::B)]
     widths: SideArg,
-    /// Print the ledger as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    json: JsonArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -115,6 +114,12 @@ impl Args for Stages {
     }
 }
 
+/// Where the comparison goes.
+struct To {
+    picture: Output,
+    json: Json,
+}
+
 /// What to compare.
 enum Sides {
     Recordings([PathBuf; 2]),
@@ -125,10 +130,8 @@ pub(crate) fn run(args: &DiffArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let sides = sides(args)?;
     let mut config = args.sampling.config(false)?;
     let picture = Output::open(&args.output.output)?;
-    if args.output.json && picture.is_stdout() {
-        let error = "--json is for standard output, where the picture goes already";
-        return Err(as_usage(hinted(error, Some("write the picture to a file".into()))));
-    }
+    let json = args.output.json.open(&[&picture])?;
+    let to = To { picture, json };
     match sides {
         Sides::Recordings([a, b]) => {
             let pair = (reopen(&a, ui)?.run, reopen(&b, ui)?.run);
@@ -138,7 +141,7 @@ pub(crate) fn run(args: &DiffArgs, ui: &Ui) -> anyhow::Result<Exit> {
             } else {
                 names
             };
-            let attempts = report(&[pair], &names, &picture, args, ui)?;
+            let attempts = report(&[pair], &names, &to, args, ui)?;
             Ok(attempts.conclude(Exit::Done, &mut [], again("diff"), ui))
         }
         Sides::Launched { names, runs } => {
@@ -147,7 +150,7 @@ pub(crate) fn run(args: &DiffArgs, ui: &Ui) -> anyhow::Result<Exit> {
             for side in 0..2 {
                 target(args, side)?;
             }
-            launched(&names, runs, &config, &picture, args, ui)
+            launched(&names, runs, &config, &to, args, ui)
         }
     }
 }
@@ -206,11 +209,12 @@ fn launched(
     names: &[String; 2],
     runs: u32,
     config: &CaptureConfig,
-    picture: &Output,
+    to: &To,
     args: &DiffArgs,
     ui: &Ui,
 ) -> anyhow::Result<Exit> {
     let interrupt = Interrupt::install()?;
+    let diverted = to.json.divert()?;
     let mut pairs = Vec::new();
     // Of the last round; those of all would fill a disk.
     let mut taken = [None, None];
@@ -243,11 +247,12 @@ fn launched(
             pairs.push((a, b));
         }
     }
+    drop(diverted);
     if pairs.is_empty() {
         ui.note("stopped before both had run once: nothing to compare");
         return Ok(exit);
     }
-    let attempts = report(&pairs, names, picture, args, ui)?;
+    let attempts = report(&pairs, names, to, args, ui)?;
     let mut taken: Vec<&mut Taken> = taken.iter_mut().flatten().collect();
     Ok(attempts.conclude(exit, &mut taken, again("diff"), ui))
 }
@@ -255,30 +260,32 @@ fn launched(
 fn report(
     pairs: &[(Run, Run)],
     names: &[String; 2],
-    picture: &Output,
+    to: &To,
     args: &DiffArgs,
     ui: &Ui,
 ) -> anyhow::Result<Attempts> {
     let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
     let runs: Vec<(&Run, &Run)> = pairs.iter().map(|(a, b)| (a, b)).collect();
     let diff = Diff::of(&runs, [&names[0], &names[1]]).map_err(refused)?;
-    let mut text = Vec::new();
-    if args.output.json {
-        diff.write_json(&mut text).map_err(refused)?;
-    } else {
-        let style = Style { colour: ui.colours_stdout(), ascii: !has_utf8_locale() };
-        diff::render_text(&diff, style, &mut text).map_err(refused)?;
-    }
-    let text = String::from_utf8_lossy(&text);
+    let json = || {
+        let mut out = Vec::new();
+        diff.write_json(&mut out).map_err(refused)?;
+        Ok(String::from_utf8(out)?)
+    };
+    let text = || {
+        let mut out = Vec::new();
+        diff::render_text(&diff, terminal::style(ui), &mut out).map_err(refused)?;
+        Ok(String::from_utf8(out)?)
+    };
     let mut attempts = Attempts::default();
-    attempts.note(print_beside(&text, picture.is_stdout(), ui));
+    attempts.note(to.json.write(json, text, ui));
     let widths = match args.output.widths {
         SideArg::A => Widths::A,
         SideArg::B => Widths::B,
     };
-    let drawn = picture.write(|out| diff::render_picture(&diff, widths, out).map_err(refused));
+    let drawn = to.picture.write(|out| diff::render_picture(&diff, widths, out).map_err(refused));
     if attempts.note(drawn) {
-        picture.note_written(ui);
+        to.picture.note_written(ui);
     }
     Ok(attempts)
 }

@@ -2,15 +2,13 @@
 
 mod checks;
 
-use std::collections::HashSet;
-use std::fmt::Write as _;
-use std::io::{ErrorKind, Write};
-
-use anyhow::Context;
 use pipeprof_profiler::environment::Environment;
 use serde::Serialize;
+use std::collections::HashSet;
+use std::fmt::Write as _;
 
 use self::checks::{Check, Findings, Trials};
+use crate::args::json::JsonArgs;
 use crate::ui::{Exit, Ui};
 
 /// Check what can be measured here, and how to lift what limits it
@@ -19,9 +17,8 @@ use crate::ui::{Exit, Ui};
 /// can work, even if limited, and with 1 where it can't.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DoctorArgs {
-    /// Print the checks, the settings behind them and each event tried as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    json: JsonArgs,
 }
 
 #[derive(Serialize)]
@@ -32,24 +29,17 @@ struct Report<'a> {
     tried: &'a Trials,
 }
 
-pub(crate) fn run(args: &DoctorArgs, _ui: &Ui) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: &DoctorArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let environment = Environment::read();
     let tried = Trials::run();
     let findings = checks::judge(&environment, &tried);
-    let text = if args.json {
+    let json = || {
         let report = Report { findings: &findings, environment: &environment, tried: &tried };
-        let mut text = serde_json::to_string_pretty(&report).context("writing JSON")?;
-        text.push('\n');
-        text
-    } else {
-        render(&findings)
+        Ok(serde_json::to_string_pretty(&report)?
+            + "
+")
     };
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            return Err(error).context("writing to stdout");
-        }
-        _ => {}
-    }
+    args.json.open(&[])?.write(json, || Ok(render(&findings)), ui)?;
     Ok(if findings.works { Exit::Done } else { Exit::Failed })
 }
 

@@ -2,11 +2,8 @@
 
 use pipeprof_runner::ends;
 
-use crate::pair_args;
+use crate::args::pair as pair_args;
 use crate::ui::Exit;
-
-/// Its name.
-pub(crate) const NAME: &str = "__end";
 
 /// Be one end of a pipe pair
 #[derive(Debug, clap::Args)]

@@ -4,10 +4,8 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use pipeprof_profiler::analyse::{analyse, analyse_with_timeline};
-use pipeprof_profiler::profile::{MemberProfile, Profile};
 use pipeprof_profiler::recording::Recording;
 use pipeprof_profiler::timeline::Timeline;
-use pipeprof_report::escape::printable;
 use pipeprof_report::export::{Source, csv, firefox, perf_script, pprof, speedscope};
 use pipeprof_report::flamegraph::Time;
 use pipeprof_report::folded;
@@ -90,7 +88,6 @@ pub(crate) fn run(args: &ExportArgs, ui: &Ui) -> anyhow::Result<Exit> {
     } else {
         (analyse(&recording, symbolizer.as_mut()).map_err(shown)?, Timeline::default())
     };
-    let members = select(&profile, &args.member)?;
     let recorded = if recording.meta.switches { Time::Wall } else { Time::Cpu };
     let time = match args.time {
         None => recorded,
@@ -104,6 +101,8 @@ pub(crate) fn run(args: &ExportArgs, ui: &Ui) -> anyhow::Result<Exit> {
         Some(TimeArg::Wall) => Time::Wall,
     };
     let run = Run::of(&recording, profile);
+    let members = run.members_called(&args.member);
+    let members = members.map_err(|error| as_usage(hinted(&error, error.hint())))?;
     let source = Source { run: &run, members };
     if run.profile.quality.samples == 0 {
         ui.warn("the recording holds no sample");
@@ -134,26 +133,6 @@ fn check(args: &ExportArgs, to: &Path) -> anyhow::Result<()> {
         )));
     }
     Ok(())
-}
-
-/// The members that were asked for, all where none was.
-fn select(profile: &Profile, asked: &[String]) -> anyhow::Result<Vec<usize>> {
-    let all = || profile.members.iter().enumerate();
-    if asked.is_empty() {
-        return Ok(all().map(|(at, _)| at).collect());
-    }
-    let is = |member: &MemberProfile, name: &String| {
-        *name == member.comm || *name == member.pid.to_string()
-    };
-    if let Some(name) = asked.iter().find(|name| !all().any(|(_, member)| is(member, name))) {
-        let known: Vec<String> =
-            all().map(|(_, m)| format!("{} ({})", printable(&m.comm), m.pid)).collect();
-        let hint = format!("its members are {}", known.join(", "));
-        let error = hinted(format_args!("no member is called {name:?}"), Some(hint));
-        return Err(as_usage(error));
-    }
-    let wanted = all().filter(|(_, member)| asked.iter().any(|name| is(member, name)));
-    Ok(wanted.map(|(at, _)| at).collect())
 }
 
 fn write(

@@ -6,18 +6,16 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use pipeprof_report::flamegraph::{self, Time, View};
 use pipeprof_report::highlight::Highlights;
-use pipeprof_report::summary::Summary;
-use pipeprof_report::text::Style;
-use pipeprof_report::{folded, text, tree};
+use pipeprof_report::{folded, tree};
 use pipeprof_runner::pipeline::End;
 
+use crate::args::sampling::SamplingArgs;
+use crate::args::target::{Target, TargetArgs};
 use crate::capture::{Captured, capture, reopen};
-use crate::commands::ls::has_utf8_locale;
+use crate::commands::answer::{Answer, AnswerArgs};
 use crate::interrupt::Interrupt;
-use crate::output::{Output, print_beside};
+use crate::output::Output;
 use crate::salvage::{Attempts, again};
-use crate::sampling_args::SamplingArgs;
-use crate::target_args::{Target, TargetArgs};
 use crate::ui::{Exit, Ui, as_usage, hinted};
 
 /// Profile a pipe pair or a pipeline and draw its flame graph
@@ -63,9 +61,8 @@ struct OutputArgs {
     /// Print the call tree under a function, as perf report -g does
     #[arg(long, value_name = "FUNC", conflicts_with = "json")]
     tree: Vec<String>,
-    /// Print the summary as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    answer: AnswerArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -125,7 +122,9 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
     // Members that wait cost something to watch; the classic picture shows only the CPU.
     config.switches = time != Time::Cpu || !matches!(target, Target::Pair(_));
     let files = output.open(|| default_path(&target, "svg"))?;
+    let diverted = files.answer.divert()?;
     let captured = capture(target, &config, &Interrupt::install()?, ui)?;
+    drop(diverted);
     let view = View { end: output.end.map(End::from), time, per_byte: output.per_byte };
     Drawing { captured, highlights, view }.write(&files, output, ui)
 }
@@ -134,13 +133,7 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
 struct Files {
     picture: Output,
     folded: Option<Output>,
-}
-
-impl Files {
-    /// A picture or stacks go to standard output, where nothing else may go then.
-    fn take_stdout(&self) -> bool {
-        self.picture.is_stdout() || self.folded.as_ref().is_some_and(Output::is_stdout)
-    }
+    answer: Answer,
 }
 
 impl OutputArgs {
@@ -150,12 +143,9 @@ impl OutputArgs {
         if let Some(folded) = &folded {
             picture.must_differ(folded, ["-o", "--folded"])?;
         }
-        let files = Files { picture, folded };
-        if self.json && files.take_stdout() {
-            let error = "--json is for standard output, where another output goes already";
-            return Err(as_usage(hinted(error, Some("write the other one to a file".into()))));
-        }
-        Ok(files)
+        let others: Vec<&Output> = std::iter::once(&picture).chain(&folded).collect();
+        let answer = self.answer.open(&others)?;
+        Ok(Files { picture, folded, answer })
     }
 }
 
@@ -202,33 +192,26 @@ impl Drawing {
             let render = |out: &mut dyn Write| folded::render(&captured.run, *view, out);
             attempts.note(file.write(|out| render(out).map_err(refused)))
         });
-        let summary = self.summary(output, ui);
-        attempts.note(summary.and_then(|summary| print_beside(&summary, files.take_stdout(), ui)));
+        let trees = || self.trees(output, ui);
+        attempts.note(files.answer.print(&captured.run, highlights, *view, trees, ui));
         let exit = captured.exit(ui);
         let written = [drawn.then_some(&files.picture), folded];
         written.into_iter().flatten().for_each(|file| file.note_written(ui));
         Ok(attempts.conclude(exit, &mut [&mut self.captured.taken], again("flame"), ui))
     }
 
-    fn summary(&self, output: &OutputArgs, ui: &Ui) -> anyhow::Result<String> {
+    /// The call trees that were asked for.
+    fn trees(&self, output: &OutputArgs, ui: &Ui) -> anyhow::Result<String> {
         let Drawing { captured, highlights, view } = self;
-        let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
-        let summary = Summary::of(&captured.run, highlights, *view);
         let mut out = Vec::new();
-        if output.json {
-            summary.write_json(&mut out).map_err(refused)?;
-        } else {
-            let style = Style { colour: ui.colours_stdout(), ascii: !has_utf8_locale() };
-            text::render(&summary, style, &mut out).map_err(refused)?;
-            for function in &output.tree {
-                out.push(b'\n');
-                let limits = tree::Limits::default();
-                match tree::render(&captured.run, highlights, function, limits, *view, &mut out) {
-                    Ok(()) => {}
-                    Err(error) => ui.warn_of(&hinted(&error, error.hint())),
-                }
+        for function in &output.tree {
+            out.push(b'\n');
+            let limits = tree::Limits::default();
+            match tree::render(&captured.run, highlights, function, limits, *view, &mut out) {
+                Ok(()) => {}
+                Err(error) => ui.warn_of(&hinted(&error, error.hint())),
             }
         }
-        String::from_utf8(out).context("the summary is not UTF-8")
+        String::from_utf8(out).context("the call tree is not UTF-8")
     }
 }

@@ -6,17 +6,15 @@ use pipeprof_profiler::session::CaptureConfig;
 use pipeprof_report::flamegraph::View;
 use pipeprof_report::highlight::Highlights;
 use pipeprof_report::html::render;
-use pipeprof_report::summary::Summary;
-use pipeprof_report::text::{self, Style};
 
+use crate::args::sampling::SamplingArgs;
+use crate::args::target::TargetArgs;
 use crate::capture::{Captured, capture, reopen};
+use crate::commands::answer::{Answer, AnswerArgs};
 use crate::commands::flame::{beside, default_path};
-use crate::commands::ls::has_utf8_locale;
 use crate::interrupt::Interrupt;
-use crate::output::{Output, write_stdout};
+use crate::output::Output;
 use crate::salvage::{Attempts, again};
-use crate::sampling_args::SamplingArgs;
-use crate::target_args::TargetArgs;
 use crate::ui::{Exit, Ui, hinted};
 
 /// Make a page for a browser of a recording, a pipe pair or a pipeline
@@ -37,6 +35,8 @@ pub(crate) struct HtmlArgs {
     /// Where to write the page [default: pipeprof-STAGE.html, or the recording's name]
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    answer: AnswerArgs,
 }
 
 pub(crate) fn run(args: &HtmlArgs, ui: &Ui) -> anyhow::Result<Exit> {
@@ -45,33 +45,33 @@ pub(crate) fn run(args: &HtmlArgs, ui: &Ui) -> anyhow::Result<Exit> {
     if let Some(path) = &args.recording {
         args.target.refuse_knobs()?;
         let page = Output::open(&args.output.clone().unwrap_or_else(|| beside(path, "html")))?;
-        return write(reopen(path, ui)?, &page, ui);
+        let answer = args.answer.open(&[&page])?;
+        return write(reopen(path, ui)?, &page, &answer, ui);
     }
     let target = args.target.target()?;
     let page = args.output.clone().unwrap_or_else(|| default_path(&target, "html"));
     let page = Output::open(&page)?;
-    write(capture(target, &config, &Interrupt::install()?, ui)?, &page, ui)
+    let answer = args.answer.open(&[&page])?;
+    let diverted = answer.divert()?;
+    let captured = capture(target, &config, &Interrupt::install()?, ui)?;
+    drop(diverted);
+    write(captured, &page, &answer, ui)
 }
 
-fn write(mut captured: Captured, page: &Output, ui: &Ui) -> anyhow::Result<Exit> {
+fn write(mut captured: Captured, page: &Output, answer: &Answer, ui: &Ui) -> anyhow::Result<Exit> {
     let mut attempts = Attempts::default();
     let highlights = Highlights::article();
     let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
     let written =
         attempts.note(page.write(|out| render(&captured.run, &highlights, out).map_err(refused)));
+    let nothing = || Ok(String::new());
+    attempts.note(answer.print(&captured.run, &highlights, View::default(), nothing, ui));
     let exit = captured.exit(ui);
     if captured.run.profile.quality.samples == 0 {
         ui.warn("no sample was taken");
     }
     if written {
         page.note_written(ui);
-    } else {
-        // Without a page it is all that there is to see.
-        let summary = Summary::of(&captured.run, &highlights, View::default());
-        let style = Style { colour: ui.colours_stdout(), ascii: !has_utf8_locale() };
-        let mut out = Vec::new();
-        text::render(&summary, style, &mut out).map_err(refused)?;
-        attempts.note(write_stdout(&String::from_utf8_lossy(&out)));
     }
     Ok(attempts.conclude(exit, &mut [&mut captured.taken], again("html"), ui))
 }

@@ -11,7 +11,6 @@ mod sweep;
 use std::path::PathBuf;
 
 use pipeprof_report::ladder::{Axis, Ending, Sweep, render, render_sweep};
-use pipeprof_report::text::Style;
 use pipeprof_runner::cpus::Pin;
 use pipeprof_runner::plan::{Knobs, PairPlan};
 use pipeprof_runner::size;
@@ -20,11 +19,11 @@ use pipeprof_runner::stage::Stage;
 use self::climb::Climb;
 use self::files::{Files, Results};
 use self::runs::Contender;
-use crate::commands::ls::has_utf8_locale;
+use crate::args::json::{Json, JsonArgs};
+use crate::args::pair::{self as pair_args, parse_stage};
 use crate::interrupt::Interrupt;
-use crate::output::write_stdout;
-use crate::pair_args::{self, parse_stage};
 use crate::salvage::again;
+use crate::terminal;
 use crate::ui::{Exit, Ui, wrong_usage};
 
 /// Rounds without a profiler.
@@ -72,9 +71,8 @@ pub(crate) struct LadderArgs {
     /// Names of the files that are written, without their endings
     #[arg(short, long, value_name = "NAME", default_value = "ladder", help_heading = "Output")]
     output: PathBuf,
-    /// Print as JSON what is written to NAME.json
-    #[arg(long, help_heading = "Output")]
-    json: bool,
+    #[command(flatten)]
+    json: JsonArgs,
 }
 
 impl LadderArgs {
@@ -100,10 +98,11 @@ impl LadderArgs {
 pub(crate) fn run(args: &LadderArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let (contenders, axes) = contend(args)?;
     let files = Files::open(&args.output, !axes.is_empty())?;
+    let json = args.json.open(&[])?;
     let interrupt = Interrupt::install()?;
     let mut climb = Climb::new(args, contenders, axes, &interrupt, ui)?;
     climb.up(&files);
-    finish(climb, args, &files, ui)
+    finish(climb, &json, &files, ui)
 }
 
 /// Who takes part, and the axes along which they differ where it is a sweep.
@@ -134,7 +133,7 @@ fn contend(args: &LadderArgs) -> anyhow::Result<(Vec<Contender>, Vec<Axis>)> {
     }
 }
 
-fn finish(climb: Climb<'_>, args: &LadderArgs, files: &Files, ui: &Ui) -> anyhow::Result<Exit> {
+fn finish(climb: Climb<'_>, json: &Json, files: &Files, ui: &Ui) -> anyhow::Result<Exit> {
     let Climb { ladder, kept: seen, axes, .. } = climb;
     let (ending, is_sweep) = (ladder.ending, !axes.is_empty());
     let refused = !is_sweep && ladder.rungs.iter().any(|rung| rung.refused.is_some());
@@ -145,15 +144,21 @@ fn finish(climb: Climb<'_>, args: &LadderArgs, files: &Files, ui: &Ui) -> anyhow
     } else {
         Results::Ladder { ladder, seen }
     };
-    let style = Style { colour: ui.colours_stdout(), ascii: !has_utf8_locale() };
-    let mut out = Vec::new();
-    match &results {
-        _ if args.json => results.write_json(&mut out)?,
-        Results::Ladder { ladder, .. } => render(ladder, style, &mut out)?,
-        Results::Sweep(sweep) => render_sweep(sweep, style, &mut out)?,
-    }
+    let numbers = || {
+        let mut out = Vec::new();
+        results.write_json(&mut out)?;
+        Ok(String::from_utf8(out)?)
+    };
+    let text = || {
+        let (style, mut out) = (terminal::style(ui), Vec::new());
+        match &results {
+            Results::Ladder { ladder, .. } => render(ladder, style, &mut out)?,
+            Results::Sweep(sweep) => render_sweep(sweep, style, &mut out)?,
+        }
+        Ok(String::from_utf8(out)?)
+    };
     // What is printed needs no room on a disk.
-    let printed = write_stdout(&String::from_utf8_lossy(&out));
+    let printed = json.write(numbers, text, ui);
     let mut attempts = files.finish(&results, ui);
     attempts.note(printed);
     let exit = match (ending, refused) {

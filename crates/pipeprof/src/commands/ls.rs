@@ -1,13 +1,13 @@
 //! `pipeprof ls`: the pipelines of this machine.
 
-use std::io::{self, IsTerminal, Write};
-
 use clap::Args;
 use pipeprof_report::topology::{self, Page};
 use pipeprof_runner::discover::{DiscoverError, Extent, Found, Level, discover, discover_all};
 use pipeprof_runner::pipeline::{Member, MemberId};
 use serde::Serialize;
 
+use crate::args::json::JsonArgs;
+use crate::terminal;
 use crate::ui::{Exit, Ui, hinted};
 
 /// Show the pipelines that run on this machine
@@ -22,18 +22,17 @@ pub(crate) struct LsArgs {
     /// Only the processes given with --pid and the pipes between them
     #[arg(long, requires = "pids")]
     only_pids: bool,
-    /// As JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    json: JsonArgs,
 }
 
 pub(crate) fn run(args: &LsArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let (pipelines, unreadable) = find(args).map_err(|error| hinted(&error, error.hint()))?;
-    let text = if args.json { json(&pipelines, unreadable)? } else { pictures(&pipelines) };
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Done),
-        written => written?,
-    }
+    args.json.open(&[])?.write(
+        || Ok(json(&pipelines, unreadable)?),
+        || Ok(pictures(&pipelines)),
+        ui,
+    )?;
     if args.pids.is_empty() && pipelines.is_empty() {
         ui.note("no pipeline runs on this machine");
     }
@@ -77,22 +76,7 @@ fn pictures(pipelines: &[Found]) -> String {
 }
 
 fn page() -> Page {
-    let columns = io::stdout()
-        .is_terminal()
-        .then(terminal_size::terminal_size)
-        .flatten()
-        .map(|(width, _)| usize::from(width.0));
-    Page { columns, unicode: has_utf8_locale() }
-}
-
-/// As `setlocale` decides: the first of these that is set and not empty.
-pub(crate) fn has_utf8_locale() -> bool {
-    let names = ["LC_ALL", "LC_CTYPE", "LANG"];
-    let locale = names.iter().filter_map(|name| std::env::var(name).ok()).find(|v| !v.is_empty());
-    locale.is_some_and(|locale| {
-        let locale = locale.to_ascii_lowercase();
-        locale.contains("utf-8") || locale.contains("utf8")
-    })
+    Page { columns: terminal::columns(), unicode: terminal::has_utf8_locale() }
 }
 
 #[derive(Serialize)]

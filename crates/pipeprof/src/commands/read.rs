@@ -3,8 +3,8 @@
 use pipeprof_runner::ends::{Alone, Moved};
 use pipeprof_runner::pipeline::End;
 
-use crate::output::write_stdout;
-use crate::pair_args::{self, CommonArgs, ReaderArgs};
+use crate::args::json::JsonArgs;
+use crate::args::pair::{self as pair_args, CommonArgs, ReaderArgs};
 use crate::ui::{Exit, Ui};
 
 /// Be the reader alone, on standard input, and print the throughput
@@ -20,9 +20,8 @@ pub(crate) struct ReadArgs {
     /// CPU to run on
     #[arg(long, value_name = "CPU")]
     pin: Option<usize>,
-    /// Print the figures as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    json: JsonArgs,
 }
 
 pub(crate) fn run(args: &ReadArgs, ui: &Ui) -> anyhow::Result<Exit> {
@@ -32,7 +31,7 @@ pub(crate) fn run(args: &ReadArgs, ui: &Ui) -> anyhow::Result<Exit> {
         ui.warn(note);
     }
     let moved = alone.run().map_err(pair_args::refused)?;
-    write_stdout(&if args.json { json(&moved)? } else { moved.line() + "\n" })?;
+    args.json.open(&[])?.write(|| json(&moved), || Ok(moved.line() + "\n"), ui)?;
     Ok(if moved.interrupted { Exit::Interrupted } else { Exit::Done })
 }
 

@@ -6,12 +6,15 @@ use std::time::Duration;
 use pipeprof_profiler::recording::{RecordingDir, SUFFIX};
 use pipeprof_profiler::segments::Limits;
 use pipeprof_profiler::session::CaptureConfig;
+use pipeprof_report::flamegraph::View;
+use pipeprof_report::highlight::Highlights;
 use pipeprof_runner::size;
 
+use crate::args::sampling::SamplingArgs;
+use crate::args::target::{TargetArgs, WATCH, parse_duration};
 use crate::capture::capture_into;
+use crate::commands::answer::AnswerArgs;
 use crate::interrupt::Interrupt;
-use crate::sampling_args::SamplingArgs;
-use crate::target_args::{TargetArgs, WATCH, parse_duration};
 use crate::ui::{Exit, Ui, hinted};
 
 /// Record a pipe pair or a pipeline, to be drawn and read later
@@ -36,6 +39,8 @@ pub(crate) struct RecordArgs {
     /// kernel's rings may add 2 MiB a CPU
     #[arg(long, value_name = "SIZE", value_parser = size::parse, help_heading = "Output")]
     max_size: Option<u64>,
+    #[command(flatten)]
+    answer: AnswerArgs,
 }
 
 pub(crate) fn run(args: &RecordArgs, ui: &Ui) -> anyhow::Result<Exit> {
@@ -46,19 +51,24 @@ pub(crate) fn run(args: &RecordArgs, ui: &Ui) -> anyhow::Result<Exit> {
     // A limit is what a long watch is given: its pipeline ends it, Ctrl-C, or the limit.
     let watch = (limits == Limits::default()).then_some(WATCH);
     let target = args.target.target_for(watch)?;
+    let answer = args.answer.open(&[])?;
     let folder = with_suffix(&args.output);
     let dir = RecordingDir::create(&folder).map_err(|error| hinted(&error, error.hint()))?;
     let begun = Begun(dir.path().to_owned());
+    let diverted = answer.divert()?;
     let mut captured = capture_into(dir, target, &config, &Interrupt::install()?, ui)?;
+    drop(diverted);
     let completed = captured.taken.recording.complete(&captured.taken.symbols);
     completed.map_err(|error| hinted(&error, error.hint()))?;
     drop(begun);
+    let (highlights, view) = (Highlights::article(), View::default());
+    answer.print(&captured.run, &highlights, view, || Ok(String::new()), ui)?;
     let exit = captured.exit(ui);
     for note in &captured.run.profile.quality.notes {
         ui.warn(note);
     }
     let samples = captured.run.profile.quality.samples;
-    ui.note(format_args!("recorded {samples} samples into {}", folder.display()));
+    ui.note(format_args!("wrote {}: {samples} samples", folder.display()));
     Ok(exit)
 }
 

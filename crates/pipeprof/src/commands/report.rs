@@ -2,19 +2,18 @@
 
 use std::path::PathBuf;
 
-use pipeprof_profiler::profile::Profile;
 use pipeprof_report::flamegraph::View;
 use pipeprof_report::flat::{self, Key, Table};
 use pipeprof_report::highlight::Highlights;
 use pipeprof_report::summary::Summary;
-use pipeprof_report::text::{self, Style};
+use pipeprof_report::text;
 use pipeprof_report::tree::{self, Limits};
 
+use crate::args::json::JsonArgs;
 use crate::capture::{Captured, reopen};
-use crate::commands::ls::has_utf8_locale;
-use crate::output::write_stdout;
 use crate::pager;
-use crate::ui::{Exit, Ui, hinted};
+use crate::terminal;
+use crate::ui::{Exit, Ui, as_usage, hinted};
 
 /// Sum up a recording: the verdict, and where each member spent its time
 ///
@@ -34,7 +33,7 @@ pub(crate) struct ReportArgs {
           conflicts_with_all = ["tree", "json"])]
     sort: Vec<SortArg>,
     /// Print the call tree under a function, as perf report -g does; can be given more than once
-    #[arg(long, value_name = "FUNC")]
+    #[arg(long, value_name = "FUNC", conflicts_with = "json")]
     tree: Vec<String>,
     /// Who called the function, rather than what it called
     #[arg(long, requires = "tree")]
@@ -42,9 +41,8 @@ pub(crate) struct ReportArgs {
     /// Leave out what has a smaller share, in percent [default: 0.5 in a tree, else 0.05]
     #[arg(long, value_name = "P", conflicts_with = "json", value_parser = parse_percent)]
     percent_limit: Option<f64>,
-    /// Print the summary as JSON
-    #[arg(long, conflicts_with = "tree")]
-    json: bool,
+    #[command(flatten)]
+    json: JsonArgs,
     /// Show it plainly on a terminal too
     #[arg(long)]
     no_pager: bool,
@@ -76,53 +74,39 @@ pub(crate) fn run(args: &ReportArgs, ui: &Ui) -> anyhow::Result<Exit> {
     if captured.run.profile.quality.samples == 0 {
         ui.warn("the recording holds no sample");
     }
-    let only = members(&captured.run.profile, &args.member)?;
-    let page = page(&captured, &only, args, ui)?;
-    if args.json {
-        write_stdout(&page)?;
+    let run = &captured.run;
+    let only = run.members_called(&args.member);
+    let only = only.map_err(|error| as_usage(hinted(&error, error.hint())))?;
+    let pids = |at: &usize| run.profile.members[*at].pid;
+    let only = if args.member.is_empty() { Vec::new() } else { only.iter().map(pids).collect() };
+    let json = args.json.open(&[])?;
+    if json.is_asked_for() {
+        let nothing = || Ok(String::new());
+        json.write(|| page(&captured, &only, args, true, ui), nothing, ui)?;
     } else {
-        pager::show(&page, !args.no_pager)?;
+        pager::show(&page(&captured, &only, args, false, ui)?, !args.no_pager)?;
     }
     Ok(Exit::Done)
 }
 
-/// The pids of those that were asked for; none for all.
-fn members(profile: &Profile, wanted: &[String]) -> anyhow::Result<Vec<i32>> {
-    let mut pids = Vec::new();
-    for name in wanted {
-        let is_it = |pid: i32, comm: &str| comm == name || pid.to_string() == *name;
-        let found = profile.members.iter().filter(|member| {
-            is_it(member.pid, &member.comm) || member.end.is_some_and(|end| end.as_str() == name)
-        });
-        let before = pids.len();
-        pids.extend(found.map(|member| member.pid));
-        if pids.len() == before {
-            let mut known: Vec<String> = profile
-                .members
-                .iter()
-                .map(|member| format!("{} ({})", member.comm, member.pid))
-                .collect();
-            known.truncate(20);
-            let known = pipeprof_report::escape::printable(&known.join(", ")).into_owned();
-            let error = format!("--member {name:?}: nobody in the recording has this name or pid");
-            return Err(hinted(error, Some(format!("there are: {known}"))));
-        }
-    }
-    Ok(pids)
-}
-
-fn page(captured: &Captured, only: &[i32], args: &ReportArgs, ui: &Ui) -> anyhow::Result<String> {
+fn page(
+    captured: &Captured,
+    only: &[i32],
+    args: &ReportArgs,
+    json: bool,
+    ui: &Ui,
+) -> anyhow::Result<String> {
     let run = &captured.run;
     let (highlights, view) = (Highlights::article(), View::default());
     let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
-    let style = Style { colour: ui.colours_stdout(), ascii: !has_utf8_locale() };
+    let style = terminal::style(ui);
     let mut out = Vec::new();
     if !args.sort.is_empty() {
         let table = table(&args.sort, args.percent_limit.unwrap_or(LEAST_PERCENT), only);
         flat::render(run, &table, style, &mut out).map_err(refused)?;
     } else if args.tree.is_empty() {
         let mut summary = Summary::of(run, &highlights, view);
-        match (only.is_empty(), args.json) {
+        match (only.is_empty(), json) {
             (true, _) => {}
             (false, true) => summary.keep_members(only),
             (false, false) => summary.show_members(only),
@@ -130,10 +114,10 @@ fn page(captured: &Captured, only: &[i32], args: &ReportArgs, ui: &Ui) -> anyhow
         if let Some(percent) = args.percent_limit {
             summary.keep_shares(percent);
         }
-        if args.json {
+        if json {
             summary.write_json(&mut out).map_err(refused)?;
         } else {
-            text::render(&summary, style, &mut out).map_err(refused)?;
+            text::full(&summary, style, &mut out).map_err(refused)?;
         }
     }
     for (index, function) in args.tree.iter().enumerate() {

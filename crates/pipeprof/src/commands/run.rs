@@ -1,17 +1,14 @@
 //! `pipeprof run`: the pipe pair, unprofiled.
 
-pub(crate) mod against;
-
 use pipeprof_runner::error::Error;
 use pipeprof_runner::outcome::{EndOutcome, Outcome};
 use pipeprof_runner::pair::launch;
 use pipeprof_runner::plan::PairPlan;
 use pipeprof_runner::stage::{ReadWith, WriteWith};
 
-use self::against::Duel;
+use crate::args::json::JsonArgs;
+use crate::args::pair::{self as pair_args, PairArgs};
 use crate::interrupt::Interrupt;
-use crate::output::write_stdout;
-use crate::pair_args::{self, PairArgs};
 use crate::progress;
 use crate::ui::{Exit, Ui};
 
@@ -22,23 +19,11 @@ use crate::ui::{Exit, Ui};
 /// are released to the last byte read.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunArgs {
-    /// Print everything that is known about the run as JSON
-    #[arg(long, conflicts_with = "csv")]
-    json: bool,
+    #[command(flatten)]
+    json: JsonArgs,
     /// Print a header and a row: the columns of the article's program, then ours
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     csv: bool,
-    /// Also run this shell pipeline, in turn with the pair, and print both medians and the ratio
-    ///
-    /// Its last line must begin with a throughput such as 12.7GiB/s, or be the CSV row of the
-    /// article's program. Pin it as the pair is: 'taskset -c 0 ./write | taskset -c 1 ./read --csv'
-    /// with --pin 0,1.
-    #[arg(long, value_name = "CMD", conflicts_with = "csv")]
-    against: Option<String>,
-    /// How often to run each with --against
-    #[arg(long, value_name = "N", default_value_t = 11, requires = "against",
-          value_parser = clap::value_parser!(u32).range(1..))]
-    runs: u32,
     // Last, because its help heading would go on above what follows.
     #[command(flatten)]
     pair: PairArgs,
@@ -47,9 +32,6 @@ pub(crate) struct RunArgs {
 pub(crate) fn run(args: &RunArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let plan = args.pair.plan()?;
     let interrupt = Interrupt::install()?;
-    if let Some(theirs) = &args.against {
-        return duel(args, &plan, theirs, &interrupt, ui);
-    }
     let outcome = run_once(&plan, &interrupt, ui).map_err(pair_args::refused)?;
     report(args, &outcome, ui)
 }
@@ -64,36 +46,9 @@ fn run_once(plan: &PairPlan, interrupt: &Interrupt, ui: &Ui) -> Result<Outcome, 
     running.wait()
 }
 
-fn duel(
-    args: &RunArgs,
-    plan: &PairPlan,
-    theirs: &str,
-    interrupt: &Interrupt,
-    ui: &Ui,
-) -> anyhow::Result<Exit> {
-    let duel = Duel::fight(theirs, args.runs as usize, || {
-        let outcome =
-            run_once(plan, interrupt, ui).map_err(|error| pair_args::complaint(&error.into()))?;
-        if let Some(failure) = outcome.failures().first() {
-            return Err(pair_args::complaint(failure));
-        }
-        ui.detail(outcome.line());
-        Ok((!outcome.interrupted).then(|| outcome.gib_per_s()))
-    })?;
-    let Some(duel) = duel else { return Ok(Exit::Interrupted) };
-    write_stdout(&if args.json { duel.json()? } else { duel.text() })?;
-    Ok(Exit::Done)
-}
-
 fn report(args: &RunArgs, outcome: &Outcome, ui: &Ui) -> anyhow::Result<Exit> {
-    let text = if args.json {
-        json(outcome)?
-    } else if args.csv {
-        csv(outcome)
-    } else {
-        format!("{}\n", outcome.line())
-    };
-    write_stdout(&text)?;
+    let text = || Ok(if args.csv { csv(outcome) } else { format!("{}\n", outcome.line()) });
+    args.json.open(&[])?.write(|| json(outcome), text, ui)?;
     let failures = outcome.failures();
     for failure in &failures {
         ui.error(&pair_args::complaint(failure));

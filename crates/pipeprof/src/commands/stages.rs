@@ -6,15 +6,14 @@ use pipeprof_runner::machine;
 use pipeprof_runner::size;
 use pipeprof_runner::stage::Stage;
 
-use crate::output::write_stdout;
+use crate::args::json::JsonArgs;
 use crate::ui::{Exit, Ui};
 
 /// List the optimisation stages, what each adds, and what it needs on this machine
 #[derive(Debug, clap::Args)]
 pub(crate) struct StagesArgs {
-    /// Print them as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    json: JsonArgs,
 }
 
 /// What the stages need, as found here.
@@ -92,7 +91,7 @@ struct Row {
     article_gib_per_s: Option<f64>,
 }
 
-pub(crate) fn run(args: &StagesArgs, _ui: &Ui) -> anyhow::Result<Exit> {
+pub(crate) fn run(args: &StagesArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let machine = Machine::probe();
     let rows = Stage::ALL.map(|stage| Row {
         stage,
@@ -102,13 +101,11 @@ pub(crate) fn run(args: &StagesArgs, _ui: &Ui) -> anyhow::Result<Exit> {
         limit: stage.limit(),
         article_gib_per_s: stage.article_gib_per_s(),
     });
-    let text = if args.json {
+    let json = || {
         let report = serde_json::json!({ "stages": rows, "machine": machine });
-        serde_json::to_string_pretty(&report)? + "\n"
-    } else {
-        render(&rows, &machine)
+        Ok(serde_json::to_string_pretty(&report)? + "\n")
     };
-    write_stdout(&text)?;
+    args.json.open(&[])?.write(json, || Ok(render(&rows, &machine)), ui)?;
     Ok(Exit::Done)
 }
 

@@ -17,11 +17,11 @@ use pipeprof_runner::pair::launch;
 use pipeprof_runner::pipeline::{End, Member, MemberId, Pipeline};
 use pipeprof_runner::plan::PairPlan;
 
+use crate::args::json::JsonArgs;
+use crate::args::pair as pair_args;
+use crate::args::target::{Target, TargetArgs};
 use crate::interrupt::Interrupt;
-use crate::output::write_stdout;
-use crate::pair_args;
 use crate::progress::Watching;
-use crate::target_args::{Target, TargetArgs};
 use crate::ui::{Exit, Ui, hinted};
 
 /// Count events at each end of a pipe pair or in a pipeline
@@ -33,9 +33,8 @@ use crate::ui::{Exit, Ui, hinted};
 pub(crate) struct StatArgs {
     #[command(flatten)]
     target: TargetArgs,
-    /// Print as JSON
-    #[arg(long, help_heading = "Output")]
-    json: bool,
+    #[command(flatten)]
+    json: JsonArgs,
 }
 
 /// The counts of a run.
@@ -48,6 +47,8 @@ struct Counts {
 
 pub(crate) fn run(args: &StatArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let target = args.target.target()?;
+    let to = args.json.open(&[])?;
+    let diverted = to.divert()?;
     let interrupt = Interrupt::install()?;
     let counts = match target {
         Target::Pair(plan) => pair(&plan, &interrupt, ui),
@@ -58,6 +59,7 @@ pub(crate) fn run(args: &StatArgs, ui: &Ui) -> anyhow::Result<Exit> {
             running(&pids, extent, duration, &interrupt, ui)
         }
     }?;
+    drop(diverted);
     let report = CounterReport {
         members: counts
             .members
@@ -66,13 +68,17 @@ pub(crate) fn run(args: &StatArgs, ui: &Ui) -> anyhow::Result<Exit> {
             .collect(),
         elapsed_ns: Some(counts.elapsed.as_nanos() as u64),
     };
-    let mut out = Vec::new();
-    if args.json {
+    let json = || {
+        let mut out = Vec::new();
         write_json(&report, &mut out)?;
-    } else {
+        Ok(String::from_utf8(out)?)
+    };
+    let text = || {
+        let mut out = Vec::new();
         write_text(&report, &mut out)?;
-    }
-    write_stdout(&String::from_utf8_lossy(&out))?;
+        Ok(String::from_utf8(out)?)
+    };
+    to.write(json, text, ui)?;
     for failure in &counts.failures {
         ui.error(&pair_args::complaint(failure));
     }

@@ -14,7 +14,6 @@ use pipeprof_profiler::session::CaptureConfig;
 use pipeprof_report::flamegraph::{self, View};
 use pipeprof_report::highlight::Highlights;
 use pipeprof_report::summary::Summary;
-use pipeprof_report::text::Style;
 use pipeprof_report::tour::{Page, Place, Step, Tour};
 use pipeprof_runner::outcome::Outcome;
 use pipeprof_runner::pair::launch;
@@ -22,14 +21,14 @@ use pipeprof_runner::plan::{Knobs, PairPlan};
 use pipeprof_runner::size;
 use pipeprof_runner::stage::Stage;
 
+use crate::args::pair::{self as pair_args, parse_stage};
+use crate::args::target::Target;
 use crate::capture::{Captured, capture};
 use crate::commands::doctor;
-use crate::commands::ls::has_utf8_locale;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
-use crate::pair_args::{self, parse_stage};
 use crate::progress;
-use crate::target_args::Target;
+use crate::terminal;
 use crate::ui::{Exit, Ui, hinted, wrong_usage};
 
 /// Take a guided tour of the optimisation stages on this machine
@@ -71,16 +70,15 @@ pub(crate) fn run(args: &TourArgs, ui: &Ui) -> anyhow::Result<Exit> {
             Output::open(&picture(folder, *stage))?;
         }
     }
-    let style = Style { colour: ui.colours_stdout(), ascii: !has_utf8_locale() };
-    let terminal = io::stdout().is_terminal();
-    let columns = terminal.then(terminal_size::terminal_size).flatten();
-    let page = Page::new(style, columns.map(|(width, _)| usize::from(width.0)));
+    let style = terminal::style(ui);
+    let is_terminal = io::stdout().is_terminal();
+    let page = Page::new(style, terminal::columns());
     let mut guide = Guide {
         tour: Tour::new(&stages, page),
         interrupt: Interrupt::install()?,
         limit: doctor::kernel_limit()
             .map(|limit| limit + "\n`pipeprof doctor` says what else can be measured here"),
-        pauses: !args.no_pause && terminal && io::stdin().is_terminal(),
+        pauses: !args.no_pause && is_terminal && io::stdin().is_terminal(),
         failed: false,
         args,
         ui,

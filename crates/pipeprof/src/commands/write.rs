@@ -3,7 +3,7 @@
 use pipeprof_runner::ends::Alone;
 use pipeprof_runner::pipeline::End;
 
-use crate::pair_args::{self, CommonArgs, WriterArgs};
+use crate::args::pair::{self as pair_args, CommonArgs, WriterArgs};
 use crate::ui::{Exit, Ui};
 
 /// Be the writer alone, on standard output

@@ -2,10 +2,10 @@
 
 use super::cost::{Change, Judgement};
 use super::{Diff, MemberDiff, Speed, Unit};
-use crate::caption::throughput;
 use crate::escape::printable;
 use crate::roles::Role;
-use crate::text::cut;
+use crate::words::layout::cut;
+use crate::words::units::throughput;
 
 /// How the sentence calls a side; names may be alike, letters are not.
 fn called(letter: char, name: &str) -> String {

@@ -13,13 +13,13 @@ use quick_xml::escape::escape;
 use super::cost::{Change, Judgement, Series};
 use super::tree::{Node, Tree};
 use super::{Diff, Unit};
-use crate::caption::throughput;
 use crate::error::Error;
 use crate::escape::printable;
 use crate::flamegraph::canvas::{self, Frames, Legend, Place, TOP, push};
 use crate::flamegraph::legend::{WIDTH, search_key};
 use crate::flamegraph::palette::NEUTRAL;
-use crate::text::cut;
+use crate::words::layout::cut;
+use crate::words::units::throughput;
 
 /// Which side gives the widths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

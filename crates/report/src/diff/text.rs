@@ -8,11 +8,11 @@ use pipeprof_profiler::profile::Mode;
 use super::cost::{Basis, Change, Judgement};
 use super::member::{FunctionChange, MatchedBy, MemberDiff, Seen};
 use super::{Diff, Side, Unit, Which};
-use crate::caption::{duration, thousands, throughput};
 use crate::error::Error;
 use crate::escape::printable;
 use crate::statistics::Sample;
-use crate::text::{Style, cut, wrap};
+use crate::words::layout::{Style, cut};
+use crate::words::units::{duration, thousands, throughput};
 
 /// Functions listed in either direction.
 const TOP: usize = 6;
@@ -26,12 +26,12 @@ const LEAST: f64 = 0.002;
 /// [`Error::Write`] where `out` fails.
 pub fn render(diff: &Diff, style: Style, mut out: impl Write) -> Result<(), Error> {
     let mut text = String::new();
-    for line in wrap(&diff.headline, 2).lines() {
+    for line in style.wrap(&diff.headline, 2).lines() {
         let _ = writeln!(text, "{}", style.heading(line));
     }
     text.push('\n');
     for (letter, side) in [('A', &diff.a), ('B', &diff.b)] {
-        text.push_str(&wrap(&about(letter, side), 3));
+        text.push_str(&style.wrap(&about(letter, side), 3));
     }
     if let Some(speed) = &diff.speed
         && let Some(interval) = speed.ratio.interval
@@ -46,7 +46,7 @@ pub fn render(diff: &Diff, style: Style, mut out: impl Write) -> Result<(), Erro
         );
     }
     if let Some(why) = &diff.unit_because {
-        text.push_str(&wrap(&format!("shares of samples, not cost per GiB, as {why}"), 2));
+        text.push_str(&style.wrap(&format!("shares of samples, not cost per GiB, as {why}"), 2));
     }
     if let Some(total) = &diff.total
         && diff.members.len() > 1
@@ -238,7 +238,7 @@ fn write_rest(text: &mut String, diff: &Diff, style: Style) {
     text.push('\n');
     let _ = writeln!(text, "{}", style.heading("how far to trust it"));
     for line in lines {
-        text.push_str(&wrap(&format!("  {line}"), 4));
+        text.push_str(&style.wrap(&format!("  {line}"), 4));
     }
 }
 

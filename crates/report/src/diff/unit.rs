@@ -6,11 +6,11 @@ use serde::Serialize;
 use super::cost::{Scale, Series};
 use super::member::Matched;
 use super::{NotCompared, Which};
-use crate::caption::duration;
 use crate::error::Error;
 use crate::ledger;
 use crate::run::Run;
 use crate::summary::cpu_time_ns;
+use crate::words::units::duration;
 
 /// What every cost of a comparison is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

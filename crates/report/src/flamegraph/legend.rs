@@ -7,11 +7,11 @@ use quick_xml::escape::escape;
 
 use super::tower::{Kind, Tower};
 use super::{Time, View, members, palette};
-use crate::caption::{rough_percent as percent, thousands};
 use crate::escape::printable;
 use crate::highlight::{Highlights, Sighting};
 use crate::roles::{Basis, Classification, Role};
 use crate::run::Run;
+use crate::words::units::{share as percent, thousands};
 
 /// Width of the picture that the static layout is made for.
 pub(crate) const WIDTH: usize = 1200;

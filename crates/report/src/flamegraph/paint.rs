@@ -9,10 +9,10 @@ use super::legend::{self, Legend};
 use super::mark::{self, Mark, Node};
 use super::tower::{Kind, Tower};
 use super::{Time, View, palette};
-use crate::caption;
 use crate::error::Error;
 use crate::escape::printable;
 use crate::highlight::Highlights;
+use crate::words::units;
 
 struct Painter<'a> {
     profile: &'a Profile,
@@ -49,12 +49,11 @@ impl Painter<'_> {
             // What the scheduler accounts for is time.
             Time::Blocked | Time::Wall => WeightUnit::Nanoseconds,
         };
-        let mut weight =
-            caption::weight(place.weight, unit, &printable(&self.profile.quality.event));
+        let mut weight = units::weight(place.weight, unit, &printable(&self.profile.quality.event));
         if self.view.per_byte {
             weight.push_str(" per GiB");
         }
-        let of_all = caption::percent(place.weight, self.whole);
+        let of_all = units::share(place.weight, self.whole);
         match node {
             Node::All => {
                 let title = format!("all ({weight}, 100%)");
@@ -123,7 +122,7 @@ impl Painter<'_> {
         }
         let tower = self.tower_of(place.x);
         if let Some(tower) = tower.filter(|_| self.towers.len() > 1) {
-            let of_tower = caption::percent(place.weight, tower.weight);
+            let of_tower = units::share(place.weight, tower.weight);
             let label = tower.label.split(" (").next().unwrap_or_default();
             let _ = write!(title, ", {of_tower} of {}", label.replace(['(', ')'], ""));
         }

@@ -4,12 +4,12 @@ use pipeprof_profiler::profile::{MemberProfile, Profile, StackId};
 
 use super::mark::{self, Mark};
 use super::{Time, View, member_label, members};
-use crate::caption::GIB;
 use crate::error::Error;
 use crate::highlight::Highlights;
 use crate::ledger::percent;
 use crate::roles::{Classification, Role};
 use crate::run::Run;
+use crate::words::units::GIB;
 
 /// A member of the picture.
 pub(super) struct Tower {

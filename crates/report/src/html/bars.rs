@@ -2,11 +2,11 @@
 
 use super::flame::swatch;
 use super::markup::Markup;
-use crate::caption::duration;
 use crate::escape::printable;
 use crate::flamegraph::palette;
 use crate::roles::{Reason, Role};
 use crate::summary::{MemberSummary, Summary};
+use crate::words::units::{self, duration};
 
 /// Narrower than this a part of a bar has no words in it: they would not fit.
 const LETTER_PERCENT: f64 = 1.0;
@@ -114,8 +114,10 @@ fn pieces(member: &MemberSummary) -> Vec<Piece> {
 fn bar(pieces: &[Piece], height: u32) -> Markup {
     let mut html = Markup::new();
     html.raw("<svg class=\"bar\" width=\"100%\"").attribute("height", height).raw(" role=\"img\"");
-    let words: Vec<String> =
-        pieces.iter().map(|piece| format!("{} {:.0} %", piece.label, piece.percent)).collect();
+    let words: Vec<String> = pieces
+        .iter()
+        .map(|piece| format!("{} {}", piece.label, units::percent(piece.percent)))
+        .collect();
     html.attribute("aria-label", words.join(", ")).raw(">");
     let mut x = 0.0;
     for piece in pieces {
@@ -125,7 +127,7 @@ fn bar(pieces: &[Piece], height: u32) -> Markup {
             .attribute("width", format_args!("{percent:.3}%"))
             .attribute("height", height)
             .raw("><title>")
-            .text(format_args!("{meaning}: {percent:.1} %"))
+            .text(format_args!("{meaning}: {}", units::percent(*percent)))
             .raw("</title><rect width=\"100%\" height=\"100%\"")
             .attribute("fill", fill)
             .raw("/>");
@@ -162,10 +164,10 @@ fn hatch(reason: Reason) -> String {
 pub(super) fn life_words(member: &MemberSummary) -> Option<String> {
     let life = member.life.as_ref()?;
     Some(format!(
-        "on CPU {:.0} %, blocked {:.0} %, runnable {:.0} % of {}",
-        life.on_cpu_percent,
-        life.blocked_percent,
-        life.runnable_percent,
+        "on CPU {}, blocked {}, runnable {} of {}",
+        units::percent(life.on_cpu_percent),
+        units::percent(life.blocked_percent),
+        units::percent(life.runnable_percent),
         duration(life.split.lifetime_ns as f64)
     ))
 }

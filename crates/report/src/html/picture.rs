@@ -4,12 +4,11 @@ use pipeprof_runner::pipeline::order::steps_downstream;
 
 use super::bars;
 use super::markup::Markup;
-use super::rate;
-use crate::escape::printable;
 use crate::ledger::PipeSummary;
 use crate::summary::{MemberSummary, Summary};
-use crate::text::pipes::bytes;
 use crate::verdict::Finding;
+use crate::words::pipe;
+use crate::words::units::{bytes, percent, throughput};
 
 const BOX_WIDTH: i32 = 176;
 const BOX_HEIGHT: i32 = 92;
@@ -185,11 +184,11 @@ fn member(node: &Node<'_>, direction: Direction, is_blamed: bool) -> Markup {
     }
     svg.raw("<text x=\"12\" y=\"82\" class=\"small\">");
     match &node.member.life {
-        Some(life) => svg.text(format_args!("on CPU {:.0} %", life.on_cpu_percent)),
+        Some(life) => svg.text(format_args!("on CPU {}", percent(life.on_cpu_percent))),
         None => svg.text(format_args!("{} samples", node.member.samples)),
     };
     if is_blamed {
-        svg.raw(", <tspan class=\"bold\">holds back</tspan>");
+        svg.raw(", <tspan class=\"bold\">bottleneck</tspan>");
     }
     svg.raw("</text></svg>");
     svg
@@ -243,17 +242,11 @@ fn arrow(
             .text(words)
             .raw("</text>");
     };
-    let rate = edge.pipe.bytes_per_second.map_or_else(|| "rate unknown".to_owned(), rate);
+    let rate = edge.pipe.bytes_per_second.map_or_else(|| "rate unknown".to_owned(), throughput);
     let across = direction == Direction::Across;
     line(if across { -10 } else { -14 }, "strong", rate);
-    let holds = edge.pipe.capacity_bytes.map(|capacity| bytes(capacity as f64).replace(".0 ", " "));
-    let fill = edge.pipe.fill.as_ref().map(|fill| {
-        if fill.full_percent >= fill.empty_percent {
-            format!("{:.0} % full", fill.full_percent)
-        } else {
-            format!("{:.0} % empty", fill.empty_percent)
-        }
-    });
+    let holds = edge.pipe.capacity_bytes.map(|capacity| bytes(capacity as f64));
+    let fill = pipe::fill(edge.pipe);
     let mut dy = if across { 30 } else { 18 };
     if let Some(fill) = fill {
         line(dy, "small", fill);
@@ -281,26 +274,22 @@ fn arrow(
 }
 
 fn pipe_words(pipe: &PipeSummary) -> String {
-    let mut words = match &pipe.path {
-        Some(path) => printable(path).into_owned(),
-        None => format!("pipe:[{}]", pipe.inode),
-    };
+    let mut words = pipe::name(pipe);
     match pipe.bytes_per_second {
-        Some(bytes) => words.push_str(&format!(", {}", rate(bytes))),
+        Some(bytes) => words.push_str(&format!(", {}", throughput(bytes))),
         None => {
-            let why = pipe.bytes_unknown.as_deref().unwrap_or("they were not measured");
-            words.push_str(&format!(", bytes not known: {why}"));
+            let why = pipe.bytes_unknown.as_deref().unwrap_or("not measured");
+            words.push_str(&format!(", bytes unknown: {why}"));
         }
     }
     match &pipe.fill {
         Some(fill) => words.push_str(&format!(
-            ", full {:.0} % and empty {:.0} % of {} looks",
-            fill.full_percent, fill.empty_percent, fill.counted.looks
+            ", full {} and empty {} of the time",
+            percent(fill.full_percent),
+            percent(fill.empty_percent)
         )),
-        None => words.push_str(&format!(
-            ", fill not known: {}",
-            pipe.fill_unknown.unwrap_or("it was not looked into")
-        )),
+        None => words
+            .push_str(&format!(", fill unknown: {}", pipe.fill_unknown.unwrap_or("not measured"))),
     }
     words
 }

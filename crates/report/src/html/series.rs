@@ -2,10 +2,9 @@
 
 use pipeprof_profiler::meter::Point;
 
-use super::rate;
 use super::shell::{Chart, Series, Unit};
-use crate::caption::duration;
 use crate::ledger::PipeSummary;
+use crate::words::units::{duration, percent, throughput};
 
 /// The most points of a line: as many as a chart has room for.
 const MOST: f64 = 160.0;
@@ -40,9 +39,9 @@ pub(super) fn chart(pipe: &PipeSummary, elapsed_ns: u64) -> Option<Chart> {
         if let (Some(mean), false) = (pipe.bytes_per_second, known.is_empty()) {
             caption.push(format!(
                 "{} on average, from {} to {} in steps of {}",
-                rate(mean),
-                rate(least),
-                rate(most),
+                throughput(mean),
+                throughput(least),
+                throughput(most),
                 duration(step_ns)
             ));
         }
@@ -66,8 +65,9 @@ pub(super) fn chart(pipe: &PipeSummary, elapsed_ns: u64) -> Option<Chart> {
         chart.series.push(Series { label: "fill".to_owned(), unit: Unit::Percent, values });
         if let Some(fill) = &pipe.fill {
             caption.push(format!(
-                "full {:.0} % and empty {:.0} % of the looks",
-                fill.full_percent, fill.empty_percent
+                "full {} and empty {} of the time",
+                percent(fill.full_percent),
+                percent(fill.empty_percent)
             ));
         }
     }

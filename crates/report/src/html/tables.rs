@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::bars;
 use super::markup::Markup;
-use crate::caption::{duration, rough_percent, thousands};
 use crate::summary::{MemberSummary, Summary};
-use crate::text::{self, Style};
+use crate::words::units::{bytes, duration, percent, share, thousands};
+use crate::words::{self, pipe, quality};
 
 /// Roles below this share are left to `--json`, as in the terminal.
 const LEAST_PERCENT: f64 = 0.05;
@@ -18,25 +18,12 @@ const LEAST_PERCENT: f64 = 0.05;
 pub(super) fn member(member: &MemberSummary) -> Markup {
     let mut html = Markup::new();
     html.element("h3", bars::name(member)).raw("<p class=\"sub\">");
-    html.text(format_args!("{} samples", thousands(member.samples)));
-    if let Some(ns) = member.cpu_time_ns {
-        let time = duration(ns as f64);
-        match member.coverage_percent {
-            Some(percent) => {
-                html.prose(format_args!(" stand for {percent:.0} % of its {time} on CPU"))
-            }
-            None => html.text(format_args!(", {time} on CPU")),
-        };
-    }
+    html.prose(words::member::samples(member));
     if let Some(words) = bars::life_words(member) {
         html.text("; ").prose(words);
     }
-    if let Some(bytes) = member.bytes_moved {
-        html.text(format_args!(
-            "; moved {} ({})",
-            text::pipes::bytes(bytes as f64),
-            member.bytes_moved_are
-        ));
+    if let Some(moved) = member.bytes_moved {
+        html.text(format_args!("; moved {} ({})", bytes(moved as f64), member.bytes_moved_are));
     }
     html.raw("</p><div class=\"columns\">");
     html.append(&roles(member)).append(&blocked(member)).append(&functions(member));
@@ -49,7 +36,7 @@ fn roles(member: &MemberSummary) -> Markup {
     let mut table = Table::new("on CPU, by role", &["role"], &["share", "samples"], has_rate);
     for share in member.roles.iter().filter(|share| share.percent >= LEAST_PERCENT) {
         table.words(share.role.label());
-        table.number(format_args!("{:.1} %", share.percent)).number(thousands(share.samples));
+        table.number(percent(share.percent)).number(thousands(share.samples));
         table.rate(share.ns_per_gib);
     }
     table.done()
@@ -63,7 +50,7 @@ fn blocked(member: &MemberSummary) -> Markup {
             Some(function) => table.words(format_args!("{} in {function}", share.reason.label())),
             None => table.words(share.reason.label()),
         };
-        table.number(format_args!("{:.1} %", share.percent)).number(duration(share.ns as f64));
+        table.number(percent(share.percent)).number(duration(share.ns as f64));
         table.rate(share.ns_per_gib);
     }
     table.done()
@@ -80,8 +67,8 @@ fn functions(member: &MemberSummary) -> Markup {
             name.push_str(" [user]");
         }
         table.words(name);
-        table.number(rough_percent(function.self_weight, member.weight));
-        table.number(rough_percent(function.total_weight, member.weight));
+        table.number(share(function.self_weight, member.weight));
+        table.number(share(function.total_weight, member.weight));
         table.rate(None);
     }
     table.done()
@@ -91,15 +78,15 @@ fn functions(member: &MemberSummary) -> Markup {
 pub(super) fn pipes(summary: &Summary) -> Markup {
     let mut html = Markup::new();
     let mut told = None;
-    for pipe in &summary.pipes {
-        html.element("h3", text::pipes::head(summary, pipe, Style::default()));
+    for of in &summary.pipes {
+        html.element("h3", pipe::head(summary, of, "→"));
         html.raw("<table>");
-        for (name, words) in text::pipes::rows(summary, pipe, told) {
+        for (name, words) in pipe::rows(summary, of, told) {
             html.raw("<tr><th scope=\"row\">").text(name).raw("</th><td>");
             html.text(words).raw("</td></tr>");
         }
         html.raw("</table>");
-        told = pipe.wakeups_unknown.as_deref();
+        told = of.wakeups_unknown.as_deref();
     }
     html
 }
@@ -109,7 +96,7 @@ pub(super) fn quality(summary: &Summary) -> Markup {
     let mut html = Markup::new();
     html.raw("<ul>");
     let mut is_inner = false;
-    for (level, line) in text::trust(summary) {
+    for (level, line) in quality::lines(summary) {
         match (is_inner, level > 0) {
             (false, true) => html.raw("<li class=\"plain\"><ul>"),
             (true, false) => html.raw("</ul></li>"),

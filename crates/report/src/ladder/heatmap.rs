@@ -13,7 +13,7 @@ use super::sweep::{Cell, Sweep};
 use super::table;
 use crate::error::Error;
 use crate::escape::printable;
-use crate::text::cut;
+use crate::words::layout::cut;
 
 const LEFT: f64 = 110.0;
 const TOP: f64 = 110.0;

@@ -82,7 +82,8 @@ fn table(ladder: &Ladder, standings: &Standings) -> Markup {
             continue;
         };
         let median = speed.estimate.median;
-        let cost = standing.ns_per_gib().map_or_else(|| "-".to_owned(), crate::caption::duration);
+        let cost =
+            standing.ns_per_gib().map_or_else(|| "-".to_owned(), crate::words::units::duration);
         for cell in [
             rate(median),
             standing.range().unwrap_or_default(),

@@ -11,11 +11,11 @@ use super::shapes::{
 };
 use super::standing::{EndStanding, Standing, Standings};
 use super::{Ladder, table, words};
-use crate::caption::duration;
 use crate::error::Error;
 use crate::escape::printable;
 use crate::roles::Role;
-use crate::text::cut;
+use crate::words::layout::cut;
+use crate::words::units::duration;
 
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 12.0;

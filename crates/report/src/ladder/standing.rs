@@ -4,9 +4,9 @@ use pipeprof_runner::pipeline::End;
 use serde::Serialize;
 
 use super::{Ladder, Run};
-use crate::caption::GIB;
 use crate::roles::Role;
 use crate::statistics::{Estimate, Sample, distinguishable, ratio};
+use crate::words::units::GIB;
 
 /// A median whose interval is no wider than this share of it, to both sides together, is known
 /// well enough to stop.

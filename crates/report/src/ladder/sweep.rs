@@ -11,7 +11,7 @@ use super::{Ladder, table};
 use crate::error::Error;
 use crate::escape::printable;
 use crate::statistics::Estimate;
-use crate::text::{Style, wrap};
+use crate::words::layout::Style;
 
 /// A size that is swept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -186,7 +186,7 @@ pub fn render_sweep(sweep: &Sweep, style: Style, mut out: impl Write) -> Result<
     }
     text.push('\n');
     for line in sweep.findings(&standings) {
-        text.push_str(&wrap(&line, 2));
+        text.push_str(&style.wrap(&line, 2));
     }
     out.write_all(text.as_bytes())?;
     Ok(())

@@ -5,11 +5,11 @@ use std::io::Write;
 
 use super::standing::{EndStanding, Standing, Standings};
 use super::{CountedBy, Ending, Ladder, words};
-use crate::caption::{duration, thousands};
 use crate::error::Error;
 use crate::escape::printable;
 use crate::statistics::Estimate;
-use crate::text::{Style, cut, wrap};
+use crate::words::layout::{Style, cut};
+use crate::words::units::{duration, thousands};
 
 /// Roles shown of each end.
 const TOP_ROLES: usize = 4;
@@ -29,11 +29,11 @@ pub fn render(ladder: &Ladder, style: Style, mut out: impl Write) -> Result<(), 
     let standings = Standings::of(ladder);
     let mut text = String::new();
     throughput(&mut text, ladder, &standings, style);
-    roof(&mut text, ladder);
+    roof(&mut text, ladder, style);
     costs(&mut text, ladder, &standings, style);
     text.push('\n');
     for sentence in words::sentences(ladder, &standings) {
-        text.push_str(&wrap(&sentence, 2));
+        text.push_str(&style.wrap(&sentence, 2));
     }
     text.push('\n');
     trust(&mut text, ladder, &standings, style);
@@ -70,7 +70,7 @@ fn throughput(text: &mut String, ladder: &Ladder, standings: &Standings, style: 
     }
 }
 
-fn roof(text: &mut String, ladder: &Ladder) {
+fn roof(text: &mut String, ladder: &Ladder, style: Style) {
     let Some(roof) = &ladder.roof else { return };
     let line = format!(
         "roof: one thread reads {} GiB/s and copies {} GiB/s of {} over and over (in cache), and \
@@ -82,7 +82,7 @@ fn roof(text: &mut String, ladder: &Ladder) {
         rate(roof.memory.copy_gib_per_s),
         pipeprof_runner::size::exact(roof.memory.block_bytes),
     );
-    text.push_str(&wrap(&line, 2));
+    text.push_str(&style.wrap(&line, 2));
 }
 
 fn costs(text: &mut String, ladder: &Ladder, standings: &Standings, style: Style) {
@@ -143,7 +143,7 @@ fn trust(text: &mut String, ladder: &Ladder, standings: &Standings, style: Style
         lines.push(format!("{}: {remedy}", printable(&fact.text)));
     }
     for line in lines {
-        text.push_str(&wrap(&format!("  {line}"), 4));
+        text.push_str(&style.wrap(&format!("  {line}"), 4));
     }
 }
 

@@ -8,11 +8,12 @@ use pipeprof_runner::stage::{ReadWith, Stage, WriteWith};
 
 use super::standing::{EndStanding, Standing, Standings};
 use super::{Ladder, Rung};
-use crate::caption::duration;
 use crate::escape::printable;
 use crate::roles::Role;
 use crate::statistics::Sample;
-use crate::text::{cut, listed};
+use crate::words::layout::cut;
+use crate::words::units::duration;
+use crate::words::units::listed;
 
 /// A cost below this share of an end's CPU time is nothing to remove.
 const LITTLE: f64 = 0.03;

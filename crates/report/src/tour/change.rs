@@ -7,12 +7,12 @@ use pipeprof_runner::pipeline::End;
 
 use super::page::Page;
 use super::{ENDS, ENOUGH_SAMPLES, Step, faster, leading, times};
-use crate::caption::{GIB, duration};
 use crate::ledger::gib;
 use crate::lessons;
 use crate::roles::Role;
 use crate::summary::MemberSummary;
-use crate::text::listed;
+use crate::words::units::listed;
+use crate::words::units::{GIB, duration};
 
 /// What an end spent on a role for each GiB.
 #[derive(Clone, Copy, Debug, Default)]

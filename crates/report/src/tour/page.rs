@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use pipeprof_runner::pipeline::End;
 
 use super::{LEAST_PERCENT, Profiled, Step, life};
-use crate::caption::{duration, rough_percent};
 use crate::escape::printable;
 use crate::lessons::{Function, Release};
 use crate::summary::MemberSummary;
-use crate::text::Style;
+use crate::words::layout::Style;
+use crate::words::units::{duration, share};
 
 /// How wide, and with which characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +156,7 @@ impl Page {
             let Some(why) = &sighting.absent else { continue };
             let mut line = format!("{}: {why}", printable(&sighting.function));
             if let Some(stand_in) = &sighting.stand_in {
-                let share = rough_percent(stand_in.weight, writer.weight);
+                let share = share(stand_in.weight, writer.weight);
                 let _ = write!(line, "; see {} {share}", printable(&stand_in.name));
             }
             text += &self.remark(&line);

@@ -4,7 +4,7 @@ use pipeprof_runner::pipeline::End;
 use pipeprof_runner::stage::Stage;
 
 use super::{Step, Tour, base, faster, times};
-use crate::caption::throughput;
+use crate::words::units::throughput;
 
 impl Tour {
     /// All steps in one table; empty where there was none.

@@ -2,8 +2,8 @@
 
 use super::evidence::{Evidence, MemberEvidence, Work};
 use super::{Finding, Found, PipeCause, Verdict, remedy};
-use crate::caption::duration;
 use crate::roles::Reason;
+use crate::words::units::duration;
 
 /// Members that are told of beside the bottleneck.
 const MOST_LINES: usize = 8;

@@ -11,7 +11,7 @@ use pipeprof_runner::pair::launch;
 use pipeprof_runner::plan::{Knobs, PairPlan};
 use pipeprof_runner::stage::Stage;
 
-use crate::pair_args;
+use crate::args::pair as pair_args;
 
 /// How long others are watched.
 const WATCH: Duration = Duration::from_millis(300);

@@ -14,9 +14,8 @@ use pipeprof_runner::discover::{Extent, discover};
 use tempfile::NamedTempFile;
 
 use super::runs::{GIB, Measured};
-use crate::commands::run::against::throughput;
+use crate::args::target::Target;
 use crate::interrupt::Interrupt;
-use crate::target_args::Target;
 use crate::ui::hinted;
 
 /// What has not ended by then is taken for something that never does.
@@ -213,9 +212,36 @@ fn pv_rate(printed: &str) -> Option<f64> {
     })
 }
 
+/// The last throughput in a text: a line that begins with `12.7GiB/s`, or with the first column of
+/// the CSV that the article's program prints, which has more digits.
+fn throughput(text: &str) -> Option<f64> {
+    text.lines().rev().find_map(|line| {
+        let line = line.trim_start();
+        let digits = line.bytes().take_while(|&byte| byte.is_ascii_digit() || byte == b'.').count();
+        let (number, rest) = line.split_at(digits);
+        let known = rest.starts_with(',') || rest.trim_start().starts_with("GiB/s");
+        number.parse().ok().filter(|&rate: &f64| known && rate > 0.0)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn finds_the_throughput() {
+        for (text, rate) in [
+            ("12.7GiB/s, 256KiB buffer, 40960 iterations (10GiB piped)\n", Some(12.7)),
+            ("noise\n3.25 GiB/s\n\n", Some(3.25)),
+            ("4.309490,104857600,262144,0,0\n", Some(4.30949)),
+            ("1.0GiB/s\n2.0GiB/s\n", Some(2.0)),
+            ("0.0GiB/s", None),
+            ("12.7GB/s", None),
+            ("", None),
+        ] {
+            assert_eq!(throughput(text), rate, "{text:?}");
+        }
+    }
 
     #[test]
     fn reads_what_pv_shows() {

@@ -14,12 +14,11 @@ use pipeprof_runner::pair::launch;
 use pipeprof_runner::plan::PairPlan;
 
 use super::commands::{self, Command};
+use crate::args::pair as pair_args;
+use crate::args::target::Target;
 use crate::capture::capture;
-use crate::cli::Global;
 use crate::interrupt::Interrupt;
-use crate::pair_args;
-use crate::target_args::Target;
-use crate::ui::Ui;
+use crate::ui::{Colour, Ui};
 
 /// How long a run without a profiler is to take: starting and ending it is then less than 1 %.
 pub(super) const PLAIN: Duration = Duration::from_secs(1);
@@ -100,7 +99,7 @@ pub(super) struct Runs<'a> {
 
 impl<'a> Runs<'a> {
     pub(super) fn new(interrupt: &'a Interrupt, bytes: Option<u64>, plain: Duration) -> Self {
-        let quiet = Ui::new(&Global { quiet: true, verbose: false });
+        let quiet = Ui::new(true, false, Colour::Never);
         Runs { interrupt, quiet, fixed_bytes: bytes.is_some(), plain }
     }
 

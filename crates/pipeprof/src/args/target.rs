@@ -9,7 +9,7 @@ use pipeprof_runner::command::Spec;
 use pipeprof_runner::discover::Extent;
 use pipeprof_runner::plan::PairPlan;
 
-use crate::pair_args::PairArgs;
+use crate::args::pair::PairArgs;
 use crate::ui::wrong_usage;
 
 #[derive(Debug, Args)]

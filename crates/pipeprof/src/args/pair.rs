@@ -9,7 +9,6 @@ use pipeprof_runner::plan::{Knobs, PairPlan};
 use pipeprof_runner::size;
 use pipeprof_runner::stage::{ReadWith, Stage, WriteWith};
 
-use crate::commands::end;
 use crate::ui::{as_usage, hinted};
 
 /// Both ends.
@@ -205,9 +204,12 @@ impl PairArgs {
     }
 }
 
+/// The hidden command by which the pair starts this program again as one of its ends.
+pub(crate) const END: &str = "__end";
+
 /// How the ends are started: this program, by its hidden command.
 pub(crate) fn reexec() -> Reexec {
-    Reexec::this_program([end::NAME])
+    Reexec::this_program([END])
 }
 
 /// An error of the runner with its hint: wrong usage where the flags are at fault.

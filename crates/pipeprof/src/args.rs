@@ -1,0 +1,7 @@
+//! The command line: what was typed, and the plan that it comes to.
+
+pub(crate) mod global;
+pub(crate) mod json;
+pub(crate) mod pair;
+pub(crate) mod sampling;
+pub(crate) mod target;

@@ -1,0 +1,71 @@
+//! What `flame`, `html` and `record` print of a run: the answer on one screen, all tables, or JSON.
+
+use clap::Args;
+use pipeprof_report::flamegraph::View;
+use pipeprof_report::highlight::Highlights;
+use pipeprof_report::run::Run;
+use pipeprof_report::summary::Summary;
+use pipeprof_report::text;
+
+use crate::args::json::{Diverted, Json, JsonArgs};
+use crate::output::Output;
+use crate::terminal;
+use crate::ui::{Ui, hinted};
+
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct AnswerArgs {
+    /// Print every table, not only the answer
+    #[arg(long, help_heading = "Output")]
+    full: bool,
+    #[command(flatten)]
+    json: JsonArgs,
+}
+
+impl AnswerArgs {
+    /// Finds out before a long run what could not be written after it. `others` are what else the
+    /// run writes.
+    pub(crate) fn open(&self, others: &[&Output]) -> anyhow::Result<Answer> {
+        Ok(Answer { full: self.full, json: self.json.open(others)? })
+    }
+}
+
+/// Where the answer goes.
+pub(crate) struct Answer {
+    full: bool,
+    json: Json,
+}
+
+impl Answer {
+    /// See [`Json::divert`].
+    pub(crate) fn divert(&self) -> anyhow::Result<Option<Diverted>> {
+        self.json.divert()
+    }
+
+    /// Prints what was asked for, and `more` below the text.
+    pub(crate) fn print(
+        &self,
+        run: &Run,
+        highlights: &Highlights,
+        view: View,
+        more: impl FnOnce() -> anyhow::Result<String>,
+        ui: &Ui,
+    ) -> anyhow::Result<()> {
+        let summary = Summary::of(run, highlights, view);
+        let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
+        let json = || {
+            let mut out = Vec::new();
+            summary.write_json(&mut out).map_err(refused)?;
+            Ok(String::from_utf8(out)?)
+        };
+        let text = || {
+            let mut out = Vec::new();
+            let style = terminal::style(ui);
+            match self.full {
+                true => text::full(&summary, style, &mut out).map_err(refused)?,
+                false => text::screen(&summary, style, &mut out).map_err(refused)?,
+            }
+            Ok(String::from_utf8(out)? + &more()?)
+        };
+        self.json.write(json, text, ui)
+    }
+}

@@ -1,0 +1,30 @@
+//! What the user's terminal can show.
+
+use std::io::{self, IsTerminal};
+
+use pipeprof_report::text::Style;
+
+use crate::ui::Ui;
+
+/// How to write to standard output.
+pub(crate) fn style(ui: &Ui) -> Style {
+    let plain =
+        Style { colour: ui.colours_stdout(), ascii: !has_utf8_locale(), ..Style::default() };
+    Style { columns: columns().unwrap_or(plain.columns), ..plain }
+}
+
+/// Columns of the terminal that standard output is; `None` where it is none.
+pub(crate) fn columns() -> Option<usize> {
+    let size = io::stdout().is_terminal().then(terminal_size::terminal_size).flatten();
+    size.map(|(width, _)| usize::from(width.0)).filter(|columns| *columns > 0)
+}
+
+/// As `setlocale` decides: the first of these that is set and not empty.
+pub(crate) fn has_utf8_locale() -> bool {
+    let names = ["LC_ALL", "LC_CTYPE", "LANG"];
+    let locale = names.iter().filter_map(|name| std::env::var(name).ok()).find(|v| !v.is_empty());
+    locale.is_some_and(|locale| {
+        let locale = locale.to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
+}

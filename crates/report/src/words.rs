@@ -1,0 +1,10 @@
+//! What people read: numbers with their units, sentences, and lines that fit.
+//!
+//! Each kind of quantity has one formatter, so that no two of one screen look different; and what
+//! more than one output says, it says in these words.
+
+pub(crate) mod layout;
+pub(crate) mod member;
+pub(crate) mod pipe;
+pub(crate) mod quality;
+pub(crate) mod units;

@@ -1,0 +1,73 @@
+//! What a member is called.
+
+use std::fmt::Write as _;
+
+use pipeprof_runner::pipeline::End;
+
+use crate::escape::printable;
+use crate::summary::MemberSummary;
+use crate::words::units::{duration, thousands};
+
+/// `gzip (4121)`, or `writer pp-write (4121)` where it is an end of the built-in pair.
+pub(crate) fn label(end: Option<End>, comm: &str, pid: i32) -> String {
+    let comm = printable(comm);
+    match end {
+        Some(end) => format!("{} {comm} ({pid})", end.as_str()),
+        None => format!("{comm} ({pid})"),
+    }
+}
+
+/// `gzip`, or `writer`.
+pub(crate) fn short(end: Option<End>, comm: &str) -> String {
+    end.map_or_else(|| printable(comm).into_owned(), |end| end.as_str().to_owned())
+}
+
+/// Whether this is how a person named it: by pid, by name, or by the end that it is.
+pub(crate) fn is_called(name: &str, pid: i32, comm: &str, end: Option<End>) -> bool {
+    comm == name || end.is_some_and(|end| end.as_str() == name) || pid.to_string() == name
+}
+
+/// `4,000 samples, 1.93 s CPU time`, with the share that they cover where that is less than all.
+pub(crate) fn samples(member: &MemberSummary) -> String {
+    let mut text = format!("{} samples", thousands(member.samples));
+    if let Some(ns) = member.cpu_time_ns {
+        let time = duration(ns as f64);
+        let _ = match member.coverage_percent {
+            Some(percent) => write!(text, " cover {percent:.0} % of {time} CPU time"),
+            None => write!(text, ", {time} CPU time"),
+        };
+    }
+    text
+}
+
+/// Names in a list of those that are not told of one by one: `gzip ×6, sh, 14 short-lived`.
+const MOST_NAMES: usize = 6;
+
+/// Members by name, and how many there were of each.
+pub(crate) fn grouped(members: &[&MemberSummary]) -> String {
+    let mut groups: Vec<(String, usize)> = Vec::new();
+    for member in members {
+        let name = short(member.end, &member.comm);
+        match groups.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, count)) => *count += 1,
+            None => groups.push((name, 1)),
+        }
+    }
+    groups.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let rest: usize = groups.iter().skip(MOST_NAMES).map(|(_, count)| count).sum();
+    let mut names: Vec<String> = groups
+        .into_iter()
+        .take(MOST_NAMES)
+        .map(|(name, count)| if count == 1 { name } else { format!("{name} ×{count}") })
+        .collect();
+    if rest > 0 {
+        names.push(format!("{rest} more"));
+    }
+    names.join(", ")
+}
+
+/// `other processes: sh, 1.69 ms CPU`.
+pub(crate) fn others(rest: &[&MemberSummary]) -> String {
+    let cpu: u64 = rest.iter().filter_map(|member| member.cpu_time_ns).sum();
+    format!("other processes: {}; {} CPU time", grouped(rest), duration(cpu as f64))
+}

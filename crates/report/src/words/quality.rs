@@ -1,0 +1,169 @@
+//! What limits trust in the numbers, in words.
+
+use std::fmt::Write as _;
+
+use pipeprof_profiler::profile::{Quality, Scope, Unwinding};
+
+use crate::escape::printable;
+use crate::summary::{Absorber, Summary};
+use crate::words::member;
+use crate::words::units::{counted, share, thousands};
+
+/// What limits trust in the numbers, a line each; one of level 1 belongs to the line of level 0
+/// before it.
+pub(crate) fn lines(summary: &Summary) -> Vec<(usize, String)> {
+    let quality = &summary.quality.recorded;
+    let mut lines: Vec<(usize, String)> =
+        recorded(quality).into_iter().map(|line| (0, line)).collect();
+    let samples: u64 = summary.members.iter().map(|member| member.samples).sum();
+    match summary.quality.skid.as_deref() {
+        Some([]) if quality.kernel_visible && samples > 0 => {
+            let line = "timer sampling cannot see code that runs with interrupts disabled; there \
+                        was little of it, as no sample was taken where interrupts are enabled again";
+            lines.push((0, line.to_owned()));
+        }
+        Some(skid @ [_, ..]) => lines.extend(skidded(summary, skid)),
+        _ => {}
+    }
+    if summary.quality.inferred_samples > 0 {
+        let line = format!(
+            "{} samples ({}) are taken for wake-ups only because the sampled function ends wake-ups; \
+             no other call chain shows what is called there",
+            thousands(summary.quality.inferred_samples),
+            share(summary.quality.inferred_samples, samples),
+        );
+        lines.push((0, line));
+    }
+    lines
+}
+
+/// What of it a reader has to know who sees nothing else: a few words each.
+pub(crate) fn warnings(summary: &Summary) -> Vec<String> {
+    let quality = &summary.quality.recorded;
+    let mut warnings = Vec::new();
+    let all = quality.samples + quality.lost;
+    if quality.lost * 100 > all {
+        warnings.push(format!("{} of the samples were lost", share(quality.lost, all)));
+    }
+    if quality.throttled * 100 > quality.samples {
+        warnings
+            .push(format!("the kernel throttled sampling {} times", thousands(quality.throttled)));
+    }
+    if !quality.kernel_visible {
+        warnings.push("kernel code was not measured".to_owned());
+    }
+    if quality.cut_short {
+        warnings.push("the recording is incomplete".to_owned());
+    }
+    warnings
+}
+
+fn skidded(summary: &Summary, skid: &[Absorber]) -> Vec<(usize, String)> {
+    let line = "timer sampling cannot see code that runs with interrupts disabled; its time is \
+                charged to the caller, where interrupts are enabled again:";
+    let mut lines = vec![(0, line.to_owned())];
+    for absorber in skid {
+        let each: Vec<String> = summary
+            .members
+            .iter()
+            .zip(&absorber.samples)
+            .filter(|(_, samples)| **samples > 0)
+            .map(|(of, samples)| {
+                let who = member::short(of.end, &of.comm);
+                format!("{who} {} ({})", thousands(*samples), share(*samples, of.samples))
+            })
+            .collect();
+        lines.push((1, format!("{}: {}", printable(&absorber.function), each.join(", "))));
+    }
+    for of in &summary.members {
+        let each: Vec<String> = of
+            .roles
+            .iter()
+            .filter(|role| role.deferred_samples > 0)
+            .map(|role| {
+                format!("{} {}", role.role.label(), share(role.deferred_samples, role.samples))
+            })
+            .collect();
+        if !each.is_empty() {
+            let who = member::short(of.end, &of.comm);
+            lines.push((1, format!("share of {who}'s samples by role: {}", each.join(", "))));
+        }
+    }
+    lines
+}
+
+fn recorded(quality: &Quality) -> Vec<String> {
+    let mut event = format!("event {}", printable(&quality.event));
+    if let Some(hz) = quality.frequency_hz {
+        let _ = write!(event, " at {hz} Hz");
+    }
+    event.push_str(match quality.scope {
+        Scope::PerCpu => " on each CPU",
+        Scope::PerTask => " on each thread, which favours code near context switches",
+    });
+    if let Some(why) = &quality.fallback {
+        let _ = write!(event, "; not the default event: {}", printable(why));
+    }
+    let mut counts = format!(
+        "{}, {} lost, {} throttled, {} of frames unresolved, {} truncated",
+        counted(quality.samples, "sample", "samples"),
+        thousands(quality.lost),
+        thousands(quality.throttled),
+        share(quality.unresolved_frames, quality.frames.max(1)),
+        counted(quality.truncated_stacks, "call chain", "call chains"),
+    );
+    if quality.foreign_samples > 0 {
+        let _ = write!(
+            counts,
+            ", {} samples of other processes ignored",
+            thousands(quality.foreign_samples)
+        );
+    }
+    let mut lines = vec![event, counts];
+    if !quality.kernel_visible {
+        lines.push("kernel code was not measured: this event was allowed user code only".into());
+    }
+    if quality.cut_user_stacks > 0 {
+        lines.push(format!(
+            "{} truncated in user code built without frame pointers; --call-graph dwarf finds the \
+             callers",
+            counted(quality.cut_user_stacks, "call chain", "call chains")
+        ));
+    }
+    lines.extend(quality.unwinding.as_ref().map(unwound));
+    if quality.malformed_records > 0 {
+        let records = counted(quality.malformed_records, "malformed record", "malformed records");
+        lines.push(format!("{records} skipped"));
+    }
+    if quality.cut_short {
+        lines.push("the recording is incomplete: it ends within a record".into());
+    }
+    lines.extend(quality.notes.iter().map(|note| printable(note).into_owned()));
+    lines
+}
+
+/// How far user stacks could be unwound, and what stopped the others.
+fn unwound(unwinding: &Unwinding) -> String {
+    let stacks = unwinding.stacks.max(1);
+    let mut line = format!(
+        "{} user stacks unwound, {} of them completely",
+        thousands(unwinding.stacks),
+        share(unwinding.rooted, stacks)
+    );
+    let stopped = [
+        (unwinding.short, "longer than the recorded slice (--call-graph dwarf,65528 records more)"),
+        (unwinding.uninformed, "truncated in code without unwind information"),
+        (unwinding.astray, "truncated where a return address is not in code"),
+        (unwinding.deep, "too deep"),
+        (unwinding.stackless, "more without a copy of the stack"),
+    ];
+    for (count, why) in stopped.into_iter().filter(|(count, _)| *count > 0) {
+        let _ = write!(line, ", {} {why}", thousands(count));
+    }
+    if !unwinding.uninformed_in.is_empty() {
+        let names = unwinding.uninformed_in.iter().map(|(name, _)| printable(name));
+        let names = names.collect::<Vec<_>>().join(", ");
+        let _ = write!(line, "; without unwind information: {names}");
+    }
+    line
+}
