@@ -171,7 +171,14 @@ fn says_where(error: &pipeprof_profiler::Error) {
     use pipeprof_profiler::Error;
     let text = error.to_string();
     match error {
-        Error::Format { source: FormatError::Magic { .. } | FormatError::ByteOrder, .. } => {}
+        Error::Format {
+            source:
+                FormatError::Magic { .. }
+                | FormatError::Other(_)
+                | FormatError::ByteOrder
+                | FormatError::Traced,
+            ..
+        } => {}
         Error::Format { .. } => assert!(text.contains("at byte "), "{text}"),
         Error::Sidecar { .. } => assert!(text.contains(" line "), "{text}"),
         Error::Version { .. } | Error::Implausible { .. } => {}

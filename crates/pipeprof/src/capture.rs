@@ -86,9 +86,10 @@ pub(crate) fn capture_into(
     }
 }
 
-/// Analyses what was recorded before.
-pub(crate) fn reopen(path: &Path, ui: &Ui) -> anyhow::Result<Captured> {
-    let recording = Recording::open(path).map_err(|error| hinted(&error, error.hint()))?;
+/// Analyses what was recorded before, to show the event of that name where it has several.
+pub(crate) fn reopen(path: &Path, event: Option<&str>, ui: &Ui) -> anyhow::Result<Captured> {
+    let recording =
+        Recording::open_event(path, event).map_err(|error| hinted(&error, error.hint()))?;
     // Whoever ended it then did not end this.
     Ok(Captured { interrupted: false, ..analysed(recording, ui)? })
 }

@@ -4,8 +4,10 @@
 use rustc_hash::FxHashSet;
 
 use crate::address_space::AddressSpaces;
-use crate::attr::event_type;
+use crate::depths::Depths;
 use crate::error::Error;
+use crate::event_use::{Use, uses};
+use crate::losses::Losses;
 use crate::members::Members;
 use crate::paging::Paging;
 use crate::perfdata::layout::Sample;
@@ -134,7 +136,7 @@ fn analyse_records(
     onlookers: Onlookers<'_>,
 ) -> Profile {
     let Onlookers { spool, mut watch } = onlookers;
-    let mut pass = Pass::new(meta, unwinding, file.sampled_event());
+    let mut pass = Pass::new(meta, unwinding, file);
     if spool.is_some() {
         pass.sleep.keep_naps();
     }
@@ -157,15 +159,19 @@ fn analyse_records(
     pass.into_profile(symbolizer)
 }
 
-/// The event that records switches, after the one that samples.
-const SWITCHES: usize = 1;
+/// The most that all samples together stand for: 146 years of nanoseconds. Which single period is
+/// damaged nobody can tell (`perf record --off-cpu` has one of hours), but a sum beyond this is,
+/// and with it all that follows.
+const MOST_WEIGHT: u64 = 1 << 62;
 
 /// What the pass over the records gathers.
 struct Pass<'a> {
     meta: &'a Meta,
     /// How user stacks were unwound, where they were.
     unwinding: Option<&'a Unwinding>,
-    sampled_event: usize,
+    /// The event that is shown.
+    sampled: usize,
+    uses: Vec<Use>,
     members: Members,
     spaces: AddressSpaces,
     stacks: RawStacks,
@@ -183,12 +189,14 @@ struct Pass<'a> {
     /// A symbol of the recorded kernel, and where it was.
     kernel_base: Option<(Vec<u8>, u64)>,
     samples: u64,
+    /// Sum of their periods.
+    weight: u64,
     /// The times of the first and the last of them.
     span_ns: Option<(u64, u64)>,
     foreign_samples: u64,
-    lost: u64,
+    losses: Losses,
     throttled: u64,
-    truncated: u64,
+    depths: Depths,
     malformed: u64,
     cut_short: bool,
     chain: Vec<u64>,
@@ -197,13 +205,14 @@ struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    fn new(meta: &'a Meta, unwinding: Option<&'a Unwinding>, sampled_event: usize) -> Self {
+    fn new(meta: &'a Meta, unwinding: Option<&'a Unwinding>, file: &PerfDataFile) -> Self {
         let members = Members::new(meta);
         let sleep = Sleep::new(meta, members.by_process());
         Pass {
             meta,
             unwinding,
-            sampled_event,
+            sampled: file.sampled,
+            uses: uses(file, meta),
             members,
             spaces: AddressSpaces::default(),
             sleep,
@@ -218,11 +227,12 @@ impl<'a> Pass<'a> {
             stacks: RawStacks::default(),
             kernel_base: None,
             samples: 0,
+            weight: 0,
             span_ns: None,
             foreign_samples: 0,
-            lost: 0,
+            losses: Losses::new(file.events.len()),
             throttled: 0,
-            truncated: 0,
+            depths: Depths::new(meta.max_stack),
             malformed: 0,
             cut_short: false,
             chain: Vec::new(),
@@ -236,13 +246,13 @@ impl<'a> Pass<'a> {
             self.pass_gaps(layout.time(record).unwrap_or(0));
         }
         match parse(record, layout) {
-            Some(Parsed::Sample(sample)) if event == self.sampled_event => {
-                self.sample(&sample, record.misc);
-            }
-            Some(Parsed::Sample(sample)) if file.events[event].kind == event_type::TRACEPOINT => {
-                self.woken(&sample);
-            }
-            Some(Parsed::Sample(sample)) => self.switch_sample(&sample, event),
+            Some(Parsed::Sample(sample)) => match self.uses[event] {
+                Use::Shown => self.sample(&sample, record.misc),
+                Use::Switches => self.switch_sample(&sample, false),
+                Use::OwnSwitches => self.switch_sample(&sample, true),
+                Use::Wakeups => self.woken(&sample),
+                Use::Nothing => {}
+            },
             Some(Parsed::Mapping(mapping)) => self.map(&mapping),
             Some(Parsed::Comm(comm)) => {
                 if comm.exec {
@@ -264,7 +274,12 @@ impl<'a> Pass<'a> {
                     self.wakes.switched(tid, out, time);
                 }
             }
-            Some(Parsed::Lost(count)) => self.lost = self.lost.saturating_add(count),
+            Some(Parsed::Lost { id, count }) => {
+                self.losses.in_ring(file.event_of_id(id).unwrap_or(file.sampled), count);
+            }
+            Some(Parsed::LostSamples(count)) => {
+                self.losses.samples(event, layout.time(record), count);
+            }
             Some(Parsed::Throttle) => self.throttled += 1,
             Some(Parsed::Other) => {}
             None => self.malformed += 1,
@@ -303,6 +318,14 @@ impl<'a> Pass<'a> {
             self.foreign_samples += 1;
             return;
         };
+        let period = sample.period;
+        match self.weight.checked_add(period).filter(|&weight| weight <= MOST_WEIGHT) {
+            Some(weight) => self.weight = weight,
+            None => {
+                self.malformed += 1;
+                return;
+            }
+        }
         self.samples += 1;
         if let Some(time) = sample.id.time {
             let (first, last) = self.span_ns.unwrap_or((time, time));
@@ -311,7 +334,6 @@ impl<'a> Pass<'a> {
         let mut chain = std::mem::take(&mut self.chain);
         self.read_chain(sample, misc, &mut chain);
         let space = self.spaces.sample(pid);
-        let period = sample.period.unwrap_or(1);
         let stack = self.stacks.add(member, space, &chain, 1, period);
         if let Some(spool) = &mut self.spool {
             spool.sample(sample.id, member, stack, period);
@@ -351,15 +373,15 @@ impl<'a> Pass<'a> {
     }
 
     /// A thread of a member is about to leave its CPU.
-    fn switch_sample(&mut self, sample: &Sample<'_>, event: usize) {
+    fn switch_sample(&mut self, sample: &Sample<'_>, is_own: bool) {
         let (Some(pid), Some(tid)) = (sample.id.pid, sample.id.tid) else { return };
-        if event > SWITCHES {
+        if is_own {
             self.own_chains.insert(tid);
         } else if self.own_chains.contains(&tid) {
             return;
         }
         let Some(member) = self.members.of(pid) else { return };
-        let mut period = sample.period.unwrap_or(1);
+        let mut period = sample.period;
         // Both events may sample one switch, and either's id may be in both samples. The event of
         // the thread alone saw no more switches than that of its CPU, so it has the lower period.
         let switch = (tid, sample.id.time);
@@ -390,9 +412,10 @@ impl<'a> Pass<'a> {
             Some(_) => chain.iter().position(|&word| word == CONTEXT_USER).unwrap_or(chain.len()),
             None => chain.len(),
         };
-        let limit = self.meta.max_stack;
         let depth = || chain[..walked].iter().filter(|&&word| word < CONTEXT_MAX).count() as u64;
-        self.truncated += u64::from(walked as u64 >= limit && depth() >= limit);
+        if walked as u64 >= self.depths.least() {
+            self.depths.add(depth());
+        }
     }
 
     fn into_profile(mut self, symbolizer: &mut dyn Symbolizer) -> Profile {
@@ -468,13 +491,13 @@ impl<'a> Pass<'a> {
             kernel_visible: meta.kernel_visible,
             samples: self.samples,
             foreign_samples: self.foreign_samples,
-            // The events count what the rings could no longer tell: a record of loss is only
+            // The event counts what the rings could no longer tell: a record of loss is only
             // written when the next record fits.
-            lost: meta.lost.unwrap_or(0).max(self.lost),
+            lost: meta.lost.unwrap_or_else(|| self.losses.of(self.sampled)),
             throttled: self.throttled,
             unresolved_frames: 0,
             frames: 0,
-            truncated_stacks: self.truncated,
+            truncated_stacks: self.depths.cut(),
             cut_user_stacks: 0,
             unwinding: self.unwinding.cloned(),
             malformed_records: self.malformed,

@@ -88,6 +88,8 @@ pub mod flag {
     pub const PRECISE_IP_SHIFT: u32 = 15;
     /// All records carry the sample id fields.
     pub const SAMPLE_ID_ALL: u64 = 1 << 18;
+    /// No host: the guest alone.
+    pub const EXCLUDE_HOST: u64 = 1 << 19;
     /// No guest.
     pub const EXCLUDE_GUEST: u64 = 1 << 20;
     /// No kernel half in call chains.

@@ -49,6 +49,23 @@ pub enum Error {
         /// What is wrong with it.
         source: FormatError,
     },
+    /// A folder that nobody recorded into.
+    #[error("{} is a folder, but no recording: it holds neither the pipeprof.json of pipeprof \
+             record nor the data of perf record --threads", .path.display())]
+    NoRecording {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The recording has no event of the name that is asked for.
+    #[error("{} has no event {name}", .path.display())]
+    NoEventOfName {
+        /// Which recording.
+        path: PathBuf,
+        /// The name.
+        name: String,
+        /// The names that it has, with their samples.
+        known: String,
+    },
     /// A file beside the records cannot be understood.
     #[error("{} is damaged: {source}", .path.display())]
     Sidecar {
@@ -118,6 +135,8 @@ impl Error {
                 "it is whole under another name: pipeprof report {}",
                 quoted(&path.with_extension("pipeprof.partial"))
             )),
+            Error::Format { path, source } => source.hint(&quoted(path)),
+            Error::NoEventOfName { known, .. } => Some(format!("its events are {known}")),
             Error::Exists { path } => Some(format!("rm -r {}", quoted(path))),
             Error::Unfinished { path } => Some(format!("rm -r {}", quoted(path))),
             _ => None,

@@ -2,7 +2,11 @@
 //! (tools/perf/Documentation/perf.data-file-format.txt, v6.1).
 
 mod cursor;
+pub mod event;
+mod features;
+pub mod forms;
 pub mod layout;
+mod naming;
 pub mod read;
 pub mod record;
 pub mod relabel;
@@ -35,6 +39,10 @@ pub mod feature {
     pub const CMDLINE: u32 = 11;
     /// Names, attributes and ids of the events.
     pub const EVENT_DESC: u32 = 12;
+    /// There is a processor trace.
+    pub const AUXTRACE: u32 = 18;
+    /// Names of the PMUs by the types of their events.
+    pub const PMU_MAPPINGS: u32 = 22;
     /// The records are compressed.
     pub const COMPRESSED: u32 = 27;
 }

@@ -6,14 +6,15 @@
 //! A bare perf.data file is a recording too, of which less is known. See docs/recording.md.
 
 mod about;
+mod choice;
 mod dir;
 mod foreign;
+mod load;
 pub(crate) mod private;
 mod sidecar;
 pub(crate) mod unwound;
 
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
@@ -27,7 +28,6 @@ use crate::accounts::Accounts;
 use crate::error::Error;
 use crate::perfdata::read::PerfDataFile;
 use crate::perfdata::relabel::relabel;
-use crate::perfdata::stream::{self, UnpackError};
 use crate::profile::{Scope, Unwinding};
 use crate::sleepers::Sleepers;
 use crate::symbolize::{LocalSymbols, SymbolTable, Symbolizer};
@@ -51,6 +51,9 @@ pub struct ThreadStart {
     pub wchan: Option<String>,
 }
 
+/// In place of the depth at which call chains were cut.
+pub const UNKNOWN_DEPTH: u64 = 0;
+
 /// What the analysis has to know beside the records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
@@ -69,7 +72,7 @@ pub struct Meta {
     pub timer_driven: bool,
     /// Kernel code was measured.
     pub kernel_visible: bool,
-    /// Depth at which the kernel cuts call chains.
+    /// Depth at which the kernel cuts call chains; [`UNKNOWN_DEPTH`] where nothing tells.
     pub max_stack: u64,
     /// Records that events had no room for, where the kernel counts them (6.0 and later).
     pub lost: Option<u64>,
@@ -127,6 +130,8 @@ pub struct Recording {
     symbols: Option<SymbolTable>,
     /// It ends before its maker wanted it to.
     cut_short: bool,
+    /// The event that is shown, where it was chosen among several.
+    event: Option<usize>,
 }
 
 impl Recording {
@@ -134,7 +139,7 @@ impl Recording {
     pub(crate) fn captured(dir: RecordingDir, meta: Meta) -> Self {
         let environment = sidecar::environment();
         let about = About::default();
-        Recording { dir, meta, about, environment, symbols: None, cut_short: false }
+        Recording { dir, meta, about, environment, symbols: None, cut_short: false, event: None }
     }
 
     /// Opens a recording's folder, or a bare perf.data file.
@@ -142,7 +147,33 @@ impl Recording {
     /// # Errors
     /// [`Error::File`], [`Error::Format`], [`Error::Sidecar`], [`Error::Version`].
     pub fn open(path: &Path) -> Result<Self, Error> {
-        if path.is_dir() { sidecar::open(path) } else { foreign::open(path) }
+        Recording::open_event(path, None)
+    }
+
+    /// Opens a recording to show the event of that name, where it has several.
+    ///
+    /// # Errors
+    /// Those of [`Recording::open`], [`Error::NoEventOfName`] where it has no such event.
+    pub fn open_event(path: &Path, event: Option<&str>) -> Result<Self, Error> {
+        if !path.is_dir() {
+            return foreign::open(RecordingDir::Bare(path.to_owned()), event);
+        }
+        if !sidecar::is_in(path) {
+            let threads = RecordingDir::Threads(path.to_owned());
+            return match threads.perf_data().is_file() {
+                true => foreign::open(threads, event),
+                false => Err(Error::NoRecording { path: path.to_owned() }),
+            };
+        }
+        let recording = sidecar::open(path)?;
+        match event {
+            Some(name) if name != recording.meta.event => Err(Error::NoEventOfName {
+                path: path.to_owned(),
+                name: name.to_owned(),
+                known: recording.meta.event,
+            }),
+            _ => Ok(recording),
+        }
     }
 
     /// Where it lies.
@@ -226,23 +257,12 @@ impl Recording {
 
     /// The records as they were taken.
     fn load_as_recorded(&self) -> Result<Loaded, Error> {
-        let path = self.perf_data();
-        let bytes = map(&path)?;
-        let bad = |source| Error::Format { path: path.clone(), source };
-        let mut file = PerfDataFile::parse(&bytes).map_err(bad)?;
+        let (mut file, bytes) = load::records(&self.dir)?;
         file.cut_short |= self.cut_short;
-        let unwinding = self.meta.unwinding.clone();
-        if !file.compressed {
-            return Ok(Loaded { file, bytes, unwinding });
+        if let Some(event) = self.event {
+            file.sampled = event;
         }
-        let failed = |source| Error::File { action: "unpacking", path: path.clone(), source };
-        let plain = stream::unpack(&bytes[file.data.clone()]).map_err(|error| match error {
-            UnpackError::Format(source) => bad(source),
-            UnpackError::Write(source) => failed(source),
-        })?;
-        let bytes = crate::sys::map_file(&plain).map_err(failed)?;
-        file.data = 0..bytes.len();
-        Ok(Loaded { file, bytes, unwinding })
+        Ok(Loaded { file, bytes, unwinding: self.meta.unwinding.clone() })
     }
 }
 
@@ -255,16 +275,6 @@ pub struct Loaded {
     pub bytes: Mmap,
     /// How their stacks were unwound, where they were.
     pub unwinding: Option<Unwinding>,
-}
-
-/// Maps a file, which is only ever appended to by its maker, and its maker is done.
-fn map(path: &Path) -> Result<Mmap, Error> {
-    let failed = |source| Error::File { action: "reading", path: path.to_owned(), source };
-    // Opening a FIFO would wait for somebody to write to it.
-    if !path.metadata().map_err(failed)?.is_file() {
-        return Err(failed(io::Error::other("it is no regular file")));
-    }
-    File::open(path).and_then(|file| crate::sys::map_file(&file)).map_err(failed)
 }
 
 /// Notes beside records that are being made who the members are and when it began, so that a

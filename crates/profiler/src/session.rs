@@ -103,6 +103,8 @@ pub struct Session {
     /// The events, where their stacks are to be unwound in the end.
     to_unwind: Option<Vec<EventDescription>>,
     counts_lost: bool,
+    /// How many of `events` sample; the others tell switches and wake-ups.
+    sampling: usize,
     dir: RecordingDir,
     meta: Meta,
 }
@@ -203,6 +205,7 @@ impl Session {
         let tracepoints = if meta.wakeups.is_ok() { opened.pop() } else { None };
         let tracepoints = tracepoints.into_iter().flat_map(|event| event.fds);
         let tracepoints = tracepoints.map(|(fd, _)| fd).collect();
+        let sampling = opened.first().map_or(0, |event| event.fds.len());
         let events = opened.into_iter().flat_map(|event| event.fds);
         let events: Arc<[OwnedFd]> = events.map(|(fd, _)| fd).collect();
         let drain = Drain::start(rings, Arc::clone(&events), segments, config.limits.patience())?;
@@ -232,6 +235,7 @@ impl Session {
             provenance,
             to_unwind,
             counts_lost,
+            sampling,
             dir,
             meta,
         })
@@ -315,8 +319,18 @@ impl Session {
             let _ = system.disable(event.as_fd());
         }
         if self.counts_lost {
-            let lost = self.events.iter().map(|event| read_counts(event)?[1]).sum::<Option<u64>>();
-            self.meta.lost = lost.map(|lost| lost + turns.lost);
+            let lost = |events: &[OwnedFd]| -> Option<u64> {
+                events.iter().map(|event| read_counts(event)?[1]).sum()
+            };
+            let (samples, switches) = self.events.split_at(self.sampling);
+            self.meta.lost = lost(samples);
+            let switches = lost(switches).unwrap_or(0) + turns.lost;
+            if switches > 0 {
+                self.meta.notes.push(format!(
+                    "{switches} records of context switches and wake-ups were lost: who waited \
+                     then, and for whom, is not known"
+                ));
+            }
         }
         if self.is_full() {
             let most = self.limits.max_bytes.unwrap_or_default();
@@ -361,6 +375,10 @@ impl Session {
 /// What is left of a long watch began then, and everything else said of it does too.
 fn begin_at(meta: &mut Meta, began: Beginning) {
     let Beginning { at_ns, threads, accounts, state: _ } = began;
+    if at_ns <= meta.start_ns {
+        // All of the watch was kept: the files begin while the events are attached.
+        return;
+    }
     meta.notes.push(format!(
         "only the last {:.1} s of {:.1} s were kept",
         meta.end_ns.saturating_sub(at_ns) as f64 / 1e9,

@@ -360,7 +360,8 @@ impl<'a> Sleep<'a> {
         }
         let mut estimated = vec![0u64; splits.len()];
         for index in 0..self.stacks.len() {
-            estimated[self.stacks.member(index)] += *self.stacks.weight_mut(index);
+            let sum = &mut estimated[self.stacks.member(index)];
+            *sum = sum.saturating_add(*self.stacks.weight_mut(index));
         }
         // Sampled stacks share what is not known, in proportion to what they stand for.
         let shares: Vec<u64> = (0..splits.len())

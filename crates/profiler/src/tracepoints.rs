@@ -120,6 +120,72 @@ impl Tracefs {
     }
 }
 
+/// Those tracepoints of a section `TRACING_DATA` whose ids are wanted. What is odd ends the list.
+pub(crate) fn in_tracing_data(section: &[u8], is_wanted: impl Fn(u64) -> bool) -> Vec<Tracepoint> {
+    let mut found = Vec::new();
+    let _ = read_tracing_data(section, |system, format| {
+        if let Some((name, id)) = name_and_id(format).filter(|&(_, id)| is_wanted(id)) {
+            let name = format!("{system}:{name}");
+            found.push(Tracepoint { name, id, format: format.to_owned() });
+        }
+    });
+    found
+}
+
+/// Goes through the formats of all systems; `None` where the section ends or makes no sense.
+fn read_tracing_data(section: &[u8], mut each: impl FnMut(&str, &str)) -> Option<()> {
+    let mut rest = section.strip_prefix(b"\x17\x08Dtracing")?;
+    // The version; then byte order, size of a word, size of a page.
+    text(&mut rest)?;
+    take(&mut rest, 6)?;
+    for _ in ["header_page", "header_event"] {
+        text(&mut rest)?;
+        sized(&mut rest)?;
+    }
+    for _ in 0..count(&mut rest)? {
+        sized(&mut rest)?;
+    }
+    for _ in 0..count(&mut rest)? {
+        let system = text(&mut rest)?;
+        for _ in 0..count(&mut rest)? {
+            each(system, std::str::from_utf8(sized(&mut rest)?).ok()?);
+        }
+    }
+    Some(())
+}
+
+fn take<'a>(rest: &mut &'a [u8], bytes: usize) -> Option<&'a [u8]> {
+    let (head, tail) = rest.split_at_checked(bytes)?;
+    *rest = tail;
+    Some(head)
+}
+
+/// A text that a NUL ends.
+fn text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    let length = rest.iter().position(|&byte| byte == 0)?;
+    let text = take(rest, length)?;
+    take(rest, 1)?;
+    std::str::from_utf8(text).ok()
+}
+
+/// Bytes with their number before them.
+fn sized<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = take(rest, 8)?.first_chunk::<8>()?;
+    take(rest, usize::try_from(u64::from_ne_bytes(*length)).ok()?)
+}
+
+fn count(rest: &mut &[u8]) -> Option<u32> {
+    Some(u32::from_ne_bytes(*take(rest, 4)?.first_chunk::<4>()?))
+}
+
+/// `name: sched_switch`, `ID: 314`.
+fn name_and_id(format: &str) -> Option<(&str, u64)> {
+    let mut lines = format.lines();
+    let name = lines.find_map(|line| line.strip_prefix("name: "))?;
+    let id = lines.find_map(|line| line.strip_prefix("ID: "))?;
+    Some((name.trim(), id.trim().parse().ok()?))
+}
+
 fn push_text(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(&(text.len() as u64).to_ne_bytes());
     out.extend_from_slice(text);

@@ -108,7 +108,7 @@ fn what_the_rings_had_no_room_for_is_counted_to_the_record() {
         .filter_map(|(_, record)| {
             let layout = loaded.file.events[loaded.file.event_of_record(&record)].layout;
             match parse(&record, layout) {
-                Some(Parsed::Lost(count)) => Some(count),
+                Some(Parsed::Lost { count, .. }) => Some(count),
                 _ => None,
             }
         })

@@ -263,10 +263,12 @@ fn notes(a: &[&Run], b: &[&Run]) -> Vec<String> {
             "the events differ: {a} and {b}, and what one of them can't see the other may"
         ));
     }
-    let lost: u64 = a.iter().chain(b).map(|run| run.profile.quality.lost).sum();
-    let samples: u64 = a.iter().chain(b).map(|run| run.profile.quality.samples).sum();
-    if lost * 100 > samples {
-        notes.push(format!("{lost} records were lost, of {samples} samples"));
+    let qualities = || a.iter().chain(b).map(|run| &run.profile.quality);
+    let lost: u64 = qualities().map(|quality| quality.lost).sum();
+    // What was lost may be of others, as what was taken is.
+    let taken: u64 = qualities().map(|q| q.samples.saturating_add(q.foreign_samples)).sum();
+    if lost.saturating_mul(100) > taken {
+        notes.push(format!("{lost} records were lost, beside {taken} samples"));
     }
     if a.iter().chain(b).any(|run| run.profile.quality.timer_driven) {
         notes.push(

@@ -137,8 +137,13 @@ impl Run {
     pub(crate) fn members(&self) -> Vec<(usize, &MemberProfile)> {
         let mut members: Vec<_> = self.profile.members.iter().enumerate().collect();
         let order = self.order();
-        let place = |member: usize| order.iter().position(|&at| at == member);
-        members.sort_by_key(|&(member, _)| place(member).unwrap_or(usize::MAX));
+        let mut places = vec![usize::MAX; members.len()];
+        for (place, &member) in order.iter().enumerate() {
+            if let Some(known) = places.get_mut(member) {
+                *known = place.min(*known);
+            }
+        }
+        members.sort_by_key(|&(member, _)| places[member]);
         members
     }
 }

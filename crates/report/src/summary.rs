@@ -234,7 +234,7 @@ impl Summary {
         let is_asked_for = |m: &&MemberSummary| self.only.is_empty() || self.only.contains(&m.pid);
         let all: u64 = self.members.iter().filter_map(|member| member.cpu_time_ns).sum();
         let is_main = |member: &&MemberSummary| {
-            let is_busy = member.cpu_time_ns.is_none_or(|ns| ns * 50 >= all);
+            let is_busy = member.cpu_time_ns.is_none_or(|ns| ns.saturating_mul(50) >= all);
             !self.only.is_empty() || self.pipes.is_empty() || member.uses_pipes() || is_busy
         };
         self.members.iter().filter(is_asked_for).partition(is_main)
@@ -333,6 +333,7 @@ fn evidence(members: &[MemberSummary], pipes: &[PipeSummary], run: &Run) -> Evid
         elapsed_ns: run.elapsed_ns,
         cpus: run.cpus,
         samples: quality.samples,
+        foreign_samples: quality.foreign_samples,
         lost: quality.lost,
         kernel_visible: quality.kernel_visible,
     }

@@ -222,7 +222,8 @@ fn too_thin(evidence: &Evidence) -> Option<String> {
     if evidence.elapsed_ns < SHORTEST_NS {
         return Some(format!("{} ms are too short to judge by", evidence.elapsed_ns / 1_000_000));
     }
-    let lost = evidence.lost as f64 / (evidence.lost + evidence.samples).max(1) as f64;
+    let taken = evidence.samples + evidence.foreign_samples;
+    let lost = evidence.lost as f64 / (evidence.lost + taken).max(1) as f64;
     if lost > MOST_LOST {
         return Some(format!("{:.0} % of the records were lost", 100.0 * lost));
     }

@@ -14,7 +14,8 @@ pub(crate) struct SamplingArgs {
     #[arg(short = 'F', long, value_name = "HZ",
           value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub(crate) freq: Option<u64>,
-    /// Event to sample, by perf's name for it [default: cycles, or cpu-clock without a PMU]
+    /// Event to sample, by perf's name for it [default: cycles, or cpu-clock without a PMU]; of a
+    /// perf.data file with several, the one to show
     #[arg(short, long, value_name = "NAME")]
     pub(crate) event: Option<String>,
     /// How callers are found: fp, by frame pointer, as the kernel walks it; dwarf, by the unwind

@@ -128,13 +128,13 @@ enum Sides {
 
 pub(crate) fn run(args: &DiffArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let sides = sides(args)?;
-    let mut config = args.sampling.config(false)?;
     let picture = Output::open(&args.output.output)?;
     let json = args.output.json.open(&[&picture])?;
     let to = To { picture, json };
     match sides {
         Sides::Recordings([a, b]) => {
-            let pair = (reopen(&a, ui)?.run, reopen(&b, ui)?.run);
+            let event = args.sampling.event.as_deref();
+            let pair = (reopen(&a, event, ui)?.run, reopen(&b, event, ui)?.run);
             let names = [&a, &b].map(|path| name_of(path));
             let names = if names[0] == names[1] {
                 [&a, &b].map(|path| path.display().to_string())
@@ -145,6 +145,7 @@ pub(crate) fn run(args: &DiffArgs, ui: &Ui) -> anyhow::Result<Exit> {
             Ok(attempts.conclude(Exit::Done, &mut [], again("diff"), ui))
         }
         Sides::Launched { names, runs } => {
+            let mut config = args.sampling.config(false)?;
             // As in a flame graph: members that wait cost something to watch.
             config.switches = !args.line.is_empty();
             for side in 0..2 {

@@ -27,6 +27,9 @@ pub(crate) struct ExportArgs {
     /// What to make of it
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Format,
+    /// Of a perf.data file with several events, the one to export, by perf's name for it
+    #[arg(short, long, value_name = "NAME")]
+    event: Option<String>,
     /// Where to write it; - is standard output, the default
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -81,7 +84,8 @@ pub(crate) fn run(args: &ExportArgs, ui: &Ui) -> anyhow::Result<Exit> {
     check(args, to)?;
     let to = Output::open(to)?;
     let shown = |error: pipeprof_profiler::Error| hinted(&error, error.hint());
-    let recording = Recording::open(&args.recording).map_err(shown)?;
+    let event = args.event.as_deref();
+    let recording = Recording::open_event(&args.recording, event).map_err(shown)?;
     let mut symbolizer = recording.symbolizer();
     let (profile, timeline) = if args.format.has_time_line() {
         analyse_with_timeline(&recording, symbolizer.as_mut()).map_err(shown)?

@@ -27,7 +27,7 @@ use crate::ui::{Exit, Ui, as_usage, hinted};
 pub(crate) struct FlameArgs {
     /// Draw what was recorded before: a folder of pipeprof record, or a perf.data file
     #[arg(value_name = "RECORDING",
-          conflicts_with_all = ["stage", "line", "pid", "program", "duration", "event"])]
+          conflicts_with_all = ["stage", "line", "pid", "program", "duration"])]
     recording: Option<PathBuf>,
     #[command(flatten)]
     target: TargetArgs,
@@ -107,16 +107,16 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
     for highlight in &output.highlight {
         highlights.add(highlight).map_err(|error| as_usage(hinted(&error, error.hint())))?;
     }
-    let mut config = args.sampling.config(args.target.attaches())?;
     if let Some(path) = &args.recording {
         args.target.refuse_knobs()?;
         let files = output.open(|| beside(path, "svg"))?;
-        let captured = reopen(path, ui)?;
+        let captured = reopen(path, args.sampling.event.as_deref(), ui)?;
         let recorded = if captured.taken.recording.meta.switches { Time::Wall } else { Time::Cpu };
         let time = output.time.map_or(recorded, Time::from);
         let view = View { end: output.end.map(End::from), time, per_byte: output.per_byte };
         return Drawing { captured, highlights, view }.write(&files, output, ui);
     }
+    let mut config = args.sampling.config(args.target.attaches())?;
     let target = args.target.target()?;
     let time = output.time.map_or_else(|| default_time(&target), Time::from);
     // Members that wait cost something to watch; the classic picture shows only the CPU.

@@ -26,7 +26,7 @@ use crate::ui::{Exit, Ui, hinted};
 pub(crate) struct HtmlArgs {
     /// Show what was recorded before: a folder of pipeprof record, or a perf.data file
     #[arg(value_name = "RECORDING",
-          conflicts_with_all = ["stage", "line", "pid", "program", "duration", "event"])]
+          conflicts_with_all = ["stage", "line", "pid", "program", "duration"])]
     recording: Option<PathBuf>,
     #[command(flatten)]
     target: TargetArgs,
@@ -40,14 +40,14 @@ pub(crate) struct HtmlArgs {
 }
 
 pub(crate) fn run(args: &HtmlArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    let config = args.sampling.config(args.target.attaches())?;
-    let config = CaptureConfig { switches: true, ..config };
     if let Some(path) = &args.recording {
         args.target.refuse_knobs()?;
         let page = Output::open(&args.output.clone().unwrap_or_else(|| beside(path, "html")))?;
         let answer = args.answer.open(&[&page])?;
-        return write(reopen(path, ui)?, &page, &answer, ui);
+        return write(reopen(path, args.sampling.event.as_deref(), ui)?, &page, &answer, ui);
     }
+    let config = args.sampling.config(args.target.attaches())?;
+    let config = CaptureConfig { switches: true, ..config };
     let target = args.target.target()?;
     let page = args.output.clone().unwrap_or_else(|| default_path(&target, "html"));
     let page = Output::open(&page)?;

@@ -24,6 +24,9 @@ pub(crate) struct ReportArgs {
     /// What to read
     #[arg(value_name = "RECORDING")]
     recording: PathBuf,
+    /// Of a perf.data file with several events, the one to show, by perf's name for it
+    #[arg(short, long, value_name = "NAME")]
+    event: Option<String>,
     /// Only this member, by name or pid; can be given more than once
     #[arg(long, value_name = "NAME|PID")]
     member: Vec<String>,
@@ -70,7 +73,7 @@ fn parse_percent(text: &str) -> Result<f64, String> {
 const LEAST_PERCENT: f64 = 0.05;
 
 pub(crate) fn run(args: &ReportArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    let captured = reopen(&args.recording, ui)?;
+    let captured = reopen(&args.recording, args.event.as_deref(), ui)?;
     if captured.run.profile.quality.samples == 0 {
         ui.warn("the recording holds no sample");
     }

@@ -6,10 +6,6 @@ use super::cursor::Cursor;
 use super::record::{Record, kind};
 use crate::attr::sample_type;
 
-/// The most that one sample stands for: a quarter of an hour in nanoseconds, and more than any
-/// counter counts between two. What claims more is damaged, and would spoil every sum.
-const MOST_PERIOD: u64 = 1 << 40;
-
 /// Where the fields are that all records of one event carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
@@ -18,6 +14,8 @@ pub struct Layout {
     sample_id_all: bool,
     branch_sample_type: u64,
     regs_user: u64,
+    /// Of samples that don't tell theirs.
+    implied_period: u64,
 }
 
 /// What `sample_id` fields a record carries.
@@ -42,8 +40,8 @@ pub struct Sample<'a> {
     pub id: SampleId,
     /// Instruction pointer.
     pub ip: Option<u64>,
-    /// Events since the sample before.
-    pub period: Option<u64>,
+    /// What it stands for: the events since the sample before.
+    pub period: u64,
     /// Call chain in 8-byte words, leaf first, with context markers; empty where not recorded.
     pub callchain: &'a [u8],
     /// Data of a tracepoint; empty where not recorded.
@@ -104,12 +102,29 @@ const READ_LOST: u64 = 16;
 impl Layout {
     /// The layout of an attribute's records.
     pub fn new(sample_type: u64, read_format: u64, sample_id_all: bool) -> Self {
-        Layout { sample_type, read_format, sample_id_all, branch_sample_type: 0, regs_user: 0 }
+        Layout {
+            sample_type,
+            read_format,
+            sample_id_all,
+            branch_sample_type: 0,
+            regs_user: 0,
+            implied_period: 1,
+        }
     }
 
     /// With those user registers, and branches of that kind.
     pub fn with_user_registers(self, regs_user: u64, branch_sample_type: u64) -> Self {
         Layout { regs_user, branch_sample_type, ..self }
+    }
+
+    /// Where a sample doesn't tell, it stands for that much.
+    pub fn with_period(self, implied_period: u64) -> Self {
+        Layout { implied_period, ..self }
+    }
+
+    /// Records tell the CPU that they were written on.
+    pub fn tells_cpu(self) -> bool {
+        self.has(sample_type::CPU)
     }
 
     /// Samples carry slices of the user stack, and the callers in them are still to be found.
@@ -157,10 +172,7 @@ impl Layout {
             at.u64()?;
         }
         self.which_and_where(&mut at, &mut id)?;
-        let period = if self.has(sample_type::PERIOD) { Some(at.u64()?) } else { None };
-        if period.is_some_and(|period| period > MOST_PERIOD) {
-            return None;
-        }
+        let period = if self.has(sample_type::PERIOD) { at.u64()? } else { self.implied_period };
         if self.has(sample_type::READ) {
             self.skip_read(&mut at)?;
         }

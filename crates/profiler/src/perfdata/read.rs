@@ -4,22 +4,34 @@ use std::ops::Range;
 
 use rustc_hash::FxHashMap;
 
-use super::layout::Layout;
+pub use super::event::Event;
+use super::features::{Features, Noted};
+use super::forms::Form;
 use super::record::{Record, kind, split_record};
-use super::{HEADER_BYTES, MAGIC, STREAM_HEADER_BYTES, feature, stream};
+use super::{HEADER_BYTES, MAGIC, STREAM_HEADER_BYTES, stream};
+use crate::tracepoints::Tracepoint;
 
 /// Why bytes are no perf.data file that this program reads.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
-    /// Not the magic.
+    /// Not the magic, nor that of anything known.
     #[error("not a perf.data file: it starts with {found:02x?}, not with \"PERFILE2\"")]
     Magic {
         /// The first bytes.
         found: Vec<u8>,
     },
+    /// A file of another form, which is known.
+    #[error("not a perf.data file, but {}", .0.name)]
+    Other(Form),
     /// Written on a machine of the other byte order.
-    #[error("a perf.data file of the other byte order, which is not supported")]
+    #[error("a perf.data file of a machine of the other byte order, which is not supported")]
     ByteOrder,
+    /// A processor trace, which holds no samples until it is decoded.
+    #[error(
+        "a perf.data file of a processor trace (intel_pt, cs_etm) without samples, which is \
+             not supported"
+    )]
+    Traced,
     /// Compressed records that zstd refuses.
     #[error("bad perf.data file: the compressed record at byte {at} of the records: {what}")]
     Compressed {
@@ -38,27 +50,20 @@ pub enum FormatError {
     },
 }
 
-/// An event of the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// `PERF_TYPE_*`.
-    pub kind: u32,
-    /// Which event of that type.
-    pub config: u64,
-    /// The name, where the file gives it.
-    pub name: Option<String>,
-    /// How its records are laid out.
-    pub layout: Layout,
-    /// Fixed period or frequency.
-    pub period_or_frequency: u64,
-    /// The word above is a frequency.
-    pub is_frequency: bool,
-    /// What the measured tasks start is measured too.
-    pub is_inherited: bool,
-    /// Kernel code was not measured.
-    pub excludes_kernel: bool,
-    /// The ids that its records carry.
-    pub ids: Vec<u64>,
+impl FormatError {
+    /// A fix that can be pasted into a shell; `path` as the shell takes it.
+    pub fn hint(&self, path: &str) -> Option<String> {
+        match self {
+            FormatError::Other(form) => form.hint(path),
+            FormatError::Traced => {
+                Some(format!("perf inject --itrace=i100usl -i {path} -o samples.data"))
+            }
+            FormatError::ByteOrder => {
+                Some(format!("perf script -i {path} reads it, as do inferno and speedscope that"))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// The parsed header of a file.
@@ -66,6 +71,8 @@ pub struct Event {
 pub struct PerfDataFile {
     /// At least one.
     pub events: Vec<Event>,
+    /// The event that is shown: the first that counts something, until another is chosen.
+    pub sampled: usize,
     /// Byte range of the records in the file.
     pub data: Range<usize>,
     /// The file was never completed: its records go on to its end.
@@ -74,6 +81,10 @@ pub struct PerfDataFile {
     pub kernel_release: Option<String>,
     /// Architecture of the machine that was recorded, as `uname -m` has it, where the file tells.
     pub arch: Option<String>,
+    /// Those of its events' tracepoints whose formats it carries.
+    pub tracepoints: Vec<Tracepoint>,
+    /// It holds a processor trace.
+    pub has_trace: bool,
     /// Records are packed by zstd.
     pub compressed: bool,
     pub(super) by_id: FxHashMap<u64, usize>,
@@ -96,6 +107,8 @@ impl PerfDataFile {
             reversed.reverse();
             return Err(if magic == reversed {
                 FormatError::ByteOrder
+            } else if let Some(form) = Form::of(file) {
+                FormatError::Other(form)
             } else {
                 FormatError::Magic { found: magic.to_vec() }
             });
@@ -121,28 +134,28 @@ impl PerfDataFile {
         let cut_short = data_bytes == 0 || data_bytes > rest;
         let data_bytes = if cut_short { rest } else { data_bytes };
         let data = data_start as usize..(data_start + data_bytes) as usize;
-        let (mut kernel_release, mut arch) = (None, None);
+        let mut features = Features::default();
         if !cut_short {
-            let section = |bit| feature_section(file, data.end, feature_map, bit);
-            if let Some(desc) = section(feature::EVENT_DESC) {
-                name_events(desc, &mut events);
+            for bit in Features::READ {
+                if let Some(bytes) = feature_section(file, data.end, feature_map, bit) {
+                    features.take(bit, bytes);
+                }
             }
-            kernel_release = section(feature::OSRELEASE).and_then(header_string);
-            arch = section(feature::ARCH).and_then(header_string);
         }
+        let noted = features.read(&mut events);
         // A file that was never completed has no features, so only its records tell.
         let compressed = if cut_short {
             let mut records = Records::new(&file[data.clone()]);
             records.any(|(_, record)| is_compressed(record.kind))
         } else {
-            feature_map & 1 << feature::COMPRESSED != 0
+            features.is_compressed
         };
-        let file = PerfDataFile::new(events, data, cut_short, compressed);
-        Ok(PerfDataFile { kernel_release, arch, ..file })
+        Ok(PerfDataFile::new(events, noted, data, cut_short, compressed))
     }
 
     pub(super) fn new(
         events: Vec<Event>,
+        noted: Noted,
         data: Range<usize>,
         cut_short: bool,
         compressed: bool,
@@ -151,14 +164,17 @@ impl PerfDataFile {
             event.ids.iter().map(move |&id| (id, index)).collect::<Vec<_>>()
         };
         let by_id = events.iter().enumerate().flat_map(ids).collect();
-        let (kernel_release, arch) = (None, None);
+        let Noted { kernel_release, arch, tracepoints, has_trace } = noted;
         let mislabelled = events.iter().position(Event::shares_samples).unwrap_or(0);
         PerfDataFile {
+            sampled: events.iter().position(|event| !event.is_dummy()).unwrap_or(0),
             events,
             data,
             cut_short,
             kernel_release,
             arch,
+            tracepoints,
+            has_trace,
             compressed,
             by_id,
             mislabelled,
@@ -186,6 +202,11 @@ impl PerfDataFile {
         }
     }
 
+    /// The event with that id.
+    pub fn event_of_id(&self, id: u64) -> Option<usize> {
+        self.by_id.get(&id).copied()
+    }
+
     /// Where in its body a sample has an id that is no event's, and the id that belongs there.
     pub(super) fn mislabelled(&self, record: &Record<'_>) -> Option<(usize, u64)> {
         let [first, _, ..] = &self.events[..] else { return None };
@@ -198,32 +219,18 @@ impl PerfDataFile {
         (id != 0 && !self.by_id.contains_key(&id)).then_some((at, right))
     }
 
-    /// The event that was sampled: the first that counts something.
-    pub fn sampled_event(&self) -> usize {
-        self.events.iter().position(|event| !event.is_dummy()).unwrap_or(0)
+    /// How many samples there are of each event.
+    pub fn samples_by_event(&self, file: &[u8]) -> Vec<u64> {
+        let mut counts = vec![0; self.events.len()];
+        for (_, record) in self.records(file).filter(|(_, record)| record.kind == kind::SAMPLE) {
+            counts[self.event_of_record(&record)] += 1;
+        }
+        counts
     }
 
     /// The records of the whole file's bytes, as they stand.
     pub fn records<'a>(&self, file: &'a [u8]) -> Records<'a> {
         Records::new(file.get(self.data.clone()).unwrap_or_default())
-    }
-}
-
-impl Event {
-    /// As perf spells an event without a name.
-    pub fn spelling(&self) -> String {
-        format!("{}:{:#x}", self.kind, self.config)
-    }
-
-    /// It counts what happens in software, rather than time (`PERF_COUNT_SW_CPU_CLOCK` and
-    /// `PERF_COUNT_SW_TASK_CLOCK`) or nothing.
-    fn shares_samples(&self) -> bool {
-        self.kind == crate::attr::event_type::SOFTWARE && self.config > 1 && !self.is_dummy()
-    }
-
-    /// `PERF_COUNT_SW_DUMMY`, which perf opens to be told of mappings: it counts nothing.
-    fn is_dummy(&self) -> bool {
-        self.kind == crate::attr::event_type::SOFTWARE && self.config == 9
     }
 }
 
@@ -244,6 +251,11 @@ impl<'a> Records<'a> {
     /// The records in these bytes.
     pub fn new(data: &'a [u8]) -> Self {
         Records { data, at: 0 }
+    }
+
+    /// Where the record after the latest begins, in bytes.
+    pub fn position(&self) -> usize {
+        self.at
     }
 
     /// Bytes are left that are no whole record.
@@ -286,12 +298,6 @@ fn feature_section(file: &[u8], table_at: usize, map: u64, bit: u32) -> Option<&
     file.get(range)
 }
 
-/// A string with its padded length before it.
-pub(super) fn header_string(bytes: &[u8]) -> Option<String> {
-    let text = bytes.get(4..)?.split(|&byte| byte == 0).next()?;
-    Some(String::from_utf8_lossy(text).into_owned())
-}
-
 fn parse_attrs(
     file: &[u8],
     attrs: Range<usize>,
@@ -317,54 +323,9 @@ fn parse_attrs(
                 at: ids_at as u64,
             })?;
             let ids = ids.step_by(8).filter_map(|at| word(file, at).ok()).collect();
-            parse_attr(file, at, ids)
+            Event::parse(file, at, ids)
         })
         .collect()
-}
-
-/// An event by its `struct perf_event_attr`.
-pub(super) fn parse_attr(file: &[u8], at: usize, ids: Vec<u64>) -> Result<Event, FormatError> {
-    let flags = word(file, at + 40)?;
-    let kind_and_size = word(file, at)?;
-    // An attribute of before Linux 3.7 ends before these, and what follows it is something else.
-    let has_registers = kind_and_size >> 32 >= 96;
-    let late = |offset| if has_registers { word(file, at + offset) } else { Ok(0) };
-    Ok(Event {
-        kind: kind_and_size as u32,
-        config: word(file, at + 8)?,
-        name: None,
-        layout: Layout::new(
-            word(file, at + 24)?,
-            word(file, at + 32)?,
-            flags & crate::attr::flag::SAMPLE_ID_ALL != 0,
-        )
-        .with_user_registers(late(80)?, late(72)?),
-        period_or_frequency: word(file, at + 16)?,
-        is_frequency: flags & crate::attr::flag::FREQ != 0,
-        is_inherited: flags & crate::attr::flag::INHERIT != 0,
-        excludes_kernel: flags & crate::attr::flag::EXCLUDE_KERNEL != 0,
-        ids,
-    })
-}
-
-/// Names are a help, not a need: anything odd leaves them out.
-pub(super) fn name_events(desc: &[u8], events: &mut [Event]) {
-    let half = |at: usize| -> Option<usize> {
-        let bytes = desc.get(at..at + 4)?.first_chunk::<4>()?;
-        usize::try_from(u32::from_ne_bytes(*bytes)).ok()
-    };
-    let (Some(count), Some(attr_size)) = (half(0), half(4)) else { return };
-    let mut at = 8usize;
-    for event in events.iter_mut().take(count) {
-        let ids_at = at.saturating_add(attr_size);
-        let (Some(ids), Some(length)) = (half(ids_at), half(ids_at.saturating_add(4))) else {
-            return;
-        };
-        let Some(name) = desc.get(ids_at + 8..).and_then(|rest| rest.get(..length)) else { return };
-        let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
-        event.name = Some(String::from_utf8_lossy(name).into_owned());
-        at = ids_at.saturating_add(8).saturating_add(length).saturating_add(ids.saturating_mul(8));
-    }
 }
 
 pub(super) fn word(file: &[u8], at: usize) -> Result<u64, FormatError> {

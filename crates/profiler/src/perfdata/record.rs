@@ -66,6 +66,8 @@ pub mod misc {
     pub const SWITCH_OUT: u16 = 1 << 13;
     /// In a switch-out record: still runnable.
     pub const SWITCH_OUT_PREEMPT: u16 = 1 << 14;
+    /// In a record of lost samples: a BPF program left them out (perf 6.2 and later).
+    pub const LOST_SAMPLES_BPF: u16 = 1 << 15;
     /// In an MMAP2 record: a build id in place of the inode.
     pub const MMAP_BUILD_ID: u16 = 1 << 14;
 }
@@ -167,8 +169,15 @@ pub enum Parsed<'a> {
     Fork(Task),
     /// The end of a thread.
     Exit(Task),
-    /// So many records lost.
-    Lost(u64),
+    /// So many records had no room in a ring, which this is told of with the next one that had.
+    Lost {
+        /// The id of that event.
+        id: u64,
+        /// How many.
+        count: u64,
+    },
+    /// So many samples of the event lost: counted by the event, or left out by its PMU.
+    LostSamples(u64),
     /// The event was stopped for going too fast.
     Throttle,
     /// A thread left its CPU (`out`) or got one back.
@@ -225,11 +234,10 @@ pub fn parse<'a>(record: &Record<'a>, layout: Layout) -> Option<Parsed<'a>> {
             };
             if record.kind == kind::FORK { Parsed::Fork(task) } else { Parsed::Exit(task) }
         }
-        kind::LOST => {
-            at.u64()?;
-            Parsed::Lost(at.u64()?)
-        }
-        kind::LOST_SAMPLES => Parsed::Lost(at.u64()?),
+        kind::LOST => Parsed::Lost { id: at.u64()?, count: at.u64()? },
+        // What a filter left out is not lost.
+        kind::LOST_SAMPLES if record.misc & misc::LOST_SAMPLES_BPF != 0 => Parsed::Other,
+        kind::LOST_SAMPLES => Parsed::LostSamples(at.u64()?),
         kind::THROTTLE => Parsed::Throttle,
         kind::SWITCH | kind::SWITCH_CPU_WIDE => Parsed::Switch {
             out: record.misc & misc::SWITCH_OUT != 0,

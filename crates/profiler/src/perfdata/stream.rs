@@ -6,11 +6,10 @@ use std::io::{self, BufWriter, Write};
 
 use zstd_safe::{DCtx, InBuffer, OutBuffer};
 
-use super::read::{
-    Event, FormatError, PerfDataFile, Records, header_string, is_compressed, name_events,
-    parse_attr, word,
-};
-use super::record::{Record, kind};
+use super::event::Event;
+use super::features::Features;
+use super::read::{FormatError, PerfDataFile, Records, is_compressed, word};
+use super::record::{RECORD_HEADER, Record, kind};
 use super::{STREAM_HEADER_BYTES, feature};
 
 /// Events and features of a stream, wherever in it they come.
@@ -18,38 +17,39 @@ pub(super) fn parse(file: &[u8]) -> Result<PerfDataFile, FormatError> {
     let start = STREAM_HEADER_BYTES as usize;
     let data = start.min(file.len())..file.len();
     let mut events: Vec<Event> = Vec::new();
-    let mut desc = None;
-    let (mut kernel_release, mut arch) = (None, None);
+    let mut features = Features::default();
     let mut compressed = false;
     let mut records = Records::new(&file[data.clone()]);
-    for (_, record) in records.by_ref() {
+    for (at, record) in records.by_ref() {
         match record.kind {
             kind::HEADER_ATTR => events.extend(event(record.body)),
-            kind::HEADER_FEATURE => match feature_of(record.body) {
-                Some((feature::EVENT_DESC, bytes)) => desc = Some(bytes),
-                Some((feature::OSRELEASE, bytes)) => kernel_release = header_string(bytes),
-                Some((feature::ARCH, bytes)) => arch = header_string(bytes),
-                _ => {}
-            },
+            kind::HEADER_FEATURE => {
+                if let Some((bit, bytes)) = feature_of(record.body) {
+                    features.take(bit, bytes);
+                }
+            }
+            kind::HEADER_TRACING_DATA => {
+                // The formats follow the record.
+                let behind = data.start + at + RECORD_HEADER + record.body.len();
+                features.take(feature::TRACING_DATA, &file[behind..]);
+            }
+            kind::AUXTRACE => features.take(feature::AUXTRACE, &[]),
             _ => compressed |= is_compressed(record.kind),
         }
     }
     if events.is_empty() {
         return Err(FormatError::Section { what: "no event in the stream", at: start as u64 });
     }
-    if let Some(desc) = desc {
-        name_events(desc, &mut events);
-    }
+    let noted = features.read(&mut events);
     let cut_short = records.is_cut_short();
-    let file = PerfDataFile::new(events, data, cut_short, compressed);
-    Ok(PerfDataFile { kernel_release, arch, ..file })
+    Ok(PerfDataFile::new(events, noted, data, cut_short, compressed))
 }
 
 /// The attribute, as long as it says itself, then ids.
 fn event(body: &[u8]) -> Option<Event> {
     let size = u32::from_ne_bytes(*body.get(4..)?.first_chunk::<4>()?) as usize;
     let ids = body.get(size..)?.chunks_exact(8).filter_map(|id| word(id, 0).ok());
-    parse_attr(body.get(..size)?, 0, ids.collect()).ok()
+    Event::parse(body.get(..size)?, 0, ids.collect()).ok()
 }
 
 fn feature_of(body: &[u8]) -> Option<(u32, &[u8])> {

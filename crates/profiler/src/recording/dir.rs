@@ -26,6 +26,9 @@ pub enum RecordingDir {
     Kept(PathBuf),
     /// A bare perf.data file.
     Bare(PathBuf),
+    /// A folder of `perf record --threads` or `--kcore`: the header in `data`, records there and in
+    /// `data.0`, `data.1`, ….
+    Threads(PathBuf),
 }
 
 impl RecordingDir {
@@ -80,13 +83,15 @@ impl RecordingDir {
             RecordingDir::Temporary(dir) => dir.path(),
             RecordingDir::Partial { path, .. }
             | RecordingDir::Kept(path)
-            | RecordingDir::Bare(path) => path,
+            | RecordingDir::Bare(path)
+            | RecordingDir::Threads(path) => path,
         }
     }
 
     pub(super) fn perf_data(&self) -> PathBuf {
         match self {
             RecordingDir::Bare(path) => path.clone(),
+            RecordingDir::Threads(path) => path.join("data"),
             folder => folder.path().join("perf.data"),
         }
     }

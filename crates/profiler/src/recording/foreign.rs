@@ -1,29 +1,41 @@
 //! A bare perf.data file: what its header tells stands in for what was noted beside ours.
 
-use std::path::Path;
-
 use pipeprof_runner::pipeline::Pipeline;
 
-use super::{About, Meta, Recording, RecordingDir};
+use super::choice::choose;
+use super::{About, Meta, Recording, RecordingDir, UNKNOWN_DEPTH, load};
 use crate::accounts::Accounts;
 use crate::error::Error;
-use crate::event::Event as NamedEvent;
-use crate::perfdata::read::PerfDataFile;
+use crate::perfdata::event::Event;
+use crate::perfdata::read::FormatError;
 use crate::profile::Scope;
 use crate::sleepers::Sleepers;
 
-/// `kernel.perf_event_max_stack` where nobody changed it; perf.data does not tell.
-const DEFAULT_MAX_STACK: u64 = 127;
-
-pub(super) fn open(path: &Path) -> Result<Recording, Error> {
-    let bytes = super::map(path)?;
-    let file = PerfDataFile::parse(&bytes)
-        .map_err(|source| Error::Format { path: path.to_owned(), source })?;
+/// Opens what `perf record` wrote, to show the event of that name, else the one that tells most.
+pub(super) fn open(dir: RecordingDir, event: Option<&str>) -> Result<Recording, Error> {
+    let path = dir.path().to_owned();
+    let (file, _) = load::header(&dir.perf_data())?;
+    let several = file.events.iter().filter(|event| !event.is_dummy()).count() > 1;
+    let samples = if several || file.has_trace {
+        let (file, bytes) = load::records(&dir)?;
+        file.samples_by_event(&bytes)
+    } else {
+        Vec::new()
+    };
+    if file.has_trace && samples.iter().all(|&samples| samples == 0) {
+        return Err(Error::Format { path, source: FormatError::Traced });
+    }
+    let choice = choose(&file, &samples, event).map_err(|known| Error::NoEventOfName {
+        path: path.clone(),
+        name: event.unwrap_or_default().to_owned(),
+        known,
+    })?;
     let title = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     let kernel = file.kernel_release.clone().unwrap_or_default();
     Ok(Recording {
-        dir: RecordingDir::Bare(path.to_owned()),
-        meta: meta(&file),
+        meta: meta(&file.events[choice.event], choice.notes),
+        event: Some(choice.event),
+        dir,
         about: About { title, kernel, ..About::default() },
         environment: serde_json::Value::Null,
         symbols: None,
@@ -31,25 +43,16 @@ pub(super) fn open(path: &Path) -> Result<Recording, Error> {
     })
 }
 
-fn meta(file: &PerfDataFile) -> Meta {
-    let sampled = file.sampled_event();
-    let event = &file.events[sampled];
-    let named = event.name.clone().unwrap_or_else(|| event.spelling());
-    let code = NamedEvent { name: named.clone(), kind: event.kind, config: event.config };
-    let others = file.events.len() - sampled - 1;
-    let mut notes = Vec::new();
-    if others > 0 {
-        notes.push(format!("the file has {others} more events, which are not shown"));
-    }
+fn meta(event: &Event, notes: Vec<String>) -> Meta {
     Meta {
         pipeline: Pipeline::default(),
-        event: named,
-        frequency_hz: event.is_frequency.then_some(event.period_or_frequency),
+        event: event.name.clone(),
+        frequency_hz: event.is_frequency().then_some(event.period_or_frequency),
         fallback: None,
-        scope: if event.is_inherited { Scope::PerTask } else { Scope::PerCpu },
-        timer_driven: code.is_timer_driven(),
-        kernel_visible: !event.excludes_kernel,
-        max_stack: DEFAULT_MAX_STACK,
+        scope: if event.is_per_cpu() { Scope::PerCpu } else { Scope::PerTask },
+        timer_driven: event.is_clock(),
+        kernel_visible: !event.excludes_kernel(),
+        max_stack: event.max_stack.map_or(UNKNOWN_DEPTH, u64::from),
         lost: None,
         switches: false,
         windows: Vec::new(),

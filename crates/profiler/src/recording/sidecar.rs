@@ -90,6 +90,11 @@ fn write_json(
     written.map_err(|source| Error::File { action: "writing", path, source })
 }
 
+/// It is a folder of this program's.
+pub(super) fn is_in(folder: &Path) -> bool {
+    folder.join(ABOUT).symlink_metadata().is_ok()
+}
+
 pub(super) fn open(folder: &Path) -> Result<Recording, Error> {
     let sidecar: Sidecar = read_json(&folder.join(ABOUT))?;
     let names = folder.join(SYMBOLS);
@@ -103,6 +108,7 @@ pub(super) fn open(folder: &Path) -> Result<Recording, Error> {
         environment: sidecar.environment,
         symbols,
         cut_short: !sidecar.complete,
+        event: None,
     };
     if recording.meta.end_ns == 0 {
         let (first, last) = times(&recording)?;

@@ -203,7 +203,9 @@ fn write_rest(text: &mut String, diff: &Diff, style: Style) {
     // What took no time to speak of is left to JSON.
     let cpu = |ns: Option<u64>| ns.unwrap_or(0);
     let most = diff.not_compared.iter().map(|out| cpu(out.cpu_time_ns)).max().unwrap_or(0);
-    for out in diff.not_compared.iter().filter(|out| cpu(out.cpu_time_ns) * 20 >= most) {
+    for out in
+        diff.not_compared.iter().filter(|out| cpu(out.cpu_time_ns).saturating_mul(20) >= most)
+    {
         let side = match out.side {
             Which::A => "in A",
             Which::B => "in B",

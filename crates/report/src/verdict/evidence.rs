@@ -16,6 +16,8 @@ pub struct Evidence {
     pub cpus: usize,
     /// Samples of all members.
     pub samples: u64,
+    /// Samples of processes outside the pipeline. What was lost may be theirs.
+    pub foreign_samples: u64,
     /// Records lost.
     pub lost: u64,
     /// Kernel stacks were recorded.
@@ -144,7 +146,7 @@ impl MemberEvidence {
     /// It neither worked at its pipes nor waited for them.
     fn is_idle(&self) -> bool {
         let waits = self.blocked_for(Reason::WaitSpace) + self.blocked_for(Reason::WaitData);
-        waits == 0 && self.pipe_work() == 0 && self.on_cpu_ns * 20 < self.lifetime_ns
+        waits == 0 && self.pipe_work() == 0 && self.on_cpu_ns.saturating_mul(20) < self.lifetime_ns
     }
 
     fn has_pipes(&self) -> bool {

@@ -50,6 +50,7 @@ fn evidence(members: Vec<MemberEvidence>, pipes: Vec<PipeEvidence>) -> Evidence 
         elapsed_ns: SECOND,
         cpus: 2,
         samples: 1000,
+        foreign_samples: 0,
         lost: 0,
         kernel_visible: true,
     }
@@ -324,6 +325,7 @@ fn thin_evidence_is_no_verdict() {
     for (headline, why) in [
         (change(|e| e.elapsed_ns = 34 * MS), "34 ms are too short"),
         (change(|e| e.lost = 500), "33 % of the records were lost"),
+        (change(|e| (e.lost, e.foreign_samples) = (1000, 2000)), "25 % of the records were lost"),
         (change(|e| e.kernel_visible = false), "not allowed to look into the kernel"),
         (change(|e| e.members.iter_mut().for_each(|m| m.lifetime_ns = 0)), "were not recorded"),
         (change(|e| e.members[1] = member(1, 3, 0, 0, &[(Unknown, 1000)])), "no stack was sampled"),

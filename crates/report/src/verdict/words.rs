@@ -96,7 +96,7 @@ fn busy(member: &MemberEvidence, elapsed_ns: u64) -> String {
             percent(member.on_cpu_ns, member.lifetime_ns)
         );
     }
-    if member.runnable_ns * 20 >= member.lifetime_ns {
+    if member.runnable_ns.saturating_mul(20) >= member.lifetime_ns {
         text += &format!(", waiting for a CPU {}", percent(member.runnable_ns, member.lifetime_ns));
     }
     text
@@ -280,7 +280,7 @@ fn in_pipes(evidence: &Evidence) -> Option<String> {
     let mut parts: Vec<(Work, u64)> = Work::ALL
         .into_iter()
         .map(|work| (work, sum(work)))
-        .filter(|(_, ns)| *ns * 200 >= on_cpu.max(1))
+        .filter(|(_, ns)| ns.saturating_mul(200) >= on_cpu.max(1))
         .collect();
     parts.sort_by_key(|(_, ns)| std::cmp::Reverse(*ns));
     let each: Vec<String> = parts

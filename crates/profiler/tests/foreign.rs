@@ -1,0 +1,349 @@
+//! Files of `perf record` made by hand: which event is shown and how it is called, what its samples
+//! weigh, what was lost, and what is said of forms that are none of perf's.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "common/foreign.rs"]
+mod foreign;
+
+use std::path::Path;
+
+use foreign::{Foreign, Nameless, Sampled, TYPE, USER};
+use pipeprof_profiler::analyse::analyse;
+use pipeprof_profiler::attr::{event_type, flag, sample_type};
+use pipeprof_profiler::error::Error;
+use pipeprof_profiler::perfdata::read::PerfDataFile;
+use pipeprof_profiler::perfdata::record::kind;
+use pipeprof_profiler::profile::{MemberProfile, Profile, WeightUnit};
+use pipeprof_profiler::recording::Recording;
+
+/// The profile of a file, with the event of that name shown.
+fn shown(file: &Foreign, event: Option<&str>) -> Result<Profile, Error> {
+    let (_folder, path) = file.write();
+    let recording = Recording::open_event(&path, event)?;
+    analyse(&recording, &mut Nameless)
+}
+
+fn profile(file: &Foreign) -> Profile {
+    shown(file, None).unwrap()
+}
+
+fn weight(profile: &Profile) -> u64 {
+    profile.members.iter().map(MemberProfile::weight).sum()
+}
+
+/// So many samples of the event with that id.
+fn samples(file: &mut Foreign, id: u64, count: u64) {
+    for time in 1..=count {
+        let chain = &[USER, 0x40_0100];
+        file.sample(Sampled { id, pid: 100, time, period: 1000, chain, ..Sampled::default() });
+    }
+}
+
+const CYCLES: u64 = 0;
+const INSTRUCTIONS: u64 = 1;
+
+#[test]
+fn what_the_kernel_and_perf_both_tell_was_lost_once() {
+    let mut file = Foreign::new();
+    file.event("cpu-clock", event_type::SOFTWARE, 0, |_| {});
+    samples(&mut file, 1, 10);
+    let words = |words: [u64; 2]| words.map(u64::to_ne_bytes).concat();
+    file.record(kind::LOST, 0, &words([1, 947]), (100, 20, 1));
+    file.record(kind::LOST, 0, &words([1, 628]), (100, 30, 1));
+    assert_eq!(profile(&file).quality.lost, 1575);
+    file.record(kind::LOST_SAMPLES, 0, &words([1575, 0])[..8], (0, 0, 1));
+    assert_eq!(profile(&file).quality.lost, 1575);
+}
+
+#[test]
+fn losses_of_another_event_are_not_those_of_the_one_shown() {
+    let mut file = Foreign::new();
+    file.event("cpu-clock", event_type::SOFTWARE, 0, |_| {});
+    file.event("page-faults", event_type::SOFTWARE, 2, |_| {});
+    samples(&mut file, 1, 10);
+    samples(&mut file, 2, 5);
+    let words = |words: [u64; 2]| words.map(u64::to_ne_bytes).concat();
+    file.record(kind::LOST, 0, &words([2, 7]), (100, 20, 2));
+    file.record(kind::LOST, 0, &words([1, 3]), (100, 21, 1));
+    assert_eq!(profile(&file).quality.lost, 3);
+    assert_eq!(shown(&file, Some("page-faults")).unwrap().quality.lost, 7);
+    // perf counted them event by event, and knows better than the ring that both share.
+    file.record(kind::LOST_SAMPLES, 0, &words([10, 0])[..8], (0, 0, 2));
+    assert_eq!(profile(&file).quality.lost, 0);
+    assert_eq!(shown(&file, Some("page-faults")).unwrap().quality.lost, 10);
+}
+
+/// On a CPU of two kinds perf opens an event for each.
+#[test]
+fn of_two_kinds_of_cpu_the_one_with_samples_is_shown() {
+    let mut file = Foreign::new();
+    file.event("cpu_atom/cycles/", event_type::HARDWARE, 10 << 32, |_| {});
+    file.event("cpu_core/cycles/", event_type::HARDWARE, 4 << 32, |_| {});
+    file.event("dummy:u", event_type::SOFTWARE, 9, |_| {});
+    samples(&mut file, 2, 100);
+    let quality = profile(&file).quality;
+    assert_eq!((quality.samples, quality.event.as_str()), (100, "cpu_core/cycles/"));
+    assert_eq!(quality.notes, ["the file has no sample of cpu_atom/cycles/"]);
+    samples(&mut file, 1, 30);
+    let quality = profile(&file).quality;
+    assert_eq!((quality.samples, quality.event.as_str()), (100, "cpu_core/cycles/"));
+    assert!(quality.notes[0].contains("cpu_atom/cycles/ (30 samples)"), "{:?}", quality.notes);
+    assert_eq!(shown(&file, Some("cpu_atom/cycles/")).unwrap().quality.samples, 30);
+}
+
+#[test]
+fn time_on_cpu_is_shown_before_what_is_only_counted() {
+    let mut file = Foreign::new();
+    file.event("instructions", event_type::HARDWARE, INSTRUCTIONS, |_| {});
+    file.event("page-faults", event_type::SOFTWARE, 2, |_| {});
+    file.event("cycles:u", event_type::HARDWARE, CYCLES, |_| {});
+    samples(&mut file, 1, 50);
+    samples(&mut file, 2, 90);
+    assert_eq!(profile(&file).quality.event, "instructions");
+    samples(&mut file, 3, 20);
+    assert_eq!(profile(&file).quality.event, "cycles:u");
+    // Without its modifiers too.
+    assert_eq!(shown(&file, Some("cycles")).unwrap().quality.samples, 20);
+}
+
+#[test]
+fn an_event_that_is_not_in_the_file_is_refused_with_those_that_are() {
+    let mut file = Foreign::new();
+    file.event("cycles", event_type::HARDWARE, CYCLES, |_| {});
+    file.event("page-faults", event_type::SOFTWARE, 2, |_| {});
+    samples(&mut file, 2, 1);
+    let error = shown(&file, Some("faults")).unwrap_err();
+    assert!(error.to_string().ends_with("has no event faults"), "{error}");
+    let hint = error.hint().unwrap();
+    assert_eq!(hint, "its events are cycles (0 samples), page-faults (1 sample)");
+}
+
+/// `perf record -c`.
+#[test]
+fn samples_of_a_fixed_period_weigh_that_period() {
+    let without = TYPE & !sample_type::PERIOD;
+    let weighed = |kind, config, period, is_frequency| {
+        let mut file = Foreign::new();
+        file.event("", kind, config, |attr| {
+            attr.sample_type = without;
+            attr.period_or_frequency = period;
+            *attr = attr.with_flag(flag::FREQ, is_frequency);
+        });
+        samples(&mut file, 1, 92);
+        let profile = profile(&file);
+        (weight(&profile), profile.quality.unit, profile.quality.frequency_hz)
+    };
+    let (software, hardware) = (event_type::SOFTWARE, event_type::HARDWARE);
+    let (ns, events) = (WeightUnit::Nanoseconds, WeightUnit::Events);
+    assert_eq!(weighed(software, 0, 1_000_000, false), (92_000_000, ns, None));
+    assert_eq!(weighed(hardware, CYCLES, 100_003, false), (92 * 100_003, events, None));
+    // A clock that ticks a thousand times a second stands for a millisecond.
+    assert_eq!(weighed(software, 1, 1000, true), (92_000_000, ns, Some(1000)));
+    assert_eq!(weighed(hardware, CYCLES, 1000, true), (92, events, Some(1000)));
+    assert_eq!(weighed(software, 0, 0, false), (92, ns, None));
+}
+
+#[test]
+fn a_period_of_hours_is_taken_and_a_sum_that_cannot_be_is_not() {
+    let mut file = Foreign::new();
+    file.event("page-faults", event_type::SOFTWARE, 2, |_| {});
+    let sample = |time, period| Sampled {
+        id: 1,
+        pid: 7,
+        time,
+        period,
+        chain: &[USER, 0x1000],
+        ..Sampled::default()
+    };
+    file.sample(sample(1, 20 * 60 * 1_000_000_000)).sample(sample(2, 1 << 50));
+    let whole = profile(&file);
+    assert_eq!((whole.quality.samples, whole.quality.malformed_records), (2, 0));
+    assert_eq!(weight(&whole), 20 * 60 * 1_000_000_000 + (1 << 50));
+    file.sample(sample(3, u64::MAX)).sample(sample(4, 1));
+    let damaged = profile(&file);
+    assert_eq!((damaged.quality.samples, damaged.quality.malformed_records), (3, 1));
+}
+
+/// The spellings are those of `perf evlist` 6.1 for the same attributes.
+#[test]
+fn an_event_without_a_name_is_called_by_its_numbers() {
+    let named = |kind: u32, config: u64, flags: u64| {
+        let mut file = Foreign::new();
+        file.event("", kind, config, |attr| attr.flags |= flags);
+        PerfDataFile::parse(&file.build()).unwrap().events[0].name.clone()
+    };
+    let precise = |level: u64| level << flag::PRECISE_IP_SHIFT;
+    let user_only = flag::EXCLUDE_KERNEL | flag::EXCLUDE_HV;
+    let table: &[(u32, u64, u64, &str)] = &[
+        (0, 0, 0, "cycles"),
+        (0, 9, 0, "ref-cycles"),
+        (0, 10, 0, "unknown-hardware"),
+        (0, 0, user_only, "cycles:u"),
+        (0, 0, flag::EXCLUDE_USER, "cycles:kh"),
+        (0, 0, precise(3), "cycles:ppp"),
+        (0, 1, user_only | precise(2), "instructions:upp"),
+        (1, 0, 0, "cpu-clock"),
+        (1, 0, flag::EXCLUDE_KERNEL, "cpu-clock:uh"),
+        (1, 8, 0, "emulation-faults"),
+        (1, 99, 0, "unknown-software"),
+        (2, 300, 0, "tracepoint 300"),
+        (3, 0x1_0003, 0, "dTLB-load-misses"),
+        (3, 0x0002, 0, "LLC-loads"),
+        (3, 0x0200, 0, "L1-dcache-prefetches"),
+        (3, 0x1_0200, user_only, "L1-dcache-prefetch-misses:u"),
+        (3, 0x0101, 0, "invalid-cache"),
+        (3, 0x2_0000, 0, "invalid-cache"),
+        (4, 0x1c2, 0, "raw 0x1c2"),
+        (6, 1, 0, "unknown attr type: 6"),
+        // The PMU above a generic event, of which the file says no name.
+        (0, 4 << 32, 0, "cycles"),
+        (3, 10 << 32 | 0x1_0000, 0, "L1-dcache-load-misses"),
+    ];
+    for &(kind, config, flags, name) in table {
+        assert_eq!(named(kind, config, flags), name, "{kind} {config:#x} {flags:#x}");
+    }
+}
+
+#[test]
+fn only_a_clock_on_each_thread_is_said_to_have_a_scope_that_matters() {
+    let scope = |change: fn(&mut pipeprof_profiler::attr::EventAttr)| {
+        let mut file = Foreign::new();
+        file.event("cpu-clock", event_type::SOFTWARE, 0, change);
+        samples(&mut file, 1, 1);
+        format!("{:?}", profile(&file).quality.scope)
+    };
+    // perf record -a, which inherits all the same; perf record COMMAND; perf record --per-thread.
+    assert_eq!(
+        scope(|attr| {
+            attr.sample_type |= sample_type::CPU;
+            attr.flags |= flag::INHERIT;
+        }),
+        "PerCpu"
+    );
+    assert_eq!(scope(|attr| attr.flags |= flag::INHERIT | flag::ENABLE_ON_EXEC), "PerTask");
+    assert_eq!(scope(|_| {}), "PerTask");
+}
+
+#[test]
+fn call_chains_as_deep_as_the_file_allows_were_cut() {
+    let cut = |limit: u16, depth: u64| {
+        let mut file = Foreign::new();
+        file.event("cycles", event_type::HARDWARE, CYCLES, |attr| attr.sample_max_stack = limit);
+        let chain: Vec<u64> = std::iter::once(USER).chain((1..=depth).map(|at| at << 12)).collect();
+        file.sample(Sampled { id: 1, pid: 1, time: 1, chain: &chain, ..Sampled::default() });
+        profile(&file).quality.truncated_stacks
+    };
+    assert_eq!([cut(16, 16), cut(16, 15), cut(200, 127)], [1, 0, 0]);
+    // Nothing tells the limit: it is the kernel's own, or more.
+    assert_eq!([cut(0, 127), cut(0, 126), cut(0, 300)], [1, 0, 1]);
+}
+
+/// A folder as of `perf record --threads`: the header and what perf noted in one file, what each of
+/// its threads drained in another.
+#[test]
+fn a_folder_of_threads_is_read_in_the_order_of_time() {
+    let event = |file: &mut Foreign| {
+        file.event("cycles", event_type::HARDWARE, CYCLES, |_| {});
+    };
+    let mut header = Foreign::new();
+    event(&mut header);
+    header.comm(7, "before", 1, true);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("data"), header.build()).unwrap();
+    let sample = |time| Sampled {
+        id: 1,
+        pid: 7,
+        time,
+        period: 1,
+        chain: &[USER, 0x1000],
+        ..Sampled::default()
+    };
+    for (name, times) in [("data.0", [10, 40]), ("data.1", [20, 50]), ("data.10", [30, 60])] {
+        let mut part = Foreign::new();
+        event(&mut part);
+        times.iter().for_each(|&time| _ = part.sample(sample(time)));
+        if name == "data.1" {
+            part.comm(7, "after", 55, true);
+        }
+        std::fs::write(folder.path().join(name), part.records()).unwrap();
+    }
+    std::fs::create_dir(folder.path().join("kcore_dir")).unwrap();
+    let recording = Recording::open(folder.path()).unwrap();
+    let loaded = recording.load().unwrap();
+    let times: Vec<u64> = (loaded.file.records(&loaded.bytes))
+        .filter(|(_, record)| record.kind == kind::SAMPLE)
+        .filter_map(|(_, record)| loaded.file.events[0].layout.time(&record))
+        .collect();
+    assert_eq!(times, [10, 20, 30, 40, 50, 60]);
+    assert_eq!(analyse(&recording, &mut Nameless).unwrap().quality.samples, 6);
+}
+
+fn refusal(path: &Path) -> String {
+    let error = Recording::open(path).unwrap_err();
+    let hint = error.hint().map_or_else(String::new, |hint| format!("; {hint}"));
+    format!("{error}{hint}").replace(&path.display().to_string(), "FILE")
+}
+
+#[test]
+fn what_is_no_recording_is_refused_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x");
+    let refused = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        refusal(&path)
+    };
+    assert_eq!(refused(b""), "FILE: not a perf.data file, but an empty file");
+    assert_eq!(
+        refused(b"\x1f\x8b\x08\0\0"),
+        "FILE: not a perf.data file, but a file packed by gzip; gunzip -c 'FILE' > perf.data"
+    );
+    assert!(refused(b"<?xml version=\"1.0\"?><svg>").contains("an SVG image"));
+    assert!(refused(b"main;write 12\n").contains("a text file"));
+    assert!(refused(b"2ELIFREP\0\0\0\0").contains("the other byte order"));
+    let refused = refusal(folder.path());
+    assert!(refused.contains("is a folder, but no recording"), "{refused}");
+}
+
+/// `perf record -e intel_pt//`.
+#[test]
+fn a_processor_trace_is_named_and_how_to_decode_it() {
+    let mut file = Foreign::new();
+    file.event("intel_pt//", 8, 0x300, |_| {});
+    let stream = |records: &[u8]| {
+        let mut bytes = b"PERFILE2".to_vec();
+        bytes.extend(16u64.to_ne_bytes());
+        let mut attr = EventRecord::of(&file);
+        bytes.append(&mut attr.0);
+        bytes.extend(records);
+        bytes
+    };
+    // PERF_RECORD_AUXTRACE: 48 bytes, then as many as it says.
+    let mut trace = 71u32.to_ne_bytes().to_vec();
+    trace.extend([0, 0, 48, 0]);
+    trace.extend([16u64, 0, 0, 0, 0].map(u64::to_ne_bytes).concat());
+    trace.extend([0; 16]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pt.data");
+    std::fs::write(&path, stream(&trace)).unwrap();
+    let refused = refusal(&path);
+    assert!(refused.contains("a processor trace (intel_pt, cs_etm) without samples"), "{refused}");
+    assert!(refused.contains("perf inject --itrace"), "{refused}");
+}
+
+/// An event as a record of a stream.
+struct EventRecord(Vec<u8>);
+
+impl EventRecord {
+    fn of(file: &Foreign) -> Self {
+        let bytes = file.build();
+        let word = |at: usize| u64::from_ne_bytes(*bytes[at..].first_chunk().unwrap());
+        let (attrs, attr_size) = (word(24) as usize, word(16) as usize - 16);
+        let mut record = kind::HEADER_ATTR.to_ne_bytes().to_vec();
+        record.extend(0u16.to_ne_bytes());
+        record.extend((8 + attr_size as u16 + 8).to_ne_bytes());
+        record.extend(&bytes[attrs..attrs + attr_size]);
+        record.extend(1u64.to_ne_bytes());
+        EventRecord(record)
+    }
+}
