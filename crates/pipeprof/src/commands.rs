@@ -1,6 +1,7 @@
 //! One module a command: each takes its arguments and does the work through the three crates.
 
 mod answer;
+pub(crate) mod buffer;
 pub(crate) mod cost;
 pub(crate) mod diff;
 pub(crate) mod doctor;
@@ -17,6 +18,7 @@ pub(crate) mod run;
 pub(crate) mod stages;
 pub(crate) mod stat;
 pub(crate) mod tour;
+pub(crate) mod tune;
 pub(crate) mod write;
 
 use clap::Subcommand;
@@ -40,10 +42,14 @@ pub(crate) enum Command {
     Stages(stages::StagesArgs),
     Cost(cost::CostArgs),
     Tour(tour::TourArgs),
+    Tune(Box<tune::TuneArgs>),
+    Buffer(buffer::BufferArgs),
     Doctor(doctor::DoctorArgs),
     Ls(ls::LsArgs),
     #[command(name = END, hide = true)]
     End(end::EndArgs),
+    #[command(name = tune::guard::NAME, hide = true)]
+    Guard,
 }
 
 /// Carries out one command.
@@ -64,6 +70,9 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
         Command::Cost(args) => cost::run(&args, ui),
         Command::Stages(args) => stages::run(&args, ui),
         Command::Tour(args) => tour::run(&args, ui),
+        Command::Tune(args) => tune::run(&args, ui),
+        Command::Buffer(args) => buffer::run(&args, ui),
+        Command::Guard => tune::guard::run(),
         Command::Doctor(args) => doctor::run(&args, ui),
         Command::Ls(args) => ls::run(&args, ui),
     }

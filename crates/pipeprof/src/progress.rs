@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use pipeprof_profiler::analyse::Progress;
+use pipeprof_report::escape::printable;
 use pipeprof_runner::error::Error;
 use pipeprof_runner::pair::Running;
 use pipeprof_runner::plan::PairPlan;
@@ -74,6 +75,13 @@ impl Watching {
     pub(crate) fn elapsed(&mut self, elapsed: Duration) {
         self.0.set_position(elapsed.as_millis() as u64);
         self.0.set_message(format!("watching for {:.1} s", elapsed.as_secs_f64()));
+    }
+
+    /// So much time has passed, and this is being done.
+    pub(crate) fn doing(&mut self, elapsed: Duration, what: &str) {
+        self.0.set_position(elapsed.as_millis() as u64);
+        let left = self.0.length().unwrap_or(0).saturating_sub(elapsed.as_millis() as u64);
+        self.0.set_message(format!("{}, at most {} s left", printable(what), left / 1000));
     }
 
     /// The next step begins. Nothing is drawn while it lasts, as drawing would disturb it.

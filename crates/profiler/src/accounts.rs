@@ -75,6 +75,16 @@ impl Accounts {
         }
     }
 
+    /// What all threads were charged between their first and latest reading.
+    pub fn sum(&self) -> Account {
+        let charged = self.threads.values().map(|readings| readings.last.since(readings.first));
+        charged.fold(Account::default(), |sum, one| Account {
+            cpu_ns: sum.cpu_ns + one.cpu_ns,
+            run_delay_ns: sum.run_delay_ns + one.run_delay_ns,
+            runs: sum.runs + one.runs,
+        })
+    }
+
     /// Leaves out threads that were read last before then: they have ended.
     pub(crate) fn forget(&mut self, before_ns: u64) {
         self.threads.retain(|_, readings| readings.last_at_ns >= before_ns);

@@ -33,8 +33,26 @@ const PERIOD: Duration = Duration::from_millis(10);
 /// A running watch over the pipes of a pipeline.
 #[derive(Debug)]
 pub struct Meter {
-    updates: Sender<Found>,
+    requests: Sender<Request>,
     thread: JoinHandle<Watch>,
+}
+
+enum Request {
+    /// The pipeline has changed.
+    Follow(Found),
+    /// What went through each pipe so far.
+    Totals(Sender<Vec<Total>>),
+}
+
+/// What went through one pipe so far.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Total {
+    /// Device of the pipe's inode.
+    pub device: u64,
+    /// Inode of the pipe.
+    pub inode: u64,
+    /// Bytes since the watch began.
+    pub bytes: Bytes,
 }
 
 impl Meter {
@@ -56,7 +74,7 @@ impl Meter {
         from_birth: bool,
         keep: Option<Duration>,
     ) -> Result<Self, Error> {
-        let (updates, receiver) = mpsc::channel();
+        let (requests, receiver) = mpsc::channel();
         let mut watch = Watch::new(from_birth, keep);
         watch.follow(found);
         let thread = std::thread::Builder::new()
@@ -65,7 +83,12 @@ impl Meter {
                 loop {
                     watch.look();
                     match receiver.recv_timeout(PERIOD) {
-                        Ok(found) => watch.follow(found),
+                        Ok(Request::Follow(found)) => watch.follow(found),
+                        Ok(Request::Totals(answer)) => {
+                            watch.look();
+                            // Whoever asked may have gone.
+                            let _ = answer.send(watch.totals());
+                        }
                         Err(RecvTimeoutError::Timeout) => {}
                         Err(RecvTimeoutError::Disconnected) => return watch,
                     }
@@ -75,13 +98,24 @@ impl Meter {
                 action: "starting the thread that meters",
                 errno: nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(libc::EAGAIN)),
             })?;
-        Ok(Meter { updates, thread })
+        Ok(Meter { requests, thread })
     }
 
     /// The pipeline has changed.
     pub fn follow(&self, found: Found) {
         // Fails only where the thread has died, which `finish` reports.
-        let _ = self.updates.send(found);
+        let _ = self.requests.send(Request::Follow(found));
+    }
+
+    /// Looks now, and tells what went through each pipe so far, in the order in which they were
+    /// found.
+    ///
+    /// # Errors
+    /// [`Error::DrainDied`] where the thread died.
+    pub fn totals(&self) -> Result<Vec<Total>, Error> {
+        let (answer, answered) = mpsc::channel();
+        self.requests.send(Request::Totals(answer)).map_err(|_| Error::DrainDied)?;
+        answered.recv().map_err(|_| Error::DrainDied)
     }
 
     /// Looks once more and adds up, a flow a pipe, in the order in which they were found.
@@ -89,7 +123,7 @@ impl Meter {
     /// # Errors
     /// [`Error::DrainDied`] where the thread died.
     pub fn finish(self) -> Result<Vec<PipeFlow>, Error> {
-        drop(self.updates);
+        drop(self.requests);
         let mut watch = self.thread.join().map_err(|_| Error::DrainDied)?;
         watch.look();
         Ok(watch.flows())

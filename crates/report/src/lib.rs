@@ -25,5 +25,6 @@ pub mod text;
 pub mod topology;
 pub mod tour;
 pub mod tree;
+pub mod tuning;
 pub mod verdict;
 mod words;

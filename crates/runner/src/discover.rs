@@ -50,6 +50,7 @@ mod walk;
 
 pub use error::DiscoverError;
 pub use level::Level;
+pub(crate) use process::parent_of;
 pub use process::threads;
 pub use table::{Access, Calls, Descriptor, ProcTable, Process};
 pub use topology::{Found, pipeline_of, pipelines, tree_of};

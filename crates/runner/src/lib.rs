@@ -2,6 +2,7 @@
 //! a process belongs to.
 
 pub mod access;
+pub mod buffer;
 pub mod command;
 pub mod cost;
 pub mod cpus;
@@ -18,3 +19,4 @@ pub mod roof;
 pub mod size;
 pub mod stage;
 mod sys;
+pub mod tuning;

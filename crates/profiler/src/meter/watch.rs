@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use super::segments::Segments;
 use super::splices::Splices;
 use super::{
-    Bytes, Elsewhere, EndCount, Gauge, IoCounts, IoWatch, PipeFlow, Point, Series, Source,
+    Bytes, Elsewhere, EndCount, Gauge, IoCounts, IoWatch, PipeFlow, Point, Series, Source, Total,
     can_splice, estimate,
 };
 
@@ -415,6 +415,19 @@ impl Watch {
             }
             _ => total,
         }
+    }
+
+    pub(super) fn totals(&self) -> Vec<Total> {
+        let total = |pipe: &WatchedPipe| Total {
+            device: pipe.pipe.device,
+            inode: pipe.pipe.inode,
+            // What is counted late is counted from then on, which is all that a difference takes.
+            bytes: match pipe.segments.total() {
+                known @ Bytes::Known { .. } => known,
+                Bytes::Unknown { .. } => self.total(pipe),
+            },
+        };
+        self.pipes.iter().map(total).collect()
     }
 
     pub(super) fn flows(self) -> Vec<PipeFlow> {

@@ -61,6 +61,11 @@ pub fn threads(pid: i32) -> Result<Vec<i32>, DiscoverError> {
     Ok(ids)
 }
 
+/// Who started a process, or adopted it; `None` where it has gone.
+pub(crate) fn parent_of(pid: i32) -> Option<i32> {
+    scan::stat_of(pid).ok().map(|stat| stat.parent)
+}
+
 /// The process that a thread belongs to.
 pub(super) fn thread_group(tid: i32) -> Result<i32, DiscoverError> {
     let status = std::fs::read_to_string(format!("/proc/{tid}/status"))

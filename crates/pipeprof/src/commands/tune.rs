@@ -1,0 +1,201 @@
+//! `pipeprof tune`: tries changes on a pipeline that runs, takes them back, and says what was
+//! proven.
+
+mod advice;
+mod lab;
+mod look;
+mod subject;
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use pipeprof_report::tuning::{
+    Confirmed, Outcome, Plan, Proof, Rate, Treatment, Tried, announcement, plan, render,
+};
+use pipeprof_runner::tuning::Guardian;
+
+use crate::args::json::JsonArgs;
+use crate::args::target::{Target, TargetArgs, parse_duration};
+use crate::interrupt::Interrupt;
+use crate::progress::Watching;
+use crate::ui::{Exit, Ui, hinted, wrong_usage};
+use lab::{Lab, Measured};
+use subject::Subject;
+
+/// Try changes on a running pipeline and report which of them make it faster
+///
+/// Changes one thing at a time (capacity of a pipe, CPUs of its ends, nice values) in windows of a
+/// fraction of a second, compares the bytes that go through with and without it, and takes it back.
+/// What cannot matter is not tried. The winners are measured together once more.
+///
+/// Everything is restored at the end, on Ctrl-C, and by a process of its own also when pipeprof is
+/// killed. Data, their order and exit statuses are not touched.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TuneArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Make the changes without asking
+    #[arg(short, long)]
+    yes: bool,
+    /// Stop after this long, as in 40s or 5m
+    #[arg(long, value_name = "TIME", default_value = "3m", value_parser = parse_duration)]
+    time: Duration,
+    /// Leave the best combination in place
+    #[arg(long)]
+    keep_best: bool,
+    #[command(flatten)]
+    json: JsonArgs,
+}
+
+/// The hidden command by which the guardian is started.
+pub(crate) mod guard {
+    use crate::ui::Exit;
+
+    /// Its name.
+    pub(crate) const NAME: &str = "__guard";
+
+    pub(crate) fn run() -> anyhow::Result<Exit> {
+        pipeprof_runner::tuning::guard()?;
+        Ok(Exit::Done)
+    }
+}
+
+pub(crate) fn run(args: &TuneArgs, ui: &Ui) -> anyhow::Result<Exit> {
+    let target = args.target.target_for(None)?;
+    if matches!(target, Target::Pair(_)) {
+        return Err(wrong_usage(NO_PAIR));
+    }
+    let can_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    if !args.yes && !can_ask {
+        return Err(hinted_usage());
+    }
+    let to = args.json.open(&[])?;
+    let diverted = to.divert()?;
+    let interrupt = Interrupt::install()?;
+    let mut subject = Subject::of(target, &interrupt)?;
+    let seen = look::watch(&mut subject, &interrupt, ui)?;
+    let plan = plan(&seen.pipeline);
+    let mut proof = Proof {
+        subject: subject.title.clone(),
+        measure: seen.pipeline.pipe_name(seen.payload),
+        original: Rate { bytes_per_second: seen.bytes_per_second },
+        window_ms: seen.window_ms,
+        tried: Vec::new(),
+        not_tried: plan.not_tried.clone(),
+        best: None,
+        not_restored: Vec::new(),
+        stopped: None,
+    };
+    if !plan.treatments.is_empty() && !interrupt.is_set() {
+        let seconds = estimated_seconds(&plan, seen.window_ms).min(args.time.as_secs());
+        ui.note(announcement(&seen.pipeline, &plan, &proof.subject, seconds).trim_end());
+        if !args.yes && !agreed()? {
+            return Ok(Exit::Done);
+        }
+        experiment(args, &mut subject, &seen, &plan, &mut proof, &interrupt, ui)?;
+    }
+    drop(diverted);
+    let json = || Ok(serde_json::to_string_pretty(&proof)? + "\n");
+    to.write(json, || Ok(render(&proof)), ui)?;
+    Ok(match (interrupt.is_set(), proof.not_restored.is_empty()) {
+        (true, _) => Exit::Interrupted,
+        (false, true) => Exit::Done,
+        (false, false) => Exit::Failed,
+    })
+}
+
+const NO_PAIR: &str = "--stage is not for tune, which needs a pipeline of your own: give \
+     --pid PID or -c 'A | B'; `pipeprof ladder` compares the stages of the built-in pair";
+
+fn hinted_usage() -> anyhow::Error {
+    wrong_usage(
+        "tune changes a running pipeline and asks first, but there is no terminal to ask on\n\
+         hint: --yes makes the changes without asking",
+    )
+}
+
+/// A yes on standard input.
+fn agreed() -> anyhow::Result<bool> {
+    let mut ask = std::io::stderr().lock();
+    write!(ask, "Go on? [y/N] ")?;
+    ask.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Six blocks of four windows for each treatment, and for the winners together.
+fn estimated_seconds(plan: &Plan, window_ms: u64) -> u64 {
+    let treatments = plan.treatments.len() as u64 + 1;
+    (treatments * 6 * 4 * (window_ms + lab::warm_up_ms(window_ms))).div_ceil(1000)
+}
+
+fn experiment(
+    args: &TuneArgs,
+    subject: &mut Subject,
+    seen: &look::Looked,
+    plan: &Plan,
+    proof: &mut Proof,
+    interrupt: &Interrupt,
+    ui: &Ui,
+) -> anyhow::Result<()> {
+    let again = pipeprof_runner::pair::Reexec::this_program([guard::NAME]);
+    let guardian = Guardian::start(&again)
+        .map_err(|error| hinted(format!("starting the guardian process: {error}"), None))?;
+    let until = Instant::now() + args.time;
+    let mut lab = Lab::new(subject, guardian, seen, interrupt, until);
+    let names: Vec<String> =
+        plan.treatments.iter().map(|treatment| seen.pipeline.name(treatment)).collect();
+    let mut bar = Watching::time(Some(args.time), ui);
+    let began = Instant::now();
+    let singly: Vec<Vec<Treatment>> =
+        plan.treatments.iter().map(|treatment| vec![treatment.clone()]).collect();
+    let measured = lab.compare(&singly, |at| bar.doing(began.elapsed(), &names[at]));
+    for ((treatment, name), measured) in plan.treatments.iter().zip(names).zip(measured) {
+        let Measured { judged, failed, windows } = measured;
+        proof.tried.push(Tried { name, treatment: treatment.clone(), judged, failed, windows });
+    }
+    let winners = winners(&proof.tried);
+    if !winners.is_empty() && lab.stopped.is_none() {
+        let together = std::slice::from_ref(&winners);
+        let step = |_| bar.doing(began.elapsed(), "the best together, once more");
+        let measured = lab.compare(together, step).pop().unwrap_or_default();
+        let Measured { judged, windows, failed: _ } = measured;
+        let is_proven = judged.is_some_and(|judged| judged.outcome == Outcome::Faster);
+        let kept = args.keep_best && is_proven && lab.keep(&winners);
+        let recipe = is_proven.then(|| advice::recipe(&seen.pipeline, lab.subject, &winners, seen));
+        let (permanent, price) = recipe.unwrap_or_default();
+        let names = winners.iter().map(|winner| seen.pipeline.name(winner)).collect();
+        proof.best = Some(Confirmed { names, judged, windows, permanent, price, kept });
+    }
+    bar.done();
+    proof.stopped = lab.stopped.take();
+    proof.not_restored = lab.finish(&seen.pipeline);
+    Ok(())
+}
+
+/// The best of what was faster: one capacity a pipe, one placement of members, every nice value.
+fn winners(tried: &[Tried]) -> Vec<Treatment> {
+    let mut faster: Vec<(&Treatment, f64)> = tried
+        .iter()
+        .filter_map(|tried| {
+            let judged = tried.judged.filter(|judged| judged.outcome == Outcome::Faster)?;
+            Some((&tried.treatment, judged.ratio))
+        })
+        .collect();
+    faster.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let mut chosen: Vec<Treatment> = Vec::new();
+    for (treatment, _) in faster {
+        let excludes = |known: &Treatment| match (known, treatment) {
+            (Treatment::Capacity { pipe: a, .. }, Treatment::Capacity { pipe: b, .. }) => a == b,
+            (Treatment::Cpus { members: a, .. }, Treatment::Cpus { members: b, .. }) => {
+                a.iter().any(|(at, _)| b.iter().any(|(other, _)| other == at))
+            }
+            _ => false,
+        };
+        if !chosen.iter().any(excludes) {
+            chosen.push(treatment.clone());
+        }
+    }
+    chosen
+}

@@ -1,0 +1,132 @@
+//! The pipeline as it is, before anything is changed: how full its pipes are, what its members use,
+//! how fast its bytes flow and in which rhythm.
+
+use std::time::{Duration, Instant};
+
+use pipeprof_profiler::accounts::Accounts;
+use pipeprof_profiler::meter::{Bytes, Gauge};
+use pipeprof_report::tuning::{Seen, SeenMember, SeenPipe, window};
+use pipeprof_runner::pipeline::MemberId;
+use pipeprof_runner::tuning::{allowed_cpus, cpus_of, may_renice, pipe_limits};
+
+use super::subject::Subject;
+use crate::interrupt::Interrupt;
+use crate::progress::Watching;
+use crate::ui::{Ui, hinted};
+
+/// What was seen.
+pub(super) struct Looked {
+    pub(super) pipeline: Seen,
+    /// Index of the pipe whose bytes are the measure.
+    pub(super) payload: usize,
+    pub(super) bytes_per_second: f64,
+    /// How long a window is to be.
+    pub(super) window_ms: u64,
+}
+
+/// Long enough for three of the longest windows but one.
+const WATCH: Duration = Duration::from_millis(2500);
+
+/// Time between two looks, at which bytes are counted too.
+const STEP_MS: u64 = 10;
+
+pub(super) fn watch(
+    subject: &mut Subject,
+    interrupt: &Interrupt,
+    ui: &Ui,
+) -> anyhow::Result<Looked> {
+    let pipeline = subject.found.pipeline.clone();
+    let pids: Vec<i32> = pipeline.members.iter().map(|member| member.pid).collect();
+    let mut accounts = vec![Accounts::default(); pids.len()];
+    let mut gauges = vec![Gauge::default(); pipeline.pipes.len()];
+    let mut capacities = vec![None; pipeline.pipes.len()];
+    let mut counts: Vec<Vec<Option<u64>>> = Vec::new();
+    let mut why_unknown = None;
+    let mut bar = Watching::time(Some(WATCH), ui);
+    let started = Instant::now();
+    let mut looks = 0_u32;
+    while started.elapsed() < WATCH && !interrupt.is_set() && subject.is_there() {
+        if looks.is_multiple_of(20) {
+            for (accounts, &pid) in accounts.iter_mut().zip(&pids) {
+                accounts.read(pid, false);
+            }
+            bar.elapsed(started.elapsed());
+        }
+        let at_ns = started.elapsed().as_nanos() as u64;
+        for (at, level) in subject.found.levels().into_iter().enumerate() {
+            if let Some(level) = level {
+                gauges[at].add(at_ns, level);
+                capacities[at] = Some(level.capacity_bytes);
+            }
+        }
+        let totals = subject.totals()?;
+        counts.push(totals.iter().map(|total| total.bytes.known()).collect());
+        if let Some(Bytes::Unknown { why }) = totals.first().map(|total| &total.bytes) {
+            why_unknown = Some(why.to_string());
+        }
+        looks += 1;
+        let next = Duration::from_millis(STEP_MS * u64::from(looks));
+        std::thread::sleep(next.saturating_sub(started.elapsed()));
+    }
+    bar.done();
+    let seconds = started.elapsed().as_secs_f64();
+    for (accounts, &pid) in accounts.iter_mut().zip(&pids) {
+        accounts.read(pid, false);
+    }
+    let moved = |at: usize| -> Option<u64> {
+        let known = |count: &Vec<Option<u64>>| count.get(at).copied().flatten();
+        Some(known(counts.last()?)?.saturating_sub(counts.iter().find_map(known)?))
+    };
+    let moved: Vec<Option<u64>> = (0..pipeline.pipes.len()).map(moved).collect();
+    let most = moved.iter().flatten().copied().max();
+    let Some(most) = most else {
+        let why = why_unknown.unwrap_or_else(|| "it ended".to_owned());
+        return Err(hinted(format!("the bytes of this pipeline can't be counted: {why}"), None));
+    };
+    if most == 0 {
+        let hint = "`pipeprof flame --pid PID` shows what its members wait for".to_owned();
+        return Err(hinted("nothing flows through this pipeline", Some(hint)));
+    }
+    // The first that carries the payload: what the pipeline is given.
+    let carries = |moved: &Option<u64>| moved.is_some_and(|bytes| bytes * 50 >= most);
+    let payload = moved.iter().position(carries).unwrap_or(0);
+    let of_payload = |count: &Vec<Option<u64>>| count.get(payload).copied().flatten();
+    let steps: Vec<f64> = counts
+        .windows(2)
+        .filter_map(|pair| Some(of_payload(&pair[1])?.saturating_sub(of_payload(&pair[0])?) as f64))
+        .collect();
+    let members = pipeline.members.iter().zip(&accounts).map(|(member, accounts)| {
+        let account = accounts.sum();
+        SeenMember {
+            name: member.comm.clone(),
+            cpus_used: account.cpu_ns as f64 / 1e9 / seconds,
+            cpus_missed: account.run_delay_ns as f64 / 1e9 / seconds,
+            sleeps_per_second: account.runs as f64 / seconds,
+            allowed: cpus_of(member.pid),
+        }
+    });
+    let first = |ids: &[MemberId]| ids.first().and_then(|&id| pipeline.position(id)).unwrap_or(0);
+    let pipes = pipeline.pipes.iter().enumerate().map(|(at, pipe)| {
+        let fill = gauges[at].fill().unwrap_or_default();
+        SeenPipe {
+            writer: first(&pipe.writers),
+            reader: first(&pipe.readers),
+            capacity_bytes: capacities[at],
+            looks: fill.looks,
+            empty: fill.empty_share().unwrap_or(0.0),
+            full: fill.full_share().unwrap_or(0.0),
+        }
+    });
+    Ok(Looked {
+        pipeline: Seen {
+            members: members.collect(),
+            pipes: pipes.collect(),
+            cpus: allowed_cpus(),
+            limits: pipe_limits(),
+            may_renice: may_renice(),
+        },
+        payload,
+        bytes_per_second: moved[payload].unwrap_or(0) as f64 / seconds,
+        window_ms: window(&steps, STEP_MS),
+    })
+}

@@ -1,0 +1,14 @@
+//! Experiments on a pipeline that runs: what can be tried, when enough has been measured, and what
+//! was proven. Nothing here changes anything; whoever does follows the plan and hands in rates.
+
+mod experiment;
+mod plan;
+mod proof;
+mod text;
+
+pub use experiment::{
+    Block, Judged, Outcome, Side, block_order, interval, judge, phase_changed, window,
+};
+pub use plan::{NotTried, Plan, Seen, SeenMember, SeenPipe, Treatment, plan};
+pub use proof::{Confirmed, Proof, Rate, Tried, Window};
+pub use text::{announcement, outcome_text, render};
