@@ -407,6 +407,16 @@ impl<'a> Pass<'a> {
             chain.push(if in_kernel { CONTEXT_KERNEL } else { CONTEXT_USER });
             chain.extend(sample.ip);
         }
+        // The CPU knows the user half better than the kernel, which saw no frame pointers.
+        if !sample.calls.is_empty()
+            && let Some(user) = chain.iter().position(|&word| word == CONTEXT_USER)
+        {
+            chain.truncate(user);
+            // They came from the call itself, not from where it returns to, so each address is one
+            // that the CPU was at: a marker before it says so.
+            chain.extend(sample.calls.addresses().flat_map(|address| [CONTEXT_USER, address]));
+            return;
+        }
         // The limit is the kernel's, for the part that it walks.
         let walked = match self.unwinding {
             Some(_) => chain.iter().position(|&word| word == CONTEXT_USER).unwrap_or(chain.len()),

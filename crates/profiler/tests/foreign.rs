@@ -8,14 +8,15 @@ mod foreign;
 
 use std::path::Path;
 
-use foreign::{Foreign, Nameless, Sampled, TYPE, USER};
+use foreign::{Foreign, KERNEL, Nameless, Sampled, TYPE, USER};
 use pipeprof_profiler::analyse::analyse;
 use pipeprof_profiler::attr::{event_type, flag, sample_type};
 use pipeprof_profiler::error::Error;
 use pipeprof_profiler::perfdata::read::PerfDataFile;
 use pipeprof_profiler::perfdata::record::kind;
-use pipeprof_profiler::profile::{MemberProfile, Profile, WeightUnit};
+use pipeprof_profiler::profile::{MemberProfile, Mode, Profile, StackWeight, WeightUnit};
 use pipeprof_profiler::recording::Recording;
+use pipeprof_profiler::symbolize::{Function, Functions, Object, Symbolizer};
 
 /// The profile of a file, with the event of that name shown.
 fn shown(file: &Foreign, event: Option<&str>) -> Result<Profile, Error> {
@@ -346,4 +347,93 @@ impl EventRecord {
         record.extend(1u64.to_ne_bytes());
         EventRecord(record)
     }
+}
+
+/// The user half of each sample, leaf first, as offsets in the one file that is mapped.
+fn user_addresses(profile: &Profile) -> Vec<Vec<u64>> {
+    let of_stack = |weight: &StackWeight| {
+        let frames = profile.stack_frames(weight.stack).filter(|frame| frame.mode == Mode::User);
+        frames.map(|frame| frame.offset).collect()
+    };
+    profile.members.iter().flat_map(|member| member.on_cpu.iter().map(of_stack)).collect()
+}
+
+/// Names each offset of a file after nothing, from its start on.
+struct FromStart;
+
+impl Symbolizer for FromStart {
+    fn kernel(&mut self, addresses: &[u64]) -> Vec<Functions> {
+        let function = |&offset: &u64| {
+            vec![Function { name: "f".into(), module: None, offset, inlined: false }]
+        };
+        addresses.iter().map(function).collect()
+    }
+
+    fn object(&mut self, _: &Object, file_offsets: &[u64]) -> Vec<Functions> {
+        self.kernel(file_offsets)
+    }
+
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// `perf record --call-graph lbr`: `perf script` prints the same addresses of such a file.
+#[test]
+fn callers_in_the_branch_stack_are_the_user_half_of_the_call_chain() {
+    const CALL_STACK: u64 = 1 << 11;
+    let addresses = |branch_type: u64, branches: &[(u64, u64)], chain: &[u64]| {
+        let mut file = Foreign::new();
+        file.event("cycles", event_type::HARDWARE, CYCLES, |attr| {
+            attr.sample_type |= sample_type::BRANCH_STACK;
+            attr.branch_sample_type = branch_type;
+        });
+        file.map(7, 0x40_0000, "/bin/app");
+        file.sample(Sampled { id: 1, pid: 7, time: 1, chain, branches, ..Sampled::default() });
+        let (_folder, path) = file.write();
+        let profile = analyse(&Recording::open(&path).unwrap(), &mut FromStart).unwrap();
+        assert_eq!(profile.quality.malformed_records, 0);
+        user_addresses(&profile).concat()
+    };
+    let calls = [(0x40_0210, 0x40_00f0), (0x40_0310, 0x40_0200), (0x40_0410, 0x40_0300)];
+    let user = [USER, 0x40_0100];
+    assert_eq!(addresses(CALL_STACK, &calls, &user), [0xf0, 0x210, 0x310, 0x410]);
+    // Behind the kernel's half, which stays; a kernel thread has no other.
+    let both = [KERNEL, 0xffff_ffff_8100_0000, USER, 0x40_0100];
+    assert_eq!(addresses(CALL_STACK, &calls, &both), [0xf0, 0x210, 0x310, 0x410]);
+    assert!(addresses(CALL_STACK, &calls, &both[..2]).is_empty());
+    assert_eq!(addresses(CALL_STACK, &[], &user), [0x100]);
+    // Branches that are no calls tell no callers: perf record -b.
+    assert_eq!(addresses(1 << 3, &calls, &user), [0x100]);
+}
+
+/// A record of 64 KiB can hold gigabytes of zeros.
+#[test]
+fn packed_records_that_would_fill_the_disk_are_refused_before_they_do() {
+    let mut file = Foreign::new();
+    file.event("cycles", event_type::HARDWARE, CYCLES, |_| {});
+    let mut bytes = b"PERFILE2".to_vec();
+    bytes.extend(16u64.to_ne_bytes());
+    bytes.extend(EventRecord::of(&file).0);
+    let mut zstd = zstd_safe::CCtx::create();
+    let (zeros, mut packed) = (vec![0; 8 << 20], vec![0; 1 << 16]);
+    let mut output = zstd_safe::OutBuffer::around(&mut packed[..]);
+    for _ in 0..8 {
+        let mut input = zstd_safe::InBuffer::around(&zeros[..]);
+        while input.pos() < zeros.len() {
+            zstd.compress_stream(&mut output, &mut input).unwrap();
+        }
+        zstd.flush_stream(&mut output).unwrap();
+    }
+    let packed = output.as_slice();
+    assert!(packed.len() < 16 << 10, "{} bytes for 64 MiB", packed.len());
+    bytes.extend(kind::COMPRESSED.to_ne_bytes());
+    bytes.extend([0, 0]);
+    bytes.extend((packed.len() as u16 + 8).to_ne_bytes());
+    bytes.extend(packed);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bomb.data");
+    std::fs::write(&path, bytes).unwrap();
+    let error = Recording::open(&path).unwrap().load().unwrap_err();
+    assert!(error.to_string().contains("it unpacks to more than 250 times"), "{error}");
 }

@@ -46,10 +46,40 @@ pub struct Sample<'a> {
     pub callchain: &'a [u8],
     /// Data of a tracepoint; empty where not recorded.
     pub raw: &'a [u8],
+    /// The calls that the CPU remembered, where it was asked for them; empty where not recorded.
+    pub calls: Calls<'a>,
     /// The thread in user space; `None` where not recorded, and where it has no such side.
     pub user: Option<UserState<'a>>,
     /// What precedes the call chain.
     head: &'a [u8],
+}
+
+/// The calls that led to where a sample was taken, as the CPU's last branch records hold them
+/// (`perf record --call-graph lbr`).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Calls<'a> {
+    /// `struct perf_branch_entry`: from, to, flags; the latest first.
+    entries: &'a [u8],
+}
+
+impl Calls<'_> {
+    /// No call is known.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Where the latest call went, then where each came from, the latest first: what perf takes for
+    /// the user half of the call chain (`lbr_callchain_add_lbr_ip` in tools/perf/util/machine.c,
+    /// v6.1).
+    pub fn addresses(&self) -> impl Iterator<Item = u64> + '_ {
+        let word = |entry: &[u8], at: usize| {
+            let bytes = entry.get(at..).and_then(<[u8]>::first_chunk::<8>);
+            bytes.map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+        };
+        let entries = self.entries.chunks_exact(BRANCH_ENTRY);
+        let latest = entries.clone().next().map(move |entry| word(entry, 8));
+        latest.into_iter().chain(entries.map(move |entry| word(entry, 0)))
+    }
 }
 
 /// A thread as it was in user space, or will be when it returns there.
@@ -77,6 +107,10 @@ impl UserState<'_> {
 
 /// `PERF_SAMPLE_REGS_ABI_64`.
 const REGS_ABI_64: u64 = 2;
+/// `struct perf_branch_entry`: from, to, flags.
+const BRANCH_ENTRY: usize = 24;
+/// `PERF_SAMPLE_BRANCH_CALL_STACK`: returns take calls off again, so that what is left is a stack.
+const BRANCH_CALL_STACK: u64 = 1 << 11;
 /// `PERF_SAMPLE_BRANCH_HW_INDEX`: a word more before the branches.
 const BRANCH_HW_INDEX: u64 = 1 << 17;
 /// `PERF_SAMPLE_BRANCH_COUNTERS`: a word more for each branch.
@@ -131,6 +165,12 @@ impl Layout {
     pub fn has_stack_slices(self) -> bool {
         let needed = sample_type::CALLCHAIN | sample_type::REGS_USER | sample_type::STACK_USER;
         self.sample_type & needed == needed
+    }
+
+    /// Samples carry the calls that the CPU remembered.
+    pub fn has_call_stacks(self) -> bool {
+        let needed = sample_type::CALLCHAIN | sample_type::BRANCH_STACK;
+        self.sample_type & needed == needed && self.branch_sample_type & BRANCH_CALL_STACK != 0
     }
 
     /// The layout of [`Layout::write_unwound`].
@@ -189,20 +229,34 @@ impl Layout {
         } else {
             &[]
         };
+        let calls = if self.has_call_stacks() {
+            Calls { entries: self.branches(&mut at)? }
+        } else {
+            Calls::default()
+        };
         let user = if self.has_stack_slices() { self.user(&mut at)? } else { None };
-        Some(Sample { id, ip, period, callchain, raw, user, head })
+        Some(Sample { id, ip, period, callchain, raw, calls, user, head })
+    }
+
+    /// The entries of the branch stack.
+    #[cold]
+    fn branches<'a>(self, at: &mut Cursor<'a>) -> Option<&'a [u8]> {
+        let branches = usize::try_from(at.u64()?).ok()?;
+        if self.branch_sample_type & BRANCH_HW_INDEX != 0 {
+            at.u64()?;
+        }
+        let entries = at.bytes(branches.checked_mul(BRANCH_ENTRY)?)?;
+        if self.branch_sample_type & BRANCH_COUNTERS != 0 {
+            at.bytes(branches.checked_mul(8)?)?;
+        }
+        Some(entries)
     }
 
     /// Registers and stack; `Some(None)` where the thread has no user side.
     #[cold]
     fn user<'a>(self, at: &mut Cursor<'a>) -> Option<Option<UserState<'a>>> {
-        if self.has(sample_type::BRANCH_STACK) {
-            let branches = usize::try_from(at.u64()?).ok()?;
-            if self.branch_sample_type & BRANCH_HW_INDEX != 0 {
-                at.u64()?;
-            }
-            let counters = usize::from(self.branch_sample_type & BRANCH_COUNTERS != 0);
-            at.bytes(branches.checked_mul(24 + 8 * counters)?)?;
+        if self.has(sample_type::BRANCH_STACK) && !self.has_call_stacks() {
+            self.branches(at)?;
         }
         let abi = at.u64()?;
         let words = if abi == 0 { 0 } else { self.regs_user.count_ones() as usize };

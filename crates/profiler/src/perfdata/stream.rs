@@ -68,8 +68,9 @@ pub enum UnpackError {
     Write(#[from] io::Error),
 }
 
-/// No recording shrinks to a thousandth; what claims to is made to fill a disk.
-const MOST_EXPANSION: u64 = 1000;
+/// Samples that differ in nothing but their times shrink to a hundredth at most, as each time is
+/// another; what claims to shrink further is made to fill a disk.
+const MOST_EXPANSION: u64 = 250;
 
 /// Writes compressed records as plain ones into a temporary file without a name.
 ///
@@ -77,8 +78,8 @@ const MOST_EXPANSION: u64 = 1000;
 /// [`UnpackError`]. Records that are merely cut off at their end are no error.
 pub fn unpack(data: &[u8]) -> Result<File, UnpackError> {
     let mut out = BufWriter::with_capacity(1 << 20, tempfile::tempfile()?);
-    let mut unpacker = Unpacker { stream: DCtx::create(), buffer: vec![0; 1 << 17], written: 0 };
-    let limit = (data.len() as u64).saturating_mul(MOST_EXPANSION);
+    let room = (data.len() as u64).saturating_mul(MOST_EXPANSION);
+    let mut unpacker = Unpacker { stream: DCtx::create(), buffer: vec![0; 1 << 17], room };
     for (at, record) in Records::new(data) {
         if !is_compressed(record.kind) {
             let size = 8 + record.body.len();
@@ -88,9 +89,6 @@ pub fn unpack(data: &[u8]) -> Result<File, UnpackError> {
         let bad = |what: String| FormatError::Compressed { what, at: at as u64 };
         let packed = payload(&record).ok_or_else(|| bad("it is too short".to_owned()))?;
         unpacker.unpack(packed, &mut out, bad)?;
-        if unpacker.written > limit {
-            return Err(bad("it unpacks to more than a recording can be".to_owned()).into());
-        }
     }
     out.into_inner().map_err(|error| UnpackError::Write(error.into_error()))
 }
@@ -107,7 +105,8 @@ fn payload<'a>(record: &Record<'a>) -> Option<&'a [u8]> {
 struct Unpacker {
     stream: DCtx<'static>,
     buffer: Vec<u8>,
-    written: u64,
+    /// Bytes that may still be written: one record of 64 KiB can hold gigabytes of zeros.
+    room: u64,
 }
 
 impl Unpacker {
@@ -123,8 +122,10 @@ impl Unpacker {
             let left = self.stream.decompress_stream(&mut output, &mut input);
             left.map_err(|code| bad(zstd_safe::get_error_name(code).to_owned()))?;
             let plain = output.as_slice();
+            self.room = self.room.checked_sub(plain.len() as u64).ok_or_else(|| {
+                bad(format!("it unpacks to more than {MOST_EXPANSION} times what is packed"))
+            })?;
             out.write_all(plain)?;
-            self.written += plain.len() as u64;
             // A buffer that came back full may have left more behind in the decoder.
             let full = plain.len() == self.buffer.len();
             if input.pos() == packed.len() && !full {

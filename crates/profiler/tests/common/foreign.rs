@@ -9,6 +9,7 @@ use pipeprof_profiler::perfdata::write::{EventDescription, PerfDataWriter, Prove
 use pipeprof_profiler::symbolize::{Functions, Object, Symbolizer};
 use tempfile::TempDir;
 
+pub(crate) const KERNEL: u64 = -128i64 as u64;
 pub(crate) const USER: u64 = -512i64 as u64;
 
 /// What samples carry unless a test says otherwise.
@@ -125,6 +126,14 @@ impl Foreign {
     pub(crate) fn comm(&mut self, pid: i32, name: &str, time: u64, exec: bool) -> &mut Self {
         let body = [&[pid, pid].map(i32::to_ne_bytes).concat(), name.as_bytes(), &[0]].concat();
         self.record(kind::COMM, if exec { 1 << 13 } else { 0 }, &body, (pid, time, 1))
+    }
+
+    pub(crate) fn map(&mut self, pid: i32, start: u64, path: &str) -> &mut Self {
+        let mut body = [pid, pid].map(i32::to_ne_bytes).concat();
+        body.extend([start, 0x10000, 0].map(u64::to_ne_bytes).concat());
+        body.extend(path.as_bytes());
+        body.push(0);
+        self.record(kind::MMAP, 2, &body, (pid, 0, 1))
     }
 
     pub(crate) fn push(&mut self, kind: u32, misc: u16, body: &[u8]) -> &mut Self {

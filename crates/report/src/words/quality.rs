@@ -41,8 +41,9 @@ pub(crate) fn lines(summary: &Summary) -> Vec<(usize, String)> {
 pub(crate) fn warnings(summary: &Summary) -> Vec<String> {
     let quality = &summary.quality.recorded;
     let mut warnings = Vec::new();
-    let all = quality.samples + quality.lost;
-    if quality.lost * 100 > all {
+    // What was lost may be of other processes, as what was taken is.
+    let all = quality.samples + quality.foreign_samples + quality.lost;
+    if quality.lost.saturating_mul(100) > all {
         warnings.push(format!("{} of the samples were lost", share(quality.lost, all)));
     }
     if quality.throttled * 100 > quality.samples {
@@ -99,7 +100,11 @@ fn recorded(quality: &Quality) -> Vec<String> {
     }
     event.push_str(match quality.scope {
         Scope::PerCpu => " on each CPU",
-        Scope::PerTask => " on each thread, which favours code near context switches",
+        // Of the clocks alone (docs/measurement.md): what is counted goes on where it stopped.
+        Scope::PerTask if quality.timer_driven => {
+            " on each thread, which favours code near context switches"
+        }
+        Scope::PerTask => " on each thread",
     });
     if let Some(why) = &quality.fallback {
         let _ = write!(event, "; not the default event: {}", printable(why));
