@@ -325,6 +325,9 @@ fn launched(
     };
     watching.done();
     let elapsed = started.elapsed();
+    if status.is_none() || interrupt.is_set() {
+        running.end(interrupt.ending());
+    }
     let flows = meter.finish().map_err(|error| hinted(&error, error.hint()))?;
     session.set_pipeline(cast.pipeline);
     let about = About {

@@ -1,38 +1,55 @@
-//! Ctrl-C: the first one asks to stop and to write what there is, the second one quits.
+//! Signals to pipeprof: the first one asks to stop and to write what there is, the second one quits.
+//! Either way nothing that was launched lives on.
+//!
+//! A signal that was ignored when pipeprof began (`nohup`, `trap '' HUP`) stays ignored.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::Context;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use pipeprof_runner::command::{self, Ending};
+use pipeprof_runner::signals::ignored_at_start;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
 /// Whether the user has asked to stop.
 #[derive(Clone, Debug)]
 pub(crate) struct Interrupt {
-    asked: Arc<AtomicBool>,
-    /// A folder that a second signal removes, as nobody else will.
+    /// The first signal that came; 0 before.
+    first: Arc<AtomicI32>,
+    /// A folder that quitting removes, as nobody else will.
     temporary: Arc<Mutex<Option<PathBuf>>>,
 }
 
 impl Interrupt {
-    /// Catches SIGINT, SIGTERM and SIGHUP from here on, for the rest of the program: whoever can
-    /// be stopped is handed the one that its command installed.
+    /// Catches SIGINT, SIGTERM, SIGHUP and SIGQUIT from here on, for the rest of the program: whoever
+    /// can be stopped is handed the one that its command installed.
     pub(crate) fn install() -> anyhow::Result<Self> {
-        let interrupt = Interrupt {
-            asked: Arc::new(AtomicBool::new(false)),
-            temporary: Arc::new(Mutex::new(None)),
-        };
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("catching Ctrl-C")?;
+        Self::catching(&[SIGINT, SIGTERM, SIGHUP, SIGQUIT])
+    }
+
+    /// Catches SIGINT alone, while a program of the user's choice has the terminal and heeds it.
+    pub(crate) fn leave_ctrl_c_to_another() -> anyhow::Result<Self> {
+        Self::catching(&[SIGINT])
+    }
+
+    fn catching(signals: &[i32]) -> anyhow::Result<Self> {
+        let interrupt =
+            Interrupt { first: Arc::new(AtomicI32::new(0)), temporary: Arc::new(Mutex::new(None)) };
+        let heeded = signals.iter().filter(|&&signal| !ignored_at_start(signal));
+        let mut signals = Signals::new(heeded).context("catching Ctrl-C")?;
         let heard = interrupt.clone();
         // A thread of its own, as the others may be deep in an analysis when the user has had
         // enough.
         let listen = move || {
             for signal in signals.forever() {
-                if heard.asked.swap(true, Ordering::Relaxed) {
+                let first =
+                    heard.first.compare_exchange(0, signal, Ordering::Relaxed, Ordering::Relaxed);
+                // Ctrl-\ wants nothing written.
+                if first.is_err() || signal == SIGQUIT {
                     heard.quit(signal);
                 }
             }
@@ -46,15 +63,26 @@ impl Interrupt {
 
     /// Whether one of them came.
     pub(crate) fn is_set(&self) -> bool {
-        self.asked.load(Ordering::Relaxed)
+        self.first.load(Ordering::Relaxed) != 0
     }
 
-    /// Has a second signal remove a folder before it quits.
+    /// How what was launched is to be ended.
+    pub(crate) fn ending(&self) -> Ending {
+        // From a terminal it comes to the command as well.
+        if self.first.load(Ordering::Relaxed) == SIGINT {
+            Ending::Interrupted
+        } else {
+            Ending::Asked
+        }
+    }
+
+    /// Has quitting remove a folder first.
     pub(crate) fn remove_on_quit(&self, folder: &Path) {
         *self.temporary.lock().unwrap_or_else(PoisonError::into_inner) = Some(folder.to_owned());
     }
 
     fn quit(&self, signal: i32) {
+        command::kill_all();
         if let Some(folder) = self.temporary.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // There is nobody left to tell.
             let _ = std::fs::remove_dir_all(folder);

@@ -41,7 +41,7 @@ fn paged(text: &str) -> anyhow::Result<bool> {
     }
     let Ok(mut child) = pager.stdin(Stdio::piped()).spawn() else { return Ok(false) };
     // Ctrl-C is for the pager.
-    let _interrupt = Interrupt::install()?;
+    let _interrupt = Interrupt::leave_ctrl_c_to_another()?;
     if let Some(mut pipe) = child.stdin.take() {
         // Who quits the pager has seen enough.
         let _ = pipe.write_all(text.as_bytes());

@@ -11,17 +11,16 @@
 //! group, as with `perf record` and `time`: Ctrl-C reaches it from the terminal, not through us.
 //!
 //! No command outlives its launcher unnoticed: dropping [`Running`] before the command has ended
-//! kills it and all that it started, and where the launcher itself is killed the kernel kills the
-//! command (`PR_SET_PDEATHSIG`). That last resort reaches the command, not what it started in turn;
-//! and it takes the *thread* that called [`Spec::prepare`] for the parent, so that thread must live
-//! as long as the command.
+//! ends it and all that descends from it, and so does the launcher's own end, whatever ends it. A
+//! process between the two sees to that (`guard.rs`); it is the command's parent.
 
 mod error;
+mod guard;
 mod sys;
 
 pub use error::CommandError;
+pub use guard::{AFTER_INTERRUPT, Ending, GRACE, kill_all};
 
-use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
@@ -30,10 +29,9 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
-use crate::discover::{DiscoverError, Found, discover_tree};
+use self::guard::Guard;
+use crate::discover::{DiscoverError, Found, discover_below};
+use crate::ends::Usage;
 
 /// Where a command is looked for when `PATH` is unset, as `execvp` does (glibc 2.24 and later).
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
@@ -68,26 +66,33 @@ impl Spec {
         let arguments = self.arguments.into_iter().map(c_string).collect::<Result<_, _>>()?;
         let start = |source| CommandError::Start { source };
         let (ours, theirs) = UnixStream::pair().map_err(start)?;
-        let pid = sys::Plan::new(files, arguments)
-            .spawn(theirs.as_raw_fd(), ours.as_raw_fd())
-            .map_err(start)?;
-        Ok(Prepared { child: Child { pid, status: None }, gate: ours, program, paths })
+        let mut plan = sys::Plan::new(files, arguments);
+        let guard = Guard::start(&mut plan, theirs.as_raw_fd(), ours.as_raw_fd());
+        let guard = guard.map_err(|errno| start(errno.into()))?;
+        Ok(Prepared { held: Some(Held { guard, gate: ours }), program, paths })
     }
 }
 
-/// A command that waits for its release, as a child that has not executed anything yet.
+/// A command that waits for its release, as a process that has not executed anything yet. Dropped, it
+/// never will.
 #[derive(Debug)]
 pub struct Prepared {
-    child: Child,
-    gate: UnixStream,
+    /// Until the release.
+    held: Option<Held>,
     program: OsString,
     paths: Vec<OsString>,
+}
+
+#[derive(Debug)]
+struct Held {
+    guard: Guard,
+    gate: UnixStream,
 }
 
 impl Prepared {
     /// The pid, which the command will keep.
     pub fn pid(&self) -> i32 {
-        self.child.pid
+        self.held.as_ref().map_or(0, |held| held.guard.pid())
     }
 
     /// Lets the command run, and returns as soon as it does.
@@ -96,13 +101,16 @@ impl Prepared {
     ///
     /// The file is not there or can't be executed.
     pub fn release(mut self) -> Result<Running, CommandError> {
+        let Some(Held { guard, mut gate }) = self.held.take() else {
+            return Err(CommandError::Empty);
+        };
         // Where the child was killed at the gate, waiting for it tells by what.
-        let _ = self.gate.write_all(&[1]);
+        let _ = gate.write_all(&[1]);
         let mut report = [0; sys::Report::BYTES];
         // Executing closes the child's end, so no answer is the good one.
-        match self.gate.read_exact(&mut report) {
+        match gate.read_exact(&mut report) {
             Ok(()) => Err(self.failure(sys::Report::decode(report))),
-            Err(_) => Ok(Running { child: self.child }),
+            Err(_) => Ok(Running { guard }),
         }
     }
 
@@ -119,26 +127,35 @@ impl Prepared {
     }
 }
 
-/// A command that runs. Dropped before it has ended, it is killed with all that it started.
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.guard.end(Ending::Killed);
+        }
+    }
+}
+
+/// A command that runs. Dropped before it has ended, it is ended with all that descends from it
+/// ([`Ending::Asked`]); afterwards, what it left in the background runs on.
 #[derive(Debug)]
 pub struct Running {
-    child: Child,
+    guard: Guard,
 }
 
 impl Running {
     /// The pid of the command.
     pub fn pid(&self) -> i32 {
-        self.child.pid
+        self.guard.pid()
     }
 
     /// Waits until the command itself has ended; what it left in the background runs on.
     ///
     /// # Errors
     ///
-    /// Somebody else has waited for it.
+    /// Its guardian was killed.
     pub fn wait(&mut self) -> Result<ExitStatus, CommandError> {
         loop {
-            if let Some(status) = self.child.look(true)? {
+            if let Some(status) = self.look(true)? {
                 return Ok(status);
             }
         }
@@ -148,9 +165,27 @@ impl Running {
     ///
     /// # Errors
     ///
-    /// Somebody else has waited for it.
+    /// Its guardian was killed.
     pub fn try_wait(&mut self) -> Result<Option<ExitStatus>, CommandError> {
-        self.child.look(false)
+        self.look(false)
+    }
+
+    fn look(&mut self, block: bool) -> Result<Option<ExitStatus>, CommandError> {
+        let pid = self.guard.pid();
+        let end = self.guard.look(block);
+        let end = end.map_err(|errno| CommandError::Wait { pid, source: errno.into() })?;
+        Ok(end.map(|(status, _)| status))
+    }
+
+    /// What the command and all that it waited for used, once it has ended.
+    pub fn usage(&mut self) -> Option<Usage> {
+        self.guard.look(false).ok().flatten().map(|(_, usage)| usage)
+    }
+
+    /// Has the command and all that descends from it end, also where the command itself has ended
+    /// already. It does not wait for that: dropping it does.
+    pub fn end(&mut self, how: Ending) {
+        self.guard.end(how);
     }
 
     /// The command, all that it has started so far, and the pipes between them.
@@ -159,52 +194,14 @@ impl Running {
     ///
     /// It has ended and was waited for, or `/proc` is not there.
     pub fn pipeline(&self) -> Result<Found, DiscoverError> {
-        discover_tree(self.child.pid)
+        discover_below(self.guard.guardian(), self.guard.pid())
     }
 }
 
-/// A child that is killed and waited for at the latest when dropped.
-#[derive(Debug)]
-struct Child {
-    pid: i32,
-    status: Option<ExitStatus>,
-}
-
-impl Child {
-    fn look(&mut self, block: bool) -> Result<Option<ExitStatus>, CommandError> {
-        if self.status.is_none() {
-            let pid = self.pid;
-            let status = sys::wait(pid, block);
-            self.status = status.map_err(|source| CommandError::Wait { pid, source })?;
-        }
-        Ok(self.status)
-    }
-
-    /// Stops the tree process by process until it no longer grows, then kills it. What is stopped
-    /// can't end, so no pid is given to another meanwhile.
-    fn kill(&self) {
-        let mut stopped = BTreeSet::new();
-        while let Some(&fresh) = self.tree().difference(&stopped).next() {
-            let _ = kill(Pid::from_raw(fresh), Signal::SIGSTOP);
-            stopped.insert(fresh);
-        }
-        for pid in stopped {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
-    }
-
-    fn tree(&self) -> BTreeSet<i32> {
-        let found = discover_tree(self.pid).unwrap_or_default();
-        let members = found.pipeline.members.iter().chain(&found.wrappers);
-        members.map(|member| member.pid).chain([self.pid]).collect()
-    }
-}
-
-impl Drop for Child {
+impl Drop for Running {
     fn drop(&mut self) {
-        if let Ok(None) = self.look(false) {
-            self.kill();
-            let _ = self.look(true);
+        if let Ok(Some(_)) = self.guard.look(false) {
+            self.guard.let_go();
         }
     }
 }

@@ -43,7 +43,7 @@ mod error;
 mod level;
 mod process;
 mod scan;
-mod sys;
+pub(crate) mod sys;
 mod table;
 mod topology;
 mod walk;
@@ -137,6 +137,16 @@ pub fn discover_tree(root: i32) -> Result<Found, DiscoverError> {
         return Err(DiscoverError::NoSuchProcess { pid: root });
     }
     Ok(completed(tree_of(&table, root)))
+}
+
+/// All that the process `root` started, without itself, and the pipes between them, while `command`,
+/// one of them, has not been waited for.
+pub(crate) fn discover_below(root: i32, command: i32) -> Result<Found, DiscoverError> {
+    let table = scan::scan()?;
+    if table.get(command).is_none() {
+        return Err(DiscoverError::NoSuchProcess { pid: command });
+    }
+    Ok(completed(topology::below(&table, root)))
 }
 
 /// Every pipeline of the machine, in the order in which their first members started, without the

@@ -16,6 +16,7 @@ pub mod pair;
 pub mod pipeline;
 pub mod plan;
 pub mod roof;
+pub mod signals;
 pub mod size;
 pub mod stage;
 mod sys;

@@ -341,8 +341,8 @@ pub(crate) fn open(gate: &AtomicU32) {
     unsafe { syscall(libc::SYS_futex, arguments) };
 }
 
-/// Starts `command` so that it dies with the calling thread, ignores Ctrl-C (its parent decides),
-/// and keeps the descriptors in `kept` across exec.
+/// Starts `command` so that it dies with the calling thread, ignores what a terminal sends to its
+/// process group (its parent decides), and keeps the descriptors in `kept` across exec.
 pub(crate) fn spawn_tied(command: &mut Command, kept: [RawFd; 2]) -> io::Result<Child> {
     let parent = nix::unistd::getpid().as_raw();
     let prepare = move || {
@@ -355,7 +355,9 @@ pub(crate) fn spawn_tied(command: &mut Command, kept: [RawFd; 2]) -> io::Result<
             if libc::getppid() != parent {
                 libc::_exit(1);
             }
-            libc::signal(libc::SIGINT, libc::SIG_IGN);
+            for signal in [libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+                libc::signal(signal, libc::SIG_IGN);
+            }
             for fd in kept {
                 if libc::fcntl(fd, libc::F_SETFD, 0) == -1 {
                     return Err(io::Error::last_os_error());

@@ -8,7 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use pipeprof_runner::command::{CommandError, Prepared, Running, Spec};
+use pipeprof_runner::command::{CommandError, Ending, GRACE, Prepared, Running, Spec};
 
 fn line(text: &str) -> Spec {
     Spec::shell(OsStr::new(text), None)
@@ -205,8 +205,155 @@ fn the_pipeline_of_a_running_command() {
 }
 
 #[test]
-fn the_kernel_kills_the_command_of_a_launcher_that_ended() {
-    // The thread that forked counts as the parent.
-    let mut running = std::thread::spawn(|| run(program(&["sleep", "60"]))).join().unwrap();
+fn a_command_outlives_the_thread_that_launched_it() {
+    let mut running = std::thread::spawn(|| run(line("sleep 0.2; exit 4"))).join().unwrap();
+    assert_eq!(running.wait().unwrap().code(), Some(4));
+}
+
+/// Until all that a line was to print is there.
+fn pids_from(file: &Path, count: usize) -> Vec<i32> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let pids: Vec<i32> = text.lines().filter_map(|line| line.parse().ok()).collect();
+        if pids.len() == count && text.ends_with('\n') {
+            return pids;
+        }
+        assert!(Instant::now() < deadline, "{text:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn what_left_the_group_and_the_session_is_ended_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pids");
+    let script = format!(
+        "exec >'{}'; (setsid sleep 60 & echo $!); setsid sh -c 'sleep 61 & echo $!'; \
+         echo $$; sleep 62",
+        file.display()
+    );
+    let mut running = run(line(&script));
+    let pids = pids_from(&file, 3);
+    assert!(pids.iter().all(|&pid| is_alive(pid)));
+    let found = running.pipeline().unwrap();
+    let all = || found.pipeline.members.iter().chain(&found.wrappers);
+    for &pid in &pids {
+        assert!(all().any(|member| member.pid == pid), "{pid} is no member: {found:?}");
+    }
+    running.end(Ending::Asked);
+    let start = Instant::now();
+    drop(running);
+    assert!(start.elapsed() < GRACE, "nobody had to be killed");
+    assert_eq!(pids.iter().filter(|&&pid| is_alive(pid)).count(), 0);
+}
+
+#[test]
+fn the_command_is_asked_to_end_before_it_is_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mark, ready) = (dir.path().join("mark"), dir.path().join("ready"));
+    let script = format!(
+        "trap 'sleep 0.3; echo tidied >\"{}\"; exit 9' TERM; echo 1 >'{}'; \
+         while :; do sleep 0.01; done",
+        mark.display(),
+        ready.display()
+    );
+    let mut running = run(line(&script));
+    pids_from(&ready, 1);
+    running.end(Ending::Asked);
+    assert_eq!(running.wait().unwrap().code(), Some(9));
+    assert_eq!(fs::read_to_string(mark).unwrap(), "tidied\n");
+}
+
+#[test]
+fn who_does_not_want_to_end_is_killed_when_its_time_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let ready = dir.path().join("ready");
+    let script = format!("trap '' TERM; echo $$ >'{}'; while :; do sleep 1; done", ready.display());
+    let mut running = run(line(&script));
+    let pid = pids_from(&ready, 1)[0];
+    let start = Instant::now();
+    running.end(Ending::Asked);
     assert_eq!(running.wait().unwrap().signal(), Some(9));
+    assert!(start.elapsed() >= GRACE);
+    drop(running);
+    assert!(!is_alive(pid));
+}
+
+#[test]
+fn a_member_that_is_stopped_ends_in_good_order_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mark, ready) = (dir.path().join("mark"), dir.path().join("ready"));
+    let script = format!(
+        "trap 'echo tidied >\"{}\"; exit' TERM; echo 1 >'{}'; kill -STOP $$; sleep 60 & wait",
+        mark.display(),
+        ready.display()
+    );
+    let running = run(line(&script));
+    pids_from(&ready, 1);
+    drop(running);
+    assert_eq!(fs::read_to_string(mark).unwrap(), "tidied\n");
+}
+
+#[test]
+fn what_a_command_left_in_the_background_runs_on_when_it_has_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pids");
+    let mut running = run(line(&format!("sleep 60 & echo $! >'{}'", file.display())));
+    assert!(running.wait().unwrap().success());
+    let pid = pids_from(&file, 1)[0];
+    drop(running);
+    assert!(is_alive(pid));
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)
+        .unwrap();
+}
+
+#[test]
+fn what_the_command_used_is_told() {
+    let mut running = run(line("head -c 200M /dev/zero | wc -c >/dev/null"));
+    assert!(running.wait().unwrap().success());
+    assert!(running.usage().unwrap().cpu_ns() > 1_000_000);
+}
+
+#[test]
+fn a_command_ends_with_its_guardian() {
+    let mut running = run(program(&["sleep", "60"]));
+    let pid = running.pid();
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let parent = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap();
+    let name = |file: &str| fs::read_to_string(format!("/proc/{parent}/{file}")).unwrap();
+    assert_eq!(name("comm"), "pp-guard\n");
+    assert_eq!(name("cmdline").trim_matches('\0'), "pp-guard");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(parent), nix::sys::signal::Signal::SIGKILL)
+        .unwrap();
+    assert!(matches!(running.wait(), Err(CommandError::Wait { .. })));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while is_alive(pid) {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn four_hundred_members_end_at_once() {
+    let running = run(line("for i in $(seq 400); do sleep 60 & done; wait"));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while running.pipeline().unwrap().pipeline.members.len() < 400 {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let start = Instant::now();
+    drop(running);
+    assert!(start.elapsed() < GRACE, "{:?}", start.elapsed());
+}
+
+#[test]
+fn the_command_stays_in_our_process_group_and_session() {
+    let running = run(program(&["sleep", "60"]));
+    let place = |pid: i32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let fields = stat.rsplit_once(") ").unwrap().1.split(' ').map(str::to_owned);
+        fields.skip(2).take(2).collect::<Vec<_>>()
+    };
+    assert_eq!(place(running.pid()), place(std::process::id() as i32));
 }

@@ -38,7 +38,7 @@ struct PipelineArgs {
     #[arg(long, requires = "pid")]
     only_pids: bool,
     /// Stop after so long, as in 10s, 500ms, 2m [default with --pid: 10s; none where record has
-    /// --keep or --max-size]
+    /// --keep or --max-size]. A command that still runs then gets SIGTERM, and SIGKILL after 2 s
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     duration: Option<Duration>,
     /// Run a command as it stands and watch all that it starts

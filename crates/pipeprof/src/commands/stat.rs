@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeVal;
 use pipeprof_profiler::counters::{
     CounterError, CounterSet, ExitUsage, MemberCounters, Target as Counted,
 };
@@ -12,7 +10,7 @@ use pipeprof_profiler::meter::{Meter, PipeFlow};
 use pipeprof_report::counters::{CountedMember, CounterReport, write_json, write_text};
 use pipeprof_runner::command;
 use pipeprof_runner::discover::{Extent, discover};
-use pipeprof_runner::ends::Complaint;
+use pipeprof_runner::ends::{Complaint, Usage};
 use pipeprof_runner::pair::launch;
 use pipeprof_runner::pipeline::{End, Member, MemberId, Pipeline};
 use pipeprof_runner::plan::PairPlan;
@@ -147,10 +145,10 @@ fn launched(
     watching.done();
     let elapsed = started.elapsed();
     counters.disable().map_err(|error| refused(&error))?;
-    if status.is_some()
-        && let Some(usage) = usage_of_children()
-    {
-        counters.note_exit(root, usage);
+    if status.is_none() || interrupt.is_set() {
+        running.end(interrupt.ending());
+    } else if let Some(usage) = running.usage() {
+        counters.note_exit(root, exit_usage(usage));
     }
     let failures = match status {
         Some(status) if !status.success() => {
@@ -162,18 +160,15 @@ fn launched(
     Ok(Counts { members, elapsed, failures })
 }
 
-/// What the command and all that it waited for used: this program has no other children.
-fn usage_of_children() -> Option<ExitUsage> {
-    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).ok()?;
-    let count = |value: i64| u64::try_from(value).unwrap_or(0);
-    let ns = |time: TimeVal| count(time.tv_sec()) * 1_000_000_000 + count(time.tv_usec()) * 1_000;
-    Some(ExitUsage {
-        cpu_ns: ns(usage.user_time()) + ns(usage.system_time()),
-        voluntary_switches: count(usage.voluntary_context_switches()),
-        involuntary_switches: count(usage.involuntary_context_switches()),
-        minor_faults: count(usage.minor_page_faults()),
-        major_faults: count(usage.major_page_faults()),
-    })
+/// What the command and all that it waited for used.
+fn exit_usage(usage: Usage) -> ExitUsage {
+    ExitUsage {
+        cpu_ns: usage.cpu_ns(),
+        voluntary_switches: usage.voluntary_switches,
+        involuntary_switches: usage.involuntary_switches,
+        minor_faults: usage.minor_faults,
+        major_faults: usage.major_faults,
+    }
 }
 
 fn running(

@@ -1,14 +1,14 @@
 //! The child between `fork` and `exec`, where only async-signal-safe calls are allowed.
 
+use std::convert::Infallible;
 use std::ffi::{CStr, CString, c_char, c_int};
-use std::io;
-use std::mem::{MaybeUninit, zeroed};
+use std::mem::zeroed;
 use std::os::fd::RawFd;
-use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
 use std::ptr;
 
-use crate::access;
+use nix::errno::Errno;
+
+use crate::{access, signals};
 
 /// What a shell returns for a command that it couldn't execute. Seen only where the launcher ended
 /// before the gate opened.
@@ -66,33 +66,48 @@ impl Plan {
         Plan { paths, argv, script_argv, _arguments: arguments }
     }
 
-    /// Forks a child that waits at `gate` for one byte and then executes. It never returns there
-    /// without executing: it ends when the other end of `gate` is closed, or when this thread ends.
-    pub(super) fn spawn(&mut self, gate: RawFd, our_end: RawFd) -> io::Result<i32> {
+    /// Forks a process that is to be the command's guardian: there `guard` runs, which gets what
+    /// forks the command, and never returns. The command waits at `gate` for one byte and then
+    /// executes. It never returns without executing: it ends when the other end of `gate` is closed,
+    /// or with its guardian. The pid of the guardian.
+    pub(super) fn spawn(
+        &mut self,
+        gate: RawFd,
+        our_end: RawFd,
+        guard: impl FnOnce(&mut dyn FnMut() -> Result<i32, Errno>) -> Infallible,
+    ) -> Result<i32, Errno> {
         let private = close_on_exec();
-        // SAFETY: getpid has no preconditions.
-        let parent = unsafe { libc::getpid() };
         // SAFETY: all-zero bytes are a valid `sigset_t`, which is made of integers.
         let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = unsafe { zeroed() };
-        // No handler of ours may run in the child, so signals wait until it has reset them.
+        // No handler of ours may run in a child, so signals wait until it has reset them.
         // SAFETY: both sets are valid and ours.
         let blocked = unsafe {
             libc::sigfillset(&raw mut all);
             libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before)
         };
         if blocked != 0 {
-            return Err(io::Error::from_raw_os_error(blocked));
+            return Err(Errno::from_raw(blocked));
         }
-        // SAFETY: the child calls only `run`, which keeps to async-signal-safe calls.
-        let pid = unsafe { libc::fork() };
-        let failure = io::Error::last_os_error();
-        if pid == 0 {
-            // SAFETY: this is the child just forked; the descriptors and sets are valid in it.
-            unsafe { self.run(gate, our_end, &private, parent, &before) }
+        // SAFETY: the child calls only `guard`, which keeps to async-signal-safe calls.
+        let pid = Errno::result(unsafe { libc::fork() });
+        if pid == Ok(0) {
+            // SAFETY: getpid has no preconditions.
+            let guardian = unsafe { libc::getpid() };
+            let mut fork = || {
+                // SAFETY: as above; the grandchild calls only `run`.
+                let pid = Errno::result(unsafe { libc::fork() })?;
+                if pid == 0 {
+                    // SAFETY: this is the child just forked, with all signals blocked; the
+                    // descriptors and sets are valid in it.
+                    unsafe { self.run(gate, our_end, &private, guardian, &before) }
+                }
+                Ok(pid)
+            };
+            guard(&mut fork);
         }
         // SAFETY: `before` was filled in above.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut()) };
-        if pid < 0 { Err(failure) } else { Ok(pid) }
+        pid
     }
 
     /// # Safety
@@ -124,7 +139,7 @@ impl Plan {
             }
             // The command won't have them, and whoever profiles it has to look at this child.
             access::give_up();
-            reset_handlers();
+            signals::sys::restore();
             libc::pthread_sigmask(libc::SIG_SETMASK, mask, ptr::null_mut());
 
             let mut byte = 0_u8;
@@ -182,47 +197,4 @@ fn close_on_exec() -> Vec<RawFd> {
     // SAFETY: F_GETFD passes no memory, and fails for a descriptor that is closed by now.
     let flags = |fd: RawFd| unsafe { libc::fcntl(fd, libc::F_GETFD) };
     open.filter(|&fd| flags(fd) > 0).collect()
-}
-
-/// Gives every signal that has a handler its default action, as `exec` will. `SIGPIPE` too: Rust
-/// ignores it before `main`, and a pipeline whose members ignored it would never end.
-///
-/// # Safety
-///
-/// To be called in a child after `fork`.
-unsafe fn reset_handlers() {
-    for signal in 1..=libc::SIGRTMAX() {
-        let mut action = MaybeUninit::<libc::sigaction>::zeroed();
-        // SAFETY: `action` is a whole `sigaction`; all-zero bytes are a valid one, and the kernel
-        // refuses the numbers that are none.
-        unsafe {
-            let known = libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) == 0;
-            let handler = action.assume_init_ref().sa_sigaction;
-            let kept = handler == libc::SIG_IGN || handler == libc::SIG_DFL;
-            if known && (!kept || signal == libc::SIGPIPE) {
-                let mut default = MaybeUninit::<libc::sigaction>::zeroed();
-                default.assume_init_mut().sa_sigaction = libc::SIG_DFL;
-                libc::sigaction(signal, default.as_ptr(), ptr::null_mut());
-            }
-        }
-    }
-}
-
-/// Waits for a child, or looks whether it has ended.
-pub(super) fn wait(pid: i32, block: bool) -> io::Result<Option<ExitStatus>> {
-    let mut status = 0;
-    let options = if block { 0 } else { libc::WNOHANG };
-    loop {
-        // SAFETY: `status` is an int that the kernel may write.
-        match unsafe { libc::waitpid(pid, &raw mut status, options) } {
-            -1 => {
-                let error = io::Error::last_os_error();
-                if error.kind() != io::ErrorKind::Interrupted {
-                    return Err(error);
-                }
-            }
-            0 => return Ok(None),
-            _ => return Ok(Some(ExitStatus::from_raw(status))),
-        }
-    }
 }

@@ -39,6 +39,15 @@ pub(super) fn stat(dir: BorrowedFd, name: &CStr) -> io::Result<Stat> {
 
 /// The numeric names in an open directory of `/proc`, through a buffer that the caller keeps.
 pub(super) fn numbers(dir: BorrowedFd, buffer: &mut [u8], out: &mut Vec<i32>) -> io::Result<()> {
+    each_number(dir, buffer, &mut |number| out.push(number))
+}
+
+/// Likewise, one after the other; it allocates nothing, as a child after `fork` must not.
+pub(crate) fn each_number(
+    dir: BorrowedFd,
+    buffer: &mut [u8],
+    each: &mut dyn FnMut(i32),
+) -> io::Result<()> {
     loop {
         // SAFETY: the kernel writes at most `buffer.len()` bytes into `buffer`.
         let length = unsafe {
@@ -47,27 +56,27 @@ pub(super) fn numbers(dir: BorrowedFd, buffer: &mut [u8], out: &mut Vec<i32>) ->
         match usize::try_from(length) {
             Err(_) => return Err(io::Error::last_os_error()),
             Ok(0) => return Ok(()),
-            Ok(length) => push_numbers(buffer.get(..length).unwrap_or_default(), out),
+            Ok(length) => pick_numbers(buffer.get(..length).unwrap_or_default(), each),
         }
     }
 }
 
 /// Picks the numeric names out of `linux_dirent64` records: u64 inode, i64 offset, u16 length of
 /// the record, u8 type, the name up to a NUL.
-fn push_numbers(mut records: &[u8], out: &mut Vec<i32>) {
+fn pick_numbers(mut records: &[u8], each: &mut dyn FnMut(i32)) {
     while let Some(length) = records.get(16..18) {
         let length = usize::from(u16::from_ne_bytes([length[0], length[1]]));
         let Some(name) = records.get(19..length) else { return };
         let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
         if let Some(number) = std::str::from_utf8(name).ok().and_then(|name| name.parse().ok()) {
-            out.push(number);
+            each(number);
         }
         records = &records[length..];
     }
 }
 
 /// A descriptor that keeps the identity of a process (Linux 5.3).
-pub(super) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: no memory is passed.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     match c_int::try_from(fd) {

@@ -61,8 +61,16 @@ pub fn pipeline_of(table: &ProcTable, pids: &[i32]) -> Found {
 
 /// A process and all that it started, and the pipes between them. Pipes to others don't count.
 pub fn tree_of(table: &ProcTable, root: i32) -> Found {
-    let inside = |process: &Process| process.pid == root || table.descends(process.pid, root);
-    let tree = table.clone().only(inside);
+    tree(table, |process| process.pid == root || table.descends(process.pid, root))
+}
+
+/// All that a process started, without itself, and the pipes between them.
+pub(super) fn below(table: &ProcTable, root: i32) -> Found {
+    tree(table, |process| table.descends(process.pid, root))
+}
+
+fn tree(table: &ProcTable, inside: impl Fn(&Process) -> bool) -> Found {
+    let tree = table.clone().only(&inside);
     let links = Links::find(&tree);
     let parents: BTreeSet<i32> = tree.processes().iter().map(|process| process.parent).collect();
     let (wrappers, members) = positions(&tree)

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use nix::sys::resource::{UsageWho, getrusage};
 use pipeprof_profiler::meter::{Bytes, Meter, PipeFlow};
 use pipeprof_report::ladder::{CountedBy, EndCost};
 use pipeprof_runner::command::Spec;
 use pipeprof_runner::discover::{Extent, discover};
+use pipeprof_runner::ends::Usage;
 use tempfile::NamedTempFile;
 
 use super::runs::{GIB, Measured};
@@ -84,7 +84,6 @@ impl Command {
 
     fn run(&self, limit: Duration, interrupt: &Interrupt) -> anyhow::Result<Tried> {
         let output = NamedTempFile::new().context("making a file for what a command prints")?;
-        let before = Usage::of_children();
         let refused = |error: pipeprof_runner::command::CommandError| hinted(&error, error.hint());
         let prepared = self.spec(output.path()).prepare().map_err(refused)?;
         let found = discover(&[prepared.pid()], Extent::OnlyThese)
@@ -107,8 +106,13 @@ impl Command {
             pause = (pause * 2).min(LOOK);
         };
         let elapsed = started.elapsed();
+        // Of one that was stopped the shell can't have waited for all that it started.
+        let usage = status.and_then(|_| running.usage());
+        if status.is_none() || interrupt.is_set() {
+            running.end(interrupt.ending());
+        }
         let flows = meter.finish().map_err(|error| hinted(&error, error.hint()))?;
-        // Ends what has not ended, and waits for it.
+        // Waits for the end of what has not ended.
         drop(running);
         let printed = fs::read(output.path()).unwrap_or_default();
         let printed = String::from_utf8_lossy(&printed);
@@ -127,11 +131,7 @@ impl Command {
             (None, Some(rate)) => (Some(rate), CountedBy::Meter),
             (None, None) => (None, CountedBy::Nobody),
         };
-        // Of one that was stopped the shell can't have waited for all that it started.
-        let ends = match status {
-            Some(_) => vec![Usage::of_children().since(before)],
-            None => Vec::new(),
-        };
+        let ends = usage.map(cost).into_iter().collect();
         Ok(Tried {
             measured: Measured {
                 plan: None,
@@ -162,36 +162,13 @@ pub(super) fn last_pipe(flows: &[PipeFlow]) -> Option<u64> {
     flows.iter().rev().find_map(|flow| flow.bytes.known()).filter(|bytes| *bytes > 0)
 }
 
-/// What all children so far used that were waited for.
-#[derive(Clone, Copy, Default)]
-struct Usage {
-    cpu_ns: u64,
-    voluntary: u64,
-    involuntary: u64,
-}
-
-impl Usage {
-    fn of_children() -> Usage {
-        let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else { return Usage::default() };
-        let count = |value: i64| u64::try_from(value).unwrap_or(0);
-        let ns = |time: nix::sys::time::TimeVal| {
-            count(time.tv_sec()) * 1_000_000_000 + count(time.tv_usec()) * 1_000
-        };
-        Usage {
-            cpu_ns: ns(usage.user_time()) + ns(usage.system_time()),
-            voluntary: count(usage.voluntary_context_switches()),
-            involuntary: count(usage.involuntary_context_switches()),
-        }
-    }
-
-    fn since(self, before: Usage) -> EndCost {
-        EndCost {
-            name: "all of it".to_owned(),
-            cpu_ns: Some(self.cpu_ns.saturating_sub(before.cpu_ns)),
-            voluntary_switches: Some(self.voluntary.saturating_sub(before.voluntary)),
-            involuntary_switches: Some(self.involuntary.saturating_sub(before.involuntary)),
-            ..EndCost::default()
-        }
+fn cost(usage: Usage) -> EndCost {
+    EndCost {
+        name: "all of it".to_owned(),
+        cpu_ns: Some(usage.cpu_ns()),
+        voluntary_switches: Some(usage.voluntary_switches),
+        involuntary_switches: Some(usage.involuntary_switches),
+        ..EndCost::default()
     }
 }
 
