@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pipeprof_profiler::analyse::{analyse, analyse_bytes};
+use pipeprof_profiler::kernel_code::RecordedKernel;
 use pipeprof_profiler::perfdata::layout::Layout;
 use pipeprof_profiler::perfdata::read::{FormatError, Records};
 use pipeprof_profiler::perfdata::record::{kind, parse};
@@ -131,7 +132,8 @@ pub fn perf_map(bytes: &[u8]) {
 pub fn kallsyms(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes).into_owned();
     let mut symbols = LocalSymbols::with_kallsyms(text);
-    symbols.kernel_base(b"_text", 1 << 63);
+    let base = Some((b"_text".to_vec(), 1 << 63));
+    symbols.recorded_kernel(RecordedKernel { base, ..RecordedKernel::default() });
     let _ = symbols.kernel(&[0, 1, 0xffff_ffff_8100_0010, u64::MAX]);
 }
 

@@ -31,7 +31,6 @@ struct Cli {
 fn main() -> ExitCode {
     // Before anything is opened, and before there is a second thread.
     access::lower();
-    hush_what_is_caught();
     let cli = Cli::parse();
     let ui = cli.global.ui();
     let exit = commands::run(cli.command, &ui).unwrap_or_else(|error| {
@@ -39,16 +38,4 @@ fn main() -> ExitCode {
         ui::Exit::of(&error)
     });
     exit.into()
-}
-
-/// Damaged debug information makes blazesym panic, which the profiler catches and tells in a note:
-/// the panic's own words would only frighten.
-fn hush_what_is_caught() {
-    let shown = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        let is_caught = panic.location().is_some_and(|at| at.file().contains("/blazesym-"));
-        if !is_caught {
-            shown(panic);
-        }
-    }));
 }

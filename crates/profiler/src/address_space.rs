@@ -1,15 +1,16 @@
-//! Which object lies at a user address of which process, as it changes over time.
+//! Which object lies at an address of which process, as it changes over time.
 
 use std::sync::Arc;
 
 use imbl::OrdMap;
 use rustc_hash::FxHashMap;
 
-use crate::perfdata::record::Mapping;
-use crate::symbolize::Object;
+use crate::kernel_code::{MadeCode, MadeId};
+use crate::perfdata::record::{KernelSymbol, Mapping};
+use crate::symbolize::{BuildId, Object};
 
 /// One state of one address space. Two processes share it after a fork, until either changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SpaceId(pub u32);
 
 /// An executable mapping.
@@ -24,8 +25,8 @@ pub(crate) struct Mapped {
 /// by turns would cost the square of its mappings.
 type Space = OrdMap<u64, Mapped>;
 
-/// Path, inode, and the process where it made the code.
-type ObjectKey = (Box<[u8]>, u64, i32);
+/// Path, build id, device, inode and its generation, and the process where it made the code.
+type ObjectKey = (Box<[u8]>, Option<BuildId>, (u32, u32), (u64, u64), i32);
 
 /// An address within an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,14 +45,41 @@ pub(crate) struct AddressSpaces {
     /// A state that samples were taken in must stay as it was.
     sampled: Vec<bool>,
     objects: FxHashMap<ObjectKey, Arc<Object>>,
+    /// Code that the kernel made, as it is now and was.
+    made: MadeCode,
+    /// What the kernel had made, in each state.
+    made_in: Vec<MadeId>,
 }
 
 impl AddressSpaces {
     /// The current state of a process, for a sample that keeps referring to it.
     pub(crate) fn sample(&mut self, pid: i32) -> SpaceId {
-        let id = self.current(pid);
+        let made = self.made.state();
+        let mut id = self.current(pid);
+        if self.made_in[id.0 as usize] != made {
+            self.change(pid);
+            id = self.current(pid);
+            self.made_in[id.0 as usize] = made;
+        }
         self.sampled[id.0 as usize] = true;
         id
+    }
+
+    /// Code of the kernel's came or went.
+    pub(crate) fn kernel_symbol(&mut self, symbol: &KernelSymbol<'_>) {
+        self.made.apply(symbol);
+    }
+
+    /// The state of what the kernel has made, where an address lies in that; else the one in which
+    /// it has made nothing.
+    pub(crate) fn made_at(&self, space: SpaceId, address: u64) -> MadeId {
+        let made = self.made_in.get(space.0 as usize).copied().unwrap_or_default();
+        if self.made.find(made, address).is_some() { made } else { MadeId::default() }
+    }
+
+    /// The name of the code that the kernel has made at an address, and the offset in it.
+    pub(crate) fn made_code(&self, made: MadeId, address: u64) -> Option<(&str, u64)> {
+        self.made.find(made, address)
     }
 
     /// A process mapped an object, over whatever was there.
@@ -60,13 +88,16 @@ impl AddressSpaces {
         if mapping.length == 0 {
             return;
         }
-        let mut object =
-            Object { path: mapping.path.into(), inode: mapping.inode, pid: mapping.pid };
-        let owner = if object.is_jit() { mapping.pid } else { 0 };
-        let key = (object.path.clone(), object.inode, owner);
+        let Mapping { device, inode, generation, build_id, pid, .. } = *mapping;
+        // The vDSO of a process of 32 bits is another.
+        let is_narrow = mapping.path == b"[vdso]" && end <= 1 << 32;
+        let path = if is_narrow { b"[vdso32]" } else { mapping.path };
+        let mut object = Object { path: path.into(), build_id, device, inode, generation, pid };
+        let owner = if object.is_jit() { pid } else { 0 };
+        let key = (object.path.clone(), build_id, device, (inode, generation), owner);
         let file_offset = if object.is_jit() {
             // Names are found by address, whatever lies behind it.
-            object.inode = 0;
+            (object.device, object.inode, object.generation) = ((0, 0), 0, 0);
             mapping.start
         } else {
             mapping.file_offset
@@ -127,6 +158,7 @@ impl AddressSpaces {
         let id = SpaceId(self.states.len() as u32);
         self.states.push(space);
         self.sampled.push(false);
+        self.made_in.push(MadeId::default());
         id
     }
 
@@ -134,8 +166,9 @@ impl AddressSpaces {
     fn change(&mut self, pid: i32) -> &mut Space {
         let mut id = self.current(pid);
         if self.sampled[id.0 as usize] {
-            let copy = self.states[id.0 as usize].clone();
+            let (copy, made) = (self.states[id.0 as usize].clone(), self.made_in[id.0 as usize]);
             id = self.add(copy);
+            self.made_in[id.0 as usize] = made;
             self.of_process.insert(pid, id);
         }
         &mut self.states[id.0 as usize]
@@ -168,7 +201,7 @@ mod tests {
 
     fn map(spaces: &mut AddressSpaces, pid: i32, start: u64, length: u64, path: &str) {
         let path = path.as_bytes();
-        spaces.map(&Mapping { pid, start, length, file_offset: 0x100, inode: 0, path });
+        spaces.map(&Mapping { pid, start, length, file_offset: 0x100, path, ..Mapping::default() });
     }
 
     fn at(spaces: &AddressSpaces, space: SpaceId, address: u64) -> Option<(String, u64)> {
@@ -206,6 +239,57 @@ mod tests {
         let child = spaces.sample(2);
         assert_eq!(at(&spaces, child, 0x1000).unwrap().0, "before");
         assert_eq!(at(&spaces, before, 0x8000), None);
+    }
+
+    #[test]
+    fn two_builds_of_one_path_are_two_objects() {
+        let mut spaces = AddressSpaces::default();
+        let id = |byte| BuildId::new(&[byte; 20]);
+        let path = b"/usr/lib/libz.so.1";
+        for (pid, build_id) in [(1, id(1)), (2, id(2)), (3, id(1))] {
+            let (start, length) = (0x1000, 0x1000);
+            spaces.map(&Mapping { pid, start, length, build_id, path, ..Mapping::default() });
+        }
+        let object = |spaces: &AddressSpaces, pid| Arc::clone(spaces.find(pid, 0x1000).unwrap().0);
+        let [one, two, same] = [1, 2, 3].map(|pid| object(&spaces, pid));
+        assert_eq!([one.build_id, two.build_id], [id(1), id(2)]);
+        assert!(Arc::ptr_eq(&one, &same));
+    }
+
+    #[test]
+    fn the_vdso_of_32_bits_is_not_ours() {
+        let mut spaces = AddressSpaces::default();
+        map(&mut spaces, 1, 0xf7f0_0000, 0x2000, "[vdso]");
+        map(&mut spaces, 2, 0x7ffc_0000_0000, 0x2000, "[vdso]");
+        let (narrow, wide) = (spaces.sample(1), spaces.sample(2));
+        assert_eq!(at(&spaces, narrow, 0xf7f0_0000).unwrap().0, "[vdso32]");
+        assert_eq!(at(&spaces, wide, 0x7ffc_0000_0000).unwrap().0, "[vdso]");
+    }
+
+    #[test]
+    fn kernel_code_is_that_of_the_time_of_a_sample() {
+        let mut spaces = AddressSpaces::default();
+        let symbol = |unregistered| KernelSymbol {
+            start: 0xffff_ffff_c000_0000,
+            length: 0x80,
+            unregistered,
+            name: b"bpf_prog_x",
+        };
+        map(&mut spaces, 1, 0x1000, 0x1000, "a");
+        let before = spaces.sample(1);
+        spaces.kernel_symbol(&symbol(false));
+        let during = spaces.sample(1);
+        assert_eq!(spaces.sample(1), during);
+        spaces.kernel_symbol(&symbol(true));
+        let after = spaces.sample(1);
+        let name = |space| {
+            let made = spaces.made_at(space, 0xffff_ffff_c000_0010);
+            spaces.made_code(made, 0xffff_ffff_c000_0010)
+        };
+        assert_eq!([before, during, after].map(name), [None, Some(("bpf_prog_x", 0x10)), None]);
+        for space in [before, during, after] {
+            assert_eq!(at(&spaces, space, 0x1000).unwrap().0, "a");
+        }
     }
 
     #[test]

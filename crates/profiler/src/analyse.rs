@@ -7,9 +7,11 @@ use crate::address_space::AddressSpaces;
 use crate::depths::Depths;
 use crate::error::Error;
 use crate::event_use::{Use, uses};
+use crate::kernel_code::{RecordedKernel, RecordedModule};
 use crate::losses::Losses;
 use crate::members::Members;
 use crate::paging::Paging;
+use crate::perfdata::build_ids::BuildIds;
 use crate::perfdata::layout::Sample;
 use crate::perfdata::read::{FormatError, PerfDataFile};
 use crate::perfdata::record::{
@@ -141,6 +143,7 @@ fn analyse_records(
         pass.sleep.keep_naps();
     }
     pass.spool = spool;
+    pass.build_ids = file.build_ids.clone();
     let (data_at, mut tell_at) = (bytes.as_ptr() as usize + file.data.start, TELL_EVERY);
     let passed = each_in_time_order(file, bytes, paging, |record, event| {
         pass.take(record, event, file);
@@ -186,8 +189,8 @@ struct Pass<'a> {
     /// The end of the latest gap. What was still recorded after its beginning, while the events
     /// were being turned off, is left out: its other half is missing.
     gap_until: u64,
-    /// A symbol of the recorded kernel, and where it was.
-    kernel_base: Option<(Vec<u8>, u64)>,
+    kernel: RecordedKernel,
+    build_ids: BuildIds,
     samples: u64,
     /// Sum of their periods.
     weight: u64,
@@ -225,7 +228,8 @@ impl<'a> Pass<'a> {
                 some => gaps(some, (meta.start_ns, meta.end_ns)).into_iter().rev().collect(),
             },
             stacks: RawStacks::default(),
-            kernel_base: None,
+            kernel: RecordedKernel::default(),
+            build_ids: BuildIds::default(),
             samples: 0,
             weight: 0,
             span_ns: None,
@@ -254,6 +258,8 @@ impl<'a> Pass<'a> {
                 Use::Nothing => {}
             },
             Some(Parsed::Mapping(mapping)) => self.map(&mapping),
+            Some(Parsed::KernelSymbol(symbol)) => self.spaces.kernel_symbol(&symbol),
+            Some(Parsed::BuildId(file)) => self.build_ids.add(&file),
             Some(Parsed::Comm(comm)) => {
                 if comm.exec {
                     self.spaces.exec(comm.pid);
@@ -287,12 +293,18 @@ impl<'a> Pass<'a> {
     }
 
     fn map(&mut self, mapping: &Mapping<'_>) {
-        match mapping.path.strip_prefix(b"[kernel.kallsyms]") {
-            // Where the offset in the file would be, perf notes the address of this symbol.
-            Some(symbol) if mapping.pid < 0 && !symbol.is_empty() => {
-                self.kernel_base = Some((symbol.to_vec(), mapping.file_offset));
+        if mapping.pid >= 0 {
+            self.spaces.map(mapping);
+        } else if let Some(symbol) = mapping.path.strip_prefix(b"[kernel.kallsyms]") {
+            self.kernel.build_id = self.kernel.build_id.or(mapping.build_id);
+            if !symbol.is_empty() {
+                // Where the offset in the file would be, perf notes the address of this symbol.
+                self.kernel.base = Some((symbol.to_vec(), mapping.file_offset));
             }
-            _ => self.spaces.map(mapping),
+        } else if let Some(name) = RecordedModule::name_of(mapping.path) {
+            let Mapping { start, length, build_id, path, .. } = *mapping;
+            let module = RecordedModule { name, start, length, build_id };
+            self.kernel.modules.push((path.to_vec(), module));
         }
     }
 
@@ -454,12 +466,10 @@ impl<'a> Pass<'a> {
                 MemberProfile::new(pid, comm.unwrap_or_else(|| format!(":{pid}")), end)
             })
             .collect();
-        if let Some((symbol, address)) = &self.kernel_base {
-            symbolizer.kernel_base(symbol, *address);
-        }
-        let mut resolver = Resolver::new(&self.spaces);
-        let on_cpu = self.stacks.split();
-        let blocked = slept.stacks.split();
+        symbolizer.recorded_kernel(self.kernel.with(&self.build_ids));
+        let mut resolver = Resolver::new(&self.spaces, &self.build_ids);
+        let on_cpu = self.stacks.split(&self.spaces);
+        let blocked = slept.stacks.split(&self.spaces);
         for stack in on_cpu.iter().chain(&blocked) {
             stack.frames.iter().for_each(|&frame| resolver.want(frame));
         }

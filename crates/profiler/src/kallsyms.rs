@@ -8,14 +8,19 @@ pub(crate) struct Kallsyms {
     text: String,
     /// Sorted by address, one an address.
     symbols: Vec<Symbol>,
-    /// What perf measures the kernel's place by; often an alias, so apart from the others.
-    bases: Vec<(String, u64)>,
+    /// What the kernel's place and the ends of its code are measured by; often an alias, so apart
+    /// from the others.
+    landmarks: Vec<(&'static str, u64)>,
+    /// Where the code of the kernel proper lies; empty where the table does not tell.
+    code: Vec<Range<u64>>,
 }
+
+/// The symbols at the borders of the kernel's code (include/asm-generic/sections.h).
+const LANDMARKS: [&str; 5] = ["_text", "_stext", "_etext", "_sinittext", "_einittext"];
 
 #[derive(Clone, Debug)]
 struct Symbol {
     address: u64,
-    kind: u8,
     name: Range<u32>,
     /// Empty for the kernel proper.
     module: Range<u32>,
@@ -43,6 +48,7 @@ impl Kallsyms {
             symbols.extend(parse_line(line, at));
             at += line.len();
         }
+        // Stable: of several names for one address the last of the table is in force.
         symbols.sort_by_key(|symbol| symbol.address);
         let name = |symbol: &Symbol| &text[symbol.name.start as usize..symbol.name.end as usize];
         let (mut behind_marker, mut padded_at) = (false, None);
@@ -55,11 +61,20 @@ impl Kallsyms {
             symbol.padded = padded_at == Some(symbol.address);
             !is_marker
         });
-        let is_base = |symbol: &&Symbol| matches!(name(symbol), "_text" | "_stext");
-        let bases = symbols.iter().filter(is_base);
-        let bases = bases.map(|symbol| (name(symbol).to_owned(), symbol.address)).collect();
-        let mut kallsyms = Kallsyms { text, symbols, bases };
-        kallsyms.keep_best_of_aliases();
+        let landmark = |symbol: &Symbol| {
+            let known = LANDMARKS.iter().find(|&&known| known == name(symbol))?;
+            Some((*known, symbol.address))
+        };
+        let landmarks: Vec<_> = symbols.iter().filter_map(landmark).collect();
+        let mut kallsyms = Kallsyms { text, symbols, landmarks, code: Vec::new() };
+        kallsyms.keep_last_of_aliases();
+        let start = kallsyms.address("_text").or_else(|| kallsyms.address("_stext"));
+        let code = [
+            (start, kallsyms.address("_etext")),
+            (kallsyms.address("_sinittext"), kallsyms.address("_einittext")),
+        ];
+        let code = code.into_iter().filter_map(|(start, end)| Some(start?..end?));
+        kallsyms.code = code.collect();
         kallsyms
     }
 
@@ -68,7 +83,10 @@ impl Kallsyms {
         self.symbols.is_empty()
     }
 
-    /// The function that covers an address: the last that starts at or before it.
+    /// The function that covers an address: the last that starts at or before it, and ends behind
+    /// it. The table has no ends. That of a function is where the next begins; of the last of the
+    /// kernel proper `_etext`; of the last of a module the end of the page after its first, as perf
+    /// has it (`symbols__fixup_end` in tools/perf/util/symbol.c, v6.1).
     ///
     /// Of a caller the byte before its return address is asked for. Where that is padding no call
     /// ends, and the address is the start of the function behind it: one that was interrupted at its
@@ -77,11 +95,20 @@ impl Kallsyms {
     pub(crate) fn find(&self, address: u64) -> Option<Found<'_>> {
         let after = self.symbols.partition_point(|symbol| symbol.address <= address);
         let begins = |next: &&Symbol| next.padded && next.address - 1 == address;
-        let symbol = match self.symbols.get(after).filter(begins) {
+        let next = self.symbols.get(after);
+        let symbol = match next.filter(begins) {
             Some(next) => next,
             None => &self.symbols[after.checked_sub(1)?],
         };
         let module = self.slice(&symbol.module);
+        let is_last = next.is_none_or(|next| self.slice(&next.module) != module);
+        if is_last && address >= end_of_last(symbol.address) {
+            return None;
+        }
+        let is_code = |at: u64| self.code.iter().any(|code| code.contains(&at));
+        if module.is_empty() && !self.code.is_empty() && !is_code(address) {
+            return None;
+        }
         Some(Found {
             name: self.slice(&symbol.name),
             module: (!module.is_empty()).then_some(module),
@@ -89,40 +116,32 @@ impl Kallsyms {
         })
     }
 
-    /// Where a function of the kernel proper starts.
+    /// Where a landmark of the kernel proper is.
     pub(crate) fn address(&self, name: &str) -> Option<u64> {
-        self.bases.iter().find(|(known, _)| known == name).map(|&(_, address)| address)
+        self.landmarks.iter().find(|(known, _)| *known == name).map(|&(_, address)| address)
     }
 
     fn slice(&self, range: &Range<u32>) -> &str {
         &self.text[range.start as usize..range.end as usize]
     }
 
-    /// Several names for one address: the one that choose_best_symbol in tools/perf/util/symbol.c
-    /// (v6.1) prefers. perf itself ends up with the last, as in a table without sizes all others
-    /// come out empty; the plainest name is the one that people know.
-    fn keep_best_of_aliases(&mut self) {
-        let mut symbols = std::mem::take(&mut self.symbols);
-        symbols.dedup_by(|next, kept| {
-            if next.address != kept.address {
-                return false;
-            }
-            if self.rank(next) > self.rank(kept) {
+    /// Several names for one address: the one that perf prints. As the table has no ends, perf has
+    /// all but the last come out empty, and prefers the one that is not (`symbols__fixup_end`, then
+    /// `choose_best_symbol` in tools/perf/util/symbol.c, v6.1).
+    fn keep_last_of_aliases(&mut self) {
+        self.symbols.dedup_by(|next, kept| {
+            let same = next.address == kept.address;
+            if same {
                 std::mem::swap(next, kept);
             }
-            true
+            same
         });
-        self.symbols = symbols;
     }
+}
 
-    /// Strong before weak, global before local, fewer leading underscores, then the longer name.
-    fn rank(&self, symbol: &Symbol) -> (bool, bool, std::cmp::Reverse<usize>, usize) {
-        let name = self.slice(&symbol.name);
-        let underscores = name.bytes().take_while(|&byte| byte == b'_').count();
-        let weak = symbol.kind.eq_ignore_ascii_case(&b'w');
-        let global = symbol.kind.is_ascii_uppercase();
-        (!weak, global, std::cmp::Reverse(underscores), name.len())
-    }
+/// Where the last function of a module ends at the latest.
+fn end_of_last(start: u64) -> u64 {
+    start.saturating_add(4096).checked_next_multiple_of(4096).unwrap_or(u64::MAX)
 }
 
 /// Padding before a function that a debugger's prefix or a control-flow check lives in: never where
@@ -135,8 +154,7 @@ fn is_padding(name: &str) -> bool {
 fn parse_line(line: &str, at: usize) -> Option<Symbol> {
     let trimmed = line.trim_end();
     let (address, rest) = trimmed.split_once(' ')?;
-    let kind = *rest.as_bytes().first()?;
-    if !matches!(kind, b't' | b'T' | b'w' | b'W') {
+    if !matches!(rest.as_bytes().first()?, b't' | b'T' | b'w' | b'W') {
         return None;
     }
     let address = u64::from_str_radix(address, 16).ok().filter(|&address| address != 0)?;
@@ -156,7 +174,6 @@ fn parse_line(line: &str, at: usize) -> Option<Symbol> {
     let module_at = names_at + name.len() + 2;
     Some(Symbol {
         address,
-        kind,
         name: range(names_at, name.len())?,
         module: if module.is_empty() { 0..0 } else { range(module_at, module.len())? },
         padded: false,
@@ -178,6 +195,10 @@ ffffffff81000200 T __se_sys_write_with_a_long_name
 ffffffff81000300 W weak_one
 ffffffff81000300 t strong_local
 ffffffff81000400 d some_data
+ffffffff81000500 T _etext
+ffffffff81800000 T _sinittext
+ffffffff81800000 t set_up
+ffffffff81800100 T _einittext
 ffffffffc0000000 t ext4_write\t[ext4]
 ";
 
@@ -191,15 +212,29 @@ ffffffffc0000000 t ext4_write\t[ext4]
     #[test]
     fn the_function_that_covers_an_address() {
         assert_eq!(name(0xffff_ffff_8100_0114), "anon_pipe_write+0x4 -");
-        assert_eq!(name(0xffff_ffff_8100_0108), "_stext+0x108 -");
+        assert_eq!(name(0xffff_ffff_8100_0108), "_text+0x108 -");
         assert_eq!(name(0xffff_ffff_8100_0450), "strong_local+0x150 -");
+        assert_eq!(name(0xffff_ffff_8180_0001), "set_up+0x1 -");
         assert_eq!(name(0xffff_ffff_c000_0001), "ext4_write+0x1 ext4");
         assert_eq!(name(0x1000), "");
     }
 
     #[test]
+    fn addresses_outside_all_code_have_no_name() {
+        // Behind the code, between its two parts, and behind both, where JIT-compiled filters lie.
+        for address in [0x8100_0500, 0x8140_0000, 0x8180_0100, 0xa000_0000, 0xc000_2000] {
+            assert_eq!(name(0xffff_ffff_0000_0000 | address), "", "{address:x}");
+        }
+        assert_eq!(name(0xffff_ffff_c000_0fff), "ext4_write+0xfff ext4");
+        // Without landmarks, one page after the last function.
+        let table = Kallsyms::parse("ffffffff81000010 t only\n".to_owned());
+        assert!(table.find(0xffff_ffff_8100_0fff).is_some());
+        assert!(table.find(0xffff_ffff_8100_2000).is_none());
+    }
+
+    #[test]
     fn a_function_that_is_about_to_begin_is_not_the_one_before() {
-        assert_eq!(name(0xffff_ffff_8100_010e), "_stext+0x10e -");
+        assert_eq!(name(0xffff_ffff_8100_010e), "_text+0x10e -");
         assert_eq!(name(0xffff_ffff_8100_010f), "anon_pipe_write+0x0 -");
         // Without padding the byte before may be the end of a call that never returns.
         assert!(name(0xffff_ffff_8100_01ff).starts_with("anon_pipe_write+0xef"));

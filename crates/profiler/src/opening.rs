@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::attr::{EventAttr, event_type};
+use crate::attr::{EventAttr, event_type, flag};
 use crate::environment::{Environment, Operation, explain_open_error};
 use crate::error::Error;
 use crate::perfdata::write::EventDescription;
@@ -67,8 +67,7 @@ pub(crate) fn open_all(
             attr.period_or_frequency = staggered_frequency(asked, target.cpu);
         }
         let mut result = system.open(&attr, target.pid, target.cpu);
-        if matches!(result, Err(Errno::EINVAL)) && attr.read_format & FORMAT_LOST != 0 {
-            attr.read_format &= !FORMAT_LOST;
+        while matches!(result, Err(Errno::EINVAL)) && leave_out_newest(&mut attr) {
             result = system.open(&attr, target.pid, target.cpu);
         }
         match result {
@@ -87,6 +86,18 @@ pub(crate) fn open_all(
     attr.period_or_frequency = asked;
     let Operation::Open { event, .. } = operation else { return Err(Error::NoTasks) };
     Ok(Opened { name: (*event).to_owned(), attr, fds })
+}
+
+/// Takes from an attribute what the youngest kernel knows of; false where nothing of that is in it.
+fn leave_out_newest(attr: &mut EventAttr) -> bool {
+    if attr.read_format & FORMAT_LOST != 0 {
+        attr.read_format &= !FORMAT_LOST;
+        return true;
+    }
+    let flags = [flag::BUILD_ID, flag::KSYMBOL];
+    let newest = flags.into_iter().find(|flag| attr.flags & flag != 0);
+    attr.flags &= !newest.unwrap_or(0);
+    newest.is_some()
 }
 
 /// The frequency of a clock on one CPU, up to 2 % below what was asked.
@@ -180,6 +191,21 @@ pub(crate) fn raise_descriptor_limit(needed: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn older_kernels_are_asked_for_less() {
+        let mut attr = EventAttr::new(event_type::SOFTWARE, 0);
+        attr.read_format = FORMAT_LOST;
+        let plain = attr.flags;
+        attr.flags |= flag::BUILD_ID | flag::KSYMBOL;
+        assert!(leave_out_newest(&mut attr));
+        assert_eq!((attr.read_format, attr.flags), (0, plain | flag::BUILD_ID | flag::KSYMBOL));
+        assert!(leave_out_newest(&mut attr));
+        assert_eq!(attr.flags, plain | flag::KSYMBOL);
+        assert!(leave_out_newest(&mut attr));
+        assert_eq!(attr.flags, plain);
+        assert!(!leave_out_newest(&mut attr));
+    }
 
     #[test]
     fn clocks_of_neighbouring_cpus_drift_apart() {

@@ -1,6 +1,7 @@
 //! The perf.data file: what `perf record` writes and `perf report -i` reads
 //! (tools/perf/Documentation/perf.data-file-format.txt, v6.1).
 
+pub mod build_ids;
 mod cursor;
 pub mod event;
 mod features;
@@ -27,6 +28,8 @@ pub const STREAM_HEADER_BYTES: u64 = 16;
 pub mod feature {
     /// Formats of the tracepoints.
     pub const TRACING_DATA: u32 = 1;
+    /// Build ids of the files that were sampled.
+    pub const BUILD_ID: u32 = 2;
     /// Host name.
     pub const HOSTNAME: u32 = 3;
     /// Kernel release.

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use rustc_hash::{FxHashMap, FxHasher};
 
-use crate::address_space::SpaceId;
+use crate::address_space::{AddressSpaces, SpaceId};
 use crate::perfdata::record::{CONTEXT_KERNEL, CONTEXT_MAX};
 use crate::profile::Mode;
 use crate::resolve::RawFrame;
@@ -101,8 +101,8 @@ impl RawStacks {
     }
 
     /// All chains as frames.
-    pub(crate) fn split(&self) -> Vec<RawStack> {
-        let stack = |entry: &RawEntry| RawStack::of(entry, &self.words[entry.range()]);
+    pub(crate) fn split(&self, spaces: &AddressSpaces) -> Vec<RawStack> {
+        let stack = |entry: &RawEntry| RawStack::of(entry, &self.words[entry.range()], spaces);
         self.entries.iter().map(stack).collect()
     }
 }
@@ -122,7 +122,7 @@ pub(crate) struct RawStack {
 }
 
 impl RawStack {
-    fn of(entry: &RawEntry, words: &[u64]) -> Self {
+    fn of(entry: &RawEntry, words: &[u64], spaces: &AddressSpaces) -> Self {
         let (member, space) = owner(words[0]);
         let chain = &words[1..];
         let mut mode = Mode::Kernel;
@@ -136,7 +136,7 @@ impl RawStack {
             }
             // The first of each half is where the CPU was; the others are return addresses.
             frames.push(match mode {
-                Mode::Kernel => RawFrame::kernel(word, first_of_mode),
+                Mode::Kernel => RawFrame::kernel(spaces, space, word, first_of_mode),
                 Mode::User => RawFrame::user(space, word, first_of_mode),
             });
             first_of_mode = false;

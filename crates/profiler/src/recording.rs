@@ -16,6 +16,7 @@ pub(crate) mod unwound;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use memmap2::Mmap;
 use pipeprof_runner::pipeline::Pipeline;
@@ -30,7 +31,7 @@ use crate::perfdata::read::PerfDataFile;
 use crate::perfdata::relabel::relabel;
 use crate::profile::{Scope, Unwinding};
 use crate::sleepers::Sleepers;
-use crate::symbolize::{LocalSymbols, SymbolTable, Symbolizer};
+use crate::symbolize::{LocalSymbols, PerfMaps, SymbolTable, Symbolizer};
 use crate::unwind::records;
 use crate::wakeups::WakeFormat;
 use crate::windows::Window;
@@ -132,6 +133,10 @@ pub struct Recording {
     cut_short: bool,
     /// The event that is shown, where it was chosen among several.
     event: Option<usize>,
+    /// When it ended, where that is known.
+    until: Option<SystemTime>,
+    /// The maps of members that make code, held while they lived.
+    pub(crate) perf_maps: PerfMaps,
 }
 
 impl Recording {
@@ -139,7 +144,17 @@ impl Recording {
     pub(crate) fn captured(dir: RecordingDir, meta: Meta) -> Self {
         let environment = sidecar::environment();
         let about = About::default();
-        Recording { dir, meta, about, environment, symbols: None, cut_short: false, event: None }
+        Recording {
+            dir,
+            meta,
+            about,
+            environment,
+            symbols: None,
+            cut_short: false,
+            event: None,
+            until: Some(SystemTime::now()),
+            perf_maps: PerfMaps::default(),
+        }
     }
 
     /// Opens a recording's folder, or a bare perf.data file.
@@ -195,8 +210,16 @@ impl Recording {
     pub fn symbolizer(&self) -> Box<dyn Symbolizer> {
         match &self.symbols {
             Some(table) => Box::new(table.clone()),
-            None => Box::new(LocalSymbols::of_release(&self.about.kernel)),
+            None => {
+                let maps = self.perf_maps.clone().until(self.until);
+                Box::new(LocalSymbols::of_recording(&self.about.kernel, self.until, maps))
+            }
         }
+    }
+
+    /// When it ended, where that is known.
+    pub(crate) fn until(&self) -> Option<SystemTime> {
+        self.until
     }
 
     /// Saves what is known beside the records, with the names of their addresses, and gives the
@@ -275,6 +298,11 @@ pub struct Loaded {
     pub bytes: Mmap,
     /// How their stacks were unwound, where they were.
     pub unwinding: Option<Unwinding>,
+}
+
+/// When a file was last written to.
+fn written(path: &Path) -> Option<SystemTime> {
+    path.metadata().and_then(|meta| meta.modified()).ok()
 }
 
 /// Notes beside records that are being made who the members are and when it began, so that a

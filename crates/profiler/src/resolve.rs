@@ -6,28 +6,43 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::address_space::{AddressSpaces, SpaceId};
+use crate::kernel_code::MadeId;
+use crate::perfdata::build_ids::BuildIds;
 use crate::profile::{Frame, FrameId, FrameKind, Mode, Profile};
 use crate::symbolize::{Function, Functions, Object, Symbolizer};
 
 /// An address of a call chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RawFrame {
-    /// `None` in the kernel.
-    space: Option<SpaceId>,
+    place: Place,
     address: u64,
     /// Where the CPU was, rather than where a call returns to.
     exact: bool,
 }
 
+/// What gives an address its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Place {
+    /// The kernel, with what it had made at run time.
+    Kernel(MadeId),
+    User(SpaceId),
+}
+
 impl RawFrame {
-    /// In the kernel.
-    pub(crate) fn kernel(address: u64, exact: bool) -> Self {
-        RawFrame { space: None, address, exact }
+    /// In the kernel, beneath a user space of that state.
+    pub(crate) fn kernel(
+        spaces: &AddressSpaces,
+        space: SpaceId,
+        address: u64,
+        exact: bool,
+    ) -> Self {
+        let frame = RawFrame { place: Place::Kernel(MadeId::default()), address, exact };
+        RawFrame { place: Place::Kernel(spaces.made_at(space, frame.lookup())), ..frame }
     }
 
     /// In user space.
     pub(crate) fn user(space: SpaceId, address: u64, exact: bool) -> Self {
-        RawFrame { space: Some(space), address, exact }
+        RawFrame { place: Place::User(space), address, exact }
     }
 
     /// The address to look up. A return address may be the first byte after its function, where a
@@ -56,13 +71,14 @@ const KERNEL: &str = "[kernel.kallsyms]";
 /// Resolves the addresses of one recording.
 pub(crate) struct Resolver<'a> {
     spaces: &'a AddressSpaces,
+    build_ids: &'a BuildIds,
     resolved: FxHashMap<RawFrame, Option<Resolved>>,
 }
 
 impl<'a> Resolver<'a> {
     /// Knows no address yet.
-    pub(crate) fn new(spaces: &'a AddressSpaces) -> Self {
-        Resolver { spaces, resolved: FxHashMap::default() }
+    pub(crate) fn new(spaces: &'a AddressSpaces, build_ids: &'a BuildIds) -> Self {
+        Resolver { spaces, build_ids, resolved: FxHashMap::default() }
     }
 
     /// Announces an address.
@@ -74,13 +90,19 @@ impl<'a> Resolver<'a> {
     pub(crate) fn resolve(&mut self, symbolizer: &mut dyn Symbolizer, profile: &mut Profile) {
         // Sorted, so that a profile does not depend on the order of a hash table.
         let mut wanted: Vec<RawFrame> = self.resolved.keys().copied().collect();
-        wanted.sort_by_key(|frame| (frame.space.map(|space| space.0), frame.address, frame.exact));
+        wanted.sort_by_key(|frame| (frame.place, frame.address, frame.exact));
         let mut kernel = Vec::new();
         let mut objects: BTreeMap<Arc<Object>, Vec<(RawFrame, u64)>> = BTreeMap::new();
         for frame in wanted {
-            let Some(space) = frame.space else {
-                kernel.push(frame);
-                continue;
+            let space = match frame.place {
+                Place::User(space) => space,
+                Place::Kernel(made) => {
+                    match self.spaces.made_code(made, frame.lookup()) {
+                        Some((name, offset)) => self.put_made(frame, name, offset, profile),
+                        None => kernel.push(frame),
+                    }
+                    continue;
+                }
             };
             if let Some(found) = self.spaces.locate(space, frame.lookup()) {
                 objects.entry(found.object).or_default().push((frame, found.file_offset));
@@ -94,22 +116,37 @@ impl<'a> Resolver<'a> {
         let kernel: Vec<_> = kernel.into_iter().map(|frame| (frame, frame.lookup())).collect();
         let named = name_each(&kernel, |addresses| symbolizer.kernel(addresses));
         if let Some(id) = symbolizer.kernel_build_id().filter(|_| !kernel.is_empty()) {
-            profile.build_ids.insert(KERNEL.into(), id);
+            profile.build_ids.insert(KERNEL.into(), id.to_string());
         }
         for frame in kernel {
             self.put(frame, &named, profile, Mode::Kernel, KERNEL, "[kernel]");
         }
         for (object, frames) in objects {
+            let object = self.build_ids.applied(&object);
             let named = name_each(&frames, |offsets| symbolizer.object(&object, offsets));
             let module = String::from_utf8_lossy(&object.path);
             let name = bracketed(&module);
             if let Some(id) = symbolizer.build_id(&object) {
-                profile.build_ids.insert(module.as_ref().into(), id);
+                profile.build_ids.insert(module.as_ref().into(), id.to_string());
             }
             for frame in frames {
                 self.put(frame, &named, profile, Mode::User, &module, &name);
             }
         }
+    }
+
+    /// Code that the kernel has made, which its record names.
+    fn put_made(&mut self, raw: RawFrame, name: &str, offset: u64, profile: &mut Profile) {
+        let module = if name.starts_with("bpf_") { "[bpf]" } else { KERNEL };
+        let id = profile.intern_frame(Frame {
+            name: name.into(),
+            module: Some(module.into()),
+            mode: Mode::Kernel,
+            kind: FrameKind::Symbol,
+            offset: offset + raw.back(),
+        });
+        profile.set_address(id, raw.lookup());
+        self.resolved.insert(raw, Some(Resolved::Frames(vec![id])));
     }
 
     fn put(

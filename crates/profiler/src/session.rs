@@ -27,6 +27,7 @@ use crate::recording::{Meta, Recording, RecordingDir};
 use crate::segments::{Beginning, Limits, Look, Segments};
 use crate::sleepers::Sleepers;
 use crate::switching::Switching;
+use crate::symbolize::PerfMaps;
 use crate::synth;
 use crate::sys::PerfSystem;
 use crate::tasks::{online_cpus, thread_starts, threads};
@@ -107,6 +108,7 @@ pub struct Session {
     sampling: usize,
     dir: RecordingDir,
     meta: Meta,
+    perf_maps: PerfMaps,
 }
 
 fn explain(candidate: &Candidate, errno: Errno) -> Explanation {
@@ -238,6 +240,7 @@ impl Session {
             sampling,
             dir,
             meta,
+            perf_maps: PerfMaps::default(),
         })
     }
 
@@ -271,6 +274,8 @@ impl Session {
         }
         members.iter().for_each(|&pid| self.meta.accounts.read(pid, false));
         children.iter().for_each(|&pid| self.meta.accounts.read(pid, true));
+        let pids: Vec<i32> = members.into_iter().chain(children).collect();
+        self.perf_maps.hold_some(&pids);
     }
 
     /// There are as many records as there may be: it is time to finish.
@@ -306,6 +311,7 @@ impl Session {
     /// before, and a note says so.
     pub fn finish(mut self, system: &dyn PerfSystem) -> Result<Recording, Error> {
         self.read_accounts(&[]);
+        self.perf_maps.hold(self.meta.pipeline.members.iter().map(|member| member.pid));
         let turns = self.windows.take().map(Windows::finish).transpose()?.unwrap_or_default();
         self.meta.end_ns = now_ns();
         match turns.windows[..] {
@@ -368,7 +374,9 @@ impl Session {
                 ));
             }
         }
-        Ok(Recording::captured(self.dir, self.meta))
+        let mut recording = Recording::captured(self.dir, self.meta);
+        recording.perf_maps = self.perf_maps;
+        Ok(recording)
     }
 }
 
@@ -409,6 +417,8 @@ fn recorded_attr(candidate: &Candidate, config: &CaptureConfig) -> EventAttr {
     attr.flags |= flag::FREQ
         | flag::MMAP
         | flag::MMAP2
+        | flag::BUILD_ID
+        | flag::KSYMBOL
         | flag::COMM
         | flag::COMM_EXEC
         | flag::TASK
@@ -435,10 +445,11 @@ fn beginning(events: &[EventDescription], pids: Arc<Mutex<Vec<i32>>>, with_child
             true => synth::family(Path::new("/proc"), &members),
             false => members.iter().map(|&pid| (None, pid)).collect(),
         };
+        let mut builds = synth::Builds::default();
         let mut began =
             Beginning { at_ns, threads: Vec::new(), accounts: Accounts::default(), state: vec![] };
         for (parent, pid) in family {
-            state.extend(synth::process(&made, Path::new("/proc"), pid, parent));
+            state.extend(synth::process(&made, Path::new("/proc"), pid, parent, &mut builds));
             began.threads.extend(thread_starts(pid));
             began.accounts.read(pid, false);
         }

@@ -2,28 +2,42 @@
 //! this machine.
 
 mod build_id;
+mod debug_files;
+mod demangle;
+mod find;
+mod functions;
+mod image;
+mod inlined;
+mod kernel;
+mod notes;
 mod object;
 mod perf_map;
-mod sane;
+mod stores;
 mod table;
+mod vdso;
 
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use blazesym::symbolize::source::{Elf, Source};
-use blazesym::symbolize::{Input, Sym, Symbolized, Symbolizer as Blaze};
-use pipeprof_runner::access;
 use rustc_hash::FxHashMap;
-use tempfile::NamedTempFile;
 
+pub use build_id::BuildId;
+pub(crate) use find::{Finder, Found, Place, map_file};
+pub(crate) use image::Image;
 pub use object::Object;
-pub(crate) use object::Place;
 pub use perf_map::PerfMap;
+pub(crate) use perf_map::PerfMaps;
 pub use table::{Remembering, SymbolTable};
+pub(crate) use vdso::{build_id as vdso_build_id, of_running_kernel as own_vdso};
 
-use crate::kallsyms::Kallsyms;
+use functions::Functions as SymbolFunctions;
+use image::{address_of, mini_debug_info};
+use inlined::Frames;
+use kernel::KernelNames;
+use notes::Notes;
+use stores::Part;
+
+use crate::kernel_code::RecordedKernel;
 
 /// One function at an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,9 +57,9 @@ pub type Functions = Vec<Function>;
 
 /// Finds names. Called once a distinct address, batched by object.
 pub trait Symbolizer {
-    /// Where the recorded kernel had one of its symbols: it lies elsewhere after each boot.
-    fn kernel_base(&mut self, symbol: &[u8], address: u64) {
-        let _ = (symbol, address);
+    /// Tells which kernel was recorded, before it is asked for names.
+    fn recorded_kernel(&mut self, kernel: RecordedKernel) {
+        let _ = kernel;
     }
 
     /// The functions at kernel addresses.
@@ -55,13 +69,13 @@ pub trait Symbolizer {
     /// code](Object::is_jit) that was made at run time.
     fn object(&mut self, object: &Object, file_offsets: &[u64]) -> Vec<Functions>;
 
-    /// The build id of the kernel that names come from, in hexadecimal, where it is known.
-    fn kernel_build_id(&mut self) -> Option<String> {
+    /// The build of the kernel that names come from, where it is known.
+    fn kernel_build_id(&mut self) -> Option<BuildId> {
         None
     }
 
     /// Likewise, of an object.
-    fn build_id(&mut self, object: &Object) -> Option<String> {
+    fn build_id(&mut self, object: &Object) -> Option<BuildId> {
         let _ = object;
         None
     }
@@ -70,93 +84,138 @@ pub trait Symbolizer {
     fn notes(&self) -> Vec<String>;
 }
 
-/// Names from this machine: `/proc/kallsyms`, ELF symbols and DWARF of the files themselves.
+/// Names from this machine: `/proc/kallsyms`, symbols and debug information of the files themselves.
+///
+/// A name is of the build that was recorded, or there is none: where a file is another build than
+/// the one that was mapped, where the kernel is another, a note says so.
 #[derive(Debug)]
 pub struct LocalSymbols {
-    kallsyms: Option<Kallsyms>,
-    objects: Blaze,
-    vdso: Option<NamedTempFile>,
-    /// Where the file of each object was found.
-    places: FxHashMap<Object, Option<PathBuf>>,
-    replaced: Vec<String>,
-    /// Those whose debug information blazesym panics at.
-    damaged: Vec<String>,
-    asked_kernel: bool,
-    kernel: RecordedKernel,
-}
-
-/// The kernel that was recorded, as compared with the running one.
-#[derive(Debug, Default)]
-struct RecordedKernel {
-    /// Its release, where that is known.
-    release: Option<String>,
-    /// Subtracted from its addresses to get those of the running one.
-    moved_by: u64,
-    /// Why the running kernel's names are not its names.
-    other: Option<String>,
+    kernel: KernelNames,
+    finder: Finder,
+    maps: PerfMaps,
+    /// The builds that names were taken from.
+    builds: FxHashMap<Object, BuildId>,
+    notes: Notes,
 }
 
 impl LocalSymbols {
-    /// Reads nothing yet.
+    /// Of what was recorded on this machine a moment ago. Reads nothing yet.
     pub fn new() -> Self {
-        let objects = blaze(true);
-        let kernel = RecordedKernel::default();
-        LocalSymbols {
-            kallsyms: None,
-            objects,
-            vdso: None,
-            places: FxHashMap::default(),
-            replaced: Vec::new(),
-            damaged: Vec::new(),
-            asked_kernel: false,
-            kernel,
-        }
+        LocalSymbols::with(KernelNames::default(), None, PerfMaps::default())
     }
 
     /// With the kernel's names from a text in the form of `/proc/kallsyms`.
     pub fn with_kallsyms(text: String) -> Self {
-        LocalSymbols { kallsyms: Some(Kallsyms::parse(text)), ..LocalSymbols::new() }
+        LocalSymbols::with(KernelNames::with_kallsyms(text), None, PerfMaps::default())
     }
 
-    /// For a recording of the kernel of that release; an empty one is unknown.
-    pub fn of_release(release: &str) -> Self {
-        let mut symbols = LocalSymbols::new();
-        if !release.is_empty() {
-            symbols.kernel.release = Some(release.to_owned());
-            let running = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-            if running.trim() != release {
-                symbols.kernel.other = Some(format!(
-                    "kernel functions have no names: Linux {release} was recorded, and this is {}",
-                    running.trim()
-                ));
-            }
-        }
-        symbols
+    /// For a recording of the kernel of that release (an empty one is unknown) that ended then, with
+    /// the maps of processes that were read while they lived.
+    pub(crate) fn of_recording(release: &str, until: Option<SystemTime>, maps: PerfMaps) -> Self {
+        let release = Some(release.to_owned()).filter(|release| !release.is_empty());
+        LocalSymbols::with(KernelNames::new(release, until), until, maps)
     }
 
-    /// The file that holds an object, on this machine and now.
-    fn place(&mut self, object: &Object) -> Option<PathBuf> {
+    fn with(kernel: KernelNames, until: Option<SystemTime>, maps: PerfMaps) -> Self {
+        let (builds, notes) = (FxHashMap::default(), Notes::default());
+        LocalSymbols { kernel, finder: Finder::new(until), maps, builds, notes }
+    }
+
+    /// The file of an object, as it was when it was mapped.
+    fn find(&mut self, object: &Object) -> Option<Found> {
         if object.path.as_ref() == b"[vdso]" {
-            if self.vdso.is_none() {
-                self.vdso = own_vdso();
-            }
-            return self.vdso.as_ref().map(|file| file.path().to_owned());
+            return self.vdso(object.build_id);
         }
-        match object.place(Path::new("/proc")) {
-            Place::Found(path) => Some(path),
-            Place::Gone => None,
-            Place::Replaced => {
-                self.replaced.push(String::from_utf8_lossy(&object.path).into_owned());
-                None
+        match self.finder.find(object) {
+            Place::Found(found) => {
+                if found.is_unchecked {
+                    self.notes.unchecked(object);
+                }
+                return Some(found);
             }
+            Place::Replaced | Place::Changed => self.notes.replaced(object),
+            Place::Gone => self.notes.gone(object),
+            Place::NoFile => {}
         }
+        None
     }
 
-    fn kallsyms(&mut self) -> &Kallsyms {
-        self.kallsyms.get_or_insert_with(|| {
-            let text = access::with_rights(|| std::fs::read("/proc/kallsyms")).unwrap_or_default();
-            Kallsyms::parse(String::from_utf8(text).unwrap_or_default())
+    /// The vDSO of the recorded kernel.
+    fn vdso(&self, id: Option<BuildId>) -> Option<Found> {
+        let own = vdso::of_running_kernel().map(|image| {
+            let build_id = vdso::build_id(&image);
+            Found { image, path: "[vdso]".into(), build_id, is_unchecked: false }
+        });
+        let own_id = own.as_ref().and_then(|own| own.build_id);
+        if let Some(id) = id.filter(|_| id != own_id) {
+            let paths = self.finder.stores().paths(&id, Part::Vdso);
+            return paths.iter().find_map(|path| find::of_build(path, id));
+        }
+        // The release is part of it, so an id that equals ours in a recording of another release is
+        // not to be trusted.
+        own.filter(|_| {
+            if id.is_some() { self.kernel.is_of_this_release() } else { self.kernel.is_running() }
         })
+    }
+
+    /// The functions at offsets of the file of an object.
+    fn functions(
+        &mut self,
+        object: &Object,
+        found: &Found,
+        elf: &::object::File<'_>,
+        file_offsets: &[u64],
+    ) -> Vec<Functions> {
+        let addresses: Vec<Option<u64>> =
+            file_offsets.iter().map(|&offset| address_of(elf, offset)).collect();
+        let own = SymbolFunctions::of_symtab(elf);
+        let needs_more = own.is_empty() || !inlined::has_any(elf);
+        let beside = match needs_more {
+            true => debug_files::of(found, elf, &object.path, self.finder.stores()),
+            false => debug_files::DebugFiles::default(),
+        };
+        if beside.is_stale {
+            self.notes.stale(object);
+        }
+        let images: Vec<::object::File<'_>> = beside.images.iter().filter_map(Image::elf).collect();
+        let packed = if own.is_empty() { mini_debug_info(elf) } else { None };
+        let packed = packed.as_ref().and_then(Image::elf);
+        let tables = images.iter().chain(&packed).map(SymbolFunctions::of_symtab);
+        // What is exported is part of what there is, and names only itself.
+        let symbols = std::iter::once(own).chain(tables).find(|table| !table.is_empty());
+        let exported = SymbolFunctions::exported(elf);
+        let described = std::iter::once(elf).chain(&images).find(|elf| inlined::has_any(elf));
+        let frames = described.map(|described| self.frames(object, found, described, &addresses));
+        let mut frames = frames.unwrap_or_default().into_iter();
+        addresses
+            .into_iter()
+            .map(|address| {
+                let frames = frames.next().unwrap_or_default();
+                let Some(address) = address else { return Functions::new() };
+                let named = symbols.as_ref().and_then(|symbols| symbols.find(address));
+                functions(named.or_else(|| exported.find(address)), frames)
+            })
+            .collect()
+    }
+
+    /// What debug information says of addresses; nothing where it cannot be read, which is noted.
+    fn frames(
+        &mut self,
+        object: &Object,
+        found: &Found,
+        described: &::object::File<'_>,
+        addresses: &[Option<u64>],
+    ) -> Vec<Frames> {
+        let beside = debug_files::supplement(described, &found.path, self.finder.stores());
+        let beside = beside.as_ref().and_then(Image::elf);
+        let asked: Vec<u64> = addresses.iter().flatten().copied().collect();
+        let said = inlined::find(described, beside.as_ref(), &asked);
+        if !matches!(said, Ok((_, false))) {
+            self.notes.damaged(object);
+        }
+        let mut said = said.map(|(frames, _)| frames).unwrap_or_default().into_iter();
+        let frames = addresses.iter().map(|address| address.and_then(|_| said.next()));
+        frames.map(Option::unwrap_or_default).collect()
     }
 }
 
@@ -167,134 +226,58 @@ impl Default for LocalSymbols {
 }
 
 impl Symbolizer for LocalSymbols {
-    fn kernel_base(&mut self, symbol: &[u8], address: u64) {
-        let here = std::str::from_utf8(symbol).ok().and_then(|name| self.kallsyms().address(name));
-        if let Some(here) = here {
-            self.kernel.moved_by = address.wrapping_sub(here);
-        }
+    fn recorded_kernel(&mut self, kernel: RecordedKernel) {
+        self.kernel.recorded(kernel, self.finder.stores());
     }
 
     fn kernel(&mut self, addresses: &[u64]) -> Vec<Functions> {
-        if self.kernel.other.is_some() {
-            return vec![Functions::new(); addresses.len()];
-        }
-        self.asked_kernel |= !addresses.is_empty();
-        let moved_by = self.kernel.moved_by;
-        let kallsyms = self.kallsyms();
-        addresses
-            .iter()
-            .map(|&address| {
-                let found = kallsyms.find(address.wrapping_sub(moved_by));
-                // Modules are not moved with the kernel, but loaded wherever there is room.
-                let found = found.filter(|found| moved_by == 0 || found.module.is_none());
-                let function = found.map(|found| Function {
-                    name: found.name.into(),
-                    module: found.module.map(Arc::from),
-                    offset: found.offset,
-                    inlined: false,
-                });
-                function.into_iter().collect()
-            })
-            .collect()
+        self.kernel.find(addresses)
     }
 
     fn object(&mut self, object: &Object, file_offsets: &[u64]) -> Vec<Functions> {
         if object.is_jit() {
-            return PerfMap::of(object.pid).find(file_offsets);
+            return self.maps.of(object.pid).find(file_offsets);
         }
-        let file = self.place(object).filter(|file| sane::is_sane(file));
-        self.places.insert(object.clone(), file.clone());
         let unknown = || vec![Functions::new(); file_offsets.len()];
-        let Some(file) = file else { return unknown() };
-        if let Ok(found) = find(&self.objects, true, &file, file_offsets) {
-            return found.unwrap_or_else(unknown);
+        let Some(found) = self.find(object) else { return unknown() };
+        if let Some(id) = found.build_id {
+            self.builds.insert(object.clone(), id);
         }
-        // What it had read when it panicked is nothing to go on with.
-        self.objects = blaze(true);
-        self.damaged.push(String::from_utf8_lossy(&object.path).into_owned());
-        let found = find(&blaze(false), false, &file, file_offsets);
-        found.ok().flatten().unwrap_or_else(unknown)
+        match found.image.elf() {
+            Some(elf) => self.functions(object, &found, &elf, file_offsets),
+            None => unknown(),
+        }
     }
 
-    fn kernel_build_id(&mut self) -> Option<String> {
-        if self.kernel.other.is_some() { None } else { build_id::of_kernel() }
+    fn kernel_build_id(&mut self) -> Option<BuildId> {
+        self.kernel.build_id()
     }
 
-    fn build_id(&mut self, object: &Object) -> Option<String> {
-        build_id::of_file(&self.places.get(object)?.clone()?)
+    fn build_id(&mut self, object: &Object) -> Option<BuildId> {
+        self.builds.get(object).copied()
     }
 
     fn notes(&self) -> Vec<String> {
-        let mut notes: Vec<String> = self.kernel.other.iter().cloned().collect();
-        notes.extend(self.replaced.iter().map(|path| {
-            format!("{path} is no longer the file that ran, so its functions have no names")
-        }));
-        notes.extend(self.damaged.iter().map(|path| {
-            format!("the debug information of {path} is damaged, so only its symbols were used")
-        }));
-        let hidden = self.asked_kernel && self.kallsyms.as_ref().is_some_and(Kallsyms::is_empty);
-        let note = "kernel functions have no names, as /proc/kallsyms hides their addresses; \
-                    hint: sudo sysctl kernel.kptr_restrict=0 kernel.perf_event_paranoid=1";
-        notes.extend(hidden.then(|| note.to_owned()));
-        notes
+        self.kernel.note().into_iter().chain(self.notes.sentences()).collect()
     }
 }
 
-/// Code info is where blazesym finds inlined functions.
-fn blaze(debug_info: bool) -> Blaze {
-    Blaze::builder().enable_code_info(debug_info).enable_inlined_fns(debug_info).build()
-}
-
-/// The functions at offsets of a file; `None` where it has no symbols. `Err` where blazesym panicked,
-/// as it does at some damaged line tables (dwarf/lines.rs, 0.2.7).
-fn find(
-    objects: &Blaze,
-    debug_info: bool,
-    file: &Path,
-    offsets: &[u64],
-) -> std::thread::Result<Option<Vec<Functions>>> {
-    // Whoever calls throws `objects` away after a panic.
-    catch_unwind(AssertUnwindSafe(|| {
-        let mut elf = Elf::new(file);
-        elf.debug_syms = debug_info;
-        let found = objects.symbolize(&Source::Elf(elf), Input::FileOffset(offsets)).ok()?;
-        Some(found.into_iter().map(functions).collect())
-    }))
-}
-
-fn functions(found: Symbolized<'_>) -> Functions {
-    let Symbolized::Sym(Sym { name, offset, inlined, .. }) = found else {
-        return Functions::new();
+/// What the symbol table says of an address, with what was inlined there by the debug information,
+/// which names the function itself only where the table does not.
+fn functions(named: Option<(&str, u64)>, frames: Frames) -> Functions {
+    let (name, offset) = match (named, frames.function) {
+        (Some((name, offset)), _) => (demangle::demangled(name).as_ref().into(), offset),
+        (None, Some(name)) => (name.into(), 0),
+        (None, None) => return Functions::new(),
     };
-    let offset = offset as u64;
-    let mut functions: Functions = inlined
-        .iter()
-        .rev()
-        .map(|callee| Function {
-            name: callee.name.as_ref().into(),
-            module: None,
-            offset,
-            inlined: true,
-        })
-        .collect();
-    functions.push(Function { name: name.as_ref().into(), module: None, offset, inlined: false });
-    functions
-}
-
-/// The vDSO is in no file, but every process on this kernel has the same one, ours too.
-pub(crate) fn own_vdso() -> Option<NamedTempFile> {
-    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
-    let line = maps.lines().find(|line| line.ends_with("[vdso]"))?;
-    let (start, end) = line.split(' ').next()?.split_once('-')?;
-    let start = u64::from_str_radix(start, 16).ok()?;
-    let end = u64::from_str_radix(end, 16).ok()?;
-    let mut image = vec![0; usize::try_from(end.checked_sub(start)?).ok()?];
-    let mut memory = std::fs::File::open("/proc/self/mem").ok()?;
-    memory.seek(SeekFrom::Start(start)).ok()?;
-    memory.read_exact(&mut image).ok()?;
-    let mut file = tempfile::Builder::new().prefix("pipeprof-vdso-").tempfile().ok()?;
-    file.write_all(&image).ok()?;
-    Some(file)
+    let inlined = frames.inlined.into_iter().map(|name| Function {
+        name: name.into(),
+        module: None,
+        offset,
+        inlined: true,
+    });
+    let function = Function { name, module: None, offset, inlined: false };
+    inlined.chain([function]).collect()
 }
 
 #[cfg(test)]
@@ -311,6 +294,20 @@ mod tests {
     }
 
     #[test]
+    fn the_vdso_of_another_kernel_has_no_names() {
+        let vdso = Object::named(b"[vdso]");
+        let offsets: Vec<u64> = (0..4096).step_by(16).collect();
+        let unnamed = vec![Functions::new(); offsets.len()];
+        let until = Some(SystemTime::now());
+        let mut other = LocalSymbols::of_recording("1.2.3-other", until, PerfMaps::default());
+        assert_eq!(other.object(&vdso, &offsets), unnamed);
+        // Its build id says it, too.
+        let build_id = BuildId::new(&[0x11; 20]);
+        let of_other_build = Object { build_id, ..vdso };
+        assert_eq!(LocalSymbols::new().object(&of_other_build, &offsets), unnamed);
+    }
+
+    #[test]
     fn an_object_that_is_gone_is_unknown_not_an_error() {
         let mut symbols = LocalSymbols::new();
         assert_eq!(
@@ -318,5 +315,7 @@ mod tests {
             vec![Functions::new(); 2]
         );
         assert_eq!(symbols.object(&Object::named(b"//anon"), &[1]), vec![Functions::new()]);
+        assert_eq!(symbols.notes().len(), 1);
+        assert!(symbols.notes()[0].contains("/no/such/file no longer exists"));
     }
 }

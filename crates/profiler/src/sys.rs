@@ -137,6 +137,19 @@ impl PerfSystem for RunningKernel {
     }
 }
 
+/// `FS_IOC_GETVERSION` (include/uapi/linux/fs.h): which file it is of those that had its inode.
+const IOC_GETVERSION: libc::Ioctl = 0x8008_7601;
+
+/// The generation of a file's inode, which another file may have had before; `None` where the file
+/// system does not tell.
+pub(crate) fn generation(file: &std::fs::File) -> Option<u32> {
+    let mut generation: libc::c_long = 0;
+    // SAFETY: GETVERSION writes an int or a long, by file system, through the pointer, which points
+    // to a long.
+    let told = unsafe { libc::ioctl(file.as_raw_fd(), IOC_GETVERSION, &raw mut generation) };
+    Errno::result(told).ok().map(|_| generation as u32)
+}
+
 /// Gives the memory of a stretch of a mapped file back; what is read of it again comes from the file
 /// again.
 pub(crate) fn forget(map: &memmap2::Mmap, offset: usize, length: usize) {

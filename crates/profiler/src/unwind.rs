@@ -12,19 +12,19 @@ mod machine;
 mod object;
 pub(crate) mod records;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
-use tempfile::NamedTempFile;
 
 use crate::address_space::AddressSpaces;
+use crate::perfdata::build_ids::BuildIds;
 use crate::perfdata::layout::UserState;
 use crate::perfdata::record::CONTEXT_USER;
 use crate::profile::Unwinding;
-use crate::symbolize::{Object, Place, own_vdso};
+use crate::symbolize::{Finder, Image, Object, Place, own_vdso, vdso_build_id};
 use machine::{Aarch64, Machine, X86_64};
 use object::{Caller, NoCaller, Site, Unwindable};
+use records::Recorded;
 
 /// Frames of a stack. A recursion of more is cut; the largest slice has room for twice as many.
 const MOST_FRAMES: usize = 4096;
@@ -49,15 +49,16 @@ enum Walker {
 }
 
 impl StackUnwinder {
-    /// For a recording of a machine of that architecture and kernel release; those of this machine
-    /// where they are not known.
-    pub(crate) fn new(arch: Option<&str>, release: &str) -> Self {
-        let walker = match arch.unwrap_or(std::env::consts::ARCH) {
+    /// For a recording of that machine; of this one where that is not known.
+    pub(crate) fn new(recorded: Recorded<'_>, build_ids: BuildIds) -> Self {
+        let walker = match recorded.arch.unwrap_or(std::env::consts::ARCH) {
             "x86_64" => Walker::X86_64(MachineWalker::default()),
             "aarch64" => Walker::Aarch64(MachineWalker::default()),
             _ => Walker::None,
         };
-        let files = Files { has_vdso: release_is_running(release), vdso: None };
+        let has_vdso = release_is_running(recorded.release);
+        let finder = Finder::new(recorded.until);
+        let files = Files { has_vdso, finder, build_ids };
         let (counts, uninformed_in) = (Unwinding::default(), FxHashMap::default());
         StackUnwinder { walker, files, counts, uninformed_in }
     }
@@ -129,22 +130,25 @@ enum End {
 
 /// Where the files of objects are found.
 struct Files {
+    /// Without a build id of its own, the vDSO is that of the running kernel.
     has_vdso: bool,
-    vdso: Option<NamedTempFile>,
+    finder: Finder,
+    build_ids: BuildIds,
 }
 
 impl Files {
-    fn path(&mut self, object: &Object) -> Option<PathBuf> {
+    fn image(&self, object: &Object) -> Option<Image> {
+        let object = self.build_ids.applied(object);
         if object.path.as_ref() != b"[vdso]" {
-            return match object.place(Path::new("/proc")) {
-                Place::Found(path) => Some(path),
-                Place::Replaced | Place::Gone => None,
+            return match self.finder.find(&object) {
+                Place::Found(found) => Some(found.image),
+                _ => None,
             };
         }
-        if self.has_vdso && self.vdso.is_none() {
-            self.vdso = own_vdso();
-        }
-        self.vdso.as_ref().map(|file| file.path().to_owned())
+        own_vdso().filter(|image| match object.build_id {
+            Some(id) => vdso_build_id(image) == Some(id),
+            None => self.has_vdso,
+        })
     }
 }
 
@@ -228,8 +232,7 @@ impl<M: Machine> MachineWalker<M> {
         if let Some(&index) = self.by_pointer.get(&pointer) {
             return index;
         }
-        let path = files.path(object);
-        let unwindable = path.and_then(|path| Unwindable::read(&path));
+        let unwindable = files.image(object).and_then(|image| Unwindable::read(&image));
         self.objects.push((Arc::clone(object), unwindable));
         let index = self.objects.len() - 1;
         self.by_pointer.insert(pointer, index);

@@ -2,6 +2,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::build_ids::BuildIds;
 use super::event::Event;
 use super::feature;
 use super::naming::Pmus;
@@ -15,6 +16,7 @@ pub(super) struct Features<'a> {
     arch: Option<&'a [u8]>,
     pmu_mappings: Option<&'a [u8]>,
     tracing_data: Option<&'a [u8]>,
+    build_ids: Option<&'a [u8]>,
     pub(super) is_compressed: bool,
     has_trace: bool,
 }
@@ -26,11 +28,13 @@ pub(super) struct Noted {
     pub(super) arch: Option<String>,
     pub(super) tracepoints: Vec<Tracepoint>,
     pub(super) has_trace: bool,
+    pub(super) build_ids: BuildIds,
 }
 
 impl<'a> Features<'a> {
     /// The bits of those that are read.
-    pub(super) const READ: [u32; 7] = [
+    pub(super) const READ: [u32; 8] = [
+        feature::BUILD_ID,
         feature::EVENT_DESC,
         feature::OSRELEASE,
         feature::ARCH,
@@ -48,6 +52,7 @@ impl<'a> Features<'a> {
             feature::ARCH => self.arch = Some(bytes),
             feature::PMU_MAPPINGS => self.pmu_mappings = Some(bytes),
             feature::TRACING_DATA => self.tracing_data = Some(bytes),
+            feature::BUILD_ID => self.build_ids = Some(bytes),
             feature::AUXTRACE => self.has_trace = true,
             feature::COMPRESSED => self.is_compressed = true,
             _ => {}
@@ -74,6 +79,7 @@ impl<'a> Features<'a> {
             arch: self.arch.and_then(header_string),
             tracepoints,
             has_trace: self.has_trace,
+            build_ids: self.build_ids.map(BuildIds::parse).unwrap_or_default(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use rustc_hash::FxHashMap;
 
+use super::build_ids::BuildIds;
 pub use super::event::Event;
 use super::features::{Features, Noted};
 use super::forms::Form;
@@ -87,6 +88,8 @@ pub struct PerfDataFile {
     pub has_trace: bool,
     /// Records are packed by zstd.
     pub compressed: bool,
+    /// The builds of the files that were mapped, where the recorder read them in the end.
+    pub build_ids: BuildIds,
     pub(super) by_id: FxHashMap<u64, usize>,
     /// The event of samples whose id is no event's.
     pub(super) mislabelled: usize,
@@ -164,7 +167,7 @@ impl PerfDataFile {
             event.ids.iter().map(move |&id| (id, index)).collect::<Vec<_>>()
         };
         let by_id = events.iter().enumerate().flat_map(ids).collect();
-        let Noted { kernel_release, arch, tracepoints, has_trace } = noted;
+        let Noted { kernel_release, arch, tracepoints, has_trace, build_ids } = noted;
         let mislabelled = events.iter().position(Event::shares_samples).unwrap_or(0);
         PerfDataFile {
             sampled: events.iter().position(|event| !event.is_dummy()).unwrap_or(0),
@@ -176,6 +179,7 @@ impl PerfDataFile {
             tracepoints,
             has_trace,
             compressed,
+            build_ids,
             by_id,
             mislabelled,
         }

@@ -3,8 +3,10 @@
 //! Parsing is ours, over byte slices, for three reasons: it has to say where a bad record lies, it
 //! has to survive files from strangers without a panic, and it is the hot path of the analysis.
 
+use super::build_ids::FileBuildId;
 use super::cursor::Cursor;
 use super::layout::{Layout, Sample};
+use crate::symbolize::BuildId;
 
 /// `PERF_RECORD_*` (include/uapi/linux/perf_event.h; from 64 on tools/perf/util/event.h).
 pub mod kind {
@@ -32,10 +34,14 @@ pub mod kind {
     pub const SWITCH: u32 = 14;
     /// Context switch seen per CPU, with the other task.
     pub const SWITCH_CPU_WIDE: u32 = 15;
+    /// Code that the kernel made at run time, or gave up.
+    pub const KSYMBOL: u32 = 17;
     /// From perf itself, in a stream: an event.
     pub const HEADER_ATTR: u32 = 64;
     /// In a stream: the formats of tracepoints, as many bytes behind the record as it says.
     pub const HEADER_TRACING_DATA: u32 = 66;
+    /// The build id of a file, as the section of build ids has it.
+    pub const HEADER_BUILD_ID: u32 = 67;
     /// All rings were drained once.
     pub const FINISHED_ROUND: u32 = 68;
     /// A processor trace, as many bytes behind the record as it says.
@@ -114,7 +120,7 @@ pub fn split_record(bytes: &[u8]) -> Option<(Record<'_>, usize)> {
 }
 
 /// An executable mapping.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mapping<'a> {
     /// Process; -1 for the kernel.
     pub pid: i32,
@@ -124,11 +130,33 @@ pub struct Mapping<'a> {
     pub length: u64,
     /// Offset in the file.
     pub file_offset: u64,
+    /// Major and minor number of the file's device; zeros where not known.
+    pub device: (u32, u32),
     /// Inode of the file; 0 where it is none, or is not known.
     pub inode: u64,
+    /// Generation of the inode, which other files may have had before; 0 where not known.
+    pub generation: u64,
+    /// In place of device and inode, which build of the file it is.
+    pub build_id: Option<BuildId>,
     /// Path, or `[vdso]`, `//anon`, `[kernel.kallsyms]_text`.
     pub path: &'a [u8],
 }
+
+/// Code that the kernel made at run time: a BPF program, a trampoline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelSymbol<'a> {
+    /// First address.
+    pub start: u64,
+    /// Bytes.
+    pub length: u32,
+    /// It goes, rather than comes.
+    pub unregistered: bool,
+    /// `bpf_prog_6deef7357e7b4530_sd_fw_egress`.
+    pub name: &'a [u8],
+}
+
+/// `PERF_RECORD_KSYMBOL_FLAGS_UNREGISTER`.
+const KSYMBOL_UNREGISTER: u16 = 1;
 
 /// A new name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,6 +191,10 @@ pub enum Parsed<'a> {
     Sample(Sample<'a>),
     /// An executable mapping.
     Mapping(Mapping<'a>),
+    /// Code of the kernel's that came or went.
+    KernelSymbol(KernelSymbol<'a>),
+    /// Which build a file is.
+    BuildId(FileBuildId<'a>),
     /// A new name.
     Comm(Comm<'a>),
     /// A new thread or process.
@@ -201,13 +233,18 @@ pub fn parse<'a>(record: &Record<'a>, layout: Layout) -> Option<Parsed<'a>> {
             let pid = at.i32()?;
             at.i32()?;
             let (start, length, file_offset) = (at.u64()?, at.u64()?, at.u64()?);
-            let mut inode = 0;
+            let (mut device, mut inode, mut generation, mut build_id) = ((0, 0), 0, 0, None);
             let mut executable = record.misc & misc::MMAP_DATA == 0;
             if record.kind == kind::MMAP2 {
                 // Device, inode and generation, or a build id: 24 bytes either way.
-                let identity = at.bytes(24)?;
+                let mut identity = Cursor(at.bytes(24)?);
                 if record.misc & misc::MMAP_BUILD_ID == 0 {
-                    inode = Cursor(&identity[8..]).u64()?;
+                    device = (identity.u32()?, identity.u32()?);
+                    inode = identity.u64()?;
+                    generation = identity.u64()?;
+                } else {
+                    let size = usize::from(identity.u32()? as u8);
+                    build_id = BuildId::new(identity.bytes(size.min(BuildId::MOST_BYTES))?);
                 }
                 let protection = at.u32()?;
                 at.u32()?;
@@ -217,8 +254,26 @@ pub fn parse<'a>(record: &Record<'a>, layout: Layout) -> Option<Parsed<'a>> {
             if !executable {
                 return Some(Parsed::Other);
             }
-            Parsed::Mapping(Mapping { pid, start, length, file_offset, inode, path })
+            Parsed::Mapping(Mapping {
+                pid,
+                start,
+                length,
+                file_offset,
+                device,
+                inode,
+                generation,
+                build_id,
+                path,
+            })
         }
+        kind::KSYMBOL => {
+            let (start, length) = (at.u64()?, at.u32()?);
+            let type_and_flags = at.u32()?.to_ne_bytes();
+            let flags = u16::from_ne_bytes([type_and_flags[2], type_and_flags[3]]);
+            let unregistered = flags & KSYMBOL_UNREGISTER != 0;
+            Parsed::KernelSymbol(KernelSymbol { start, length, unregistered, name: at.string()? })
+        }
+        kind::HEADER_BUILD_ID => Parsed::BuildId(FileBuildId::parse(record)?),
         kind::COMM => Parsed::Comm(Comm {
             pid: at.i32()?,
             tid: at.i32()?,
@@ -260,8 +315,8 @@ mod tests {
         let layout = Layout::new(TYPE, 0, true);
         let made = Synthesizer::new(TYPE, 77, 5);
         let path = b"/usr/lib/libc.so.6";
-        let mapping = Mapping { pid: 1, start: 0, length: 0, file_offset: 0, inode: 0, path };
-        let whole = made.mmap2(&mapping, (0, 0));
+        let mapping = Mapping { pid: 1, path, ..Mapping::default() };
+        let whole = made.mmap2(&mapping);
         for cut in 0..whole.len() {
             assert!(split_record(&whole[..cut]).is_none());
             let record = Record {

@@ -1,7 +1,11 @@
 //! Records for what was there before the events were, as perf makes them.
 
-use super::record::{Mapping, RECORD_HEADER, kind, misc};
+use super::record::{KernelSymbol, Mapping, RECORD_HEADER, kind, misc};
 use crate::attr::sample_type;
+use crate::symbolize::BuildId;
+
+/// `PERF_RECORD_KSYMBOL_TYPE_BPF`.
+const KSYMBOL_BPF: u16 = 1;
 
 /// Builds records for what was there before the events were, as perf does.
 #[derive(Debug)]
@@ -37,26 +41,25 @@ impl Synthesizer {
     }
 
     /// An executable mapping of a process.
-    pub fn mmap2(&self, mapping: &Mapping<'_>, device: (u32, u32)) -> Vec<u8> {
-        let pid = mapping.pid;
-        let mut body = mapping_head(mapping);
-        body.extend_from_slice(&device.0.to_ne_bytes());
-        body.extend_from_slice(&device.1.to_ne_bytes());
-        body.extend_from_slice(&mapping.inode.to_ne_bytes());
-        body.extend_from_slice(&0u64.to_ne_bytes());
-        body.extend_from_slice(&((libc::PROT_READ | libc::PROT_EXEC) as u32).to_ne_bytes());
-        body.extend_from_slice(&(libc::MAP_PRIVATE as u32).to_ne_bytes());
-        push_string(&mut body, mapping.path);
-        self.finish(kind::MMAP2, misc::USER, pid, pid, body)
+    pub fn mmap2(&self, mapping: &Mapping<'_>) -> Vec<u8> {
+        let (body, misc) = mapping_body(mapping);
+        self.finish(kind::MMAP2, misc::USER | misc, mapping.pid, mapping.pid, body)
     }
 
     /// The kernel's text or a module, as perf names it: `[kernel.kallsyms]_text`, `[ext4]`.
-    pub fn kernel_mmap(&self, start: u64, length: u64, file_offset: u64, path: &[u8]) -> Vec<u8> {
-        let inode = 0;
-        let mapping = Mapping { pid: -1, start, length, file_offset, inode, path };
-        let mut body = mapping_head(&mapping);
-        push_string(&mut body, path);
-        self.finish(kind::MMAP, misc::KERNEL, -1, 0, body)
+    pub fn kernel_mmap(&self, mapping: &Mapping<'_>) -> Vec<u8> {
+        let (body, misc) = mapping_body(mapping);
+        self.finish(kind::MMAP2, misc::KERNEL | misc, -1, 0, body)
+    }
+
+    /// Code that the kernel has made.
+    pub fn kernel_symbol(&self, symbol: &KernelSymbol<'_>) -> Vec<u8> {
+        let mut body = symbol.start.to_ne_bytes().to_vec();
+        body.extend_from_slice(&symbol.length.to_ne_bytes());
+        body.extend_from_slice(&KSYMBOL_BPF.to_ne_bytes());
+        body.extend_from_slice(&u16::from(symbol.unregistered).to_ne_bytes());
+        push_string(&mut body, symbol.name);
+        self.finish(kind::KSYMBOL, misc::KERNEL, -1, 0, body)
     }
 
     fn finish(&self, kind: u32, misc: u16, pid: i32, tid: i32, mut body: Vec<u8>) -> Vec<u8> {
@@ -84,14 +87,31 @@ impl Synthesizer {
     }
 }
 
-fn mapping_head(mapping: &Mapping<'_>) -> Vec<u8> {
+/// The body of a mapping, up to the common fields, and what its header has to say of it.
+fn mapping_body(mapping: &Mapping<'_>) -> (Vec<u8>, u16) {
     let mut body = Vec::with_capacity(64 + mapping.path.len());
     body.extend_from_slice(&mapping.pid.to_ne_bytes());
     body.extend_from_slice(&if mapping.pid < 0 { 0 } else { mapping.pid }.to_ne_bytes());
     body.extend_from_slice(&mapping.start.to_ne_bytes());
     body.extend_from_slice(&mapping.length.to_ne_bytes());
     body.extend_from_slice(&mapping.file_offset.to_ne_bytes());
-    body
+    let misc = if let Some(id) = &mapping.build_id {
+        let id = id.as_bytes();
+        body.extend_from_slice(&[id.len() as u8, 0, 0, 0]);
+        body.extend_from_slice(id);
+        body.resize(body.len() + BuildId::MOST_BYTES - id.len(), 0);
+        misc::MMAP_BUILD_ID
+    } else {
+        body.extend_from_slice(&mapping.device.0.to_ne_bytes());
+        body.extend_from_slice(&mapping.device.1.to_ne_bytes());
+        body.extend_from_slice(&mapping.inode.to_ne_bytes());
+        body.extend_from_slice(&mapping.generation.to_ne_bytes());
+        0
+    };
+    body.extend_from_slice(&((libc::PROT_READ | libc::PROT_EXEC) as u32).to_ne_bytes());
+    body.extend_from_slice(&(libc::MAP_PRIVATE as u32).to_ne_bytes());
+    push_string(&mut body, mapping.path);
+    (body, misc)
 }
 
 /// A string of at most `PATH_MAX` bytes with its NUL, padded to eight as the kernel does.
@@ -120,10 +140,13 @@ mod tests {
             start: 0x1000,
             length: 0x2000,
             file_offset: 0x3000,
+            device: (8, 1),
             inode: 99,
+            generation: 3,
+            build_id: None,
             path: b"/a b",
         };
-        let bytes = made.mmap2(&mapping, (8, 1));
+        let bytes = made.mmap2(&mapping);
         let (record, size) = split_record(&bytes).unwrap();
         assert_eq!(size, bytes.len());
         assert!(size.is_multiple_of(8));
@@ -131,6 +154,23 @@ mod tests {
         assert_eq!(layout.time(&record), Some(77));
         let id = layout.sample_id(&record);
         assert_eq!((id.pid, id.id), (Some(12), Some(5)));
+
+        let identified = Mapping {
+            device: (0, 0),
+            inode: 0,
+            generation: 0,
+            build_id: BuildId::new(&[7; 16]),
+            ..mapping
+        };
+        let bytes = made.mmap2(&identified);
+        let (record, _) = split_record(&bytes).unwrap();
+        assert!(matches!(parse(&record, layout), Some(Parsed::Mapping(m)) if m == identified));
+
+        let code =
+            KernelSymbol { start: 0x4000, length: 9, unregistered: true, name: b"bpf_prog_x" };
+        let bytes = made.kernel_symbol(&code);
+        let (record, _) = split_record(&bytes).unwrap();
+        assert!(matches!(parse(&record, layout), Some(Parsed::KernelSymbol(s)) if s == code));
 
         let bytes = made.comm(3, 4, b"name", false);
         let (record, _) = split_record(&bytes).unwrap();

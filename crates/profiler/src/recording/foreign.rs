@@ -10,6 +10,7 @@ use crate::perfdata::event::Event;
 use crate::perfdata::read::FormatError;
 use crate::profile::Scope;
 use crate::sleepers::Sleepers;
+use crate::symbolize::PerfMaps;
 
 /// Opens what `perf record` wrote, to show the event of that name, else the one that tells most.
 pub(super) fn open(dir: RecordingDir, event: Option<&str>) -> Result<Recording, Error> {
@@ -32,6 +33,7 @@ pub(super) fn open(dir: RecordingDir, event: Option<&str>) -> Result<Recording, 
     })?;
     let title = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     let kernel = file.kernel_release.clone().unwrap_or_default();
+    let until = super::written(&dir.perf_data());
     Ok(Recording {
         meta: meta(&file.events[choice.event], choice.notes),
         event: Some(choice.event),
@@ -40,6 +42,8 @@ pub(super) fn open(dir: RecordingDir, event: Option<&str>) -> Result<Recording, 
         environment: serde_json::Value::Null,
         symbols: None,
         cut_short: false,
+        until,
+        perf_maps: PerfMaps::default(),
     })
 }
 

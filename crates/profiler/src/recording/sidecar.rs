@@ -12,7 +12,7 @@ use crate::accounts::Accounts;
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::perfdata::record::MOST_TIME;
-use crate::symbolize::SymbolTable;
+use crate::symbolize::{PerfMaps, SymbolTable};
 
 /// Raised whenever a field changes its meaning or goes.
 pub(crate) const VERSION: u32 = 1;
@@ -109,6 +109,8 @@ pub(super) fn open(folder: &Path) -> Result<Recording, Error> {
         symbols,
         cut_short: !sidecar.complete,
         event: None,
+        until: super::written(&folder.join("perf.data")),
+        perf_maps: PerfMaps::default(),
     };
     if recording.meta.end_ns == 0 {
         let (first, last) = times(&recording)?;

@@ -15,7 +15,12 @@ use crate::unwind::records::{self, Recorded};
 /// into a temporary file without a name.
 pub(super) fn load(recording: &Recording, loaded: Loaded) -> Result<Loaded, Error> {
     let Loaded { mut file, bytes, .. } = loaded;
-    let recorded = Recorded { meta: &recording.meta, release: &recording.about.kernel };
+    let recorded = Recorded {
+        meta: &recording.meta,
+        release: &recording.about.kernel,
+        arch: file.arch.as_deref(),
+        until: recording.until(),
+    };
     let failed = |source| Error::File {
         action: "unwinding the stacks of",
         path: recording.perf_data(),
@@ -53,7 +58,7 @@ pub(crate) fn replace(
         .into_iter()
         .map(|event| EventDescription { attr: event.attr.unwound(), ..event })
         .collect();
-    let recorded = Recorded { meta, release: &provenance.release };
+    let recorded = Recorded { meta, release: &provenance.release, arch: None, until: None };
     let written = || -> io::Result<_> {
         let mut writer = PerfDataWriter::create(private::create(&beside)?, events)?;
         let mut out = BufWriter::with_capacity(1 << 20, writer.file());

@@ -2,14 +2,24 @@
 //! (tools/perf/Documentation/jit-interface.txt).
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustc_hash::FxHashMap;
 
 use super::{Function, Functions};
+use crate::process::Process;
+use crate::regular_file;
 
 /// The largest map that is read; that of a busy JVM is some ten MB. Anybody can put a file there.
 const MOST_BYTES: u64 = 64 << 20;
+
+/// Processes that are looked at each time, ten times a second.
+const LOOKS: usize = 32;
 
 /// Functions by address.
 #[derive(Debug, Default)]
@@ -28,15 +38,6 @@ struct Listed {
 }
 
 impl PerfMap {
-    /// The map of a process: as it sees the file where it has a root of its own, else ours. Empty
-    /// where there is none.
-    pub(super) fn of(pid: i32) -> Self {
-        let name = format!("tmp/perf-{pid}.map");
-        let places = [PathBuf::from(format!("/proc/{pid}/root")).join(&name)];
-        let places = places.into_iter().chain([PathBuf::from("/").join(&name)]);
-        places.filter_map(read).next().map_or_else(PerfMap::default, PerfMap::parse)
-    }
-
     /// A map's lines. What is no function is passed over.
     pub fn parse(text: String) -> Self {
         let mut at = 0;
@@ -70,14 +71,78 @@ impl PerfMap {
     }
 }
 
-fn read(path: PathBuf) -> Option<String> {
-    // A FIFO of that name would be waited for.
-    if !path.metadata().ok()?.is_file() {
-        return None;
+/// The maps of the processes of a recording. Those that were found while their processes lived are
+/// held open: after its end nobody sees what a container had in its `/tmp`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PerfMaps {
+    held: FxHashMap<i32, Arc<File>>,
+    /// Where in a list of processes to look next.
+    next: usize,
+    until: Option<SystemTime>,
+}
+
+impl PerfMaps {
+    /// Of a recording that ended then.
+    pub(crate) fn until(self, until: Option<SystemTime>) -> Self {
+        PerfMaps { until, ..self }
     }
+
+    /// Holds the maps of these processes, as far as they have begun any.
+    pub(crate) fn hold(&mut self, pids: impl IntoIterator<Item = i32>) {
+        for pid in pids {
+            if !self.held.contains_key(&pid)
+                && let Some(process) = Process::living(pid)
+                && let Some(file) = open(Some(&process), pid)
+            {
+                self.held.insert(pid, Arc::new(file));
+            }
+        }
+    }
+
+    /// Likewise, of a few of them, others each time: a look takes some 30 µs.
+    pub(crate) fn hold_some(&mut self, pids: &[i32]) {
+        let (before, after) = pids.split_at(self.next.min(pids.len()));
+        self.hold(after.iter().chain(before).copied().take(LOOKS));
+        self.next = if LOOKS < after.len() { self.next + LOOKS } else { 0 };
+    }
+
+    /// The map of a process; empty where there is none.
+    pub(super) fn of(&self, pid: i32) -> PerfMap {
+        let opened;
+        let file = match self.held.get(&pid) {
+            Some(file) => Some(&**file),
+            None => {
+                // Another process may have the number by now.
+                let process = Process::living(pid).filter(|process| process.was_there(self.until));
+                opened = open(process.as_ref(), pid);
+                opened.as_ref()
+            }
+        };
+        file.and_then(|file| read(file).ok()).map_or_else(PerfMap::default, PerfMap::parse)
+    }
+}
+
+/// Opens the map of a process: as the process sees it, by its number there; else as we do.
+fn open(process: Option<&Process>, pid: i32) -> Option<File> {
+    let name = |pid| format!("tmp/perf-{pid}.map");
+    let as_seen = process.and_then(|process| {
+        regular_file::open_below(&process.root(), Path::new(&name(process.pid_within()))).ok()
+    });
+    let file =
+        as_seen.or_else(|| regular_file::open_below(Path::new("/"), Path::new(&name(pid))).ok())?;
+    // Anybody can put a file there.
+    let owner = file.metadata().ok()?.uid();
+    let is_trusted = owner == 0
+        || owner == nix::unistd::geteuid().as_raw()
+        || process.is_some_and(|process| process.owner() == Some(owner));
+    is_trusted.then_some(file)
+}
+
+fn read(mut file: &File) -> std::io::Result<String> {
+    file.rewind()?;
     let mut bytes = Vec::new();
-    File::open(path).ok()?.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
+    file.take(MOST_BYTES).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// `START SIZE name with spaces`, numbers in hexadecimal; the line begins at `at` in the text.

@@ -3,22 +3,28 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Function, Functions, Object, Symbolizer};
+use super::{BuildId, Function, Functions, Object, Symbolizer};
+use crate::kernel_code::RecordedKernel;
 
 /// All that a symbolizer said.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SymbolTable {
     kernel: Names,
     objects: Vec<ObjectNames>,
     notes: Vec<String>,
+    /// Indices of objects.
+    #[serde(skip)]
+    by_key: FxHashMap<Key, usize>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Names {
-    /// In hexadecimal.
-    build_id: Option<String>,
+    /// The build that they were taken from, in hexadecimal.
+    #[serde(deserialize_with = "build_id_if_any")]
+    build_id: Option<BuildId>,
     /// By address, or by offset in the object's file.
     functions: BTreeMap<u64, Vec<Name>>,
 }
@@ -28,6 +34,16 @@ struct ObjectNames {
     path: ObjectPath,
     /// 0 where it is not known.
     inode: u64,
+    /// Of the inode; 0 where it is not known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    generation: u64,
+    /// The build that was mapped, where its mapping said so.
+    #[serde(
+        default,
+        deserialize_with = "build_id_if_any",
+        skip_serializing_if = "Option::is_none"
+    )]
+    mapped: Option<BuildId>,
     /// Of the process, where it made the code.
     pid: i32,
     names: Names,
@@ -67,11 +83,54 @@ struct Name {
     inlined: bool,
 }
 
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// A build id that makes no sense is none.
+fn build_id_if_any<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<BuildId>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    Ok(text.as_deref().and_then(BuildId::parse))
+}
+
+/// What tells objects apart: path, inode with its generation, build, and the process where it made the code.
+type Key = (Box<[u8]>, (u64, u64), Option<BuildId>, Option<i32>);
+
+fn key(object: &Object) -> Key {
+    let maker = object.is_jit().then_some(object.pid);
+    let inode = (object.inode, object.generation);
+    (object.path.clone(), inode, object.build_id, maker)
+}
+
 impl ObjectNames {
-    fn is(&self, object: &Object) -> bool {
-        self.path.as_bytes() == &*object.path
-            && self.inode == object.inode
-            && (!object.is_jit() || self.pid == object.pid)
+    fn object(&self) -> Object {
+        let path = self.path.as_bytes().into();
+        let (build_id, pid) = (self.mapped, self.pid);
+        let (inode, generation) = (self.inode, self.generation);
+        Object { path, build_id, device: (0, 0), inode, generation, pid }
+    }
+}
+
+impl PartialEq for SymbolTable {
+    fn eq(&self, other: &Self) -> bool {
+        // What is looked up in it changes nothing of what it says.
+        (&self.kernel, &self.objects, &self.notes) == (&other.kernel, &other.objects, &other.notes)
+    }
+}
+
+impl Eq for SymbolTable {}
+
+impl SymbolTable {
+    fn names_of(&mut self, object: &Object) -> Option<&ObjectNames> {
+        if self.by_key.is_empty() {
+            // Of several with one key the first is in force.
+            for (index, known) in self.objects.iter().enumerate().rev() {
+                self.by_key.insert(key(&known.object()), index);
+            }
+        }
+        self.objects.get(*self.by_key.get(&key(object))?)
     }
 }
 
@@ -111,18 +170,18 @@ impl Symbolizer for SymbolTable {
     }
 
     fn object(&mut self, object: &Object, file_offsets: &[u64]) -> Vec<Functions> {
-        match self.objects.iter().find(|known| known.is(object)) {
+        match self.names_of(object) {
             Some(known) => known.names.find(file_offsets),
             None => vec![Functions::new(); file_offsets.len()],
         }
     }
 
-    fn kernel_build_id(&mut self) -> Option<String> {
-        self.kernel.build_id.clone()
+    fn kernel_build_id(&mut self) -> Option<BuildId> {
+        self.kernel.build_id
     }
 
-    fn build_id(&mut self, object: &Object) -> Option<String> {
-        self.objects.iter().find(|known| known.is(object))?.names.build_id.clone()
+    fn build_id(&mut self, object: &Object) -> Option<BuildId> {
+        self.names_of(object)?.names.build_id
     }
 
     fn notes(&self) -> Vec<String> {
@@ -150,8 +209,8 @@ impl<'a> Remembering<'a> {
 }
 
 impl Symbolizer for Remembering<'_> {
-    fn kernel_base(&mut self, symbol: &[u8], address: u64) {
-        self.inner.kernel_base(symbol, address);
+    fn recorded_kernel(&mut self, kernel: RecordedKernel) {
+        self.inner.recorded_kernel(kernel);
     }
 
     fn kernel(&mut self, addresses: &[u64]) -> Vec<Functions> {
@@ -161,7 +220,7 @@ impl Symbolizer for Remembering<'_> {
         found
     }
 
-    fn kernel_build_id(&mut self) -> Option<String> {
+    fn kernel_build_id(&mut self) -> Option<BuildId> {
         self.inner.kernel_build_id()
     }
 
@@ -172,14 +231,16 @@ impl Symbolizer for Remembering<'_> {
         self.table.objects.push(ObjectNames {
             path: ObjectPath::new(&object.path),
             inode: object.inode,
+            generation: object.generation,
+            mapped: object.build_id,
             pid: object.pid,
             names,
         });
         found
     }
 
-    fn build_id(&mut self, object: &Object) -> Option<String> {
-        self.table.build_id(object)
+    fn build_id(&mut self, object: &Object) -> Option<BuildId> {
+        self.inner.build_id(object)
     }
 
     fn notes(&self) -> Vec<String> {
@@ -221,9 +282,10 @@ mod tests {
         let mut even = Even;
         let mut remembering = Remembering::new(&mut even);
         let kernel = remembering.kernel(&addresses);
-        let mut other = Object::named(b"/bin/a");
-        other.inode = 7;
-        let objects = [Object::named(b"/bin/a"), Object::named(b"/bin/\xff"), other];
+        let named = Object::named(b"/bin/a");
+        let other = Object { inode: 7, ..named.clone() };
+        let build = Object { build_id: BuildId::new(&[7; 20]), ..named.clone() };
+        let objects = [named, Object::named(b"/bin/\xff"), other, build];
         let objects = objects.map(|object| {
             let found = remembering.object(&object, &addresses);
             (object, found)

@@ -1,17 +1,14 @@
 //! What one object file says about unwinding: its call frame information, and at which of its own
 //! addresses a byte of it lies.
 
-use std::fs::File;
-use std::path::Path;
-
 use framehop::{ExplicitModuleSectionInfo, FrameAddress, Unwinder};
 use gimli::BaseAddresses;
-use object::read::ReadCache;
 use object::{CompressionFormat, Object as _, ObjectSection, ObjectSegment, SectionKind};
 use rustc_hash::FxHashMap;
 
 use super::frames::{Frames, Kind, Stop, Verdict};
 use super::machine::{Bytes, Machine};
+use crate::symbolize::Image;
 
 /// The largest section that is read. That of a browser is some 20 MB.
 const MOST_BYTES: u64 = 1 << 28;
@@ -71,9 +68,8 @@ pub(super) enum NoCaller {
 
 impl<M: Machine> Unwindable<M> {
     /// Reads a file. `None` where it holds no unwind information that can be used.
-    pub(super) fn read(path: &Path) -> Option<Self> {
-        let cache = ReadCache::new(File::open(path).ok()?);
-        let file = object::File::parse(&cache).ok()?;
+    pub(super) fn read(image: &Image) -> Option<Self> {
+        let file = image.elf()?;
         if !file.is_64() || !file.is_little_endian() {
             return None;
         }

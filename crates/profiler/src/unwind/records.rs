@@ -5,6 +5,7 @@
 //! It is also a fiftieth of the size, and holds nothing of what lay on the stacks.
 
 use std::io::{self, Write};
+use std::time::SystemTime;
 
 use super::StackUnwinder;
 use crate::address_space::AddressSpaces;
@@ -27,6 +28,10 @@ pub(crate) struct Recorded<'a> {
     pub(crate) meta: &'a Meta,
     /// Release of the kernel; empty where unknown.
     pub(crate) release: &'a str,
+    /// Architecture of the machine, where known.
+    pub(crate) arch: Option<&'a str>,
+    /// When it ended, where that was not a moment ago.
+    pub(crate) until: Option<SystemTime>,
 }
 
 /// Some event of the file has slices of the stack with its samples.
@@ -49,7 +54,7 @@ pub(crate) fn write(
     let mut rewriting = Rewriting {
         members: Members::new(recorded.meta),
         spaces: AddressSpaces::default(),
-        unwinder: StackUnwinder::new(file.arch.as_deref(), recorded.release),
+        unwinder: StackUnwinder::new(recorded, file.build_ids.clone()),
         chain: Vec::new(),
         bytes: Vec::new(),
         of_round: 0,

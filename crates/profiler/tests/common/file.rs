@@ -74,8 +74,8 @@ impl FileBuilder {
 
     pub(crate) fn map(&mut self, pid: i32, time: u64, start: u64, path: &str) -> &mut Self {
         let (length, path) = (0x1000, path.as_bytes());
-        let mapping = Mapping { pid, start, length, file_offset: 0, inode: 0, path };
-        let record = Synthesizer::new(SAMPLE_TYPE, time, ID).mmap2(&mapping, (0, 0));
+        let mapping = Mapping { pid, start, length, path, ..Mapping::default() };
+        let record = Synthesizer::new(SAMPLE_TYPE, time, ID).mmap2(&mapping);
         self.records.extend(record);
         self
     }

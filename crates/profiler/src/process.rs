@@ -1,0 +1,83 @@
+//! A process that lives, and whether it is the one that was recorded under its number.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+/// What `/proc` says of a process.
+#[derive(Clone, Debug)]
+pub(crate) struct Process {
+    pid: i32,
+    /// Its number in its innermost pid namespace.
+    pid_within: i32,
+    owner: Option<u32>,
+    started: Option<SystemTime>,
+}
+
+impl Process {
+    /// The process of that number; `None` where there is none.
+    pub(crate) fn living(pid: i32) -> Option<Self> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let fields = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+            line.split_ascii_whitespace().filter_map(|field| field.parse::<u32>().ok())
+        };
+        let pid_within = fields("NSpid:").next_back().and_then(|pid| i32::try_from(pid).ok());
+        let pid_within = pid_within.unwrap_or(pid);
+        // Real, effective, saved, of the file system: files that it makes are the effective user's.
+        let owner = fields("Uid:").nth(1);
+        Some(Process { pid, pid_within, owner, started: started(pid) })
+    }
+
+    /// It began before a recording ended, so that the recording can be of it.
+    pub(crate) fn was_there(&self, until: Option<SystemTime>) -> bool {
+        match (self.started, until) {
+            (Some(started), Some(until)) => started <= until,
+            _ => true,
+        }
+    }
+
+    /// Its root folder.
+    pub(crate) fn root(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root", self.pid))
+    }
+
+    /// How it is numbered in its own pid namespace.
+    pub(crate) fn pid_within(&self) -> i32 {
+        self.pid_within
+    }
+
+    /// The user whose files it makes.
+    pub(crate) fn owner(&self) -> Option<u32> {
+        self.owner
+    }
+}
+
+/// When a process began, to a hundredth of a second.
+fn started(pid: i32) -> Option<SystemTime> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in brackets, may hold anything.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let ticks: f64 = fields.split_ascii_whitespace().nth(19)?.parse().ok()?;
+    let a_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
+    let age = Duration::try_from_secs_f64(uptime - ticks / a_second as f64).unwrap_or_default();
+    SystemTime::now().checked_sub(age)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn we_were_there_before_now_and_not_before_the_machine() {
+        let me = Process::living(std::process::id() as i32).unwrap();
+        assert_eq!(me.owner(), Some(nix::unistd::geteuid().as_raw()));
+        assert!(me.was_there(None));
+        assert!(me.was_there(Some(SystemTime::now())));
+        assert!(!me.was_there(Some(SystemTime::UNIX_EPOCH)));
+        assert!(me.root().join("proc").exists());
+        assert!(Process::living(i32::MAX).is_none());
+    }
+}
