@@ -156,13 +156,13 @@ fn read_and_render(path: &Path) {
     let highlights = Highlights::article();
     let mut out = Vec::new();
     for (time, per_byte) in [(Time::Cpu, false), (Time::Wall, true)] {
-        let view = View { end: None, time, per_byte };
+        let view = View { time, per_byte, ..View::default() };
         let summary = Summary::of(&run, &highlights, view);
         let style = Style::default();
         let _ = text::full(&summary, style, &mut out);
         let _ = summary.write_json(&mut out);
         let _ = folded::render(&run, view, &mut out);
-        let _ = flamegraph::render(&run, &highlights, view, &mut out);
+        let _ = flamegraph::render(&run, &highlights, view, None, &mut out);
     }
     let text = String::from_utf8(out).unwrap();
     assert!(!text.contains('\x1b'), "a name reached the terminal unescaped");

@@ -37,7 +37,7 @@ fn two_stages_by_turns() {
     assert!(b < 0.05 * a, "splice copies nothing: {copy}");
     assert!(copy["difference"].as_f64().unwrap() < 0.0, "{copy}");
     let svg = std::fs::read_to_string(folder.path().join("pipeprof-diff.svg")).unwrap();
-    assert!(svg.contains("A: write") && svg.contains("per GiB that each moved, mean of 2 runs"));
+    assert!(svg.contains("A: write") && svg.contains("per GiB of input, mean of 2 runs"));
 }
 
 #[test]

@@ -109,7 +109,7 @@ fn fold(criterion: &mut Criterion) {
     group.bench_function("draw", |b| {
         b.iter(|| {
             let mut svg = Vec::new();
-            flamegraph::render(black_box(&run), &highlights, view, &mut svg).map(|()| svg)
+            flamegraph::render(black_box(&run), &highlights, view, None, &mut svg).map(|()| svg)
         });
     });
     group.finish();

@@ -20,7 +20,7 @@ use serde::Serialize;
 
 pub use cost::{Basis, Change, Judgement};
 pub use member::{BlockedChange, FunctionChange, MatchedBy, MemberDiff, Named, RoleChange, Seen};
-pub use picture::{Widths, render as render_picture};
+pub use picture::{picture, render as render_picture};
 pub use text::render as render_text;
 pub use unit::Unit;
 
@@ -50,9 +50,8 @@ pub struct Diff {
     pub b: Side,
     /// How much faster; `None` where a throughput isn't known.
     pub speed: Option<Speed>,
-    /// CPU time of all compared members; `None` where they moved different amounts, as then a GiB
-    /// of one is not a GiB of another.
-    pub total: Option<Change>,
+    /// CPU time of all compared members.
+    pub total: Change,
     /// Those that could be compared, in A's order.
     pub members: Vec<MemberDiff>,
     /// Those that could not, and why.
@@ -60,7 +59,7 @@ pub struct Diff {
     /// What else limits the comparison, each a sentence.
     pub notes: Vec<String>,
     #[serde(skip)]
-    pub(crate) tree: tree::Tree,
+    pub(crate) tree: tree::Both,
 }
 
 /// One of the two.
@@ -138,7 +137,7 @@ impl Diff {
         let lines = member::line_up(&a, &b);
         let (unit, unit_because) = unit::choose(&a, &b, &lines.matched);
         let mut not_compared = lines.left_out;
-        let matched = unit::drop_without_bytes(unit, &a, &b, lines.matched, &mut not_compared);
+        let matched = unit::drop_unknown(unit, &a, &b, lines.matched, &mut not_compared);
         if matched.is_empty() {
             let why = "no process of one is in the other, by name or by place".to_owned();
             return Err(Error::NotComparable { why });
@@ -149,7 +148,7 @@ impl Diff {
             .zip(&scales)
             .map(|(matched, scale)| member::compare(&a, &b, matched, scale, unit))
             .collect();
-        let total = unit::total(unit, &a, &b, &matched, &scales);
+        let total = unit::total(&scales);
         let mut diff = Diff {
             schema_version: SCHEMA_VERSION,
             headline: String::new(),
@@ -159,11 +158,11 @@ impl Diff {
             speed: speed(&a, &b),
             a: Side::of(names[0], &a),
             b: Side::of(names[1], &b),
-            total: total.map(|total| total.change()),
+            total: total.change(),
             members,
             not_compared,
             notes: notes(&a, &b),
-            tree: tree::Tree::of(&a, &b, &matched, &scales),
+            tree: tree::Both::of(&a, &b, &matched, &scales),
         };
         diff.headline = headline::headline(&diff);
         Ok(diff)

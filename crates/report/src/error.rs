@@ -57,8 +57,8 @@ pub enum Error {
         /// Functions of the profile with a similar name, the most sampled first.
         near: Vec<String>,
     },
-    /// inferno laid out something that this version doesn't know how to paint.
-    #[error("inferno's picture could not be read back: {0}")]
+    /// inferno drew something that this version doesn't know.
+    #[error("inferno drew a box without a number of ours: {0}")]
     Picture(String),
     /// The report could not be written.
     #[error("the report could not be written: {0}")]

@@ -1,25 +1,23 @@
-//! The flame graph: a tower per member, frames coloured by role.
+//! The flame graph: a tower a member, boxes coloured by role.
 //!
-//! inferno lays the tree out and brings search, zoom and reset. It knows frames by name only, so a
-//! name goes in with a mark (`mark.rs`) that says role and highlight, and `paint.rs` takes the
-//! marks out again and colours by them.
+//! `tower.rs` says what stands in the picture and how wide, `paint.rs` how it looks and what it says,
+//! `legend.rs` what that means; [`crate::picture`] draws it.
 
-pub(crate) mod canvas;
-pub(crate) mod legend;
-mod mark;
+mod legend;
 mod paint;
-pub(crate) mod palette;
 mod tower;
 
 use std::io::Write;
 
-use inferno::flamegraph as inferno;
 use pipeprof_profiler::profile::{MemberProfile, WeightUnit};
 use pipeprof_runner::pipeline::End;
 
+use crate::calltree::Shown;
 use crate::error::Error;
 use crate::escape::printable;
 use crate::highlight::Highlights;
+use crate::payload::Payload;
+use crate::picture::{Boxes, NARROWEST, Picture};
 use crate::run::Run;
 use crate::words::{self, units};
 
@@ -30,8 +28,10 @@ pub struct View {
     pub end: Option<End>,
     /// What the widths are.
     pub time: Time,
-    /// Widths per GiB that each member moved.
+    /// Widths per GiB of the pipeline's input: see [`Payload`].
     pub per_byte: bool,
+    /// Every frame has its row: chains of user code are not folded.
+    pub unfolded: bool,
 }
 
 /// What widths stand for.
@@ -46,46 +46,54 @@ pub enum Time {
     Wall,
 }
 
-/// Half a pixel. What is narrower is left out: it can't be seen before it is zoomed into, and deep
-/// stacks of a sample or two (a program's start and end) would set the height of the picture.
-const NARROWEST_PERCENT: f64 = 100.0 * 0.5 / legend::WIDTH as f64;
-
-/// Draws a profile as an SVG with search, zoom and hover texts.
+/// Draws a run as an SVG with search, zoom and hover texts. `headline` is what follows from it.
 ///
 /// # Errors
 ///
-/// [`Error::NoSamples`] where the view is empty, [`Error::Write`] where `out` fails.
+/// As [`picture`], and [`Error::Write`] where `out` fails.
 pub fn render(
     run: &Run,
     highlights: &Highlights,
     view: View,
-    mut out: impl Write,
+    headline: Option<&str>,
+    out: impl Write,
 ) -> Result<(), Error> {
-    let Run { profile, roles, .. } = run;
-    let towers = tower::towers(run, view)?;
+    let mut picture = picture(run, highlights, view)?;
+    picture.headline = headline.map(str::to_owned);
+    picture.write_svg(out)
+}
+
+/// Draws a run.
+///
+/// # Errors
+///
+/// [`Error::NoSamples`] where the view is empty, [`Error::NoBytes`] where there is nothing to divide
+/// by.
+pub fn picture(run: &Run, highlights: &Highlights, view: View) -> Result<Picture, Error> {
+    let payload = match view.per_byte {
+        true => Some(Payload::of(run).map_err(|why| Error::NoBytes { why })?),
+        false => None,
+    };
+    let towers = tower::towers(run, view, payload);
     if towers.is_empty() {
         let of = match view.end {
             Some(end) => format!("the {}", end.as_str()),
             None => "the pipeline".into(),
         };
-        let notes = profile.quality.notes.iter().map(|note| printable(note).into_owned());
+        let notes = run.profile.quality.notes.iter().map(|note| printable(note).into_owned());
         return Err(Error::NoSamples { of, notes: notes.collect() });
     }
-    let lines = tower::lines(profile, roles, highlights, &towers);
-    let mut layout = Vec::with_capacity(1 << 20);
-    let mut options = inferno::Options::default();
-    options.title = title(run);
-    options.subtitle = Some(subtitle(run, view));
-    options.name_type = "Frame:".into();
-    options.min_width = NARROWEST_PERCENT;
-    options.text_truncate_direction = inferno::TextTruncateDirection::Right;
-    options.bgcolors = Some(inferno::color::BackgroundColor::Flat((255, 255, 255).into()));
-    inferno::from_lines(&mut options, lines.iter().map(String::as_str), &mut layout)?;
-
-    let legend = legend::Legend::new(run, highlights, view, &towers);
-    let picture = paint::paint(&layout, profile, highlights, &towers, &legend, view)?;
-    out.write_all(&picture)?;
-    Ok(())
+    let scene = paint::Scene::new(run, highlights, &towers, view);
+    let is_pair = towers.iter().all(|tower| tower.end.is_some());
+    let shown = Shown { least: NARROWEST, collapse: !view.unfolded, level: is_pair };
+    let rows = scene.tree.rows(shown, |weight| *weight);
+    Ok(Picture {
+        title: title(run),
+        headline: None,
+        subtitle: subtitle(run, view, payload),
+        legend: legend::legend(run, highlights, view, &towers),
+        boxes: Boxes::draw(&rows, &scene.paint(&rows))?,
+    })
 }
 
 /// `writer pp-write (4121)`: how a member is named wherever it is shown.
@@ -113,7 +121,7 @@ fn title(run: &Run) -> String {
     }
 }
 
-fn subtitle(run: &Run, view: View) -> String {
+fn subtitle(run: &Run, view: View, payload: Option<Payload>) -> String {
     let quality = &run.profile.quality;
     let mut parts = Vec::new();
     if !run.kernel.is_empty() {
@@ -135,7 +143,7 @@ fn subtitle(run: &Run, view: View) -> String {
         (Time::Blocked, _) => "time asleep".into(),
         (Time::Wall, _) => "time: on a CPU, blocked (hatched), waiting for a CPU".to_owned(),
     };
-    let per = if view.per_byte { ", per GiB moved" } else { "" };
+    let per = payload.map_or_else(String::new, |payload| format!(", {}", payload.words(run)));
     parts.push(format!("width is {width}{per}"));
     parts.join(" · ")
 }

@@ -3,8 +3,6 @@
 //! `shell.rs` makes the page, whatever is on it; the other files are what a report has on its page.
 
 mod bars;
-mod flame;
-pub mod markup;
 mod picture;
 mod series;
 pub mod shell;
@@ -15,12 +13,12 @@ use std::io::Write;
 use crate::error::Error;
 use crate::flamegraph::{self, Time, View};
 use crate::highlight::Highlights;
+use crate::markup::Markup;
 use crate::run::Run;
 use crate::summary::Summary;
 use crate::text;
 use crate::words::member;
 use crate::words::units::{duration, thousands, throughput};
-use markup::Markup;
 use shell::Page;
 
 /// Writes the report of a run as one page.
@@ -55,10 +53,10 @@ pub fn render(run: &Run, highlights: &Highlights, out: impl Write) -> Result<(),
     page.open("flames", "Flame graphs");
     for (heading, time) in [("on CPU", Time::Cpu), ("blocked", Time::Blocked)] {
         let view = View { time, ..View::default() };
-        let mut svg = Vec::new();
-        match flamegraph::render(run, highlights, view, &mut svg) {
-            Ok(()) => {
-                page.flame(heading, &svg)?;
+        match flamegraph::picture(run, highlights, view) {
+            Ok(mut picture) => {
+                picture.headline = summary.verdict.as_ref().map(|known| known.headline.clone());
+                page.flame(heading, &picture);
             }
             Err(Error::NoSamples { .. }) => {
                 let mut html = Markup::new();

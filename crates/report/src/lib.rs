@@ -4,6 +4,7 @@
 //! [`Profile`](pipeprof_profiler::profile::Profile) into a writer.
 #![forbid(unsafe_code)]
 
+mod calltree;
 pub mod counters;
 pub mod diff;
 pub mod error;
@@ -17,6 +18,9 @@ pub mod html;
 pub mod ladder;
 pub mod ledger;
 pub mod lessons;
+pub mod markup;
+pub mod payload;
+pub mod picture;
 pub mod roles;
 pub mod run;
 pub mod statistics;

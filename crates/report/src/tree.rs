@@ -7,6 +7,7 @@ use std::io::Write;
 use pipeprof_profiler::profile::{FrameId, FrameKind, MemberProfile, Profile};
 use rustc_hash::FxHashMap;
 
+use crate::calltree::{Frame, Key, Names, Tree, Weight, by_name};
 use crate::error::Error;
 use crate::escape::printable;
 use crate::flamegraph::{View, member_label, members};
@@ -30,12 +31,6 @@ impl Default for Limits {
     fn default() -> Self {
         Limits { percent: 0.5, callers: false, only: Vec::new() }
     }
-}
-
-#[derive(Default)]
-struct Node<'a> {
-    weight: u64,
-    children: FxHashMap<&'a str, Node<'a>>,
 }
 
 /// Draws, for every member that called it, what the function called, or who called it.
@@ -67,12 +62,21 @@ pub fn render(
         })
         .collect();
 
+    let mut names = Names::default();
+    let of_frame: Vec<Key> = profile
+        .frames()
+        .iter()
+        .map(|frame| {
+            let (name, mode) = (names.intern(&frame.name), frame.mode);
+            Key::Frame(Frame { name, mode, role: None, highlight: None })
+        })
+        .collect();
     let mut text = String::new();
     for (_, member) in members(run, view) {
         if !limits.only.is_empty() && !limits.only.contains(&member.pid) {
             continue;
         }
-        let mut roots: Vec<(&str, Node<'_>, u64)> = Vec::new();
+        let mut tree: Tree<Calls> = Tree::default();
         for weight in member.on_cpu.iter().filter(|w| w.weight > 0) {
             let stack = profile.stack(weight.stack);
             // Recursion is counted once: below the call nearest the root, or above that nearest the
@@ -82,31 +86,29 @@ pub fn render(
                 false => stack.iter().rposition(is_it),
                 true => stack.iter().position(is_it),
             };
-            let Some(at) = found else { continue };
-            let name = &*profile.frame(stack[at]).name;
-            let index = roots.iter().position(|(known, ..)| *known == name).unwrap_or_else(|| {
-                roots.push((name, Node::default(), 0));
-                roots.len() - 1
-            });
-            let (_, root, itself) = &mut roots[index];
-            root.weight += weight.weight;
-            if at == 0 {
-                *itself += weight.weight;
+            let Some(found) = found else { continue };
+            let mut at = tree.child(Tree::<Calls>::ROOT, of_frame[stack[found].index()]);
+            if found == 0 {
+                tree.nodes[at].own.itself += weight.weight;
             }
-            let mut node = root;
-            let mut inward = stack[..at].iter().rev();
-            let mut outward = stack[at + 1..].iter();
+            let mut inward = stack[..found].iter().rev();
+            let mut outward = stack[found + 1..].iter();
             let path: &mut dyn Iterator<Item = &FrameId> =
                 if limits.callers { &mut outward } else { &mut inward };
             for frame in path {
-                node = node.children.entry(&*profile.frame(*frame).name).or_default();
-                node.weight += weight.weight;
+                at = tree.child(at, of_frame[frame.index()]);
             }
+            tree.nodes[at].own.weight += weight.weight;
         }
-        roots.sort_by(|a, b| b.1.weight.cmp(&a.1.weight).then_with(|| a.0.cmp(b.0)));
-        for (name, root, itself) in &roots {
-            write_root(&mut text, member, highlights, profile, (name, root, *itself), &limits);
+        tree.add_up();
+        let by_name = by_name(&names);
+        tree.sort(|x, y| y.total.weight.cmp(&x.total.weight).then_with(|| by_name(x, y)));
+        let mut drawing =
+            Drawing { names: &names, tree: &tree, whole: member.weight(), limits: &limits, text };
+        for &root in &tree.nodes[Tree::<Calls>::ROOT].children {
+            drawing.root(root, member, highlights, profile);
         }
+        text = drawing.text;
     }
     if text.is_empty() {
         return Err(Error::NoSuchFunction { name: function.into(), near: near(profile, function) });
@@ -117,54 +119,86 @@ pub fn render(
     Ok(())
 }
 
-fn write_root(
-    text: &mut String,
-    member: &MemberProfile,
-    highlights: &Highlights,
-    profile: &Profile,
-    (name, root, itself): (&str, &Node<'_>, u64),
-    limits: &Limits,
-) {
-    let whole = member.weight();
-    let frame = profile.frames().iter().find(|frame| *frame.name == *name);
-    let known_as = frame
-        .and_then(|frame| highlights.list().iter().find(|h| h.matches(frame)))
-        .map(|highlight| highlight.classic.as_str())
-        .filter(|classic| *classic != name);
-    let shown = printable(name);
-    let _ = write!(
-        text,
-        "{} {:>8} {:>8}  {}  {shown}",
-        if root.children.is_empty() { ' ' } else { '-' },
-        share(root.weight, whole),
-        share(itself, whole),
-        member_label(member),
-    );
-    if let Some(classic) = known_as {
-        let _ = write!(text, " ({})", printable(classic));
-    }
-    text.push('\n');
-    let sign = if root.children.is_empty() { ' ' } else { '-' };
-    let _ = writeln!(text, "   {sign} {} {shown}", share(root.weight, whole));
-    write_children(text, root, 6, whole, limits);
+/// What a function was sampled with.
+#[derive(Clone, Copy, Default)]
+struct Calls {
+    weight: u64,
+    /// Of the function that was asked for, without what it called.
+    itself: u64,
 }
 
-fn write_children(text: &mut String, node: &Node<'_>, indent: usize, whole: u64, limits: &Limits) {
-    let least = limits.percent / 100.0 * whole as f64;
-    let mut children: Vec<(&&str, &Node<'_>)> =
-        node.children.iter().filter(|(_, child)| child.weight as f64 >= least).collect();
-    children.sort_by(|a, b| b.1.weight.cmp(&a.1.weight).then_with(|| a.0.cmp(b.0)));
-    for (name, child) in children {
-        let name = printable(name);
-        let goes_on = child.children.values().any(|grand| grand.weight as f64 >= least);
-        if child.weight == node.weight {
-            let _ = writeln!(text, "{:indent$}  {name}", "", indent = indent - 3);
-            write_children(text, child, indent, whole, limits);
-            continue;
+impl Weight for Calls {
+    fn add(&mut self, other: &Self) {
+        self.weight += other.weight;
+        self.itself += other.itself;
+    }
+}
+
+/// The tree of a member, being written.
+struct Drawing<'a> {
+    names: &'a Names,
+    tree: &'a Tree<Calls>,
+    whole: u64,
+    limits: &'a Limits,
+    text: String,
+}
+
+impl Drawing<'_> {
+    fn name(&self, at: usize) -> &str {
+        match self.tree.nodes[at].key {
+            Key::Frame(frame) => self.names.get(frame.name),
+            _ => "",
         }
-        let sign = if goes_on { '-' } else { ' ' };
-        let _ = writeln!(text, "{:indent$}{sign} {} {name}", "", share(child.weight, whole));
-        write_children(text, child, indent + 3, whole, limits);
+    }
+
+    fn root(
+        &mut self,
+        root: usize,
+        member: &MemberProfile,
+        highlights: &Highlights,
+        profile: &Profile,
+    ) {
+        let name = self.name(root).to_owned();
+        let frame = profile.frames().iter().find(|frame| *frame.name == *name);
+        let known_as = frame
+            .and_then(|frame| highlights.list().iter().find(|h| h.matches(frame)))
+            .map(|highlight| highlight.classic.as_str())
+            .filter(|classic| *classic != name);
+        let shown = printable(&name);
+        let node = &self.tree.nodes[root];
+        let sign = if node.children.is_empty() { ' ' } else { '-' };
+        let of_all = share(node.total.weight, self.whole);
+        let itself = share(node.own.itself, self.whole);
+        let who = member_label(member);
+        let _ = write!(self.text, "{sign} {of_all:>8} {itself:>8}  {who}  {shown}");
+        if let Some(classic) = known_as {
+            let _ = write!(self.text, " ({})", printable(classic));
+        }
+        let _ = write!(self.text, "\n   {sign} {of_all} {shown}\n");
+        self.children(root, 6);
+    }
+
+    /// The children of a node that are worth a line.
+    fn shown(&self, at: usize) -> Vec<usize> {
+        let least = self.limits.percent / 100.0 * self.whole as f64;
+        let is_shown = |&child: &usize| self.tree.nodes[child].total.weight as f64 >= least;
+        self.tree.nodes[at].children.iter().copied().filter(is_shown).collect()
+    }
+
+    fn children(&mut self, at: usize, indent: usize) {
+        for child in self.shown(at) {
+            let weight = self.tree.nodes[child].total.weight;
+            let name = printable(self.name(child)).into_owned();
+            if weight == self.tree.nodes[at].total.weight {
+                let _ = writeln!(self.text, "{:indent$}  {name}", "", indent = indent - 3);
+                self.children(child, indent);
+                continue;
+            }
+            let sign = if self.shown(child).is_empty() { ' ' } else { '-' };
+            let of_all = share(weight, self.whole);
+            let _ = writeln!(self.text, "{:indent$}{sign} {of_all} {name}", "");
+            self.children(child, indent + 3);
+        }
     }
 }
 

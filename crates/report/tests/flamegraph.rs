@@ -21,7 +21,7 @@ use quick_xml::events::Event;
 fn draw(profile: &Profile, subject: &str, view: View) -> Result<String, Error> {
     let run = pair(profile.clone(), subject, 8 << 30, 12.7);
     let mut svg = Vec::new();
-    flamegraph::render(&run, &Highlights::article(), view, &mut svg)?;
+    flamegraph::render(&run, &Highlights::article(), view, None, &mut svg)?;
     Ok(String::from_utf8(svg).unwrap())
 }
 
@@ -47,7 +47,7 @@ fn frames(svg: &str) -> Vec<Drawn> {
     loop {
         match reader.read_event().unwrap() {
             Event::Eof => return drawn,
-            Event::Start(tag) if value(&tag, "id") == "frames" => inside = true,
+            Event::Start(tag) if value(&tag, "class") == "frames" => inside = true,
             Event::End(tag) if tag.name().as_ref() == b"svg" => inside = false,
             Event::Start(tag) if inside && tag.name().as_ref() == b"g" => {
                 drawn.push(Drawn { class: value(&tag, "class"), ..Drawn::default() });
@@ -72,6 +72,12 @@ fn frames(svg: &str) -> Vec<Drawn> {
     }
 }
 
+impl Drawn {
+    fn is(&self, class: &str) -> bool {
+        self.class.split(' ').any(|one| one == class)
+    }
+}
+
 #[test]
 fn every_stage_has_both_towers_and_its_highlights() {
     for name in STAGES {
@@ -80,7 +86,7 @@ fn every_stage_has_both_towers_and_its_highlights() {
         // For a look at them: target/tmp/*.svg.
         std::fs::write(format!("{}/{name}.svg", env!("CARGO_TARGET_TMPDIR")), &svg).unwrap();
         let frames = frames(&svg);
-        let towers: Vec<&Drawn> = frames.iter().filter(|f| f.class == "tower").collect();
+        let towers: Vec<&Drawn> = frames.iter().filter(|f| f.is("tower")).collect();
         let [writer, reader] = towers[..] else { panic!("{name}: {towers:?}") };
         assert!(writer.title.starts_with("writer pp-write ("), "{}", writer.title);
         assert!(reader.title.starts_with("reader pp-read ("), "{}", reader.title);
@@ -88,14 +94,14 @@ fn every_stage_has_both_towers_and_its_highlights() {
 
         let highlighted: BTreeSet<&str> = frames
             .iter()
-            .filter(|frame| frame.class == "hl")
+            .filter(|frame| frame.is("hl"))
             .map(|frame| frame.title.split(" (").next().unwrap())
             .map(|label| label.split(" · ").next().unwrap())
             .collect();
         let expected = if name == "write" {
-            BTreeSet::from(["◆ anon_pipe_write [pipe_write]"])
+            BTreeSet::from(["◆1 anon_pipe_write [pipe_write]"])
         } else {
-            BTreeSet::from(["◆ iov_iter_get_pages2 [iov_iter_get_pages]", "◆ wait_for_space"])
+            BTreeSet::from(["◆2 iov_iter_get_pages2 [iov_iter_get_pages]", "◆3 wait_for_space"])
         };
         assert_eq!(highlighted, expected, "{name}");
     }
@@ -107,7 +113,7 @@ fn one_end_alone_fills_the_picture() {
     let svg =
         draw(&profile, "vmsplice", View { end: Some(End::Reader), ..View::default() }).unwrap();
     let frames = frames(&svg);
-    let towers: Vec<&Drawn> = frames.iter().filter(|f| f.class == "tower").collect();
+    let towers: Vec<&Drawn> = frames.iter().filter(|f| f.is("tower")).collect();
     assert_eq!(towers.len(), 1);
     assert!(towers[0].title.starts_with("reader") && towers[0].width_percent == 100.0);
     assert!(!frames.iter().any(|frame| frame.title.contains("vmsplice")));
@@ -168,10 +174,10 @@ fn the_users_own_highlights_come_after_the_articles() {
     highlights.add("^__wake_up").unwrap();
     assert!(matches!(highlights.add("("), Err(Error::Pattern { .. })));
     let mut svg = Vec::new();
-    flamegraph::render(&Run::bare(profile), &highlights, View::default(), &mut svg).unwrap();
+    flamegraph::render(&Run::bare(profile), &highlights, View::default(), None, &mut svg).unwrap();
     let frames = frames(&String::from_utf8(svg).unwrap());
-    let marked = |name: &str| frames.iter().any(|f| f.class == "hl" && f.title.contains(name));
-    assert!(marked("◆ gup_fast_fallback ") && marked("◆ __wake_up [^__wake_up]"));
+    let marked = |name: &str| frames.iter().any(|f| f.is("hl") && f.title.contains(name));
+    assert!(marked("◆4 gup_fast_fallback ") && marked("◆5 __wake_up [^__wake_up]"));
 }
 
 #[test]
@@ -187,11 +193,69 @@ fn a_small_picture() {
     builder.kernel(writer, "anon_pipe_write < vfs_write", 1);
     builder.add(reader, &[frame(Mode::User, "operator<< (std::ostream&)")], 2);
     let svg = draw(&builder.profile, "write", View::default()).unwrap();
-    // inferno's script is inferno's to test.
-    let start = svg.find("<script").unwrap();
-    let end = svg.find("</script>").unwrap();
-    let shown = format!("{}{}", &svg[..start], &svg[end + "</script>".len()..]);
+    // The look and the viewer are in files of their own.
+    let shown = without(&without(&without(&svg, "style"), "script"), "defs");
     insta::assert_snapshot!(shown.replace("<g", "\n<g").replace("</svg>", "\n</svg>"));
+}
+
+/// The picture without what stands in the first element of this name.
+fn without(svg: &str, element: &str) -> String {
+    let start = svg.find(&format!("<{element}>")).unwrap();
+    let end = start + svg[start..].find(&format!("</{element}>")).unwrap() + element.len() + 3;
+    format!("{}{}", &svg[..start], &svg[end..])
+}
+
+#[test]
+fn a_picture_carries_its_sentence_whatever_is_in_it() {
+    let mut svg = Vec::new();
+    let sentence = "bottleneck: <b>; it is & stays";
+    let run = Run::bare(stage("write"));
+    let view = View::default();
+    flamegraph::render(&run, &Highlights::article(), view, Some(sentence), &mut svg).unwrap();
+    let svg = String::from_utf8(svg).unwrap();
+    assert!(svg.contains(">bottleneck: &lt;b&gt;; it is &amp; stays</text>"));
+    // Nothing of ours is markup where it stands in the file.
+    let style = svg.split("<style>").nth(1).unwrap().split("</style>").next().unwrap();
+    assert!(!style.contains(['<', '&']));
+    assert_eq!((svg.matches("]]>").count(), svg.matches("</script").count()), (1, 1));
+}
+
+#[test]
+fn a_chain_of_user_code_is_one_row_that_names_all_of_it() {
+    let mut builder = Builder::new();
+    let member = builder.member(None, "app", 1);
+    let user = |name: &str| frame(Mode::User, name);
+    let run = ["step", "run", "main", "_start"].map(user);
+    for (leaf, samples) in [("left", 60), ("right", 40)] {
+        let stack: Vec<_> = [user(leaf)].into_iter().chain(run.clone()).collect();
+        builder.add(member, &stack, samples);
+    }
+    let folded = frames(&draw(&builder.profile, "app", View::default()).unwrap());
+    let chains: Vec<&Drawn> = folded.iter().filter(|f| f.is("chain")).collect();
+    let [chain] = chains[..] else { panic!("{chains:?}") };
+    assert!(chain.title.starts_with("▸ 4 frames: _start → main → run → step ("), "{chain:?}");
+    assert_eq!(folded.len(), 2 + 1 + 2);
+    let view = View { unfolded: true, ..View::default() };
+    let all = frames(&draw(&builder.profile, "app", view).unwrap());
+    assert_eq!((all.len(), all.iter().any(|f| f.is("chain"))), (2 + 4 + 2, false));
+}
+
+#[test]
+fn five_thousand_short_processes_of_one_name_are_one_tower() {
+    let mut builder = Builder::new();
+    let make = builder.member(None, "make", 1);
+    builder.add(make, &[frame(Mode::User, "main")], 100);
+    for pid in 2..5002 {
+        let compiler = builder.member(None, "cc1", pid);
+        builder.add(compiler, &[frame(Mode::User, "parse")], 1);
+    }
+    let mut svg = Vec::new();
+    let run = Run::bare(builder.profile);
+    flamegraph::render(&run, &Highlights::article(), View::default(), None, &mut svg).unwrap();
+    let frames = frames(&String::from_utf8(svg).unwrap());
+    let towers: Vec<&str> = frames.iter().filter(|f| f.is("tower")).map(|f| &*f.title).collect();
+    assert_eq!(towers.len(), 2, "{towers:?}");
+    assert!(towers.iter().any(|title| title.starts_with("cc1 ×5,000 (98 % of all")));
 }
 
 proptest! {
@@ -225,12 +289,12 @@ proptest! {
                 .collect();
             builder.add(member, &frames, 1);
         }
-        let svg = draw(&builder.profile, &comm, View::default()).unwrap();
+        let view = View { unfolded: true, ..View::default() };
+        let svg = draw(&builder.profile, &comm, view).unwrap();
         // The root, the tower, and each distinct path.
         prop_assert_eq!(frames(&svg).len(), 2 + nodes.len());
         let forbidden = |c: char| (c.is_control() && c != '\n') || ('\u{e000}'..='\u{f8ff}').contains(&c);
-        let end = svg.find("</script>").unwrap();
-        prop_assert!(!svg[end..].contains(forbidden));
+        prop_assert!(!svg.contains(forbidden));
 
         let mut folded = Vec::new();
         pipeprof_report::folded::render(&Run::bare(builder.profile.clone()), View::default(), &mut folded).unwrap();
@@ -291,7 +355,7 @@ fn a_wall_clock_picture_shows_all_of_each_life() {
     let run = blocked_chain();
     let drawn = |view: View| {
         let mut svg = Vec::new();
-        flamegraph::render(&run, &Highlights::article(), view, &mut svg).unwrap();
+        flamegraph::render(&run, &Highlights::article(), view, None, &mut svg).unwrap();
         String::from_utf8(svg).unwrap()
     };
     let svg = drawn(View { time: Time::Wall, ..View::default() });
@@ -308,9 +372,12 @@ fn a_wall_clock_picture_shows_all_of_each_life() {
     assert!((width("blocked") - (70.0 + 5.0) / 2.0).abs() < 0.01);
     assert!((width("runnable, waiting for a CPU") - (20.0 + 5.0) / 2.0).abs() < 0.01);
     let slept = frames.iter().find(|frame| frame.title.contains("blocked, role wait for space"));
-    assert!(slept.unwrap().fill.starts_with("url(#hatch-"), "{slept:?}");
+    // `.b11 > rect { fill: url(#hatch-11); }`
+    let hatch = slept.unwrap().class.split(' ').find(|class| class.starts_with('b')).unwrap();
+    assert!(svg.contains(&format!(".{hatch} > rect {{ fill: url(#hatch-{}); }}", &hatch[1..])));
 
-    // Half a GiB went through: a second is two a GiB.
+    // Half a GiB went through: a second is two a GiB, of every member alike.
     let svg = drawn(View { time: Time::Blocked, per_byte: true, ..View::default() });
     assert!(svg.contains("1.40 s per GiB"), "{svg}");
+    assert!(svg.contains("per GiB of input (512"), "{svg}");
 }

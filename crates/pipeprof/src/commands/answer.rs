@@ -1,9 +1,6 @@
 //! What `flame`, `html` and `record` print of a run: the answer on one screen, all tables, or JSON.
 
 use clap::Args;
-use pipeprof_report::flamegraph::View;
-use pipeprof_report::highlight::Highlights;
-use pipeprof_report::run::Run;
 use pipeprof_report::summary::Summary;
 use pipeprof_report::text;
 
@@ -44,13 +41,10 @@ impl Answer {
     /// Prints what was asked for, and `more` below the text.
     pub(crate) fn print(
         &self,
-        run: &Run,
-        highlights: &Highlights,
-        view: View,
+        summary: &Summary,
         more: impl FnOnce() -> anyhow::Result<String>,
         ui: &Ui,
     ) -> anyhow::Result<()> {
-        let summary = Summary::of(run, highlights, view);
         let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
         let json = || {
             let mut out = Vec::new();
@@ -61,8 +55,8 @@ impl Answer {
             let mut out = Vec::new();
             let style = terminal::style(ui);
             match self.full {
-                true => text::full(&summary, style, &mut out).map_err(refused)?,
-                false => text::screen(&summary, style, &mut out).map_err(refused)?,
+                true => text::full(summary, style, &mut out).map_err(refused)?,
+                false => text::screen(summary, style, &mut out).map_err(refused)?,
             }
             Ok(String::from_utf8(out)? + &more()?)
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, ArgMatches, Args, FromArgMatches};
 use pipeprof_profiler::session::CaptureConfig;
-use pipeprof_report::diff::{self, Diff, Widths};
+use pipeprof_report::diff::{self, Diff};
 use pipeprof_report::run::Run;
 use pipeprof_runner::command::Spec;
 use pipeprof_runner::stage::Stage;
@@ -27,7 +27,7 @@ use crate::ui::{Exit, Ui, hinted, wrong_usage};
 /// Takes two recordings (of pipeprof record, or perf.data files of perf record), two stages
 /// (--stage vmsplice --stage huge-page), or two command lines (-c 'A | B' -c 'C | D'). Prints which
 /// is faster and what explains it, role by role in time per GiB, and draws a differential flame
-/// graph: red is what got dearer, blue what got cheaper. What is launched runs several times, in
+/// graph: each member before and after on one scale, red what got dearer, blue what got cheaper. What is launched runs several times, in
 /// turn, and a change that chance explains is called within the noise.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DiffArgs {
@@ -69,17 +69,11 @@ struct OutputArgs {
     /// Where to write the picture
     #[arg(short, long, value_name = "FILE", default_value = "pipeprof-diff.svg")]
     output: PathBuf,
-    /// Whose costs the widths of the picture are: with a, what B no longer does is seen
-    #[arg(long, value_enum, value_name = "SIDE", default_value_t = SideArg::B)]
-    widths: SideArg,
+    /// Draw a row for every frame, and fold no run of user code
+    #[arg(long)]
+    no_collapse: bool,
     #[command(flatten)]
     json: JsonArgs,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum SideArg {
-    A,
-    B,
 }
 
 /// The pair's flags, with `--stage` given more than once.
@@ -280,11 +274,9 @@ fn report(
     };
     let mut attempts = Attempts::default();
     attempts.note(to.json.write(json, text, ui));
-    let widths = match args.output.widths {
-        SideArg::A => Widths::A,
-        SideArg::B => Widths::B,
-    };
-    let drawn = to.picture.write(|out| diff::render_picture(&diff, widths, out).map_err(refused));
+    let drawn = to
+        .picture
+        .write(|out| diff::render_picture(&diff, args.output.no_collapse, out).map_err(refused));
     if attempts.note(drawn) {
         to.picture.note_written(ui);
     }

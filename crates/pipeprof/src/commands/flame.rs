@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use pipeprof_report::flamegraph::{self, Time, View};
 use pipeprof_report::highlight::Highlights;
+use pipeprof_report::summary::Summary;
 use pipeprof_report::{folded, tree};
 use pipeprof_runner::pipeline::End;
 
@@ -46,9 +47,12 @@ struct OutputArgs {
     /// What the widths are [default: wall; cpu with --stage]
     #[arg(long, value_enum, value_name = "WHAT")]
     time: Option<TimeArg>,
-    /// Widths in time per GiB that each member moved
+    /// Widths in time per GiB of the pipeline's input
     #[arg(long)]
     per_byte: bool,
+    /// Draw a row for every frame, and fold no run of user code
+    #[arg(long)]
+    no_collapse: bool,
     /// Draw and sum up one end of the pair only
     #[arg(long, value_enum, value_name = "END", conflicts_with_all = ["line", "pid", "program"])]
     end: Option<EndArg>,
@@ -113,7 +117,7 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
         let captured = reopen(path, args.sampling.event.as_deref(), ui)?;
         let recorded = if captured.taken.recording.meta.switches { Time::Wall } else { Time::Cpu };
         let time = output.time.map_or(recorded, Time::from);
-        let view = View { end: output.end.map(End::from), time, per_byte: output.per_byte };
+        let view = view(output, time);
         return Drawing { captured, highlights, view }.write(&files, output, ui);
     }
     let mut config = args.sampling.config(args.target.attaches())?;
@@ -125,7 +129,7 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let diverted = files.answer.divert()?;
     let captured = capture(target, &config, &Interrupt::install()?, ui)?;
     drop(diverted);
-    let view = View { end: output.end.map(End::from), time, per_byte: output.per_byte };
+    let view = view(output, time);
     Drawing { captured, highlights, view }.write(&files, output, ui)
 }
 
@@ -147,6 +151,11 @@ impl OutputArgs {
         let answer = self.answer.open(&others)?;
         Ok(Files { picture, folded, answer })
     }
+}
+
+fn view(output: &OutputArgs, time: Time) -> View {
+    let OutputArgs { per_byte, no_collapse, .. } = *output;
+    View { end: output.end.map(End::from), time, per_byte, unfolded: no_collapse }
 }
 
 fn default_time(target: &Target) -> Time {
@@ -184,16 +193,18 @@ impl Drawing {
     fn write(mut self, files: &Files, output: &OutputArgs, ui: &Ui) -> anyhow::Result<Exit> {
         let Drawing { captured, highlights, view } = &self;
         let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
+        let summary = Summary::of(&captured.run, highlights, *view);
+        let headline = summary.verdict.as_ref().map(|verdict| &*verdict.headline);
         let mut attempts = Attempts::default();
         let drawn = attempts.note(files.picture.write(|out| {
-            flamegraph::render(&captured.run, highlights, *view, out).map_err(refused)
+            flamegraph::render(&captured.run, highlights, *view, headline, out).map_err(refused)
         }));
         let folded = files.folded.as_ref().filter(|file| {
             let render = |out: &mut dyn Write| folded::render(&captured.run, *view, out);
             attempts.note(file.write(|out| render(out).map_err(refused)))
         });
         let trees = || self.trees(output, ui);
-        attempts.note(files.answer.print(&captured.run, highlights, *view, trees, ui));
+        attempts.note(files.answer.print(&summary, trees, ui));
         let exit = captured.exit(ui);
         let written = [drawn.then_some(&files.picture), folded];
         written.into_iter().flatten().for_each(|file| file.note_written(ui));

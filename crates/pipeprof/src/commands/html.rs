@@ -6,6 +6,7 @@ use pipeprof_profiler::session::CaptureConfig;
 use pipeprof_report::flamegraph::View;
 use pipeprof_report::highlight::Highlights;
 use pipeprof_report::html::render;
+use pipeprof_report::summary::Summary;
 
 use crate::args::sampling::SamplingArgs;
 use crate::args::target::TargetArgs;
@@ -64,8 +65,9 @@ fn write(mut captured: Captured, page: &Output, answer: &Answer, ui: &Ui) -> any
     let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
     let written =
         attempts.note(page.write(|out| render(&captured.run, &highlights, out).map_err(refused)));
+    let summary = Summary::of(&captured.run, &highlights, View::default());
     let nothing = || Ok(String::new());
-    attempts.note(answer.print(&captured.run, &highlights, View::default(), nothing, ui));
+    attempts.note(answer.print(&summary, nothing, ui));
     let exit = captured.exit(ui);
     if captured.run.profile.quality.samples == 0 {
         ui.warn("no sample was taken");

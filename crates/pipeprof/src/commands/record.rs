@@ -8,6 +8,7 @@ use pipeprof_profiler::segments::Limits;
 use pipeprof_profiler::session::CaptureConfig;
 use pipeprof_report::flamegraph::View;
 use pipeprof_report::highlight::Highlights;
+use pipeprof_report::summary::Summary;
 use pipeprof_runner::size;
 
 use crate::args::sampling::SamplingArgs;
@@ -62,7 +63,8 @@ pub(crate) fn run(args: &RecordArgs, ui: &Ui) -> anyhow::Result<Exit> {
     completed.map_err(|error| hinted(&error, error.hint()))?;
     drop(begun);
     let (highlights, view) = (Highlights::article(), View::default());
-    answer.print(&captured.run, &highlights, view, || Ok(String::new()), ui)?;
+    let summary = Summary::of(&captured.run, &highlights, view);
+    answer.print(&summary, || Ok(String::new()), ui)?;
     let exit = captured.exit(ui);
     for note in &captured.run.profile.quality.notes {
         ui.warn(note);

@@ -227,24 +227,25 @@ impl Guide<'_> {
         if let Some(failure) = captured.failures.first() {
             return Err(pair_args::complaint(failure).into());
         }
+        let summary = Summary::of(&captured.run, &Highlights::article(), View::default());
         if let Some(folder) = &self.args.svg {
             // The tour goes on, and tells in words what the picture would have shown.
-            if let Err(error) = self.draw(&captured, &picture(folder, stage)) {
+            if let Err(error) = self.draw(&captured, &summary, &picture(folder, stage)) {
                 self.ui.warn_of(&error);
             }
         }
-        let summary = Summary::of(&captured.run, &Highlights::article(), View::default());
         for note in &captured.run.profile.quality.notes {
             self.ui.warn(note);
         }
         Ok(Step::profiled(stage, summary, &captured.run.profile))
     }
 
-    fn draw(&self, captured: &Captured, path: &Path) -> anyhow::Result<()> {
+    fn draw(&self, captured: &Captured, summary: &Summary, path: &Path) -> anyhow::Result<()> {
         let picture = Output::open(path)?;
         picture.write(|out| {
             let (run, view) = (&captured.run, View::default());
-            let drawn = flamegraph::render(run, &Highlights::article(), view, out);
+            let headline = summary.verdict.as_ref().map(|verdict| &*verdict.headline);
+            let drawn = flamegraph::render(run, &Highlights::article(), view, headline, out);
             drawn.map_err(|error| hinted(&error, error.hint()))
         })?;
         picture.note_written(self.ui);

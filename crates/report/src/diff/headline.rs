@@ -57,22 +57,21 @@ fn rows(diff: &Diff) -> impl Iterator<Item = (&MemberDiff, Role, &Change)> {
         .flat_map(|member| member.roles.iter().map(move |r| (member, r.role, &r.change)))
 }
 
-/// How large a change is beside those of other members: by what A moved, not by a GiB of each.
-fn size(row: &(&MemberDiff, Role, &Change)) -> f64 {
-    row.2.difference.abs() * row.0.moved
+fn size(change: &Change) -> f64 {
+    change.difference.abs()
 }
 
 /// The role that changed most in this direction, and its part of all that changed so.
 fn cause(diff: &Diff, direction: Judgement, what: &str) -> String {
     let changed = || rows(diff).filter(|(_, _, change)| change.judgement == direction);
-    let all: f64 = changed().map(|row| size(&row)).sum();
-    let most = changed().max_by(|x, y| size(x).total_cmp(&size(y)));
+    let all: f64 = changed().map(|row| size(row.2)).sum();
+    let most = changed().max_by(|x, y| size(x.2).total_cmp(&size(y.2)));
     let Some((member, role, change)) = most else {
         return "; no role's CPU time changed so by more than the noise".to_owned();
     };
     format!(
         "; {what}, {:.0}% is {} of {} ({})",
-        100.0 * size(&(member, role, change)) / all,
+        100.0 * size(change) / all,
         role.label(),
         who(member),
         from_to(diff.unit, change),
@@ -85,7 +84,7 @@ fn largest(diff: &Diff) -> String {
         |change: &Change| matches!(change.judgement, Judgement::Dearer | Judgement::Cheaper);
     let most = rows(diff)
         .filter(|(_, _, change)| judged(change))
-        .max_by(|x, y| size(x).total_cmp(&size(y)));
+        .max_by(|x, y| size(x.2).total_cmp(&size(y.2)));
     let Some((member, role, change)) = most else {
         return "; no role changed by more than the noise".to_owned();
     };
@@ -101,10 +100,10 @@ fn from_to(unit: Unit, change: &Change) -> String {
     format!("{} → {} {per}", unit.show(change.a), unit.show(change.b))
 }
 
-/// `the writer`, or the name of a process.
+/// `the writer`, the name of a process, or both names.
 fn who(member: &MemberDiff) -> String {
     match member.end {
         Some(end) => format!("the {}", end.as_str()),
-        None => printable(&member.b.comm).into_owned(),
+        None => member.names(),
     }
 }

@@ -9,9 +9,11 @@ use serde::Serialize;
 
 use super::cost::{Change, Count, Judgement, Point, Scale, Series};
 use super::matching::{self, Who};
-use super::unit::{self, Scales, Unit};
+use super::unit::{Scales, Unit};
 use super::{NotCompared, Which};
-use crate::ledger::{blocked_table, gib};
+use crate::escape::printable;
+use crate::ledger::blocked_table;
+use crate::payload::Payload;
 use crate::roles::{Reason, Role, source_name};
 use crate::run::Run;
 
@@ -40,9 +42,14 @@ pub struct MemberDiff {
     pub blocked: Vec<BlockedChange>,
     /// Ready to run, and waiting for a CPU; likewise.
     pub runnable: Option<Change>,
-    /// GiB that it moved in A's first run, or 1 in shares: makes costs of members comparable.
-    #[serde(skip)]
-    pub(super) moved: f64,
+}
+
+impl MemberDiff {
+    /// `sort`; `gzip → zstd` where the two sides have different names.
+    pub(super) fn names(&self) -> String {
+        let (a, b) = (printable(&self.a.comm), printable(&self.b.comm));
+        if a == b { a.into_owned() } else { format!("{a} → {b}") }
+    }
 }
 
 /// Who it is on one side, in the first run.
@@ -308,7 +315,6 @@ pub(super) fn compare(
         functions,
         blocked: Vec::new(),
         runnable: None,
-        moved: first.and_then(|(run, &at)| gib(unit::bytes(run, at))).unwrap_or(1.0),
     };
     if unit == Unit::NsPerGib {
         (diff.blocked, diff.runnable) = asleep(a, b, matched).unwrap_or_default();
@@ -347,7 +353,7 @@ fn asleep(
     let side = |runs: &[&Run], members: &[usize]| -> Option<Vec<Asleep>> {
         let of_run = |(run, &at): (&&Run, &usize)| {
             let member = &run.profile.members[at];
-            let gib = gib(unit::bytes(run, at))?;
+            let gib = Payload::of(run).ok()?.gib();
             let mut reasons = vec![0.0; Reason::ALL.len()];
             for share in blocked_table(run, member, None) {
                 reasons[share.reason as usize] = share.ns as f64 / gib;

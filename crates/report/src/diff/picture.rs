@@ -1,38 +1,24 @@
-//! The differential flame graph: as wide as one side costs, red where B is dearer, blue where it is
-//! cheaper.
+//! The differential flame graph: what each member cost in A and costs in B, side by side on one scale
+//! of time per GiB. What went is as wide as it was, and what came as wide as it is.
 //!
-//! The colour is of a function by itself, as in Gregg's differential flame graphs: a caller of
-//! what got dearer is not to blame. What is within the noise stays grey.
+//! The colour is of a function by itself, as in Gregg's differential flame graphs: a caller of what
+//! got dearer is not to blame. What is within the noise stays grey.
 
-use std::fmt::Write as _;
 use std::io::Write;
 
-use inferno::flamegraph as inferno;
-use quick_xml::escape::escape;
-
-use super::cost::{Change, Judgement, Series};
-use super::tree::{Node, Tree};
-use super::{Diff, Unit};
+use super::cost::{Change, Judgement};
+use super::tree::Both;
+use super::{Diff, MemberDiff, Unit};
+use crate::calltree::{Frame, Key, Row, Shown, Tree};
 use crate::error::Error;
 use crate::escape::printable;
-use crate::flamegraph::canvas::{self, Frames, Legend, Place, TOP, push};
-use crate::flamegraph::legend::{WIDTH, search_key};
-use crate::flamegraph::palette::NEUTRAL;
+use crate::picture::{self, Boxes, Legend, NARROWEST, Paint, Picture, palette};
+use crate::roles::Role;
 use crate::words::layout::cut;
 use crate::words::units::throughput;
 
-/// Which side gives the widths.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Widths {
-    /// What A cost: shows what went.
-    A,
-    /// What B costs: shows what there is now.
-    #[default]
-    B,
-}
-
-/// Half a pixel: see [`crate::flamegraph::render`].
-const NARROWEST_PERCENT: f64 = 100.0 * 0.5 / WIDTH as f64;
+/// Members that have a line in the legend, the dearest first.
+const MOST_MEMBERS: usize = 5;
 /// Widths are whole numbers; a percent is so many.
 const PER_PERCENT: f64 = 1e6;
 
@@ -40,76 +26,119 @@ const PER_PERCENT: f64 = 1e6;
 ///
 /// # Errors
 ///
-/// [`Error::NoSamples`] where the side of the widths has none, [`Error::Write`] where `out` fails.
-pub fn render(diff: &Diff, widths: Widths, mut out: impl Write) -> Result<(), Error> {
-    let picture = Picture::new(diff, widths);
-    let lines = picture.lines();
-    if lines.is_empty() {
-        let side = if widths == Widths::A { &diff.a } else { &diff.b };
-        return Err(Error::NoSamples { of: side.name.clone(), notes: Vec::new() });
+/// As [`picture`], and [`Error::Write`] where `out` fails.
+pub fn render(diff: &Diff, unfolded: bool, out: impl Write) -> Result<(), Error> {
+    picture(diff, unfolded)?.write_svg(out)
+}
+
+/// Draws the difference; `unfolded` gives every frame its row.
+///
+/// # Errors
+///
+/// [`Error::NoSamples`] where neither side costs anything.
+pub fn picture(diff: &Diff, unfolded: bool) -> Result<Picture, Error> {
+    let scene = Scene::new(diff);
+    if scene.tree.nodes[Tree::<u64>::ROOT].total == 0 {
+        return Err(Error::NoSamples { of: "either side".to_owned(), notes: Vec::new() });
     }
-    let mut layout = Vec::with_capacity(1 << 20);
-    let mut options = inferno::Options::default();
-    options.title = title(diff);
-    options.subtitle = Some(picture.subtitle());
-    options.name_type = "Frame:".into();
-    options.min_width = NARROWEST_PERCENT;
-    options.text_truncate_direction = inferno::TextTruncateDirection::Right;
-    options.bgcolors = Some(inferno::color::BackgroundColor::Flat((255, 255, 255).into()));
-    inferno::from_lines(&mut options, lines.iter().map(String::as_str), &mut layout)?;
-    let svg = canvas::repaint(&layout, "", &picture.legend(), |title, place, frames| {
-        picture.frame(title, place, frames)
-    })?;
-    out.write_all(&svg)?;
-    Ok(())
+    let shown = Shown { least: NARROWEST, collapse: !unfolded, level: false };
+    let rows = scene.tree.rows(shown, |weight| *weight);
+    Ok(Picture {
+        title: title(diff),
+        headline: Some(diff.headline.clone()),
+        subtitle: subtitle(diff),
+        legend: scene.legend(),
+        boxes: Boxes::draw(&rows, &scene.paint(&rows))?,
+    })
 }
 
 fn title(diff: &Diff) -> String {
     let side = |letter: char, name: &str, rate: Option<f64>| {
-        let name = cut(&printable(name), 32);
+        let name = cut(&printable(name), 26);
         match rate {
             Some(rate) => format!("{letter}: {name} {}", throughput(rate)),
             None => format!("{letter}: {name}"),
         }
     };
     let (a, b) = (diff.speed.map(|speed| speed.a), diff.speed.map(|speed| speed.b));
-    format!("{} → {}", side('A', &diff.a.name, a), side('B', &diff.b.name, b))
+    let ratio = match diff.speed.map(|speed| speed.ratio.median) {
+        Some(ratio) if ratio > 0.0 => format!(": {ratio:.2}×"),
+        _ => String::new(),
+    };
+    format!("{} → {}{ratio}", side('A', &diff.a.name, a), side('B', &diff.b.name, b))
 }
 
-struct Picture<'a> {
+fn subtitle(diff: &Diff) -> String {
+    let runs = match diff.runs {
+        1 => "one run of each".to_owned(),
+        runs => format!("mean of {runs} runs"),
+    };
+    let unit = match diff.unit {
+        Unit::NsPerGib => "CPU time per GiB of input",
+        Unit::Percent => "share of the samples",
+    };
+    format!(
+        "width is {unit}, {runs}, on one scale: each member in A, then in B · colour is the change \
+         of the function itself"
+    )
+}
+
+/// The two sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Letter {
+    A,
+    B,
+}
+
+struct Scene<'a> {
     diff: &'a Diff,
-    tree: &'a Tree,
-    widths: Widths,
+    both: &'a Both,
     unit: Unit,
-    /// Nodes in the order in which they are drawn: by these positions inferno knows them.
-    order: Vec<usize>,
+    /// Two towers a member: A's, then B's.
+    tree: Tree<u64>,
+    /// For each node its like in the tree of both.
+    origin: Vec<usize>,
     /// The largest change of a function in one place: the full colour.
     most: f64,
 }
 
-impl<'a> Picture<'a> {
-    fn new(diff: &'a Diff, widths: Widths) -> Self {
-        let tree = &diff.tree;
-        let mut order = Vec::with_capacity(tree.nodes.len());
-        let mut left: Vec<usize> = tree.roots.iter().rev().copied().collect();
-        while let Some(at) = left.pop() {
-            order.push(at);
-            left.extend(tree.nodes[at].children.iter().rev());
+impl<'a> Scene<'a> {
+    fn new(diff: &'a Diff) -> Self {
+        let both = &diff.tree;
+        let mut scene = Scene {
+            diff,
+            both,
+            unit: diff.unit,
+            tree: Tree::default(),
+            origin: vec![Tree::<u64>::ROOT],
+            most: 0.0,
+        };
+        let root = Tree::<u64>::ROOT;
+        for (member, &tower) in both.tree.nodes[root].children.iter().enumerate() {
+            for (side, letter) in [Letter::A, Letter::B].into_iter().enumerate() {
+                scene.side(member, tower, 2 * member + side, letter);
+            }
         }
-        let mut picture = Picture { diff, tree, widths, unit: diff.unit, order, most: 0.0 };
-        let changes = tree.nodes.iter().filter(|node| picture.width(&node.total) > 0.0);
-        picture.most = changes
-            .map(|node| node.own.change())
-            .filter(is_judged)
-            .map(|change| change.difference.abs())
-            .fold(0.0, f64::max);
-        picture
+        scene.tree.add_up();
+        scene
     }
 
-    fn width(&self, series: &Series) -> f64 {
-        match self.widths {
-            Widths::A => series.mean_a(),
-            Widths::B => series.mean_b(),
+    /// Adds what a member cost on one side.
+    fn side(&mut self, member: usize, tower: usize, position: usize, letter: Letter) {
+        let mut left = vec![(tower, Tree::<u64>::ROOT)];
+        while let Some((from, parent)) = left.pop() {
+            let node = &self.both.tree.nodes[from];
+            let key = if from == tower { Key::Tower(position) } else { node.key };
+            let at = self.tree.child(parent, key);
+            self.origin.push(from);
+            let own = self.both.series(member, &node.own);
+            let width = if letter == Letter::A { own.mean_a() } else { own.mean_b() };
+            self.tree.nodes[at].own = self.scaled(width);
+            let change = own.change();
+            if is_judged(&change) {
+                self.most = self.most.max(change.difference.abs());
+            }
+            left.extend(node.children.iter().rev().map(|&child| (child, at)));
         }
     }
 
@@ -120,85 +149,92 @@ impl<'a> Picture<'a> {
         }
     }
 
-    fn lines(&self) -> Vec<String> {
-        let mut position = vec![0; self.tree.nodes.len()];
-        for (place, &node) in self.order.iter().enumerate() {
-            position[node] = place;
+    fn paint(&self, rows: &[Row]) -> Vec<Paint> {
+        let mut towers: Vec<Option<usize>> = Vec::with_capacity(rows.len());
+        let mut paints = Vec::with_capacity(rows.len());
+        for row in rows {
+            let mut tower = row.parent.and_then(|parent| towers[parent]);
+            let key = row.nodes.first().map(|&node| self.tree.nodes[node].key);
+            paints.push(match (key, tower) {
+                (Some(Key::Tower(position)), _) => {
+                    tower = Some(position);
+                    self.tower(position, row)
+                }
+                (Some(Key::Frame(_)), Some(position)) => self.function(position / 2, row),
+                _ => Paint {
+                    class: "root".to_owned(),
+                    fill: palette::NEUTRAL,
+                    label: "all".to_owned(),
+                    title: format!("all ({})", self.show_width(row.weight)),
+                },
+            });
+            towers.push(tower);
         }
-        let mut lines = Vec::new();
-        for &at in &self.order {
-            let weight = self.scaled(self.width(&self.tree.nodes[at].own));
-            if weight == 0 {
-                continue;
-            }
-            let mut path = Vec::new();
-            let mut next = Some(at);
-            while let Some(node) = next {
-                path.push(code(position[node]));
-                next = self.tree.nodes[node].parent;
-            }
-            path.reverse();
-            lines.push(format!("{} {weight}", path.join(";")));
-        }
-        lines
+        paints
     }
 
-    fn subtitle(&self) -> String {
-        let side = if self.widths == Widths::A { "A" } else { "B" };
-        let runs = match self.diff.runs {
-            1 => "one run of each".to_owned(),
-            runs => format!("mean of {runs} runs"),
-        };
-        let unit = match self.unit {
-            Unit::NsPerGib => "CPU time per GiB that each moved",
-            Unit::Percent => "share of the samples",
-        };
-        format!("width is {side}'s {unit}, {runs} · colour is the change of the function itself")
+    fn tower(&self, position: usize, row: &Row) -> Paint {
+        let member = &self.diff.members[position / 2];
+        let (letter, named) =
+            if position.is_multiple_of(2) { ('A', &member.a) } else { ('B', &member.b) };
+        let end = member.end.map_or_else(String::new, |end| format!("{} ", end.as_str()));
+        let label =
+            format!("{letter}: {end}{}, {}", printable(&named.comm), self.show_width(row.weight));
+        Paint {
+            class: "tower".to_owned(),
+            fill: palette::NEUTRAL,
+            title: format!("{label} ({})", self.words(&member.total)),
+            label,
+        }
     }
 
-    fn frame(&self, title: &str, place: &Place, frames: &mut Frames) -> Result<(), Error> {
-        let Some(at) = decode(title) else {
-            let whole = self.show_width(place);
-            let title = format!("all ({whole})");
-            push(&mut frames.below, place, "", "", "all", &title, NEUTRAL);
-            return Ok(());
+    fn function(&self, member: usize, row: &Row) -> Paint {
+        let frame = |node: usize| match self.tree.nodes[node].key {
+            Key::Frame(Frame { name, .. }) => printable(self.both.names.get(name)).into_owned(),
+            _ => String::new(),
         };
-        let node = self.order.get(at).map(|&node| &self.tree.nodes[node]);
-        let node = node.ok_or_else(|| Error::Picture(format!("frame {at} is none of ours")))?;
-        let name = printable(&node.name);
-        let with_callees = self.words(&node.total.change());
-        let Some(role) = node.role else {
-            let title = format!("{name} ({with_callees})");
-            push(&mut frames.below, place, " class=\"tower\"", &name, &name, &title, NEUTRAL);
-            return Ok(());
+        let names: Vec<String> = row.nodes.iter().map(|&node| frame(node)).collect();
+        let node = row.nodes.last().map(|&node| &self.both.tree.nodes[self.origin[node]]);
+        let Some(node) = node else { return Paint::default() };
+        let own = self.both.series(member, &node.own).change();
+        let with_callees = self.words(&self.both.series(member, &node.total).change());
+        let role = node.own.role().unwrap_or(Role::Other);
+        let shade = palette::shade(self.strength(&own));
+        let mut class = format!("d{shade} {}", palette::class(role));
+        let (label, full) = match &names[..] {
+            [first, .., last] => {
+                class.push_str(" chain");
+                let chain = format!("▸ {} frames: ", names.len());
+                (format!("{chain}{first} … {last}"), format!("{chain}{}", names.join(" → ")))
+            }
+            _ => {
+                let name = names.concat();
+                let label = match own.judgement {
+                    Judgement::Dearer => format!("▲ {name}"),
+                    Judgement::Cheaper => format!("▼ {name}"),
+                    Judgement::WithinNoise | Judgement::Unknown => name,
+                };
+                (label.clone(), label)
+            }
         };
-        let own = node.own.change();
-        let label = match own.judgement {
-            Judgement::Dearer => format!("▲ {name}"),
-            Judgement::Cheaper => format!("▼ {name}"),
-            Judgement::WithinNoise | Judgement::Unknown => name.clone().into_owned(),
-        };
-        // inferno's script takes what precedes the last parenthesis for the frame's text.
+        // The viewer takes what precedes the last parenthesis for the label.
         let title = format!(
-            "{label} (by itself {}; with what it calls {with_callees}; role {})",
+            "{full} (by itself {}; with what it calls {with_callees}; role {})",
             self.words(&own),
             role.label(),
         );
-        let search = format!("{name}\n{}", search_key(role));
-        push(&mut frames.below, place, "", &search, &label, &title, &self.colour(&own));
-        Ok(())
+        Paint { class, fill: palette::SHADES[shade], label, title }
     }
 
-    fn show_width(&self, place: &Place) -> String {
+    fn show_width(&self, weight: u64) -> String {
         match self.unit {
-            Unit::NsPerGib => format!("{} per GiB", self.unit.show(place.weight as f64)),
-            Unit::Percent => self.unit.show(place.weight as f64 / PER_PERCENT),
+            Unit::NsPerGib => format!("{} per GiB", self.unit.show(weight as f64)),
+            Unit::Percent => self.unit.show(weight as f64 / PER_PERCENT),
         }
     }
 
     /// `27.0 ms → 0.91 ms per GiB, −26.1 ms, cheaper`.
     fn words(&self, change: &Change) -> String {
-        let per = if self.unit == Unit::NsPerGib { " per GiB" } else { "" };
         let judged = match change.judgement {
             Judgement::Dearer => "dearer",
             Judgement::Cheaper => "cheaper",
@@ -206,183 +242,85 @@ impl<'a> Picture<'a> {
             Judgement::Unknown => "one run",
         };
         format!(
-            "{} → {}{per}, {}, {judged}",
+            "{} → {}{}, {}, {judged}",
             self.unit.show(change.a),
             self.unit.show(change.b),
+            self.per(),
             self.unit.show_signed(change.difference),
         )
     }
 
-    fn colour(&self, change: &Change) -> String {
+    fn per(&self) -> &'static str {
+        if self.unit == Unit::NsPerGib { " per GiB" } else { "" }
+    }
+
+    /// From −1, as much cheaper as anything, to 1.
+    fn strength(&self, change: &Change) -> f64 {
         if !is_judged(change) {
-            return shade(0.0);
+            return 0.0;
         }
         let strength = (change.difference.abs() / self.most.max(f64::MIN_POSITIVE)).min(1.0);
         // By the root, or one large change would leave all others grey.
-        shade(strength.sqrt().copysign(change.difference))
+        strength.sqrt().copysign(change.difference)
     }
 
     fn legend(&self) -> Legend {
-        let mut drawing = Drawing { svg: String::new(), row: 0, x: MARGIN };
-        let _ = write!(drawing.svg, "<g id=\"legend\" fg:top=\"{TOP}\" fg:width=\"{WIDTH}\">");
-        let per = if self.unit == Unit::NsPerGib { " per GiB" } else { "" };
-        // Squares of the shades, which go by the root.
-        for shade_of in [-1.0, -0.5, 0.0, 0.5, 1.0_f64] {
-            let cost = (self.most * shade_of * shade_of).copysign(shade_of);
-            let cost = self.unit.show_signed(cost);
-            let text = match shade_of {
-                -1.0 => format!("▼ cheaper: {cost}{per}"),
+        let key = |shade: usize, text: String, meaning: String| picture::Key {
+            class: format!("d{shade}"),
+            fill: palette::SHADES[shade],
+            clickable: true,
+            meaning: format!("{meaning} Click to mark its frames."),
+            text,
+        };
+        let mut keys = Vec::new();
+        for strength in [-1.0, -0.5, 0.0, 0.5, 1.0_f64] {
+            // Squares of the shades, which go by the root.
+            let cost = (self.most * strength * strength).copysign(strength);
+            let cost = format!("{}{}", self.unit.show_signed(cost), self.per());
+            let text = match strength {
+                -1.0 => format!("▼ cheaper in B: {cost}"),
                 0.0 => "same, or within the noise".to_owned(),
-                1.0 => format!("▲ dearer: {cost}{per}"),
-                _ => format!("{cost}{per}"),
+                1.0 => format!("▲ dearer in B: {cost}"),
+                _ => cost,
             };
-            let meaning = format!("{text}: the change of a function by itself, from A to B");
-            drawing.key(&shade(shade_of), None, &meaning, &text, WIDE_COLUMN);
+            let meaning = "The change of a function by itself, from A to B.".to_owned();
+            keys.push(key(palette::shade(strength), text, meaning));
         }
-        drawing.next_row();
-        let mut roles: Vec<_> =
-            self.tree.roles.iter().map(|(role, series)| (*role, series.change())).collect();
-        roles.sort_by(|x, y| {
-            let size = |change: &Change| change.difference.abs();
-            is_judged(&y.1).cmp(&is_judged(&x.1)).then_with(|| size(&y.1).total_cmp(&size(&x.1)))
-        });
+        let mut roles: Vec<(Role, Change)> =
+            self.both.roles.iter().map(|(role, series)| (*role, series.change())).collect();
+        let all = roles.len();
+        roles.retain(|(_, change)| is_judged(change));
+        roles.sort_by(|x, y| y.1.difference.abs().total_cmp(&x.1.difference.abs()));
+        let alike = all - roles.len();
         for (role, change) in roles {
-            let text = match change.judgement {
-                Judgement::Dearer | Judgement::Cheaper => {
-                    format!("{} {}", role.label(), self.unit.show_signed(change.difference))
-                }
-                _ => format!("{} (noise)", role.label()),
-            };
-            let fill = match change.judgement {
-                Judgement::Dearer => shade(0.7),
-                Judgement::Cheaper => shade(-0.7),
-                _ => shade(0.0),
-            };
-            let meaning =
-                format!("{}: {}. {}", role.label(), role.description(), self.words(&change));
-            drawing.key(&fill, Some(&search_key(role)), &meaning, &text, COLUMN);
+            let shade = palette::shade(0.5_f64.copysign(change.difference));
+            let text = format!("{} {}", role.label(), self.unit.show_signed(change.difference));
+            let words = self.words(&change);
+            let meaning = format!("{}: {}. {words}.", role.label(), role.description());
+            let mut key = key(shade, text, meaning);
+            key.class = palette::class(role);
+            keys.push(key);
         }
-        drawing.next_row();
-        if let Some(note) = self.missing() {
-            drawing.note(&note);
-        }
-        for note in &self.diff.notes {
-            drawing.note(&format!("! {note}."));
-        }
-        drawing.svg.push_str("</g>");
-        Legend { height: drawing.row * ROW + GAP + 8, svg: drawing.svg }
+        let per = self.per();
+        let mut members: Vec<&MemberDiff> = self.diff.members.iter().collect();
+        let size = |member: &MemberDiff| member.total.a.max(member.total.b);
+        members.sort_by(|x, y| size(y).total_cmp(&size(x)));
+        let shown = members.iter().take(MOST_MEMBERS);
+        let marks = shown.map(|member| (true, self.sentence(member, per)));
+        let alike = (alike > 0).then(|| format!("{alike} other roles are within the noise."));
+        let notes = self.diff.notes.iter().map(|note| format!("! {note}."));
+        Legend { keys, marks: marks.collect(), notes: alike.into_iter().chain(notes).collect() }
     }
 
-    /// What the other side does and the one drawn doesn't.
-    fn missing(&self) -> Option<String> {
-        let is_missing = |node: &&Node| self.width(&node.own) == 0.0;
-        let other = |node: &Node| match self.widths {
-            Widths::A => node.own.mean_b(),
-            Widths::B => node.own.mean_a(),
-        };
-        let sum: f64 = self.tree.nodes.iter().filter(is_missing).map(other).sum();
-        let words = match self.widths {
-            Widths::A => "that B does in stacks of its own; --widths b draws it",
-            Widths::B => "that A did in stacks of its own; --widths a draws it",
-        };
-        let per = if self.unit == Unit::NsPerGib { " per GiB" } else { "" };
-        (self.scaled(sum) > 0)
-            .then(|| format!("! Not in this picture: {}{per} {words}.", self.unit.show(sum)))
+    /// `gzip → zstd: 4.09 s → 0.79 s per GiB, −3.30 s`.
+    fn sentence(&self, member: &MemberDiff, per: &str) -> String {
+        let who = member.end.map_or_else(|| member.names(), |end| end.as_str().to_owned());
+        let Change { a, b, difference, .. } = member.total;
+        let (a, b) = (self.unit.show(a), self.unit.show(b));
+        format!("{who}: {a} → {b}{per}, {}", self.unit.show_signed(difference))
     }
 }
 
 fn is_judged(change: &Change) -> bool {
     matches!(change.judgement, Judgement::Dearer | Judgement::Cheaper)
-}
-
-/// From blue (−1) over grey to red (1), light enough for black text.
-fn shade(strength: f64) -> String {
-    let [red, green, blue] = if strength < 0.0 { [116, 169, 230] } else { [240, 118, 98] };
-    let mix = |full: i32| (f64::from(GREY) + f64::from(full - GREY) * strength.abs()).round() as u8;
-    format!("#{:02x}{:02x}{:02x}", mix(red), mix(green), mix(blue))
-}
-
-/// What did not change; apart from the paper, or frames would have no edges.
-const GREY: i32 = 0xed;
-
-const FIRST: u32 = 0xe000;
-const DIGITS: usize = 0x1000;
-const PLACES: usize = 3;
-
-/// A node's place as private-use characters, in which no name is written ([`printable`] escapes
-/// them) and by which inferno keeps the order.
-fn code(mut place: usize) -> String {
-    let mut digits = [char::REPLACEMENT_CHARACTER; PLACES];
-    for digit in digits.iter_mut().rev() {
-        *digit = char::from_u32(FIRST + (place % DIGITS) as u32).unwrap_or(*digit);
-        place /= DIGITS;
-    }
-    digits.iter().collect()
-}
-
-/// The place in the title that inferno gave a frame; `None` of the frame of all.
-fn decode(title: &str) -> Option<usize> {
-    title.chars().take(PLACES).try_fold(0, |place, c| {
-        let digit = (c as u32).checked_sub(FIRST).filter(|&digit| (digit as usize) < DIGITS)?;
-        Some(place * DIGITS + digit as usize)
-    })
-}
-
-const MARGIN: usize = 10;
-const COLUMN: usize = 196;
-const WIDE_COLUMN: usize = 236;
-const ROW: usize = 17;
-const GAP: usize = 5;
-
-/// The legend as it grows, row by row.
-struct Drawing {
-    svg: String,
-    row: usize,
-    x: usize,
-}
-
-impl Drawing {
-    fn next_row(&mut self) {
-        if self.x > MARGIN {
-            self.row += 1;
-            self.x = MARGIN;
-        }
-    }
-
-    fn baseline(&self) -> usize {
-        TOP + 12 + self.row * ROW
-    }
-
-    fn key(&mut self, fill: &str, search: Option<&str>, meaning: &str, text: &str, column: usize) {
-        if self.x + column > WIDTH {
-            self.next_row();
-        }
-        let (class, click) = match search {
-            Some(search) => (" class=\"key\"", format!(" fg:role=\"{}\"", escape(search))),
-            None => ("", String::new()),
-        };
-        let baseline = self.baseline();
-        let _ = write!(
-            self.svg,
-            "<g{class}{click}><title>{}</title><rect x=\"{}\" y=\"{}\" width=\"13\" \
-             height=\"13\" fill=\"{fill}\"/><text x=\"{}\" y=\"{baseline}\">{}</text></g>",
-            escape(meaning),
-            self.x,
-            baseline - 11,
-            self.x + 19,
-            escape(text),
-        );
-        self.x += column;
-    }
-
-    fn note(&mut self, text: &str) {
-        self.next_row();
-        let baseline = self.baseline();
-        let _ = write!(
-            self.svg,
-            "<text class=\"note\" x=\"{MARGIN}\" y=\"{baseline}\">{}</text>",
-            escape(cut(&printable(text), 160)),
-        );
-        self.row += 1;
-    }
 }

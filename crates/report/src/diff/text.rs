@@ -48,12 +48,10 @@ pub fn render(diff: &Diff, style: Style, mut out: impl Write) -> Result<(), Erro
     if let Some(why) = &diff.unit_because {
         text.push_str(&style.wrap(&format!("shares of samples, not cost per GiB, as {why}"), 2));
     }
-    if let Some(total) = &diff.total
-        && diff.members.len() > 1
-    {
+    if diff.members.len() > 1 {
         text.push('\n');
         let _ = writeln!(text, "{}", style.remark(&columns("", diff.unit)));
-        row(&mut text, diff.unit, "all together", total, style);
+        row(&mut text, diff.unit, "all together", &diff.total, style);
     }
     for member in &diff.members {
         text.push('\n');

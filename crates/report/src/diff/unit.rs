@@ -7,7 +7,7 @@ use super::cost::{Scale, Series};
 use super::member::Matched;
 use super::{NotCompared, Which};
 use crate::error::Error;
-use crate::ledger;
+use crate::payload::Payload;
 use crate::run::Run;
 use crate::summary::cpu_time_ns;
 use crate::words::units::duration;
@@ -16,7 +16,7 @@ use crate::words::units::duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
-    /// Nanoseconds per GiB that the member moved.
+    /// Nanoseconds per GiB of the pipeline's input, for all members alike.
     NsPerGib,
     /// Percent of what all compared members' samples weigh.
     Percent,
@@ -66,21 +66,14 @@ pub(super) fn check(a: &[&Run], b: &[&Run]) -> Result<(), Error> {
     }
 }
 
-pub(super) fn bytes(run: &Run, member: usize) -> Option<u64> {
-    run.moved(member).bytes
-}
-
-/// CPU nanoseconds per GiB of a member in one run, or why they are not known.
+/// CPU nanoseconds of a member per GiB of its pipeline's input in one run, or why they are not
+/// known.
 fn ns_per_gib(run: &Run, member: usize) -> Result<f64, String> {
     let profiled = &run.profile.members[member];
     if !run.profile.quality.shares_are_of_cpu_time() {
         return Err(format!("{} doesn't measure CPU time", run.profile.quality.event));
     }
-    let moved = run.moved(member);
-    let gib = ledger::gib(moved.bytes).ok_or_else(|| match moved.bytes {
-        Some(_) => "it moved less than 1 MiB".to_owned(),
-        None => moved.what,
-    })?;
+    let gib = Payload::of(run)?.gib();
     let ns = cpu_time_ns(&run.profile, profiled).ok_or("its CPU time is not known")?;
     Ok(ns as f64 / gib)
 }
@@ -107,8 +100,8 @@ pub(super) fn choose(a: &[&Run], b: &[&Run], matched: &[Matched]) -> (Unit, Opti
     (Unit::Percent, why)
 }
 
-/// Leaves those out whose bytes are not known where others' are.
-pub(super) fn drop_without_bytes(
+/// Leaves those out whose CPU time is not known where others' is.
+pub(super) fn drop_unknown(
     unit: Unit,
     a: &[&Run],
     b: &[&Run],
@@ -187,29 +180,10 @@ impl Scales {
     }
 }
 
-/// What all compared members cost together; `None` where a GiB of one is not a GiB of another.
-pub(super) fn total(
-    unit: Unit,
-    a: &[&Run],
-    b: &[&Run],
-    matched: &[Matched],
-    scales: &[Scales],
-) -> Option<Series> {
-    let moved_alike = |run: &Run, of: &dyn Fn(&Matched) -> usize| {
-        let moved: Vec<u64> = matched.iter().filter_map(|m| bytes(run, of(m))).collect();
-        let (least, most) = (moved.iter().min(), moved.iter().max());
-        // A pipe's content at the end makes a difference between its ends.
-        least.zip(most).is_some_and(|(least, most)| *least as f64 >= 0.99 * *most as f64)
-    };
-    let alike = || {
-        a.iter().enumerate().all(|(at, run)| moved_alike(run, &|m| m.a[at]))
-            && b.iter().enumerate().all(|(at, run)| moved_alike(run, &|m| m.b[at]))
-    };
-    if unit == Unit::NsPerGib && !alike() {
-        return None;
-    }
+/// What all compared members cost together.
+pub(super) fn total(scales: &[Scales]) -> Series {
     let mut all = scales.iter().map(Scales::whole);
-    let mut sum = all.next()?;
+    let mut sum = all.next().unwrap_or_else(|| Series::exact(&[], &[]));
     all.for_each(|series| sum.add(&series));
-    Some(sum)
+    sum
 }

@@ -1,143 +1,44 @@
-//! The legend: what the fills and marks mean, how much each role weighs, and what to beware of.
+//! What a flame graph's legend says: how much each role weighs, what stands out, what to beware of.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
 
 use pipeprof_profiler::profile::Profile;
-use quick_xml::escape::escape;
 
 use super::tower::{Kind, Tower};
-use super::{Time, View, members, palette};
+use super::{Time, View, members};
 use crate::escape::printable;
 use crate::highlight::{Highlights, Sighting};
+use crate::picture::{Key, Legend, palette};
 use crate::roles::{Basis, Classification, Role};
 use crate::run::Run;
 use crate::words::units::{share as percent, thousands};
 
-/// Width of the picture that the static layout is made for.
-pub(crate) const WIDTH: usize = 1200;
-const MARGIN: usize = 10;
-const COLUMN: usize = 196;
-/// Where labels say that the time was asleep.
-const WIDE_COLUMN: usize = 236;
-const ROW: usize = 17;
-const GAP: usize = 5;
-const FIRST_BASELINE: usize = 12;
-
-/// Before the label of a role that was slept in.
-const BLOCKED: &str = "blocked: ";
-
-/// What stands between subtitle and frames.
-pub(super) struct Legend {
-    keys: Vec<Key>,
-    highlights: Vec<(bool, String)>,
-    notes: Vec<String>,
-}
-
-/// What one fill means.
-struct Key {
-    fill: String,
-    /// What a click marks; `None` where no frame has this fill of its own.
-    search: Option<String>,
-    meaning: String,
-    text: String,
-}
-
-impl Legend {
-    pub(super) fn new(run: &Run, highlights: &Highlights, view: View, towers: &[Tower]) -> Self {
-        let Run { profile, roles, .. } = run;
-        let (mut whole, mut absorbed, mut inferred) = (0, 0, 0);
-        for (_, member) in members(run, view) {
-            for weight in &member.on_cpu {
-                whole += weight.weight;
-                if roles.absorber(profile.stack(weight.stack)).is_some() {
-                    absorbed += weight.weight;
-                }
-                if roles.basis(weight.stack) == Basis::Inferred {
-                    inferred += weight.weight;
-                }
+/// The legend of a picture.
+pub(super) fn legend(run: &Run, highlights: &Highlights, view: View, towers: &[Tower]) -> Legend {
+    let Run { profile, roles, .. } = run;
+    let (mut whole, mut absorbed, mut inferred) = (0, 0, 0);
+    for (_, member) in members(run, view) {
+        for weight in &member.on_cpu {
+            whole += weight.weight;
+            if roles.absorber(profile.stack(weight.stack)).is_some() {
+                absorbed += weight.weight;
+            }
+            if roles.basis(weight.stack) == Basis::Inferred {
+                inferred += weight.weight;
             }
         }
-        Legend {
-            keys: keys(profile, roles, towers),
-            // Both speak of samples, which are taken on a CPU.
-            highlights: match view.time {
-                Time::Blocked => Vec::new(),
-                _ => highlight_texts(run, highlights, view),
-            },
-            notes: match view.time {
-                Time::Blocked => Vec::new(),
-                _ => notes(profile, whole, absorbed, inferred),
-            },
-        }
     }
-
-    fn column(&self) -> usize {
-        let is_wide = self.keys.iter().any(|key| key.text.starts_with(BLOCKED));
-        if is_wide { WIDE_COLUMN } else { COLUMN }
-    }
-
-    fn columns(&self) -> usize {
-        (WIDTH - 2 * MARGIN) / self.column()
-    }
-
-    pub(super) fn height(&self) -> usize {
-        let rows =
-            self.keys.len().div_ceil(self.columns()) + self.highlights.len() + self.notes.len();
-        rows * ROW + GAP + 8
-    }
-
-    /// The legend as SVG, its top at `y`.
-    pub(super) fn draw(&self, y: usize) -> String {
-        let mut svg = format!("<g id=\"legend\" fg:top=\"{y}\" fg:width=\"{WIDTH}\">");
-        for (i, key) in self.keys.iter().enumerate() {
-            let x = MARGIN + i % self.columns() * self.column();
-            let baseline = y + FIRST_BASELINE + i / self.columns() * ROW;
-            let (class, click, hint) = match &key.search {
-                Some(search) => (
-                    " class=\"key\"",
-                    format!(" fg:role=\"{search}\""),
-                    " Click to mark its frames.",
-                ),
-                None => ("", String::new(), ""),
-            };
-            let _ = write!(
-                svg,
-                "<g{class}{click}><title>{}.{hint}</title>\
-                 <rect x=\"{x}\" y=\"{}\" width=\"13\" height=\"13\" fill=\"{}\"/>\
-                 <text x=\"{}\" y=\"{baseline}\">{}</text></g>",
-                escape(&key.meaning),
-                baseline - 11,
-                key.fill,
-                x + 19,
-                escape(&key.text),
-            );
-        }
-        let mut baseline =
-            y + FIRST_BASELINE + self.keys.len().div_ceil(self.columns()) * ROW + GAP;
-        for (seen, text) in &self.highlights {
-            let class = if *seen { "hl" } else { "unseen" };
-            let fill = if *seen { "#ffffff" } else { "none" };
-            let _ = write!(
-                svg,
-                "<g class=\"{class}\"><rect x=\"{}\" y=\"{}\" width=\"12\" height=\"12\" \
-                 fill=\"{fill}\"/><text x=\"{}\" y=\"{baseline}\">{}</text></g>",
-                MARGIN + 1,
-                baseline - 10,
-                MARGIN + 19,
-                escape(text),
-            );
-            baseline += ROW;
-        }
-        for note in &self.notes {
-            let _ = write!(
-                svg,
-                "<text class=\"note\" x=\"{MARGIN}\" y=\"{baseline}\">{}</text>",
-                escape(note),
-            );
-            baseline += ROW;
-        }
-        svg.push_str("</g>");
-        svg
+    Legend {
+        keys: keys(profile, roles, towers),
+        // Both speak of samples, which are taken on a CPU.
+        marks: match view.time {
+            Time::Blocked => Vec::new(),
+            _ => highlight_texts(run, highlights, view),
+        },
+        notes: match view.time {
+            Time::Blocked => Vec::new(),
+            _ => notes(profile, whole, absorbed, inferred),
+        },
     }
 }
 
@@ -168,35 +69,28 @@ fn keys(profile: &Profile, roles: &Classification, towers: &[Tower]) -> Vec<Key>
         let meaning = format!("{}: {}", role.label(), role.description());
         if awake > 0 {
             let text = format!("{} {}", role.label(), percent(awake, whole));
-            let search = Some(search_key(role));
-            let fill = palette::fill(role).to_owned();
-            keys.push((awake, Key { fill, search, meaning: meaning.clone(), text }));
+            keys.push((awake, key(role, palette::class(role), &meaning, text)));
         }
         if asleep > 0 {
             let label = if role == Role::Scheduler { "other" } else { role.label() };
-            let text = format!("{BLOCKED}{label} {}", percent(asleep, whole));
+            let text = format!("blocked: {label} {}", percent(asleep, whole));
             let meaning = format!("blocked, {meaning}");
-            let fill = format!("url(#hatch-{})", role.index());
-            keys.push((asleep, Key { fill, search: Some(blocked_key(role)), meaning, text }));
+            keys.push((asleep, key(role, palette::blocked_class(role), &meaning, text)));
         }
     }
     if runnable > 0 {
         let text = format!("runnable {}", percent(runnable, whole));
         let meaning = "ready to run, and waiting for a CPU".to_owned();
-        keys.push((runnable, Key { fill: "url(#dots)".into(), search: None, meaning, text }));
+        let (class, fill) = ("runnable".to_owned(), palette::NEUTRAL);
+        keys.push((runnable, Key { class, fill, clickable: true, meaning, text }));
     }
     keys.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
     keys.into_iter().map(|(_, key)| key).collect()
 }
 
-/// How the blocked frames of a role are searched for.
-pub(super) fn blocked_key(role: Role) -> String {
-    format!("BLOCKED {}", role.label().to_uppercase())
-}
-
-/// How a role is searched for: in capitals, so that a search for a function never finds it.
-pub(crate) fn search_key(role: Role) -> String {
-    format!("ROLE {}", role.label().to_uppercase())
+fn key(role: Role, class: String, meaning: &str, text: String) -> Key {
+    let meaning = format!("{meaning}. Click to mark its frames.");
+    Key { class, fill: palette::fill(role), clickable: true, meaning, text }
 }
 
 fn highlight_texts(run: &Run, highlights: &Highlights, view: View) -> Vec<(bool, String)> {
@@ -240,16 +134,16 @@ fn highlight_texts(run: &Run, highlights: &Highlights, view: View) -> Vec<(bool,
                 if let Some((who, s)) = stand_in {
                     let _ = write!(text, "; see {} of {who}", printable(&s.name));
                 }
-                return (false, shorten(text));
+                return (false, text);
             }
             let shares = shares.join(", ");
             let text = if names.is_empty() {
-                format!("◆ {classic}: {shares}")
+                format!("◆{} {classic}: {shares}", i + 1)
             } else {
                 let here: Vec<_> = names.iter().map(|name| printable(name)).collect();
-                format!("◆ {classic}, here {}: {shares}", here.join(", "))
+                format!("◆{} {classic}, here {}: {shares}", i + 1, here.join(", "))
             };
-            (true, shorten(text))
+            (true, text)
         })
         .collect()
 }
@@ -284,13 +178,4 @@ fn notes(profile: &Profile, whole: u64, absorbed: u64, inferred: u64) -> Vec<Str
         notes.push(format!("! {}.", faults.join(", ")));
     }
     notes
-}
-
-/// What fits into a row of the legend.
-fn shorten(text: String) -> String {
-    const MOST: usize = 158;
-    if text.chars().count() <= MOST {
-        return text;
-    }
-    text.chars().take(MOST - 1).chain(['…']).collect()
 }

@@ -1,159 +1,204 @@
-//! Painting: inferno's layout with the marks taken out, fills by role, hover texts and the legend.
+//! How the boxes of a flame graph look, and what they say.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
 
-use pipeprof_profiler::profile::{Profile, WeightUnit};
+use pipeprof_profiler::profile::WeightUnit;
 
-use super::canvas::{self, Frames, Place, push};
-use super::legend::{self, Legend};
-use super::mark::{self, Mark, Node};
 use super::tower::{Kind, Tower};
-use super::{Time, View, palette};
-use crate::error::Error;
+use super::{Time, View};
+use crate::calltree::{Frame, Key, Name, Names, Row, Tree, by_name};
 use crate::escape::printable;
 use crate::highlight::Highlights;
+use crate::picture::{Paint, palette};
+use crate::roles::Role;
+use crate::run::Run;
 use crate::words::units;
 
-struct Painter<'a> {
-    profile: &'a Profile,
+/// What is drawn.
+pub(super) struct Scene<'a> {
+    run: &'a Run,
     highlights: &'a Highlights,
     towers: &'a [Tower],
     view: View,
-    whole: u64,
+    names: Names,
+    pub(super) tree: Tree<u64>,
 }
 
-/// Rewrites inferno's picture.
-pub(super) fn paint(
-    layout: &[u8],
-    profile: &Profile,
-    highlights: &Highlights,
-    towers: &[Tower],
-    legend: &Legend,
-    view: View,
-) -> Result<Vec<u8>, Error> {
-    let whole = towers.iter().map(|tower| tower.weight).sum();
-    let painter = Painter { profile, highlights, towers, view, whole };
-    let legend = canvas::Legend { svg: legend.draw(canvas::TOP), height: legend.height() };
-    canvas::repaint(layout, &palette::patterns(view), &legend, |title, place, frames| {
-        let node = mark::read(title)
-            .ok_or_else(|| Error::Picture(format!("frame {title:?} has no mark")))?;
-        painter.frame(node, place, frames);
-        Ok(())
-    })
+/// What a row stands in.
+#[derive(Clone, Copy)]
+struct Place {
+    tower: Option<usize>,
+    kind: Kind,
+    /// Of the row itself.
+    role: Option<Role>,
 }
 
-impl Painter<'_> {
-    fn frame(&self, node: Node, place: &Place, frames: &mut Frames) {
+impl<'a> Scene<'a> {
+    pub(super) fn new(
+        run: &'a Run,
+        highlights: &'a Highlights,
+        towers: &'a [Tower],
+        view: View,
+    ) -> Self {
+        let profile = &run.profile;
+        let highlighted = highlights.of_frames(profile);
+        let mut names = Names::default();
+        let known: Vec<Name> =
+            profile.frames().iter().map(|frame| names.intern(&frame.name)).collect();
+        let mut tree = Tree::default();
+        for (position, tower) in towers.iter().enumerate() {
+            for part in &tower.parts {
+                let mut label = tree.child(Tree::<u64>::ROOT, Key::Tower(position));
+                if tower.parts.len() > 1 || part.kind != Kind::OnCpu {
+                    label = tree.child(label, Key::Part(part.kind as usize));
+                }
+                tree.nodes[label].own += part.rest;
+                for &(stack, weight) in part.stacks.iter().filter(|(_, weight)| *weight > 0) {
+                    let stack = profile.stack(stack);
+                    let mut at = label;
+                    for depth in (0..stack.len()).rev() {
+                        let role = match part.kind {
+                            Kind::Blocked => run.roles.blocked_role(&stack[depth..]),
+                            _ => run.roles.prefix_role(&stack[depth..]),
+                        };
+                        let frame = stack[depth].index();
+                        let key = Frame {
+                            name: known[frame],
+                            mode: profile.frame(stack[depth]).mode,
+                            role: Some(role),
+                            highlight: highlighted[frame],
+                        };
+                        at = tree.child(at, Key::Frame(key));
+                    }
+                    tree.nodes[at].own += weight;
+                }
+            }
+        }
+        tree.add_up();
+        tree.sort(by_name(&names));
+        Scene { run, highlights, towers, view, names, tree }
+    }
+
+    /// How each row is painted.
+    pub(super) fn paint(&self, rows: &[Row]) -> Vec<Paint> {
+        let mut places: Vec<Place> = Vec::with_capacity(rows.len());
+        let mut paints = Vec::with_capacity(rows.len());
+        for row in rows {
+            let below = row.parent.map(|parent| places[parent]);
+            let below = below.unwrap_or(Place { tower: None, kind: Kind::OnCpu, role: None });
+            let mut place = below;
+            paints.push(match row.nodes.first().map(|&node| self.tree.nodes[node].key) {
+                None => Paint {
+                    class: "pad".to_owned(),
+                    fill: palette::NEUTRAL,
+                    title: self.says("", row),
+                    ..Paint::default()
+                },
+                Some(Key::Root) => self.label("all", "root", row),
+                Some(Key::Tower(tower)) => {
+                    place.tower = Some(tower);
+                    self.label(&self.towers[tower].label, "tower", row)
+                }
+                Some(Key::Part(part)) => {
+                    place.kind = Kind::at(part);
+                    let class = match place.kind {
+                        Kind::OnCpu => "part",
+                        Kind::Blocked => "part blocked",
+                        Kind::Runnable => "part runnable",
+                    };
+                    self.label(place.kind.label(), class, row)
+                }
+                Some(Key::Frame(frame)) => {
+                    place.role = frame.role;
+                    self.function(row, frame, place, below.role)
+                }
+            });
+            places.push(place);
+        }
+        paints
+    }
+
+    fn label(&self, label: &str, class: &str, row: &Row) -> Paint {
+        Paint {
+            class: class.to_owned(),
+            fill: palette::NEUTRAL,
+            label: label.to_owned(),
+            title: self.says(label, row),
+        }
+    }
+
+    fn says(&self, label: &str, row: &Row) -> String {
+        format!("{label} ({})", self.size(row))
+    }
+
+    /// `12.34% of all, 1.20 s per GiB`.
+    fn size(&self, row: &Row) -> String {
+        let quality = &self.run.profile.quality;
         let unit = match self.view.time {
-            Time::Cpu => self.profile.quality.unit,
+            Time::Cpu => quality.unit,
             // What the scheduler accounts for is time.
             Time::Blocked | Time::Wall => WeightUnit::Nanoseconds,
         };
-        let mut weight = units::weight(place.weight, unit, &printable(&self.profile.quality.event));
-        if self.view.per_byte {
-            weight.push_str(" per GiB");
-        }
-        let of_all = units::share(place.weight, self.whole);
-        match node {
-            Node::All => {
-                let title = format!("all ({weight}, 100%)");
-                push(&mut frames.below, place, "", "", "all", &title, palette::NEUTRAL);
-            }
-            Node::Tower(_, label) => {
-                let title = format!("{label} ({of_all} of all, {weight})");
-                let search = label.clone();
-                let class = " class=\"tower\"";
-                push(&mut frames.below, place, class, &search, &label, &title, palette::NEUTRAL);
-            }
-            Node::Part(position, label) => {
-                let title = format!("{label} ({of_all} of all, {weight})");
-                let (class, fill) = match Kind::at(position) {
-                    Kind::OnCpu => (" class=\"part\"", palette::NEUTRAL),
-                    Kind::Blocked => (" class=\"part\"", "url(#hatch-label)"),
-                    Kind::Runnable => (" class=\"part\"", "url(#dots)"),
-                };
-                push(&mut frames.below, place, class, &label.clone(), &label, &title, fill);
-            }
-            Node::Frame(name, mark) => {
-                self.function(&name, mark, place, &weight, &of_all, frames);
-            }
-        }
+        let event = printable(&quality.event).replace(['(', ')'], "");
+        let weight = units::weight(row.weight, unit, &event);
+        let per = if self.view.per_byte { " per GiB" } else { "" };
+        let whole = self.tree.nodes[Tree::<u64>::ROOT].total;
+        format!("{} of all, {weight}{per}", units::share(row.weight, whole))
     }
 
-    fn function(
-        &self,
-        name: &str,
-        mark: Mark,
-        place: &Place,
-        weight: &str,
-        of_all: &str,
-        frames: &mut Frames,
-    ) {
-        let highlight = mark.highlight.and_then(|i| self.highlights.list().get(usize::from(i)));
-        let known_as = highlight.map(|h| printable(&h.classic)).filter(|classic| *classic != name);
-        let role = mark.role.label();
-        let blocked = self.part_of(place.x) == Kind::Blocked;
+    fn function(&self, row: &Row, frame: Frame, place: Place, below: Option<Role>) -> Paint {
+        let name = |node: usize| match self.tree.nodes[node].key {
+            Key::Frame(frame) => shown(self.names.get(frame.name)),
+            _ => String::new(),
+        };
+        let role = frame.role.unwrap_or(Role::Other);
+        let blocked = place.kind == Kind::Blocked;
+        let of_highlight = frame.highlight.map(usize::from);
+        let highlight = of_highlight.and_then(|at| self.highlights.list().get(at));
+        let names: Vec<String> = row.nodes.iter().map(|&node| name(node)).collect();
+        let own = names.first().cloned().unwrap_or_default();
+        let known_as = highlight.map(|h| printable(&h.classic)).filter(|classic| *classic != own);
 
-        let mut label = String::with_capacity(name.len() + 48);
-        if highlight.is_some() {
-            label.push_str("◆ ");
-        }
-        label.push_str(name);
-        if let Some(classic) = &known_as {
-            let _ = write!(label, " [{classic}]");
-        }
-        if mark.opens {
-            let _ = write!(label, " · {role}");
-        }
-        let mut search = String::from(name);
-        if let Some(classic) = &known_as {
-            let _ = write!(search, "\n{classic}");
-        }
-        let _ = write!(
-            search,
-            "\n{}",
-            if blocked { legend::blocked_key(mark.role) } else { legend::search_key(mark.role) }
-        );
+        let mut class = if blocked { palette::blocked_class(role) } else { palette::class(role) };
+        // What stands in the box, and what the viewer takes it from: all names of a chain.
+        let (label, full) = if let ([first, .., last], frames) = (&names[..], names.len()) {
+            class.push_str(" chain");
+            let chain = format!("▸ {frames} frames: ");
+            (format!("{chain}{first} … {last}"), format!("{chain}{}", names.join(" → ")))
+        } else {
+            let mut label = String::with_capacity(own.len() + 48);
+            if let Some(at) = of_highlight {
+                class.push_str(" hl");
+                let _ = write!(label, "◆{} ", at + 1);
+            }
+            label.push_str(&own);
+            if let Some(classic) = &known_as {
+                let _ = write!(label, " [{classic}]");
+            }
+            if below != Some(role) {
+                let _ = write!(label, " · {}", role.label());
+            }
+            (label.clone(), label)
+        };
 
-        // inferno's script takes what precedes the last parenthesis for the frame's text.
-        let mut title = format!("{label} ({}role {role}", if blocked { "blocked, " } else { "" });
+        let mut title =
+            format!("{full} ({}role {}", if blocked { "blocked, " } else { "" }, role.label());
         if let Some(classic) = &known_as {
             let _ = write!(title, ", known as {}", classic.replace(['(', ')'], ""));
         }
-        let tower = self.tower_of(place.x);
-        if let Some(tower) = tower.filter(|_| self.towers.len() > 1) {
-            let of_tower = units::share(place.weight, tower.weight);
-            let label = tower.label.split(" (").next().unwrap_or_default();
-            let _ = write!(title, ", {of_tower} of {}", label.replace(['(', ')'], ""));
+        if let Some(tower) =
+            place.tower.map(|at| &self.towers[at]).filter(|_| self.towers.len() > 1)
+        {
+            let of_tower = units::share(row.weight, tower.weight);
+            let _ = write!(title, ", {of_tower} of {}", tower.name.replace(['(', ')'], ""));
         }
-        let _ = write!(title, ", {of_all} of all, {weight})");
-
-        let (to, class) = if highlight.is_some() {
-            (&mut frames.on_top, " class=\"hl\"")
-        } else {
-            (&mut frames.below, "")
-        };
-        let hatched = format!("url(#hatch-{})", mark.role.index());
-        let fill = if blocked { &hatched } else { palette::fill(mark.role) };
-        push(to, place, class, &search, &label, &title, fill);
+        let _ = write!(title, ", {})", self.size(row));
+        Paint { class, fill: palette::fill(role), label, title }
     }
+}
 
-    fn part_of(&self, x: u64) -> Kind {
-        let mut end = 0;
-        for part in self.towers.iter().flat_map(|tower| &tower.parts) {
-            end += part.weight();
-            if x < end {
-                return part.kind;
-            }
-        }
-        Kind::OnCpu
-    }
-
-    fn tower_of(&self, x: u64) -> Option<&Tower> {
-        let mut end = 0;
-        self.towers.iter().find(|tower| {
-            end += tower.weight;
-            x < end
-        })
-    }
+/// A name as a person sees it.
+fn shown(name: &str) -> String {
+    let name = printable(name);
+    if name.trim().is_empty() { "[unknown]".into() } else { name.into_owned() }
 }

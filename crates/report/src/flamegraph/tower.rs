@@ -1,22 +1,32 @@
 //! Towers: what stands above the label of each member, and how wide.
+//!
+//! Many short processes of one name are one tower, and what is still too narrow to be read is one
+//! more, the last.
 
-use pipeprof_profiler::profile::{MemberProfile, Profile, StackId};
+use pipeprof_profiler::profile::{MemberProfile, StackId, StackWeight, TimeSplit};
+use pipeprof_runner::pipeline::End;
 
-use super::mark::{self, Mark};
 use super::{Time, View, member_label, members};
-use crate::error::Error;
-use crate::highlight::Highlights;
+use crate::escape::printable;
 use crate::ledger::percent;
-use crate::roles::{Classification, Role};
+use crate::payload::Payload;
 use crate::run::Run;
-use crate::words::units::GIB;
+use crate::words::units::thousands;
 
-/// A member of the picture.
+/// A member of the picture, or several.
 pub(super) struct Tower {
+    /// Who it is, without a pid: `writer pp-write`, `cc1 ×5,000`.
+    pub(super) name: String,
+    /// The same with the pid, and in a picture of lives what they went to.
     pub(super) label: String,
+    pub(super) end: Option<End>,
     /// One without a label where the picture shows nothing else of the member.
     pub(super) parts: Vec<Part>,
     pub(super) weight: u64,
+    comm: String,
+    processes: usize,
+    /// All of the life.
+    split: Option<TimeSplit>,
 }
 
 /// Stacks of one kind, side by side.
@@ -24,7 +34,7 @@ pub(super) struct Part {
     pub(super) kind: Kind,
     pub(super) stacks: Vec<(StackId, u64)>,
     /// Width that no stack accounts for.
-    rest: u64,
+    pub(super) rest: u64,
 }
 
 /// What a part of a tower shows; the order in which the parts stand.
@@ -37,7 +47,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// How a picture calls it.
-    fn label(self) -> &'static str {
+    pub(super) fn label(self) -> &'static str {
         match self {
             Kind::OnCpu => "on CPU",
             Kind::Blocked => "blocked",
@@ -45,7 +55,7 @@ impl Kind {
         }
     }
 
-    /// The part at this place of a mark.
+    /// The kind at this place of a tower.
     pub(super) fn at(position: usize) -> Kind {
         match position {
             1 => Kind::Blocked,
@@ -72,71 +82,95 @@ impl Part {
     }
 }
 
-/// The towers in view, in pipeline order.
-pub(super) fn towers(run: &Run, view: View) -> Result<Vec<Tower>, Error> {
+/// Narrower than this share of the picture a tower is grouped with others of its name: its label
+/// could not be read.
+const NARROW: f64 = 0.01;
+/// Narrower than this it is only one of the others.
+const NARROWEST: f64 = 0.004;
+
+/// The towers in view, upstream first.
+pub(super) fn towers(run: &Run, view: View, payload: Option<Payload>) -> Vec<Tower> {
     let mut shown = members(run, view);
     // A shell that waits for the pipeline would be as wide as the pipeline.
     if view.time != Time::Cpu && shown.iter().any(|&(member, _)| run.holds_pipe(member)) {
         shown.retain(|&(member, _)| run.holds_pipe(member));
     }
-    let mut towers = Vec::with_capacity(shown.len());
-    let mut unknown = None;
-    for (index, member) in shown {
-        let mut tower = tower(member, view.time);
-        if view.per_byte {
-            let moved = run.moved(index);
-            let Some(bytes) = moved.bytes.filter(|bytes| *bytes > 0) else {
-                unknown = unknown.or(Some(moved.what));
-                continue;
-            };
-            tower.scale(GIB / bytes as f64);
-        }
-        if tower.weight > 0 {
-            towers.push(tower);
-        }
+    let mut towers: Vec<Tower> = shown
+        .into_iter()
+        .map(|(_, member)| Tower::of(member, view.time))
+        .filter(|tower| tower.weight > 0)
+        .collect();
+    if let Some(payload) = payload {
+        towers.iter_mut().for_each(|tower| tower.scale(1.0 / payload.gib()));
     }
-    if towers.is_empty() && view.per_byte {
-        let why = unknown.unwrap_or_else(|| "nothing was metered".to_owned());
-        return Err(Error::NoBytes { why });
-    }
-    Ok(towers)
+    let mut towers = grouped(towers);
+    towers.iter_mut().for_each(|tower| tower.name_it(view.time));
+    towers
 }
 
-fn tower(member: &MemberProfile, time: Time) -> Tower {
-    let pairs = |stacks: &[pipeprof_profiler::profile::StackWeight]| -> Vec<(StackId, u64)> {
-        stacks.iter().filter(|w| w.weight > 0).map(|w| (w.stack, w.weight)).collect()
-    };
-    let mut label = member_label(member);
-    let on_cpu = pairs(&member.on_cpu);
-    let parts = match (time, member.time) {
-        // Where no switch was recorded nobody knows who slept, and time on a CPU is not it.
-        (Time::Blocked, None) => Vec::new(),
-        (Time::Cpu, _) | (Time::Wall, None) => {
-            vec![Part { kind: Kind::OnCpu, stacks: on_cpu, rest: 0 }]
+/// Merges narrow towers: first those of one name, then all that still can't be read.
+fn grouped(towers: Vec<Tower>) -> Vec<Tower> {
+    let whole: u64 = towers.iter().map(|tower| tower.weight).sum();
+    let is_below = |tower: &Tower, share: f64| (tower.weight as f64) < share * whole as f64;
+    let mut groups: Vec<Tower> = Vec::with_capacity(towers.len());
+    for tower in towers {
+        let alike = |known: &&mut Tower| {
+            known.comm == tower.comm && (known.processes > 1 || is_below(known, NARROW))
+        };
+        match groups.iter_mut().find(alike).filter(|_| is_below(&tower, NARROW)) {
+            Some(group) => group.merge(tower),
+            None => groups.push(tower),
         }
-        (Time::Blocked, Some(split)) => {
-            vec![Part::scaled(Kind::Blocked, &pairs(&member.blocked), split.blocked_ns)]
+    }
+    let (others, mut shown): (Vec<Tower>, Vec<Tower>) =
+        groups.into_iter().partition(|tower| is_below(tower, NARROWEST));
+    let mut others = others.into_iter();
+    match (others.next(), others.len()) {
+        (Some(mut first), more) if more > 0 => {
+            others.for_each(|tower| first.merge(tower));
+            first.comm = String::new();
+            shown.push(first);
         }
-        (Time::Wall, Some(split)) => {
-            let share = |ns| percent(ns, split.lifetime_ns);
-            label += &format!(
-                ": {:.0}% cpu, {:.0}% blocked, {:.0}% runnable",
-                share(split.on_cpu_ns),
-                share(split.blocked_ns),
-                share(split.runnable_ns)
-            );
-            vec![
-                Part::scaled(Kind::OnCpu, &on_cpu, split.on_cpu_ns),
-                Part::scaled(Kind::Blocked, &pairs(&member.blocked), split.blocked_ns),
-                Part { kind: Kind::Runnable, stacks: Vec::new(), rest: split.runnable_ns },
-            ]
-        }
-    };
-    let weight = parts.iter().map(Part::weight).sum();
-    Tower { label, parts, weight }
+        (first, _) => shown.extend(first),
+    }
+    shown
 }
 
 impl Tower {
+    fn of(member: &MemberProfile, time: Time) -> Tower {
+        let pairs = |stacks: &[StackWeight]| -> Vec<(StackId, u64)> {
+            stacks.iter().filter(|w| w.weight > 0).map(|w| (w.stack, w.weight)).collect()
+        };
+        let on_cpu = pairs(&member.on_cpu);
+        let parts = match (time, member.time) {
+            // Where no switch was recorded nobody knows who slept, and time on a CPU is not it.
+            (Time::Blocked, None) => Vec::new(),
+            (Time::Cpu, _) | (Time::Wall, None) => {
+                vec![Part { kind: Kind::OnCpu, stacks: on_cpu, rest: 0 }]
+            }
+            (Time::Blocked, Some(split)) => {
+                vec![Part::scaled(Kind::Blocked, &pairs(&member.blocked), split.blocked_ns)]
+            }
+            (Time::Wall, Some(split)) => vec![
+                Part::scaled(Kind::OnCpu, &on_cpu, split.on_cpu_ns),
+                Part::scaled(Kind::Blocked, &pairs(&member.blocked), split.blocked_ns),
+                Part { kind: Kind::Runnable, stacks: Vec::new(), rest: split.runnable_ns },
+            ],
+        };
+        let label = member_label(member);
+        let name = label.rsplit_once(" (").map_or(&*label, |(name, _)| name).to_owned();
+        Tower {
+            name,
+            label,
+            end: member.end,
+            weight: parts.iter().map(Part::weight).sum(),
+            parts,
+            comm: member.comm.clone(),
+            processes: 1,
+            split: member.time,
+        }
+    }
+
     fn scale(&mut self, by: f64) {
         let scaled = |weight: u64| (weight as f64 * by).round() as u64;
         for part in &mut self.parts {
@@ -147,50 +181,103 @@ impl Tower {
         }
         self.weight = self.parts.iter().map(Part::weight).sum();
     }
-}
 
-/// One line a stack, root first, each name followed by its mark.
-pub(super) fn lines(
-    profile: &Profile,
-    roles: &Classification,
-    highlights: &Highlights,
-    towers: &[Tower],
-) -> Vec<String> {
-    let highlighted = highlights.of_frames(profile);
-    let names: Vec<String> = profile.frames().iter().map(|f| mark::guard(&f.name)).collect();
-    let mut lines = Vec::new();
-    for (position, tower) in towers.iter().enumerate() {
-        for part in &tower.parts {
-            let mut label = mark::tower(position, &tower.label);
-            if tower.parts.len() > 1 || part.kind != Kind::OnCpu {
-                label.push(';');
-                label.push_str(&mark::part(part.kind as usize, part.kind.label()));
-            }
-            if part.rest > 0 {
-                lines.push(format!("{label} {}", part.rest));
-            }
-            for &(stack, weight) in part.stacks.iter().filter(|(_, weight)| *weight > 0) {
-                let stack = profile.stack(stack);
-                let mut line = String::with_capacity(stack.len() * 24 + 64);
-                line.push_str(&label);
-                let mut role_below: Option<Role> = None;
-                for depth in (0..stack.len()).rev() {
-                    let role = match part.kind {
-                        Kind::Blocked => roles.blocked_role(&stack[depth..]),
-                        _ => roles.prefix_role(&stack[depth..]),
-                    };
-                    let frame = stack[depth].index();
-                    let opens = role_below != Some(role);
-                    line.push(';');
-                    line.push_str(&names[frame]);
-                    line.push(Mark { role, opens, highlight: highlighted[frame] }.to_char());
-                    role_below = Some(role);
+    fn merge(&mut self, other: Tower) {
+        for part in other.parts {
+            match self.parts.iter_mut().find(|known| known.kind == part.kind) {
+                Some(known) => {
+                    known.stacks.extend(part.stacks);
+                    known.rest += part.rest;
                 }
-                line.push(' ');
-                line.push_str(&weight.to_string());
-                lines.push(line);
+                None => self.parts.push(part),
             }
         }
+        self.parts.sort_by_key(|part| part.kind as usize);
+        self.weight += other.weight;
+        self.processes += other.processes;
+        self.end = None;
+        self.split = match (self.split, other.split) {
+            (Some(a), Some(b)) => Some(TimeSplit {
+                lifetime_ns: a.lifetime_ns + b.lifetime_ns,
+                on_cpu_ns: a.on_cpu_ns + b.on_cpu_ns,
+                blocked_ns: a.blocked_ns + b.blocked_ns,
+                runnable_ns: a.runnable_ns + b.runnable_ns,
+                ..a
+            }),
+            _ => None,
+        };
     }
-    lines
+
+    fn name_it(&mut self, time: Time) {
+        if self.processes > 1 {
+            let processes = thousands(self.processes as u64);
+            self.name = match self.comm.as_str() {
+                "" => format!("{processes} other processes"),
+                comm => format!("{} ×{processes}", printable(comm)),
+            };
+            self.label.clone_from(&self.name);
+        }
+        if let (Time::Wall, Some(split)) = (time, self.split) {
+            let share = |ns| percent(ns, split.lifetime_ns);
+            self.label += &format!(
+                ": {:.0}% cpu, {:.0}% blocked, {:.0}% runnable",
+                share(split.on_cpu_ns),
+                share(split.blocked_ns),
+                share(split.runnable_ns)
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tower(comm: &str, weight: u64) -> Tower {
+        let part = Part { kind: Kind::OnCpu, stacks: Vec::new(), rest: weight };
+        Tower {
+            name: comm.into(),
+            label: comm.into(),
+            end: None,
+            parts: vec![part],
+            weight,
+            comm: comm.into(),
+            processes: 1,
+            split: None,
+        }
+    }
+
+    fn shown(towers: Vec<Tower>) -> Vec<String> {
+        let mut towers = grouped(towers);
+        towers.iter_mut().for_each(|tower| tower.name_it(Time::Cpu));
+        towers.iter().map(|tower| format!("{} {}", tower.label, tower.weight)).collect()
+    }
+
+    #[test]
+    fn many_short_processes_of_one_name_are_one_tower() {
+        let compilers = (0..5000).map(|_| tower("cc1", 2));
+        let all = [tower("make", 900)].into_iter().chain(compilers).chain([tower("ld", 100)]);
+        assert_eq!(
+            shown(all.collect()),
+            ["make 900", "cc1 ×5,000 10000", "ld 100"].map(String::from)[..]
+        );
+    }
+
+    #[test]
+    fn what_is_too_narrow_to_read_is_the_last_tower() {
+        let all = vec![
+            tower("a", 1),
+            tower("sort", 500),
+            tower("b", 2),
+            tower("uniq", 500),
+            tower("c", 1),
+        ];
+        assert_eq!(shown(all), ["sort 500", "uniq 500", "3 other processes 4"]);
+        assert_eq!(shown(vec![tower("a", 1), tower("sort", 999)]), ["sort 999", "a 1"]);
+    }
+
+    #[test]
+    fn two_members_of_one_name_that_can_be_read_stay_two() {
+        assert_eq!(shown(vec![tower("cat", 40), tower("gzip", 9), tower("cat", 51)]).len(), 3);
+    }
 }

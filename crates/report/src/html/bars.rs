@@ -1,9 +1,8 @@
 //! A bar for each member: what its life, or its samples, went to.
 
-use super::flame::swatch;
-use super::markup::Markup;
 use crate::escape::printable;
-use crate::flamegraph::palette;
+use crate::markup::Markup;
+use crate::picture::palette;
 use crate::roles::{Reason, Role};
 use crate::summary::{MemberSummary, Summary};
 use crate::words::units::{self, duration};
@@ -49,7 +48,7 @@ pub(super) fn bars(summary: &Summary, members: &[&MemberSummary]) -> Markup {
         html.raw("<li><span")
             .attribute("title", &piece.meaning)
             .raw(">")
-            .append(&swatch(&piece.fill))
+            .append(&palette::swatch("", &piece.fill))
             .text(if piece.fill.starts_with("url(#hatch") { "blocked: " } else { "" })
             .text(piece.label)
             .raw("</span></li>");

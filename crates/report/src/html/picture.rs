@@ -3,8 +3,8 @@
 use pipeprof_runner::pipeline::order::steps_downstream;
 
 use super::bars;
-use super::markup::Markup;
 use crate::ledger::PipeSummary;
+use crate::markup::Markup;
 use crate::summary::{MemberSummary, Summary};
 use crate::verdict::Finding;
 use crate::words::pipe;

@@ -1,16 +1,17 @@
 //! The shell of a page: one file that needs nothing from elsewhere and runs no script but its own.
 //!
 //! ```no_run
-//! # use pipeprof_report::html::markup::Markup;
+//! # use pipeprof_report::markup::Markup;
 //! # use pipeprof_report::html::shell::Page;
-//! # fn render(svg: &[u8]) -> Result<(), pipeprof_report::error::Error> {
+//! # use pipeprof_report::picture::Picture;
+//! # fn render(drawn: &Picture) -> Result<(), pipeprof_report::error::Error> {
 //! let mut page = Page::new("vmsplice");
 //! page.lead("pages are pinned faster than copied", &Markup::new());
 //! let mut text = Markup::new();
 //! text.element("p", "<names> are shown as they are written");
 //! page.section("names", "Names", &text);
-//! // What flamegraph::render has drawn, or several of them; one search finds in all.
-//! page.open("flames", "Flame graphs").flame("on CPU", svg)?.close();
+//! // What flamegraph::picture has drawn, or several of them; one search finds in all.
+//! page.open("flames", "Flame graphs").flame("on CPU", drawn).close();
 //! page.write(std::io::stdout())
 //! # }
 //! ```
@@ -25,13 +26,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::flame::Picture;
-use super::markup::{Markup, json_for_script};
 use crate::error::Error;
-use crate::flamegraph::{Time, View, palette};
+use crate::markup::{Markup, json_for_script};
+use crate::picture::{self, Picture, palette};
 
 const STYLE: &str = include_str!("style.css");
-const FLAMES: &str = include_str!("flames.js");
 const CHARTS: &str = include_str!("charts.js");
 const UPLOT: &str = include_str!("../../assets/uplot/uPlot.iife.min.js");
 const UPLOT_STYLE: &str = include_str!("../../assets/uplot/uPlot.min.css");
@@ -44,7 +43,6 @@ pub struct Page {
     body: Markup,
     charts: Vec<Chart>,
     has_flames: bool,
-    has_search: bool,
 }
 
 /// Lines over time, on one axis of time.
@@ -116,21 +114,14 @@ impl Page {
         self
     }
 
-    /// A flame graph, from an SVG that [`crate::flamegraph::render`] has drawn. Before the first of
-    /// a page stands the field that searches all of them.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Picture`] where the SVG is not one of ours.
-    pub fn flame(&mut self, heading: &str, svg: &[u8]) -> Result<&mut Self, Error> {
-        let picture = Picture::read(svg)?;
-        if !self.has_search {
-            self.has_search = true;
+    /// A flame graph. Before the first of a page stands the field that searches all of them.
+    pub fn flame(&mut self, heading: &str, picture: &Picture) -> &mut Self {
+        if !self.has_flames {
             self.body.raw(SEARCH);
         }
         self.has_flames = true;
         self.body.append(&picture.figure(heading));
-        Ok(self)
+        self
     }
 
     /// A chart. Where scripts don't run, its caption stands alone.
@@ -154,10 +145,12 @@ impl Page {
     /// [`Error::Write`] where `out` fails.
     pub fn write(&self, mut out: impl Write) -> Result<(), Error> {
         let has_charts = !self.charts.is_empty();
-        let mut style = String::from(STYLE);
+        let mut style = [picture::THEME, STYLE].concat();
         let mut scripts = Vec::new();
         if self.has_flames {
-            scripts.push(FLAMES);
+            style.push_str(picture::STYLE);
+            style.push_str(&palette::style());
+            scripts.push(picture::SCRIPT);
         }
         if has_charts {
             style.push_str(UPLOT_STYLE);
@@ -175,10 +168,10 @@ impl Page {
         // No end tag is in our own files: a test holds them to it.
         write!(out, "{}{style}</style></head>\n<body>", head.as_str())?;
         let mut body = Markup::new();
-        if self.body.as_str().contains(PATTERN) {
+        if self.has_flames || self.body.as_str().contains(PATTERN) {
             // An element that is not laid out (`display: none`) would lend no patterns.
             body.raw("<svg class=\"defs\" width=\"0\" height=\"0\" aria-hidden=\"true\">")
-                .trusted(&palette::patterns(View { time: Time::Wall, ..View::default() }))
+                .append(&palette::patterns())
                 .raw("</svg>");
         }
         body.raw("<main>").append(&self.body).raw("</main>").append(&self.navigation());
@@ -220,10 +213,10 @@ const PATTERN: &str = "url(#";
 const SEARCH: &str = "<form class=\"search\" role=\"search\"><label for=\"search\">Search \
     functions</label><input id=\"search\" type=\"search\" autocomplete=\"off\" spellcheck=\"false\" \
     placeholder=\"name or regular expression\" aria-describedby=\"keys\">\
-    <output id=\"found\" for=\"search\"></output>\
-    <button type=\"button\" id=\"reset\">Reset</button>\
+    <output class=\"found\" for=\"search\"></output>\
+    <button type=\"button\" class=\"reset\">Reset</button>\
     <p id=\"keys\"><kbd>/</kbd> search, <kbd>Esc</kbd> reset; in a picture <kbd>←</kbd> \
-    <kbd>→</kbd> <kbd>↑</kbd> <kbd>↓</kbd> go from frame to frame, <kbd>Enter</kbd> zooms</p></form>";
+    <kbd>→</kbd> <kbd>↑</kbd> <kbd>↓</kbd> go from frame to frame, <kbd>Enter</kbd> zooms, and opens what is folded (▸)</p></form>";
 
 /// Everything is forbidden but what stands in the page.
 fn policy(style: &str, scripts: &[&str]) -> String {

@@ -6,7 +6,7 @@ use pipeprof_profiler::profile::Mode;
 use serde_json::Value;
 
 use super::bars;
-use super::markup::Markup;
+use crate::markup::Markup;
 use crate::summary::{MemberSummary, Summary};
 use crate::words::units::{bytes, duration, percent, share, thousands};
 use crate::words::{self, pipe, quality};

@@ -6,12 +6,12 @@ use std::io::Write;
 use super::standing::Standings;
 use super::table::{count, noise, percent, rate, rounds, times};
 use super::{Ladder, picture, words};
-use crate::diff::{self, Diff, Widths};
+use crate::diff::{self, Diff};
 use crate::error::Error;
 use crate::flamegraph::{self, View};
 use crate::highlight::Highlights;
-use crate::html::markup::Markup;
 use crate::html::shell::Page;
+use crate::markup::Markup;
 use crate::run::Run;
 
 /// A profiled run, and the index of its stage in [`Ladder::rungs`].
@@ -110,17 +110,18 @@ fn flames(
     highlights: &Highlights,
 ) -> Result<(), Error> {
     let Some((_, run)) = seen.iter().rfind(|(of, _)| *of == rung) else { return Ok(()) };
-    let mut svg = Vec::new();
-    match flamegraph::render(run, highlights, View::default(), &mut svg) {
-        Ok(()) => page.flame("on CPU", &svg).map(drop),
+    match flamegraph::picture(run, highlights, View::default()) {
+        Ok(picture) => {
+            page.flame("on CPU", &picture);
+            Ok(())
+        }
         // A run too short for a sample has said so in its sentence.
         Err(Error::NoSamples { .. }) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// From the stage before, over all profiled runs of both, as wide as that one was: what went stands
-/// out as well as what came.
+/// From the stage before, over all profiled runs of both.
 fn difference(page: &mut Page, ladder: &Ladder, rung: usize, seen: &[Seen]) -> Result<(), Error> {
     let Some(before) = rung.checked_sub(1) else { return Ok(()) };
     let runs = |rung: usize| seen.iter().filter(move |(of, _)| *of == rung).map(|(_, run)| run);
@@ -132,9 +133,8 @@ fn difference(page: &mut Page, ladder: &Ladder, rung: usize, seen: &[Seen]) -> R
         Err(Error::NoSamples { .. } | Error::NotComparable { .. }) => return Ok(()),
         Err(error) => return Err(error),
     };
-    let mut svg = Vec::new();
-    diff::render_picture(&diff, Widths::A, &mut svg)?;
-    page.flame(&format!("on CPU, against {}", names[0]), &svg).map(drop)
+    page.flame(&format!("on CPU, against {}", names[0]), &diff::picture(&diff, false)?);
+    Ok(())
 }
 
 fn trust(ladder: &Ladder, standings: &Standings) -> Markup {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use quick_xml::escape::escape;
 
-use crate::flamegraph::palette;
+use crate::picture::palette;
 use crate::roles::Role;
 
 /// Width of both pictures: what a window of 1280 pixels shows without scrolling.
