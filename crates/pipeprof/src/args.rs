@@ -2,6 +2,9 @@
 
 pub(crate) mod global;
 pub(crate) mod json;
+pub(crate) mod name;
+pub(crate) mod open;
 pub(crate) mod pair;
+pub(crate) mod recording;
 pub(crate) mod sampling;
 pub(crate) mod target;

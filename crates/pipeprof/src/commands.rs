@@ -2,10 +2,10 @@
 
 mod answer;
 pub(crate) mod buffer;
+mod completions;
 pub(crate) mod cost;
 pub(crate) mod diff;
 pub(crate) mod doctor;
-pub(crate) mod end;
 pub(crate) mod export;
 pub(crate) mod flame;
 pub(crate) mod html;
@@ -23,39 +23,35 @@ pub(crate) mod write;
 
 use clap::Subcommand;
 
-use crate::args::pair::END;
 use crate::ui::{Exit, Ui};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Flame(Box<flame::FlameArgs>),
-    Stat(Box<stat::StatArgs>),
-    Run(run::RunArgs),
     Record(Box<record::RecordArgs>),
     Report(report::ReportArgs),
-    Export(export::ExportArgs),
     Html(Box<html::HtmlArgs>),
     Diff(Box<diff::DiffArgs>),
-    Write(write::WriteArgs),
-    Read(read::ReadArgs),
+    Tune(Box<tune::TuneArgs>),
+    Stat(Box<stat::StatArgs>),
+    Ls(ls::LsArgs),
+    Export(export::ExportArgs),
+    Doctor(doctor::DoctorArgs),
+    Tour(tour::TourArgs),
     Ladder(Box<ladder::LadderArgs>),
     Stages(stages::StagesArgs),
+    Run(run::RunArgs),
+    Write(write::WriteArgs),
+    Read(read::ReadArgs),
     Cost(cost::CostArgs),
-    Tour(tour::TourArgs),
-    Tune(Box<tune::TuneArgs>),
     Buffer(buffer::BufferArgs),
-    Doctor(doctor::DoctorArgs),
-    Ls(ls::LsArgs),
-    #[command(name = END, hide = true)]
-    End(end::EndArgs),
-    #[command(name = tune::guard::NAME, hide = true)]
-    Guard,
+    Completions(completions::CompletionsArgs),
+    Man(completions::ManArgs),
 }
 
-/// Carries out one command.
-pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
+/// Carries out one command. `program` is the whole command line, for its completion and manual.
+pub(crate) fn run(command: Command, program: clap::Command, ui: &Ui) -> anyhow::Result<Exit> {
     match command {
-        Command::End(args) => end::run(&args),
         Command::Flame(args) => flame::run(&args, ui),
         Command::Stat(args) => stat::run(&args, ui),
         Command::Run(args) => run::run(&args, ui),
@@ -72,8 +68,16 @@ pub(crate) fn run(command: Command, ui: &Ui) -> anyhow::Result<Exit> {
         Command::Tour(args) => tour::run(&args, ui),
         Command::Tune(args) => tune::run(&args, ui),
         Command::Buffer(args) => buffer::run(&args, ui),
-        Command::Guard => tune::guard::run(),
         Command::Doctor(args) => doctor::run(&args, ui),
         Command::Ls(args) => ls::run(&args, ui),
+        Command::Completions(args) => completions::completions(&args, program),
+        Command::Man(args) => completions::man(&args, program, ui),
     }
+}
+
+/// How this program ended as a helper that it started itself, where it is one: no command line of a
+/// person is read for that, so that no message of clap's tells of it.
+pub(crate) fn as_helper() -> Option<anyhow::Result<Exit>> {
+    let name = std::env::args_os().nth(1)?;
+    (name == tune::guard::NAME).then(tune::guard::run)
 }

@@ -15,7 +15,7 @@ mod ui;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use pipeprof_runner::access;
 
 /// Why is this Unix pipeline not faster?
@@ -31,9 +31,19 @@ struct Cli {
 fn main() -> ExitCode {
     // Before anything is opened, and before there is a second thread.
     access::lower();
-    let cli = Cli::parse();
-    let ui = cli.global.ui();
-    let exit = commands::run(cli.command, &ui).unwrap_or_else(|error| {
+    if let Some(status) = args::pair::as_end() {
+        return status;
+    }
+    let (ui, done) = match commands::as_helper() {
+        Some(done) => (ui::Ui::new(false, false, ui::Colour::Auto), done),
+        None => {
+            let cli = Cli::parse();
+            let ui = cli.global.ui();
+            let done = commands::run(cli.command, Cli::command(), &ui);
+            (ui, done)
+        }
+    };
+    let exit = done.unwrap_or_else(|error| {
         ui.error(&error);
         ui::Exit::of(&error)
     });

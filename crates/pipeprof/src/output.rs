@@ -45,6 +45,11 @@ impl Output {
         Ok(Output { name: name.to_owned(), place })
     }
 
+    /// As the user has it.
+    pub(crate) fn path(&self) -> &Path {
+        &self.name
+    }
+
     /// Whether it goes where standard output goes, so that nothing else may go there.
     pub(crate) fn is_stdout(&self) -> bool {
         matches!(&self.place, Place::Stream(stream) if stream.is_stdout())

@@ -13,10 +13,11 @@ pub(crate) fn style(ui: &Ui) -> Style {
     Style { columns: columns().unwrap_or(plain.columns), ..plain }
 }
 
-/// Columns of the terminal that standard output is; `None` where it is none.
+/// Columns of the terminal that standard output is, or that `COLUMNS` says; `None` without either.
 pub(crate) fn columns() -> Option<usize> {
     let size = io::stdout().is_terminal().then(terminal_size::terminal_size).flatten();
-    size.map(|(width, _)| usize::from(width.0)).filter(|columns| *columns > 0)
+    let typed = || std::env::var("COLUMNS").ok()?.parse().ok();
+    size.map(|(width, _)| usize::from(width.0)).or_else(typed).filter(|columns| *columns > 0)
 }
 
 /// As `setlocale` decides: the first of these that is set and not empty.

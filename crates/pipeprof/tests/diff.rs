@@ -105,9 +105,9 @@ fn two_command_lines_by_name_and_place() {
 fn what_cannot_be_compared_is_refused_before_anything_runs() {
     let folder = tempfile::tempdir().unwrap();
     for (line, says) in [
-        ("diff", "nothing says what to compare"),
-        ("diff --stage write", "--stage has to be given twice, and was 1 times"),
-        ("diff -c true -c true -c true", "-c has to be given twice, and was 3 times"),
+        ("diff", "nothing to compare"),
+        ("diff --stage write", "--stage: give it twice, not 1 times"),
+        ("diff -c true -c true -c true", "-c: give it twice, not 3 times"),
         ("diff --bytes 1G", "are for the built-in pair only"),
         ("diff a", "2 values required"),
         ("diff --stage write --stage splice --verify", "--verify"),

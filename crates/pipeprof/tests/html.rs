@@ -200,7 +200,7 @@ fn a_recording_makes_the_same_page_again_beside_the_user() {
 fn what_makes_no_sense_is_said_before_anything_runs() {
     let folder = tempfile::tempdir().unwrap();
     for (args, status, says) in [
-        (&["html"][..], 2, "nothing says what to watch"),
+        (&["html"][..], 2, "no target: give"),
         (&["html", "a.pipeprof", "--bytes", "1G"], 2, "--stage"),
         (&["html", "missing.pipeprof"], 1, "missing.pipeprof"),
         (&["html", "-o", "no/such/folder/x.html", "-c", "touch ran"], 1, "no/such/folder"),

@@ -7,15 +7,15 @@ use crate::ui::{Colour, Ui};
 #[derive(Debug, Args)]
 pub(crate) struct Global {
     /// Print only errors on stderr
-    #[arg(short, long, global = true, conflicts_with = "verbose", display_order = 900)]
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
     quiet: bool,
     /// Print what was tried and chosen on stderr
-    #[arg(short, long, global = true, display_order = 901)]
+    #[arg(short, long, global = true, help_heading = "Global options")]
     verbose: bool,
     /// When to use colours
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Colour::Auto,
           hide_possible_values = true, help = "When to use colours: auto, always or never",
-          display_order = 902)]
+          help_heading = "Global options")]
     color: Colour,
 }
 

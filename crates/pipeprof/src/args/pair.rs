@@ -1,19 +1,21 @@
 //! The pipe pair as flags: a stage, and every knob that overrides it.
 
+use std::process::ExitCode;
+
 use clap::{Args, ValueEnum};
 use pipeprof_runner::cpus::Pin;
-use pipeprof_runner::ends::Complaint;
+use pipeprof_runner::ends::{self, Complaint};
 use pipeprof_runner::error::Error;
 use pipeprof_runner::pair::Reexec;
 use pipeprof_runner::plan::{Knobs, PairPlan};
 use pipeprof_runner::size;
 use pipeprof_runner::stage::{ReadWith, Stage, WriteWith};
 
-use crate::ui::{as_usage, hinted};
+use crate::ui::{Colour, Exit, Ui, as_usage, hinted};
 
 /// Both ends.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Pipe pair")]
+#[command(next_help_heading = "Built-in pair (with --stage)")]
 pub(crate) struct PairArgs {
     #[command(flatten)]
     pub(crate) common: CommonArgs,
@@ -21,8 +23,7 @@ pub(crate) struct PairArgs {
     writer: WriterArgs,
     #[command(flatten)]
     reader: ReaderArgs,
-    /// CPUs: auto (two that share no core; one with --stage same-cpu), same (one for both), none,
-    /// or the writer's and the reader's, as in 0,1
+    /// CPUs of writer and reader: auto (two cores), same (one CPU), none, or two numbers as in 0,1
     #[arg(long, value_name = "auto|same|none|W,R", default_value = "auto")]
     pin: Pin,
 }
@@ -30,39 +31,38 @@ pub(crate) struct PairArgs {
 /// What both ends heed.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct CommonArgs {
-    /// Optimisation stage to start from: write (or baseline), vmsplice, splice, huge-page,
-    /// busy-loop, tee, tee-large, same-cpu, gift, tiny; `pipeprof stages` explains them
-    #[arg(long, value_name = "STAGE", value_parser = parse_stage)]
+    /// Run a built-in pair of writer and reader: write, vmsplice, splice, huge-page, busy-loop, tee,
+    /// tee-large, same-cpu, gift or tiny (see pipeprof stages)
+    #[arg(long, value_name = "STAGE", value_parser = parse_stage, help_heading = None::<&str>)]
     pub(crate) stage: Option<Stage>,
-    /// Bytes per buffer; K, M, G are powers of 1024 [default: 256K; 64 with tiny]
+    /// Bytes per buffer, as in 64K, 1.5M, 10GiB or 10GB [default: 256K; tiny: 64]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     buf_size: Option<u64>,
-    /// Bytes to move [default: 10G for a pair (64G with tee, 512G with tee-large, 512M with tiny),
-    /// no limit for an end alone]
+    /// Bytes to transfer [default: 10G; tee: 64G, tee-large: 512G, tiny: 512M; write and read alone:
+    /// no limit]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     bytes: Option<u64>,
-    /// Capacity of the pipe, at a page a slot [default: the kernel's 64K; half a buffer with
-    /// vmsplice; 1M with tee]
+    /// Capacity of the pipe [default: 64K; vmsplice: half a buffer; tee: 1M]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     pipe_size: Option<u64>,
-    /// Try again at once instead of sleeping
+    /// Retry at once instead of blocking
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true")]
     busy_loop: Option<bool>,
-    /// Call poll before each transfer
+    /// Call poll() before each transfer
     #[arg(long)]
     poll: bool,
-    /// Put the buffers in huge pages
+    /// Allocate the buffers in huge pages
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true")]
     huge_page: Option<bool>,
-    /// Fail unless the buffers are in huge pages (needs root)
+    /// Fail unless the buffers are in huge pages (root only)
     #[arg(long)]
     check_huge_page: bool,
-    /// Lock the buffers into memory
+    /// Lock the buffers in memory
     #[arg(long)]
     lock_memory: bool,
-    /// Leave the first touch of each page to the transfers
+    /// Do not touch the buffers before the transfers
     #[arg(long)]
     dont_touch_pages: bool,
 }
@@ -70,16 +70,16 @@ pub(crate) struct CommonArgs {
 /// What only a writer heeds.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct WriterArgs {
-    /// How the writer writes [default: the stage's]
+    /// System call of the writer [default: the stage's]
     #[arg(long, value_name = "CALL")]
     write_with: Option<WriteCall>,
-    /// Give the pages away (SPLICE_F_GIFT)
+    /// Give the pages to the kernel (SPLICE_F_GIFT)
     #[arg(long)]
     gift: bool,
-    /// Let the halves of one buffer take turns, not two buffers
+    /// Alternate between the halves of one buffer instead of two buffers
     #[arg(long)]
     same_buffer: bool,
-    /// Rewrite every byte before each send, as a real program would
+    /// Rewrite every byte before each write, as a real program does
     #[arg(long)]
     fill: bool,
 }
@@ -87,13 +87,13 @@ pub(crate) struct WriterArgs {
 /// What only a reader heeds.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ReaderArgs {
-    /// How the reader reads [default: the stage's]
+    /// System call of the reader [default: the stage's]
     #[arg(long, value_name = "CALL")]
     read_with: Option<ReadCall>,
-    /// Ask to move the pages on (SPLICE_F_MOVE)
+    /// Ask the kernel to move pages (SPLICE_F_MOVE)
     #[arg(long = "move")]
     move_pages: bool,
-    /// Check every byte against what --fill wrote, or against what tee repeats
+    /// Verify every byte that --fill wrote or tee repeats
     #[arg(long)]
     verify: bool,
 }
@@ -115,15 +115,25 @@ enum ReadCall {
 pub(crate) fn parse_stage(text: &str) -> Result<Stage, String> {
     let text = if text == "baseline" { "write" } else { text };
     if let "pages" | "cow" = text {
-        return Err(format!(
-            "it has no two ends, but is measured in one process\nhint: pipeprof cost {text}"
-        ));
+        return Err(format!("it is no pair of writer and reader\nhint: pipeprof cost {text}"));
     }
     let names = || Stage::ALL.map(Stage::as_str).join(", ");
     Stage::ALL
         .into_iter()
         .find(|stage| stage.as_str() == text)
-        .ok_or_else(|| format!("the stages are {} (and baseline, for write)", names()))
+        .ok_or_else(|| unknown_stage(text, &names()))
+}
+
+/// Names the stages, and the one that was probably meant.
+fn unknown_stage(text: &str, names: &str) -> String {
+    let near = Stage::ALL.map(Stage::as_str).into_iter().find(|name| {
+        let common = name.chars().zip(text.chars()).take_while(|(a, b)| a == b).count();
+        common >= 3 || name.replace('-', "") == text.replace(['-', '_'], "")
+    });
+    match near {
+        Some(name) => format!("no such stage; the stages are {names}\nhint: --stage {name}"),
+        None => format!("no such stage; the stages are {names}"),
+    }
 }
 
 impl CommonArgs {
@@ -206,6 +216,23 @@ impl PairArgs {
 
 /// The hidden command by which the pair starts this program again as one of its ends.
 pub(crate) const END: &str = "__end";
+
+/// How this program ended as one end of a pair, where it was started as one. No command line of a
+/// person is read for that, so that no message of clap's tells of it.
+pub(crate) fn as_end() -> Option<ExitCode> {
+    let mut words = std::env::args_os().skip(1);
+    if words.next()? != END {
+        return None;
+    }
+    let configuration = words.next()?.into_string().ok()?;
+    Some(match ends::main(&configuration) {
+        Ok(status) => if status == 0 { Exit::Done } else { Exit::Failed }.into(),
+        Err(error) => {
+            Ui::new(false, false, Colour::Auto).error(&refused(error));
+            ExitCode::FAILURE
+        }
+    })
+}
 
 /// How the ends are started: this program, by its hidden command.
 pub(crate) fn reexec() -> Reexec {

@@ -10,16 +10,16 @@ use crate::ui::wrong_usage;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Sampling")]
 pub(crate) struct SamplingArgs {
-    /// Samples a second and CPU [default: 997; 249 with --pid, so that what runs is not slowed]
+    /// Samples per second on each CPU [default: 997; with --pid or --name: 249, to disturb less]
     #[arg(short = 'F', long, value_name = "HZ",
           value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub(crate) freq: Option<u64>,
-    /// Event to sample, by perf's name for it [default: cycles, or cpu-clock without a PMU]; of a
-    /// perf.data file with several, the one to show
+    /// Event to sample, by its perf name [default: cycles; cpu-clock without a PMU]; of a perf.data
+    /// file with several events, the one to show
     #[arg(short, long, value_name = "NAME")]
     pub(crate) event: Option<String>,
-    /// How callers are found: fp, by frame pointer, as the kernel walks it; dwarf, by the unwind
-    /// information of the programs, from SIZE bytes of stack a sample [default: 16384]; none
+    /// How to unwind user stacks: fp (frame pointers), dwarf (unwind information, from SIZE bytes of
+    /// stack per sample, by default 16384) or none
     #[arg(long, default_value = "fp", value_name = "fp|dwarf[,SIZE]|none", value_parser = call_graph)]
     pub(crate) call_graph: CallGraph,
 }
@@ -41,9 +41,9 @@ fn call_graph(text: &str) -> Result<CallGraph, String> {
             Ok(stack_bytes) if stack_bytes > 0 && stack_bytes % 8 == 0 => {
                 Ok(CallGraph::Dwarf { stack_bytes })
             }
-            _ => Err(format!("SIZE is a multiple of 8 from 8 to {MOST_STACK_BYTES}")),
+            _ => Err(format!("SIZE must be a multiple of 8 from 8 to {MOST_STACK_BYTES}")),
         },
-        _ => Err("it is fp, dwarf, dwarf,SIZE or none".to_owned()),
+        _ => Err("use fp, dwarf, dwarf,SIZE or none".to_owned()),
     }
 }
 
@@ -58,7 +58,8 @@ impl SamplingArgs {
                 None => {
                     let names: Vec<&str> = Event::names().collect();
                     let known = names.join(", ");
-                    let error = format_args!("--event {name}: no such event; known are {known}");
+                    let error =
+                        format_args!("--event {name}: unknown event; pipeprof knows {known}");
                     return Err(wrong_usage(error));
                 }
             },

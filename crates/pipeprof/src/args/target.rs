@@ -8,42 +8,40 @@ use clap::Args;
 use pipeprof_runner::command::Spec;
 use pipeprof_runner::discover::Extent;
 use pipeprof_runner::plan::PairPlan;
+use regex::Regex;
 
+use crate::args::name;
 use crate::args::pair::PairArgs;
 use crate::ui::wrong_usage;
 
 #[derive(Debug, Args)]
 pub(crate) struct TargetArgs {
-    #[command(flatten)]
-    pair: PairArgs,
-    #[command(flatten)]
-    pipeline: PipelineArgs,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Any pipeline")]
-struct PipelineArgs {
-    /// Run a shell line and watch all that it starts
+    /// Run a shell line and profile every process that it starts
     #[arg(short = 'c', long = "command", value_name = "LINE",
-          conflicts_with_all = ["stage", "pid", "program"])]
+          conflicts_with_all = ["stage", "pid", "name", "program"])]
     line: Option<OsString>,
-    /// Shell for --command
-    #[arg(long, value_name = "SHELL", requires = "line")]
-    shell: Option<OsString>,
-    /// Watch the running pipeline that this process belongs to; can be given more than once
+    /// Profile the running pipeline of this process; repeat for several
     #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..),
           conflicts_with_all = ["stage", "program"])]
     pid: Vec<i32>,
-    /// Only the processes given with --pid, not the rest of their pipeline
-    #[arg(long, requires = "pid")]
-    only_pids: bool,
-    /// Stop after so long, as in 10s, 500ms, 2m [default with --pid: 10s; none where record has
-    /// --keep or --max-size]. A command that still runs then gets SIGTERM, and SIGKILL after 2 s
+    /// Profile the running pipeline of the processes with this name (a regular expression, as for
+    /// pgrep)
+    #[arg(long, value_name = "PATTERN", value_parser = name::parse,
+          conflicts_with_all = ["stage", "pid", "program"])]
+    name: Option<Regex>,
+    /// Run a program and profile it and every process that it starts
+    #[arg(last = true, value_name = "PROGRAM", conflicts_with = "stage")]
+    program: Vec<OsString>,
+    /// Stop after this time: 10s, 500ms, 2m [default with --pid and --name: 10s; with record --keep
+    /// or --max-size: none]. A command that still runs then gets SIGTERM, and SIGKILL 2 s later
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     duration: Option<Duration>,
-    /// Run a command as it stands and watch all that it starts
-    #[arg(last = true, value_name = "CMD", conflicts_with = "stage")]
-    program: Vec<OsString>,
+    /// Profile only the processes given with --pid, not the rest of their pipeline
+    #[arg(long, requires = "pid")]
+    only_pids: bool,
+    /// Shell for --command [default: sh]
+    #[arg(long, value_name = "SHELL", requires = "line")]
+    shell: Option<OsString>,
 }
 
 /// What to watch.
@@ -63,21 +61,24 @@ pub(crate) const WATCH: Duration = Duration::from_secs(10);
 impl TargetArgs {
     /// It is something that runs already.
     pub(crate) fn attaches(&self) -> bool {
-        !self.pipeline.pid.is_empty()
+        !self.pid.is_empty() || self.name.is_some()
     }
 
     /// What was asked for; wrong usage where nothing was.
-    pub(crate) fn target(&self) -> anyhow::Result<Target> {
-        self.target_for(Some(WATCH))
+    pub(crate) fn target(&self, pair: &PairArgs) -> anyhow::Result<Target> {
+        self.target_for(pair, Some(WATCH))
     }
 
     /// As [`TargetArgs::target`]. What runs already is watched for `watch` where nobody said how
     /// long; to its end where that is `None`.
-    pub(crate) fn target_for(&self, watch: Option<Duration>) -> anyhow::Result<Target> {
-        let any = &self.pipeline;
-        let other = any.line.is_some() || !any.program.is_empty() || !any.pid.is_empty();
-        if other {
-            self.refuse_knobs()?;
+    pub(crate) fn target_for(
+        &self,
+        pair: &PairArgs,
+        watch: Option<Duration>,
+    ) -> anyhow::Result<Target> {
+        let any = self;
+        if any.line.is_some() || !any.program.is_empty() || any.attaches() {
+            refuse_knobs(pair)?;
         } else if any.duration.is_some() {
             return Err(wrong_usage(DURATION_OF_PAIR));
         }
@@ -92,34 +93,35 @@ impl TargetArgs {
             let spec = Spec::program(any.program.iter().cloned());
             return Ok(Target::Command { spec, title, duration: any.duration });
         }
-        if !any.pid.is_empty() {
+        if any.attaches() {
+            let pids = any.name.as_ref().map_or_else(|| Ok(any.pid.clone()), name::pids)?;
             let extent = if any.only_pids { Extent::OnlyThese } else { Extent::Whole };
             let duration = any.duration.or(watch);
-            return Ok(Target::Running { pids: any.pid.clone(), extent, duration });
+            return Ok(Target::Running { pids, extent, duration });
         }
-        if self.pair.is_empty() {
+        if pair.is_empty() {
             return Err(wrong_usage(NO_TARGET));
         }
-        Ok(Target::Pair(Box::new(self.pair.plan()?)))
-    }
-
-    /// Wrong usage where a flag of the pair was given: something else is looked at.
-    pub(crate) fn refuse_knobs(&self) -> anyhow::Result<()> {
-        if self.pair.is_empty() { Ok(()) } else { Err(wrong_usage(KNOBS_WITHOUT_PAIR)) }
+        Ok(Target::Pair(Box::new(pair.plan()?)))
     }
 }
 
-/// Where the pair's flags come with something else to watch.
-const KNOBS_WITHOUT_PAIR: &str = "the flags under \"Pipe pair\" (--bytes, --fill, …) are \
-     for the built-in pair only: leave them out, or give --stage instead of a pipeline";
+/// Wrong usage where an option of the pair was given: something else is profiled.
+pub(crate) fn refuse_knobs(pair: &PairArgs) -> anyhow::Result<()> {
+    if pair.is_empty() { Ok(()) } else { Err(wrong_usage(KNOBS_WITHOUT_PAIR)) }
+}
+
+/// Where the pair's options come with something else to profile.
+const KNOBS_WITHOUT_PAIR: &str =
+    "the options of the built-in pair (--bytes, --fill, …) need --stage";
 
 /// Where the pair is to run for so long.
 const DURATION_OF_PAIR: &str =
-    "--duration is for a command or --pid: say with --bytes how long the pair runs";
+    "--duration is for a command or --pid: the built-in pair runs until it has moved --bytes";
 
-/// Where nothing says what to watch.
-const NO_TARGET: &str = "nothing says what to watch: give --stage vmsplice for the \
-     built-in pair, -c 'A | B' to run a pipeline, or --pid PID for one that runs";
+/// Where nothing was given to profile.
+const NO_TARGET: &str = "no target: give -c 'A | B', -- COMMAND, --pid PID, --name PATTERN or \
+                         --stage NAME";
 
 /// `10s`, `1.5s`, `500ms`, `2m`, `1h`; a bare number is seconds.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -130,12 +132,13 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         "" | "s" => 1.0,
         "m" | "min" => 60.0,
         "h" => 3600.0,
-        _ => return Err(format!("{unit:?} is no unit of time; known are ms, s, m and h")),
+        _ => return Err(format!("unknown unit {unit:?}: use ms, s, m or h")),
     };
-    let number: f64 = number.parse().map_err(|_| "it does not start with a number".to_owned())?;
+    let number: f64 =
+        number.parse().map_err(|_| "give a number and a unit, as in 10s".to_owned())?;
     match Duration::try_from_secs_f64(number * scale) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("it has to be longer than nothing".to_owned()),
+        _ => Err("the time must be longer than 0".to_owned()),
     }
 }
 
@@ -143,19 +146,26 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 mod tests {
     use super::*;
 
-    fn args(line: &str) -> TargetArgs {
+    fn args(line: &str) -> (TargetArgs, PairArgs) {
         #[derive(clap::Parser)]
         struct Line {
             #[command(flatten)]
             target: TargetArgs,
+            #[command(flatten)]
+            pair: PairArgs,
         }
         let words = std::iter::once("line").chain(line.split_whitespace());
-        <Line as clap::Parser>::try_parse_from(words).unwrap().target
+        let Line { target, pair } = <Line as clap::Parser>::try_parse_from(words).unwrap();
+        (target, pair)
     }
 
     #[test]
     fn what_runs_is_watched_as_long_as_was_said_or_else_as_the_command_wants() {
-        let watched = |line: &str, watch| match args(line).target_for(watch).unwrap() {
+        let target_for = |line: &str, watch| {
+            let (target, pair) = args(line);
+            target.target_for(&pair, watch).unwrap()
+        };
+        let watched = |line: &str, watch| match target_for(line, watch) {
             Target::Running { duration, .. } => duration,
             other => unreachable!("{other:?}"),
         };
@@ -166,8 +176,10 @@ mod tests {
 
     #[test]
     fn flags_that_would_go_unheeded_are_refused() {
-        let target =
-            |line: &str| args(line).target().map(|_| ()).map_err(|error| error.to_string());
+        let target = |line: &str| {
+            let (target, pair) = args(line);
+            target.target(&pair).map(|_| ()).map_err(|error| error.to_string())
+        };
         for fine in ["--bytes 1M", "--stage write", "-c true --duration 1s", "-p 1"] {
             assert_eq!(target(fine), Ok(()), "{fine}");
         }

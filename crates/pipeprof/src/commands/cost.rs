@@ -10,10 +10,9 @@ use crate::args::json::JsonArgs;
 use crate::args::pair as pair_args;
 use crate::ui::{Exit, Ui};
 
-/// Measure what single moves of the kernel cost a page, in one process
+/// Benchmark kernel page operations
 ///
-/// These are no pair of ends, so they are no stages. To see where their time goes, profile them as
-/// any command: `pipeprof flame -- pipeprof cost pages`.
+/// To see where the time goes: pipeprof flame -- pipeprof cost pages
 #[derive(Debug, clap::Args)]
 pub(crate) struct CostArgs {
     #[command(subcommand)]
@@ -22,22 +21,20 @@ pub(crate) struct CostArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// To find and hold a page: vmsplice into a pipe that the same thread drains
+    /// Measure pinning a page: vmsplice into a pipe that the same thread drains
     ///
-    /// Ordinary and huge pages, touched before (only found and held) and untouched (with the fault
-    /// that it takes). `pipeprof flame -- pipeprof cost pages` shows where the time goes.
+    /// For ordinary and huge pages, touched before (pinning only) and untouched (with a page fault).
     Pages(PagesArgs),
-    /// To lend pages by write protection, against the copy that it saves
+    /// Measure copy-on-write by write protection, against the copy it saves
     ///
-    /// Protects pages (mprotect), splices them, writes them again, and lets a SIGSEGV handler make
-    /// them writable; alone, and with a second thread on another CPU, whose TLB has to be flushed.
-    /// `pipeprof flame -- pipeprof cost cow` shows where the time goes.
+    /// Protects pages (mprotect), splices them, writes them again, and makes them writable in a
+    /// SIGSEGV handler; alone, and with a second thread on another CPU, whose TLB must be flushed.
     Cow(CowArgs),
 }
 
 #[derive(Debug, clap::Args)]
 struct PagesArgs {
-    /// Bytes to lend in a round, in whole huge pages
+    /// Bytes per round, in whole huge pages
     #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = parse_bytes)]
     bytes: u64,
     #[command(flatten)]
@@ -56,7 +53,7 @@ struct CowArgs {
 
 #[derive(Debug, clap::Args)]
 struct Common {
-    /// Rounds, of which the median is shown
+    /// Rounds to take the median of
     #[arg(long, value_name = "N", default_value_t = 21,
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rounds: u32,
@@ -70,7 +67,7 @@ const MOST_PAGES: u64 = 1 << 20;
 fn parse_bytes(text: &str) -> Result<u64, String> {
     match size::parse(text) {
         Ok(bytes @ 1..=0x1_0000_0000) => Ok(bytes),
-        Ok(_) => Err("from 1 byte to 4G".to_owned()),
+        Ok(_) => Err("give a size from 1 byte to 4G".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }

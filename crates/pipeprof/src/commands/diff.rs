@@ -12,7 +12,9 @@ use pipeprof_runner::command::Spec;
 use pipeprof_runner::stage::Stage;
 
 use crate::args::json::{Json, JsonArgs};
+use crate::args::open::OpenArgs;
 use crate::args::pair::{self as pair_args, PairArgs};
+use crate::args::recording;
 use crate::args::sampling::SamplingArgs;
 use crate::args::target::{Target, parse_duration};
 use crate::capture::{capture, reopen};
@@ -22,42 +24,35 @@ use crate::salvage::{Attempts, Taken, again};
 use crate::terminal;
 use crate::ui::{Exit, Ui, hinted, wrong_usage};
 
-/// Compare two pipelines: what a GiB costs in one and in the other, and where
+/// Compare two pipelines: which is faster, and why
 ///
-/// Takes two recordings (of pipeprof record, or perf.data files of perf record), two stages
-/// (--stage vmsplice --stage huge-page), or two command lines (-c 'A | B' -c 'C | D'). Prints which
-/// is faster and what explains it, role by role in time per GiB, and draws a differential flame
-/// graph: each member before and after on one scale, red what got dearer, blue what got cheaper. What is launched runs several times, in
-/// turn, and a change that chance explains is called within the noise.
+/// Compares two recordings, two shell lines (-c 'A | B' -c 'C | D') or two stages (--stage vmsplice
+/// --stage huge-page). Prints the time per GiB of each role and function, and draws a differential
+/// flame graph: each member before and after on one scale, red what costs more, blue what costs less.
+/// Lines and stages run several times in turn, so that noise is told from change.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DiffArgs {
-    /// What was before, and what is after: two recordings
-    #[arg(value_names = ["A", "B"], num_args = 2, conflicts_with_all = ["stage", "line", "runs"])]
+    /// Two recordings, before and after
+    #[arg(value_names = ["A", "B"], num_args = 2, value_parser = recording::parser(),
+          conflicts_with_all = ["stage", "line", "runs", "event", "freq", "call_graph"])]
     recordings: Vec<PathBuf>,
-    /// Run two shell lines; give it twice
-    #[arg(
-        short = 'c',
-        long = "command",
-        value_name = "LINE",
-        conflicts_with = "stage",
-        help_heading = "Any pipeline"
-    )]
+    /// Run a shell line; give it twice
+    #[arg(short = 'c', long = "command", value_name = "LINE", conflicts_with = "stage")]
     line: Vec<OsString>,
     /// Shell for --command
-    #[arg(long, value_name = "SHELL", requires = "line", help_heading = "Any pipeline")]
+    #[arg(long, value_name = "SHELL", requires = "line")]
     shell: Option<OsString>,
-    /// Stop each run of a command after so long, as in 10s, 500ms, 2m
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "line",
-          help_heading = "Any pipeline")]
+    /// Stop each run of a shell line after this time: 10s, 500ms, 2m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "line")]
     duration: Option<Duration>,
-    /// How often to run each of what is launched; one takes its turn after the other
+    /// How often to run each
     #[arg(long, value_name = "N", default_value_t = 3,
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: u32,
     #[command(flatten)]
-    sampling: SamplingArgs,
-    #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    sampling: SamplingArgs,
     // Last, because its help heading would go on above what follows.
     #[command(flatten)]
     stages: Stages,
@@ -69,11 +64,13 @@ struct OutputArgs {
     /// Where to write the picture
     #[arg(short, long, value_name = "FILE", default_value = "pipeprof-diff.svg")]
     output: PathBuf,
-    /// Draw a row for every frame, and fold no run of user code
+    /// Draw every frame, without folding runs of user code into one row
     #[arg(long)]
     no_collapse: bool,
     #[command(flatten)]
     json: JsonArgs,
+    #[command(flatten)]
+    open: OpenArgs,
 }
 
 /// The pair's flags, with `--stage` given more than once.
@@ -99,7 +96,9 @@ impl FromArgMatches for Stages {
 impl Args for Stages {
     fn augment_args(command: clap::Command) -> clap::Command {
         PairArgs::augment_args(command).mut_arg("stage", |stage| {
-            stage.action(ArgAction::Append).help("A stage to compare; give it twice")
+            stage
+                .action(ArgAction::Append)
+                .help("Compare built-in stages (see pipeprof stages); give it twice")
         })
     }
 
@@ -157,9 +156,9 @@ fn sides(args: &DiffArgs) -> anyhow::Result<Sides> {
     }
     let two = |names: Vec<String>, flag: &str| -> anyhow::Result<Sides> {
         let count = names.len();
-        let names = names.try_into().map_err(|_| {
-            wrong_usage(format_args!("{flag} has to be given twice, and was {count} times"))
-        })?;
+        let names = names
+            .try_into()
+            .map_err(|_| wrong_usage(format_args!("{flag}: give it twice, not {count} times")))?;
         Ok(Sides::Launched { names, runs: args.runs })
     };
     match (&args.recordings[..], stages.is_empty(), args.line.is_empty()) {
@@ -173,12 +172,12 @@ fn sides(args: &DiffArgs) -> anyhow::Result<Sides> {
 }
 
 /// Where the pair's flags come with something else to compare.
-const KNOBS_WITHOUT_STAGES: &str = "the flags under \"Pipe pair\" (--bytes, --fill, …) are for the \
-     built-in pair only: give --stage twice, or leave them out";
+const KNOBS_WITHOUT_STAGES: &str = "the options of the built-in pair (--bytes, --fill, …) need --stage, \
+     given twice";
 
 /// Where nothing says what to compare.
 const NOTHING_TO_COMPARE: &str =
-    "nothing says what to compare: give two recordings, --stage twice, or -c twice";
+    "nothing to compare: give two recordings, -c twice, or --stage twice";
 
 /// `before` for `some/where/before.pipeprof`.
 fn name_of(path: &Path) -> String {
@@ -279,6 +278,7 @@ fn report(
         .write(|out| diff::render_picture(&diff, args.output.no_collapse, out).map_err(refused));
     if attempts.note(drawn) {
         to.picture.note_written(ui);
+        args.output.open.show(&to.picture, ui);
     }
     Ok(attempts)
 }

@@ -11,10 +11,10 @@ use self::checks::{Check, Findings, Trials};
 use crate::args::json::JsonArgs;
 use crate::ui::{Exit, Ui};
 
-/// Check what can be measured here, and how to lift what limits it
+/// Check what can be measured on this machine, and how to fix the rest
 ///
-/// Events are really opened, on this process. Exits with 0 where `pipeprof flame --stage vmsplice`
-/// can work, even if limited, and with 1 where it can't.
+/// Opens the events for real, on this process. Exits with 0 if profiling works, even if limited,
+/// and with 1 if it does not.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DoctorArgs {
     #[command(flatten)]

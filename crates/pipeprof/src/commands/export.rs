@@ -11,32 +11,33 @@ use pipeprof_report::flamegraph::Time;
 use pipeprof_report::folded;
 use pipeprof_report::run::Run;
 
+use crate::args::recording;
 use crate::commands::flame::beside;
 use crate::output::{Output, quoted};
 use crate::ui::{Exit, Ui, as_usage, hinted};
 
-/// Write a recording in the format of another viewer
+/// Convert a recording to the format of another viewer
 ///
-/// Takes a folder of pipeprof record, or a perf.data file of perf record. docs/export.md says what
-/// opens each format.
+/// See docs/export.md for what opens each format.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExportArgs {
-    /// What to export
-    #[arg(value_name = "RECORDING")]
+    /// A folder of pipeprof record, or a perf.data file
+    #[arg(value_name = "RECORDING", value_parser = recording::parser())]
     recording: PathBuf,
-    /// What to make of it
+    /// Format to write
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Format,
-    /// Of a perf.data file with several events, the one to export, by perf's name for it
+    /// Of a perf.data file with several events, the one to export
     #[arg(short, long, value_name = "NAME")]
     event: Option<String>,
-    /// Where to write it; - is standard output, the default
+    /// File to write; - is stdout [default: -]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Which time, in folded, speedscope and csv [default: wall; cpu where only that was recorded]
+    /// Which time to write, in folded, speedscope and csv [default: wall; cpu if nothing else was
+    /// recorded]
     #[arg(long, value_enum, value_name = "WHAT")]
     time: Option<TimeArg>,
-    /// Only this member, by name or pid; can be given more than once
+    /// Export only this member, by name or pid; repeat for several
     #[arg(long, value_name = "NAME|PID")]
     member: Vec<String>,
 }
@@ -73,7 +74,7 @@ impl Format {
 enum TimeArg {
     /// Time on a CPU
     Cpu,
-    /// Time asleep, by the stack slept in
+    /// Blocked time, by call chain
     Blocked,
     /// Both
     Wall,
@@ -109,10 +110,10 @@ pub(crate) fn run(args: &ExportArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let members = members.map_err(|error| as_usage(hinted(&error, error.hint())))?;
     let source = Source { run: &run, members };
     if run.profile.quality.samples == 0 {
-        ui.warn("the recording holds no sample");
+        ui.warn("the recording has no samples");
     }
     if run.profile.quality.cut_short {
-        ui.warn("the recording was cut short; what is whole of it is exported");
+        ui.warn("the recording is incomplete; its complete records are exported");
     }
     let write = |out: &mut dyn Write| write(&source, args.format, time, &timeline, out);
     to.write(write)?;

@@ -10,8 +10,11 @@ use pipeprof_report::summary::Summary;
 use pipeprof_report::{folded, tree};
 use pipeprof_runner::pipeline::End;
 
+use crate::args::open::OpenArgs;
+use crate::args::pair::PairArgs;
+use crate::args::recording;
 use crate::args::sampling::SamplingArgs;
-use crate::args::target::{Target, TargetArgs};
+use crate::args::target::{Target, TargetArgs, refuse_knobs};
 use crate::capture::{Captured, capture, reopen};
 use crate::commands::answer::{Answer, AnswerArgs};
 use crate::interrupt::Interrupt;
@@ -19,63 +22,67 @@ use crate::output::Output;
 use crate::salvage::{Attempts, again};
 use crate::ui::{Exit, Ui, as_usage, hinted};
 
-/// Profile a pipe pair or a pipeline and draw its flame graph
+/// Profile a pipeline and draw a flame graph
 ///
-/// Launches the pair of a stage, runs a pipeline, or takes one that runs; samples every process in
-/// it; draws an SVG with a tower for each, coloured by what the stacks do for the pipe; and prints
-/// where the time went.
+/// Runs a pipeline, attaches to one that is running, or runs a built-in pair; samples every process
+/// in it; draws an SVG with a tower for each process, coloured by role; and prints what limits the
+/// pipeline and why.
 #[derive(Debug, clap::Args)]
 pub(crate) struct FlameArgs {
-    /// Draw what was recorded before: a folder of pipeprof record, or a perf.data file
-    #[arg(value_name = "RECORDING",
-          conflicts_with_all = ["stage", "line", "pid", "program", "duration"])]
+    /// Draw a recording: a folder of pipeprof record, or a perf.data file
+    #[arg(value_name = "RECORDING", value_parser = recording::parser(),
+          conflicts_with_all = ["stage", "line", "pid", "name", "program", "duration", "freq", "call_graph", "only_pids", "shell"])]
     recording: Option<PathBuf>,
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
-    output: OutputArgs,
+    pair: PairArgs,
 }
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Output")]
 struct OutputArgs {
-    /// Where to write the picture [default: pipeprof-STAGE.svg]
+    /// File for the picture; - is stdout [default: pipeprof-NAME.svg]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// What the widths are [default: wall; cpu with --stage]
+    /// What the widths show [default: wall; with --stage: cpu]
     #[arg(long, value_enum, value_name = "WHAT")]
     time: Option<TimeArg>,
-    /// Widths in time per GiB of the pipeline's input
+    /// Show widths as time per GiB of the pipeline's input
     #[arg(long)]
     per_byte: bool,
-    /// Draw a row for every frame, and fold no run of user code
+    /// Draw every frame, without folding runs of user code into one row
     #[arg(long)]
     no_collapse: bool,
-    /// Draw and sum up one end of the pair only
+    /// Show only one end of the built-in pair
     #[arg(long, value_enum, value_name = "END", conflicts_with_all = ["line", "pid", "program"])]
     end: Option<EndArg>,
-    /// Make a function stand out, by name or regular expression; can be given more than once
+    /// Highlight a function, by name or regular expression; repeat for several
     #[arg(long, value_name = "NAME|REGEX")]
     highlight: Vec<String>,
-    /// Write folded stacks too, as inferno-flamegraph and speedscope read them
+    /// Also write folded stacks, for inferno-flamegraph and speedscope
     #[arg(long, value_name = "FILE")]
     folded: Option<PathBuf>,
-    /// Print the call tree under a function, as perf report -g does
+    /// Also print the call tree of a function, as perf report -g does
     #[arg(long, value_name = "FUNC", conflicts_with = "json")]
     tree: Vec<String>,
     #[command(flatten)]
     answer: AnswerArgs,
+    #[command(flatten)]
+    open: OpenArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum TimeArg {
     /// Time on a CPU
     Cpu,
-    /// Time asleep, by the stack slept in
+    /// Blocked time, by call chain
     Blocked,
-    /// All of each member's life: on a CPU, asleep, and waiting for a CPU
+    /// On CPU, blocked and runnable time of each member
     Wall,
 }
 
@@ -112,7 +119,7 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
         highlights.add(highlight).map_err(|error| as_usage(hinted(&error, error.hint())))?;
     }
     if let Some(path) = &args.recording {
-        args.target.refuse_knobs()?;
+        refuse_knobs(&args.pair)?;
         let files = output.open(|| beside(path, "svg"))?;
         let captured = reopen(path, args.sampling.event.as_deref(), ui)?;
         let recorded = if captured.taken.recording.meta.switches { Time::Wall } else { Time::Cpu };
@@ -121,7 +128,7 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
         return Drawing { captured, highlights, view }.write(&files, output, ui);
     }
     let mut config = args.sampling.config(args.target.attaches())?;
-    let target = args.target.target()?;
+    let target = args.target.target(&args.pair)?;
     let time = output.time.map_or_else(|| default_time(&target), Time::from);
     // Members that wait cost something to watch; the classic picture shows only the CPU.
     config.switches = time != Time::Cpu || !matches!(target, Target::Pair(_));
@@ -208,6 +215,9 @@ impl Drawing {
         let exit = captured.exit(ui);
         let written = [drawn.then_some(&files.picture), folded];
         written.into_iter().flatten().for_each(|file| file.note_written(ui));
+        if drawn {
+            output.open.show(&files.picture, ui);
+        }
         Ok(attempts.conclude(exit, &mut [&mut self.captured.taken], again("flame"), ui))
     }
 

@@ -8,8 +8,11 @@ use pipeprof_report::highlight::Highlights;
 use pipeprof_report::html::render;
 use pipeprof_report::summary::Summary;
 
+use crate::args::open::OpenArgs;
+use crate::args::pair::PairArgs;
+use crate::args::recording;
 use crate::args::sampling::SamplingArgs;
-use crate::args::target::TargetArgs;
+use crate::args::target::{TargetArgs, refuse_knobs};
 use crate::capture::{Captured, capture, reopen};
 use crate::commands::answer::{Answer, AnswerArgs};
 use crate::commands::flame::{beside, default_path};
@@ -18,48 +21,57 @@ use crate::output::Output;
 use crate::salvage::{Attempts, again};
 use crate::ui::{Exit, Ui, hinted};
 
-/// Make a page for a browser of a recording, a pipe pair or a pipeline
+/// Profile a pipeline and write a report for a browser
 ///
-/// One file with the verdict, the pipeline as a picture, throughput and fill over time, what each
-/// member spent its life on, and flame graphs of the time on a CPU and asleep. It needs no network,
-/// so that it can be mailed, and opened from a disk.
+/// One HTML file with the verdict, the pipeline as a picture, throughput and fill over time, what
+/// each member spent its time on, and flame graphs on CPU and blocked. It needs no network.
 #[derive(Debug, clap::Args)]
 pub(crate) struct HtmlArgs {
-    /// Show what was recorded before: a folder of pipeprof record, or a perf.data file
-    #[arg(value_name = "RECORDING",
-          conflicts_with_all = ["stage", "line", "pid", "program", "duration"])]
+    /// Show a recording: a folder of pipeprof record, or a perf.data file
+    #[arg(value_name = "RECORDING", value_parser = recording::parser(),
+          conflicts_with_all = ["stage", "line", "pid", "name", "program", "duration", "freq", "call_graph", "only_pids", "shell"])]
     recording: Option<PathBuf>,
     #[command(flatten)]
     target: TargetArgs,
-    #[command(flatten)]
-    sampling: SamplingArgs,
-    /// Where to write the page [default: pipeprof-STAGE.html, or the recording's name]
+    /// File for the page; - is stdout [default: pipeprof-NAME.html]
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     output: Option<PathBuf>,
     #[command(flatten)]
     answer: AnswerArgs,
+    #[command(flatten)]
+    open: OpenArgs,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    #[command(flatten)]
+    pair: PairArgs,
 }
 
 pub(crate) fn run(args: &HtmlArgs, ui: &Ui) -> anyhow::Result<Exit> {
     if let Some(path) = &args.recording {
-        args.target.refuse_knobs()?;
+        refuse_knobs(&args.pair)?;
         let page = Output::open(&args.output.clone().unwrap_or_else(|| beside(path, "html")))?;
         let answer = args.answer.open(&[&page])?;
-        return write(reopen(path, args.sampling.event.as_deref(), ui)?, &page, &answer, ui);
+        return write(reopen(path, args.sampling.event.as_deref(), ui)?, &page, &answer, args, ui);
     }
     let config = args.sampling.config(args.target.attaches())?;
     let config = CaptureConfig { switches: true, ..config };
-    let target = args.target.target()?;
+    let target = args.target.target(&args.pair)?;
     let page = args.output.clone().unwrap_or_else(|| default_path(&target, "html"));
     let page = Output::open(&page)?;
     let answer = args.answer.open(&[&page])?;
     let diverted = answer.divert()?;
     let captured = capture(target, &config, &Interrupt::install()?, ui)?;
     drop(diverted);
-    write(captured, &page, &answer, ui)
+    write(captured, &page, &answer, args, ui)
 }
 
-fn write(mut captured: Captured, page: &Output, answer: &Answer, ui: &Ui) -> anyhow::Result<Exit> {
+fn write(
+    mut captured: Captured,
+    page: &Output,
+    answer: &Answer,
+    args: &HtmlArgs,
+    ui: &Ui,
+) -> anyhow::Result<Exit> {
     let mut attempts = Attempts::default();
     let highlights = Highlights::article();
     let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
@@ -74,6 +86,7 @@ fn write(mut captured: Captured, page: &Output, answer: &Answer, ui: &Ui) -> any
     }
     if written {
         page.note_written(ui);
+        args.open.show(page, ui);
     }
     Ok(attempts.conclude(exit, &mut [&mut captured.taken], again("html"), ui))
 }

@@ -32,43 +32,42 @@ const ROUNDS: u32 = 10;
 /// Rounds of a sweep.
 const SWEEP_ROUNDS: u32 = 3;
 
-/// Measure every stage in shuffled rounds, and explain and compare them in one picture
+/// Benchmark all stages in shuffled rounds, and explain the differences
 ///
-/// Runs each stage in every round, in a new order each time, without a profiler for the throughput
-/// and apart from that with one for the costs. Prints a table and a sentence for each stage: what it
-/// spends its time on, what the next one is meant to remove, and whether it did on this machine.
-/// Writes ladder.svg, ladder.html, ladder.csv and ladder.json. Ctrl-C keeps what was measured.
+/// Runs every stage in each round, unprofiled for throughput and profiled for costs. Prints a table,
+/// and for each stage what it spends its time on, what the next stage removes, and whether it did
+/// so here. Writes ladder.svg, ladder.html, ladder.csv and ladder.json. Ctrl-C keeps the results so
+/// far.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LadderArgs {
-    /// Stages, in the order of the ladder [default: those of the article, then tee and tee-large]
+    /// Stages to run [default: the article's five, tee and tee-large]
     #[arg(long, value_name = "STAGE,…", value_delimiter = ',', value_parser = parse_stage)]
     stages: Vec<Stage>,
-    /// Rounds; fewer where every median is known within ±2.5 % before [default: 10, and 3 for --sweep]
+    /// Rounds; stops early when every median is known within ±2.5 % [default: 10; with --sweep: 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: Option<u32>,
-    /// Bytes that each run moves [default: what each stage moves in about a second,
-    /// and a quarter of that for --sweep]
+    /// Bytes per run [default: about a second's worth for each stage; with --sweep a quarter]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     bytes: Option<u64>,
-    /// Put this shell pipeline into the same rounds; can be given more than once
+    /// Also run this shell line in every round; repeat for several
     ///
-    /// Its throughput is what it prints (12.7GiB/s, or the CSV row of the article's program), else
-    /// the bytes through its last pipe. One that does not end is stopped after two seconds. Pin it
-    /// as the stages are: 'taskset -c 0 ./write | taskset -c 1 ./read'.
+    /// Its throughput is what it prints (12.7GiB/s, or the CSV row of the article's program), or the
+    /// bytes through its last pipe. It is stopped after two seconds. Pin it as the stages are:
+    /// 'taskset -c 0 ./write | taskset -c 1 ./read'.
     #[arg(long, value_name = "CMD")]
     against: Vec<String>,
-    /// Draw a heat map instead, of one stage (write, or that of --stages) with a size at each power of
-    /// two in a range: buf-size=16K..4M or pipe-size=4K..1M; can be given for both
+    /// Measure one stage at every power of two of a size: buf-size=16K..4M or pipe-size=4K..1M; give
+    /// both for a heat map
     #[arg(long, value_name = "SIZE=A..B", value_parser = sweep::parse,
           conflicts_with = "against")]
     sweep: Vec<sweep::Range>,
-    /// CPUs: auto (two that share no core), none, or the writer's and the reader's, as in 0,1
+    /// CPUs of writer and reader: auto (two cores), none, or two numbers as in 0,1
     #[arg(long, value_name = "auto|none|W,R", default_value = "auto")]
     pin: Pin,
-    /// Repeat the order of an earlier ladder
+    /// Seed of the order of runs, to repeat an earlier one
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Names of the files that are written, without their endings
+    /// Name of the files, without endings
     #[arg(short, long, value_name = "NAME", default_value = "ladder", help_heading = "Output")]
     output: PathBuf,
     #[command(flatten)]
@@ -118,13 +117,13 @@ fn contend(args: &LadderArgs) -> anyhow::Result<(Vec<Contender>, Vec<Axis>)> {
             contenders.extend(args.against.iter().cloned().map(Contender::command));
             Ok((contenders, axes))
         }
-        [_, _, _, ..] => Err(wrong_usage("--sweep: a heat map has two axes at most")),
+        [_, _, _, ..] => Err(wrong_usage("--sweep: at most two sizes")),
         [one, other] if one.clashes(other) => Err(wrong_usage("--sweep: the same size twice")),
         ranges => {
             let stage = match args.stages[..] {
                 [] => Stage::Write,
                 [stage] => stage,
-                _ => return Err(wrong_usage("--sweep is of one stage: give --stages one")),
+                _ => return Err(wrong_usage("--sweep: give one stage with --stages")),
             };
             // What is wrong without any size would be wrong in every cell.
             args.plan(stage)?;

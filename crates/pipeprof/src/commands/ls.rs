@@ -4,24 +4,32 @@ use clap::Args;
 use pipeprof_report::topology::{self, Page};
 use pipeprof_runner::discover::{DiscoverError, Extent, Found, Level, discover, discover_all};
 use pipeprof_runner::pipeline::{Member, MemberId};
+use regex::Regex;
 use serde::Serialize;
 
 use crate::args::json::JsonArgs;
+use crate::args::name;
 use crate::terminal;
 use crate::ui::{Exit, Ui, hinted};
 
-/// Show the pipelines that run on this machine
+/// List the running pipelines
 ///
-/// Each with its processes and their command lines, and its pipes with inode, capacity and how full
-/// they are now. Nothing is stopped, signalled or slowed.
+/// Shows the processes of each with their command lines, and its pipes with inode, capacity and how
+/// far they are filled now. Does not stop or signal any process.
 #[derive(Debug, Args)]
 pub(crate) struct LsArgs {
-    /// Only the pipeline that this process belongs to; can be given more than once
+    /// Show only pipelines with a process whose name or command line matches (a regular expression)
+    #[arg(value_name = "PATTERN", value_parser = name::parse, conflicts_with = "pids")]
+    pattern: Option<Regex>,
+    /// Show only the pipeline of this process; repeat for several
     #[arg(short, long = "pid", value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pids: Vec<i32>,
-    /// Only the processes given with --pid and the pipes between them
+    /// Show only the processes given with --pid and the pipes between them
     #[arg(long, requires = "pids")]
     only_pids: bool,
+    /// Show command lines in full, instead of cutting them to the width of the terminal
+    #[arg(long, conflicts_with = "json")]
+    wide: bool,
     #[command(flatten)]
     json: JsonArgs,
 }
@@ -30,11 +38,15 @@ pub(crate) fn run(args: &LsArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let (pipelines, unreadable) = find(args).map_err(|error| hinted(&error, error.hint()))?;
     args.json.open(&[])?.write(
         || Ok(json(&pipelines, unreadable)?),
-        || Ok(pictures(&pipelines)),
+        || Ok(pictures(&pipelines, args.wide, ui)),
         ui,
     )?;
     if args.pids.is_empty() && pipelines.is_empty() {
-        ui.note("no pipeline runs on this machine");
+        ui.note(if args.pattern.is_some() {
+            "no pipeline matches"
+        } else {
+            "no pipeline is running"
+        });
     }
     if !args.pids.is_empty() && pipelines.iter().all(|found| found.pipeline.pipes.is_empty()) {
         ui.note("no pipe joins it to another process");
@@ -50,7 +62,11 @@ pub(crate) fn run(args: &LsArgs, ui: &Ui) -> anyhow::Result<Exit> {
 
 fn find(args: &LsArgs) -> Result<(Vec<Found>, usize), DiscoverError> {
     if args.pids.is_empty() {
-        return discover_all();
+        let (mut all, unreadable) = discover_all()?;
+        if let Some(pattern) = &args.pattern {
+            all.retain(|found| found.pipeline.members.iter().any(|of| is_match(pattern, of)));
+        }
+        return Ok((all, unreadable));
     }
     let extent = if args.only_pids { Extent::OnlyThese } else { Extent::Whole };
     let found = discover(&args.pids, extent)?;
@@ -58,8 +74,15 @@ fn find(args: &LsArgs) -> Result<(Vec<Found>, usize), DiscoverError> {
     Ok((vec![found], unreadable))
 }
 
-fn pictures(pipelines: &[Found]) -> String {
-    let page = page();
+/// Name or command line match.
+fn is_match(pattern: &Regex, member: &Member) -> bool {
+    pattern.is_match(&member.comm) || pattern.is_match(&member.command_line.join(" "))
+}
+
+fn pictures(pipelines: &[Found], wide: bool, ui: &Ui) -> String {
+    let columns = terminal::style(ui).columns;
+    let columns = (!wide).then_some(columns);
+    let page = Page { columns, unicode: terminal::has_utf8_locale() };
     let mut text = String::new();
     for found in pipelines {
         if !text.is_empty() {
@@ -73,10 +96,6 @@ fn pictures(pipelines: &[Found]) -> String {
         }
     }
     text
-}
-
-fn page() -> Page {
-    Page { columns: terminal::columns(), unicode: terminal::has_utf8_locale() }
 }
 
 #[derive(Serialize)]

@@ -7,17 +7,17 @@ use crate::args::json::JsonArgs;
 use crate::args::pair::{self as pair_args, CommonArgs, ReaderArgs};
 use crate::ui::{Exit, Ui};
 
-/// Be the reader alone, on standard input, and print the throughput
+/// Read stdin and print the throughput
 ///
-/// For example `fizzbuzz | pipeprof read`. Reads until there is no more, or --bytes are read. Time
-/// runs from its first call to its last.
+/// For example: fizzbuzz | pipeprof read. Ends at the end of the data, or after --bytes. The time
+/// counts from the first read to the last.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReadArgs {
     #[command(flatten)]
     common: CommonArgs,
     #[command(flatten)]
     reader: ReaderArgs,
-    /// CPU to run on
+    /// CPU to run on [default: any]
     #[arg(long, value_name = "CPU")]
     pin: Option<usize>,
     #[command(flatten)]

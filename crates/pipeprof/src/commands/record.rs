@@ -11,6 +11,7 @@ use pipeprof_report::highlight::Highlights;
 use pipeprof_report::summary::Summary;
 use pipeprof_runner::size;
 
+use crate::args::pair::PairArgs;
 use crate::args::sampling::SamplingArgs;
 use crate::args::target::{TargetArgs, WATCH, parse_duration};
 use crate::capture::capture_into;
@@ -18,30 +19,30 @@ use crate::commands::answer::AnswerArgs;
 use crate::interrupt::Interrupt;
 use crate::ui::{Exit, Ui, hinted};
 
-/// Record a pipe pair or a pipeline, to be drawn and read later
+/// Record a pipeline, to draw and read it later
 ///
-/// Writes a folder NAME.pipeprof with perf.data, which perf and other viewers open too, and beside
-/// it what perf.data can't hold: who the members are, the bytes through each pipe, and the names
-/// of all functions, so that it reads the same on any machine. pipeprof flame and pipeprof report
-/// take it.
+/// Writes a folder NAME.pipeprof with a perf.data file, which perf opens too, and what perf.data
+/// cannot hold: the members, the bytes through each pipe, and the names of all functions. It reads
+/// the same on any machine. Every command that takes a RECORDING opens it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RecordArgs {
     #[command(flatten)]
     target: TargetArgs,
-    #[command(flatten)]
-    sampling: SamplingArgs,
-    /// The folder to write; it ends in .pipeprof, whether or not that is given
+    /// Name of the folder; .pipeprof is added
     #[arg(short, long, value_name = "NAME", default_value = "recording", help_heading = "Output")]
     output: PathBuf,
-    /// Keep only the last stretch, and up to a quarter more: for a watch of hours
+    /// Keep only the last TIME of a long recording (up to a quarter more)
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Output")]
     keep: Option<Duration>,
-    /// End when there are so many bytes of records; with --keep, let go of the oldest instead. The
-    /// kernel's rings may add 2 MiB a CPU
+    /// Stop at this size; with --keep, drop the oldest records instead (up to 2 MiB per CPU more)
     #[arg(long, value_name = "SIZE", value_parser = size::parse, help_heading = "Output")]
     max_size: Option<u64>,
     #[command(flatten)]
     answer: AnswerArgs,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    #[command(flatten)]
+    pair: PairArgs,
 }
 
 pub(crate) fn run(args: &RecordArgs, ui: &Ui) -> anyhow::Result<Exit> {
@@ -51,7 +52,7 @@ pub(crate) fn run(args: &RecordArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let config = CaptureConfig { switches: true, limits, ..config };
     // A limit is what a long watch is given: its pipeline ends it, Ctrl-C, or the limit.
     let watch = (limits == Limits::default()).then_some(WATCH);
-    let target = args.target.target_for(watch)?;
+    let target = args.target.target_for(&args.pair, watch)?;
     let answer = args.answer.open(&[])?;
     let folder = with_suffix(&args.output);
     let dir = RecordingDir::create(&folder).map_err(|error| hinted(&error, error.hint()))?;

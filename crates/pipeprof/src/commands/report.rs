@@ -10,43 +10,43 @@ use pipeprof_report::text;
 use pipeprof_report::tree::{self, Limits};
 
 use crate::args::json::JsonArgs;
+use crate::args::recording;
 use crate::capture::{Captured, reopen};
 use crate::pager;
 use crate::terminal;
 use crate::ui::{Exit, Ui, as_usage, hinted};
 
-/// Sum up a recording: the verdict, and where each member spent its time
+/// Show a recording: the verdict, and where each member spent its time
 ///
-/// Takes a folder of pipeprof record, or a perf.data file of perf record. On a terminal it is shown
-/// through $PAGER, or less.
+/// Uses $PAGER, or less, on a terminal.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReportArgs {
-    /// What to read
-    #[arg(value_name = "RECORDING")]
+    /// A folder of pipeprof record, or a perf.data file
+    #[arg(value_name = "RECORDING", value_parser = recording::parser())]
     recording: PathBuf,
-    /// Of a perf.data file with several events, the one to show, by perf's name for it
+    /// Of a perf.data file with several events, the one to show
     #[arg(short, long, value_name = "NAME")]
     event: Option<String>,
-    /// Only this member, by name or pid; can be given more than once
+    /// Show only this member, by name or pid; repeat for several
     #[arg(long, value_name = "NAME|PID")]
     member: Vec<String>,
-    /// A flat table instead, by any of member, role, function, object (a library, a module, the
-    /// kernel); with total, the largest with all that they call come first
+    /// Print a flat table by member, role, function or object (library, kernel); with total, sort by
+    /// time including callees
     #[arg(long, value_enum, value_delimiter = ',', value_name = "KEYS",
           conflicts_with_all = ["tree", "json"])]
     sort: Vec<SortArg>,
-    /// Print the call tree under a function, as perf report -g does; can be given more than once
+    /// Print the call tree of a function, as perf report -g does; repeat for several
     #[arg(long, value_name = "FUNC", conflicts_with = "json")]
     tree: Vec<String>,
-    /// Who called the function, rather than what it called
+    /// Show callers instead of callees
     #[arg(long, requires = "tree")]
     callers: bool,
-    /// Leave out what has a smaller share, in percent [default: 0.5 in a tree, else 0.05]
+    /// Hide what has a smaller share, in percent [default: tree: 0.5, tables: 0.05]
     #[arg(long, value_name = "P", conflicts_with = "json", value_parser = parse_percent)]
     percent_limit: Option<f64>,
     #[command(flatten)]
     json: JsonArgs,
-    /// Show it plainly on a terminal too
+    /// Do not use a pager
     #[arg(long)]
     no_pager: bool,
 }
@@ -65,7 +65,7 @@ enum SortArg {
 fn parse_percent(text: &str) -> Result<f64, String> {
     match text.trim_end_matches('%').parse() {
         Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
-        _ => Err("it has to be a number from 0 to 100".to_owned()),
+        _ => Err("give a number from 0 to 100".to_owned()),
     }
 }
 
@@ -75,7 +75,7 @@ const LEAST_PERCENT: f64 = 0.05;
 pub(crate) fn run(args: &ReportArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let captured = reopen(&args.recording, args.event.as_deref(), ui)?;
     if captured.run.profile.quality.samples == 0 {
-        ui.warn("the recording holds no sample");
+        ui.warn("the recording has no samples");
     }
     let run = &captured.run;
     let only = run.members_called(&args.member);

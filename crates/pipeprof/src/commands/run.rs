@@ -12,16 +12,15 @@ use crate::interrupt::Interrupt;
 use crate::progress;
 use crate::ui::{Exit, Ui};
 
-/// Run a pipe pair and print its throughput
+/// Run a built-in pair without profiling and print its throughput
 ///
-/// Prints the line that the article's program prints:
-/// `12.7GiB/s, 256KiB buffer, 40960 iterations (10GiB piped)`. Time runs from the moment both ends
-/// are released to the last byte read.
+/// Prints, for example: 12.7GiB/s, 256KiB buffer, 40960 iterations (10GiB piped). The time counts
+/// from the release of both ends to the last byte read.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     json: JsonArgs,
-    /// Print a header and a row: the columns of the article's program, then ours
+    /// Print a CSV header and row: the columns of the article's program, then more
     #[arg(long, conflicts_with = "json")]
     csv: bool,
     // Last, because its help heading would go on above what follows.

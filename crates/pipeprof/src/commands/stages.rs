@@ -9,7 +9,7 @@ use pipeprof_runner::stage::Stage;
 use crate::args::json::JsonArgs;
 use crate::ui::{Exit, Ui};
 
-/// List the optimisation stages, what each adds, and what it needs on this machine
+/// List the optimisation stages and what they need
 #[derive(Debug, clap::Args)]
 pub(crate) struct StagesArgs {
     #[command(flatten)]

@@ -16,23 +16,25 @@ use pipeprof_runner::pipeline::{End, Member, MemberId, Pipeline};
 use pipeprof_runner::plan::PairPlan;
 
 use crate::args::json::JsonArgs;
-use crate::args::pair as pair_args;
+use crate::args::pair::{self as pair_args, PairArgs};
 use crate::args::target::{Target, TargetArgs};
 use crate::interrupt::Interrupt;
 use crate::progress::Watching;
 use crate::ui::{Exit, Ui, hinted};
 
-/// Count events at each end of a pipe pair or in a pipeline
+/// Count events in every process of a pipeline
 ///
-/// Counts without sampling: cycles, instructions, cache, TLB and branch misses where there is a PMU,
-/// and CPU time, context switches, migrations and page faults everywhere. What is not supported
-/// says so; what shared a hardware counter is marked as an estimate.
+/// Counts without sampling: cycles, instructions and misses of caches, TLB and branch prediction
+/// where there is a PMU; CPU time, context switches, migrations and page faults everywhere. Counts
+/// that shared a hardware counter are marked as estimates.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StatArgs {
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
     json: JsonArgs,
+    #[command(flatten)]
+    pair: PairArgs,
 }
 
 /// The counts of a run.
@@ -44,7 +46,7 @@ struct Counts {
 }
 
 pub(crate) fn run(args: &StatArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    let target = args.target.target()?;
+    let target = args.target.target(&args.pair)?;
     let to = args.json.open(&[])?;
     let diverted = to.divert()?;
     let interrupt = Interrupt::install()?;

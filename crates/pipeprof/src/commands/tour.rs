@@ -31,24 +31,23 @@ use crate::progress;
 use crate::terminal;
 use crate::ui::{Exit, Ui, hinted, wrong_usage};
 
-/// Take a guided tour of the optimisation stages on this machine
+/// Explain the optimisation stages one by one, measured on this machine
 ///
-/// Runs and profiles one stage after the other, shows where the time of both ends went, explains
-/// what the kernel does there and in which functions, and compares each stage with the one that it
-/// builds on.
-/// Waits for Enter in between.
+/// Runs and profiles each stage, shows where writer and reader spent their time, explains what the
+/// kernel does and in which functions, and compares it with the stage that it builds on. Waits for
+/// Enter in between.
 #[derive(Debug, Args)]
 pub(crate) struct TourArgs {
-    /// Don't wait for Enter, as where standard input or output is no terminal
+    /// Do not wait for Enter
     #[arg(long)]
     no_pause: bool,
-    /// Which stages, in this order [default: the article's, then tee and tee-large]
+    /// Stages to show, in this order [default: the article's five, tee and tee-large]
     #[arg(long, value_name = "STAGE,…", value_delimiter = ',', value_parser = parse_stage)]
     stages: Vec<Stage>,
-    /// Bytes to move in each stage [default: what takes some seconds, found by a short run]
+    /// Bytes per stage [default: a few seconds' worth]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     bytes: Option<u64>,
-    /// Draw each stage's flame graph too, as tour-STAGE.svg in this folder
+    /// Also draw flame graphs, as FOLDER/tour-STAGE.svg
     #[arg(long, value_name = "FOLDER")]
     svg: Option<PathBuf>,
 }
@@ -61,7 +60,7 @@ const SHORT_TIME: Duration = Duration::from_millis(100);
 pub(crate) fn run(args: &TourArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let stages = if args.stages.is_empty() { Stage::LADDER.to_vec() } else { args.stages.clone() };
     if let Some(twice) = stages.iter().enumerate().find(|(at, s)| stages[..*at].contains(s)) {
-        let error = format_args!("--stages has {} twice: name each stage once", twice.1);
+        let error = format_args!("--stages has {} twice", twice.1);
         return Err(wrong_usage(error));
     }
     for stage in &stages {

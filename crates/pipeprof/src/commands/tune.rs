@@ -15,6 +15,7 @@ use pipeprof_report::tuning::{
 use pipeprof_runner::tuning::Guardian;
 
 use crate::args::json::JsonArgs;
+use crate::args::pair::PairArgs;
 use crate::args::target::{Target, TargetArgs, parse_duration};
 use crate::interrupt::Interrupt;
 use crate::progress::Watching;
@@ -45,6 +46,8 @@ pub(crate) struct TuneArgs {
     keep_best: bool,
     #[command(flatten)]
     json: JsonArgs,
+    #[command(flatten)]
+    pair: PairArgs,
 }
 
 /// The hidden command by which the guardian is started.
@@ -61,7 +64,7 @@ pub(crate) mod guard {
 }
 
 pub(crate) fn run(args: &TuneArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    let target = args.target.target_for(None)?;
+    let target = args.target.target_for(&args.pair, None)?;
     if matches!(target, Target::Pair(_)) {
         return Err(wrong_usage(NO_PAIR));
     }

@@ -6,17 +6,17 @@ use pipeprof_runner::pipeline::End;
 use crate::args::pair::{self as pair_args, CommonArgs, WriterArgs};
 use crate::ui::{Exit, Ui};
 
-/// Be the writer alone, on standard output
+/// Write test data to stdout
 ///
-/// For example `pipeprof write --stage vmsplice | pv >/dev/null`. Writes until nobody reads any
-/// more, or --bytes are written.
+/// For example: pipeprof write --stage vmsplice | pv >/dev/null. Ends when the reader does, or
+/// after --bytes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct WriteArgs {
     #[command(flatten)]
     common: CommonArgs,
     #[command(flatten)]
     writer: WriterArgs,
-    /// CPU to run on
+    /// CPU to run on [default: any]
     #[arg(long, value_name = "CPU")]
     pin: Option<usize>,
 }

@@ -215,11 +215,13 @@ fn software_events(tried: &Trials) -> Check {
     };
     let absent = names(software().filter(|trial| !useful(trial)).collect());
     match (software().any(|trial| useful(&trial)), absent.is_empty()) {
-        (false, _) => Check::new(NAME, Status::Missing, "none opens"),
+        (false, _) => Check::new(NAME, Status::Missing, "not available"),
         (true, true) => Check::new(NAME, Status::Ok, "clocks, switches, migrations, page faults"),
-        (true, false) => {
-            Check::new(NAME, Status::Limited, format!("no {absent}: they happen in kernel code"))
-        }
+        (true, false) => Check::new(
+            NAME,
+            Status::Limited,
+            format!("no {absent}: they need the right to measure kernel code"),
+        ),
     }
 }
 
@@ -232,20 +234,20 @@ fn interrupts(env: &Environment, tried: &Trials) -> Check {
         return Check::new(
             NAME,
             Status::Limited,
-            "samples come from a timer: code that runs with interrupts off gets none",
+            "timer sampling cannot see code that runs with interrupts disabled",
         );
     }
     if env.nmi_watchdog == Some(true) {
-        return Check::new(NAME, Status::Limited, "the watchdog holds one counter of every CPU")
+        return Check::new(NAME, Status::Limited, "the NMI watchdog uses one counter of each CPU")
             .fix(Some("sudo sysctl kernel.nmi_watchdog=0".to_owned()));
     }
-    Check::new(NAME, Status::Ok, "samples come from the PMU; the watchdog is off")
+    Check::new(NAME, Status::Ok, "sampling by the PMU; the watchdog is off")
 }
 
 fn per_cpu(env: &Environment, tried: &Trials, rights: &Rights) -> Check {
     const NAME: &str = "per-CPU events";
     match tried.per_cpu_errno {
-        None => Check::new(NAME, Status::Ok, "cpu-clock samples without bias"),
+        None => Check::new(NAME, Status::Ok, "available, so cpu-clock sampling is unbiased"),
         Some(_) if !sampling_works(tried) => Check::new(NAME, Status::Missing, "no perf events"),
         Some(_) if !rights.per_cpu.is_granted() => {
             permission(NAME, "", Status::Limited, &rights.per_cpu)
@@ -338,7 +340,7 @@ fn huge_pages(env: &Environment) -> Check {
 
 fn cpus(env: &Environment) -> Check {
     match env.cpus_online {
-        Some(1) => Check::new("CPUs", Status::Limited, "1: both ends take turns on it"),
+        Some(1) => Check::new("CPUs", Status::Limited, "1: writer and reader share it"),
         Some(cpus) => Check::new("CPUs", Status::Ok, cpus.to_string()),
         None => Check::new("CPUs", Status::Limited, "unknown"),
     }
@@ -348,7 +350,7 @@ fn machine(env: &Environment) -> Check {
     let product = env.virtualisation.product.as_deref();
     if env.virtualisation.guest {
         let name = product.map(|product| format!(" ({product})")).unwrap_or_default();
-        let value = format!("virtual{name}: waking another CPU costs more than on bare metal");
+        let value = format!("virtual{name}: waking another CPU is slower than on bare metal");
         Check::new("machine", Status::Limited, value)
     } else {
         Check::new("machine", Status::Ok, product.unwrap_or("physical"))
@@ -367,24 +369,24 @@ fn verdict(tried: &Trials, rights: &Rights) -> (bool, String) {
     const FLAME: &str = "`pipeprof flame --stage vmsplice`";
     if !sampling_works(tried) {
         let verdict = format!(
-            "{FLAME} will not work: the kernel opens no perf event. `pipeprof run` will: it measures \
-             throughput alone."
+            "{FLAME} will not work: no perf event can be opened. `pipeprof run` will: it measures only \
+             throughput."
         );
         return (false, verdict);
     }
     let mut wanting = Vec::new();
     if !kernel_works(tried) {
-        wanting.push("user code only (a pipe's work is kernel code)");
+        wanting.push("user code only, and the work of pipes is kernel code");
     } else if !rights.kernel_names.is_granted() {
-        wanting.push("kernel frames without names");
+        wanting.push("no names of kernel functions");
     }
     if !hardware_works(tried) {
-        wanting.push("cpu-clock for want of cycles");
+        wanting.push("cpu-clock instead of cycles");
     }
     let verdict = if wanting.is_empty() {
-        format!("{FLAME} will work, with all that pipeprof can show.")
+        format!("{FLAME} will work, without limits.")
     } else {
-        format!("{FLAME} will work, limited: {}.", wanting.join(", "))
+        format!("{FLAME} will work, with limits: {}.", wanting.join("; "))
     };
     (true, verdict)
 }
