@@ -7,7 +7,7 @@ use pipeprof_profiler::accounts::now_ns;
 use pipeprof_profiler::analyse::analyse_watched;
 use pipeprof_profiler::meter::{Bytes, Gauge, Meter, PipeFlow, Point, Series, Source};
 use pipeprof_profiler::profile::Scope;
-use pipeprof_profiler::recording::{self, About, Recording, RecordingDir};
+use pipeprof_profiler::recording::{About, Recording, RecordingDir};
 use pipeprof_profiler::session::{CaptureConfig, Session};
 use pipeprof_profiler::symbolize::Remembering;
 use pipeprof_profiler::sys::RunningKernel;
@@ -101,26 +101,41 @@ fn attach(
     config: &CaptureConfig,
     ui: &Ui,
 ) -> anyhow::Result<Session> {
-    let attached = Session::attach(&RunningKernel, pipeline, config, dir).and_then(|session| {
-        let about = About {
-            title: title.to_owned(),
-            kernel: kernel_release(),
-            cpus: cpu_count(),
-            ..About::default()
-        };
-        let (path, meta) = session.so_far();
-        recording::begin(path, meta, &about)?;
-        let scope = match meta.scope {
-            Scope::PerCpu => "one a CPU",
-            Scope::PerTask => "one a thread",
-        };
-        ui.detail(format_args!("sampling {} at {} Hz, {scope}", meta.event, config.frequency_hz));
-        if let Some(fallback) = &meta.fallback {
-            ui.detail(format_args!("not a better event: {fallback}"));
-        }
-        Ok(session)
-    });
+    let attached =
+        Session::attach(&RunningKernel, pipeline, config, dir).and_then(|mut session| {
+            session.begin(&about_so_far(title, Duration::ZERO))?;
+            let (_, meta) = session.so_far();
+            let scope = match meta.scope {
+                Scope::PerCpu => "one a CPU",
+                Scope::PerTask => "one a thread",
+            };
+            ui.detail(format_args!(
+                "sampling {} at {} Hz, {scope}",
+                meta.event, config.frequency_hz
+            ));
+            if let Some(fallback) = &meta.fallback {
+                ui.detail(format_args!("not a better event: {fallback}"));
+            }
+            Ok(session)
+        });
     attached.map_err(|error| hinted(&error, error.hint()))
+}
+
+/// What is known of a watch that goes on, and all that there is of one that was killed.
+fn about_so_far(title: &str, elapsed: Duration) -> About {
+    let elapsed_ns = elapsed.as_nanos() as u64;
+    let started_unix_ns = UNIX_EPOCH
+        .elapsed()
+        .ok()
+        .and_then(|now| u64::try_from(now.as_nanos()).ok()?.checked_sub(elapsed_ns));
+    About {
+        title: title.to_owned(),
+        kernel: kernel_release(),
+        started_unix_ns,
+        elapsed_ns,
+        cpus: cpu_count(),
+        ..About::default()
+    }
 }
 
 fn cpu_count() -> usize {
@@ -154,7 +169,13 @@ fn finish(session: Session, about: About, counted_ns: u64, ui: &Ui) -> anyhow::R
         u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).saturating_sub(about.elapsed_ns)
     });
     recording.about = About { started_unix_ns, ..about };
-    analysed(recording, ui)
+    let incomplete = recording.write_failure.take().map(|error| Complaint {
+        message: format!("the recording is incomplete: {error}"),
+        hint: recording.room_hint(&error),
+    });
+    let mut captured = analysed(recording, ui)?;
+    captured.failures.extend(incomplete);
+    Ok(captured)
 }
 
 fn analysed(recording: Recording, ui: &Ui) -> anyhow::Result<Captured> {
@@ -230,6 +251,7 @@ fn pair(
             gauge.add(at_ns, level);
         }
         session.read_accounts(&[]);
+        session.note_progress(&pipeline, || about_so_far(&title, started.elapsed()));
         if (interrupt.is_set() || session.is_full()) && !asked {
             running.interrupt();
             asked = true;
@@ -262,8 +284,9 @@ fn pair(
         cpus: cpu_count(),
         ..About::default()
     };
-    let captured = finish(session, about, counted_ns, ui)?;
-    Ok(Captured { failures: outcome.failures(), ..captured })
+    let mut captured = finish(session, about, counted_ns, ui)?;
+    captured.failures.extend(outcome.failures());
+    Ok(captured)
 }
 
 /// How full the pipe of a pair is.
@@ -303,7 +326,7 @@ fn launched(
     let started = Instant::now();
     session.members_are_released();
     let mut running = prepared.release().map_err(refused)?;
-    let mut watching = Watching::time(duration, ui);
+    let mut watching = Watching::beside(&[root], duration, ui);
     let mut pause = FIRST_LOOK;
     let status = loop {
         if let Some(status) = running.try_wait().map_err(refused)? {
@@ -319,6 +342,7 @@ fn launched(
             meter.follow(found);
         }
         session.read_accounts(&cast.ids());
+        session.note_progress(&cast.pipeline, || about_so_far(&title, started.elapsed()));
         watching.elapsed(started.elapsed());
         std::thread::sleep(pause);
         pause = (pause * 2).min(TICK);
@@ -340,14 +364,12 @@ fn launched(
         cpus: cpu_count(),
         ..About::default()
     };
-    let captured = finish(session, about, counted_ns, ui)?;
-    let failures = match status {
-        Some(status) if !status.success() => {
-            vec![Complaint { message: format!("the command ended with {status}"), hint: None }]
-        }
-        _ => Vec::new(),
-    };
-    Ok(Captured { failures, ..captured })
+    let mut captured = finish(session, about, counted_ns, ui)?;
+    if let Some(status) = status.filter(|status| !status.success()) {
+        let message = format!("the command ended with {status}");
+        captured.failures.push(Complaint { message, hint: None });
+    }
+    Ok(captured)
 }
 
 fn running(
@@ -371,7 +393,7 @@ fn running(
     let counted_ns = now_ns();
     let meter = Meter::start_keeping(found, false, config.limits.keep)
         .map_err(|error| hinted(&error, error.hint()))?;
-    let mut watching = Watching::time(duration, ui);
+    let mut watching = Watching::beside(pids, duration, ui);
     let started = Instant::now();
     let left = || duration.unwrap_or(Duration::MAX).saturating_sub(started.elapsed());
     let mut looked = Instant::now();
@@ -379,6 +401,7 @@ fn running(
         std::thread::sleep(TICK.min(left()));
         watching.elapsed(started.elapsed());
         session.read_accounts(&[]);
+        session.note_progress(&cast.pipeline, || about_so_far(&cast.title(), started.elapsed()));
         if !cast.any_alive() || session.is_full() {
             break;
         }

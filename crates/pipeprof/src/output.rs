@@ -83,7 +83,11 @@ impl Output {
         let path = match &self.place {
             Place::File(path) => path,
             Place::Stream(stream) => {
-                return stream.write(render).map_err(|failure| self.failed(&self.name, failure));
+                return stream.write(render).map_err(|failure| match failure {
+                    // No disk that could be looked at, nor a folder.
+                    Failure::File(error) => refused(&self.name, error.into()),
+                    failure => self.failed(&self.name, failure),
+                });
             }
         };
         let refused = |error| self.failed(path, Failure::File(error));

@@ -10,6 +10,7 @@ use pipeprof_runner::pair::Running;
 use pipeprof_runner::plan::PairPlan;
 
 use crate::interrupt::Interrupt;
+use crate::terminal;
 use crate::ui::Ui;
 
 /// Often enough to look alive and to obey Ctrl-C at once.
@@ -44,8 +45,13 @@ impl Watching {
         Self::new(ui, total, BYTES)
     }
 
-    /// Towards so much time, or without an end in sight.
-    pub(crate) fn time(total: Option<Duration>, ui: &Ui) -> Self {
+    /// Towards so much time, or without an end in sight, while these processes run: a bar wipes the
+    /// line that it is on, and where they may write to the terminal, that line may be theirs.
+    pub(crate) fn beside(pids: &[i32], total: Option<Duration>, ui: &Ui) -> Self {
+        if ui.shows_progress() && pids.iter().any(|&pid| terminal::is_shared_with(pid)) {
+            ui.leaves_line();
+            return Self::hidden();
+        }
         match total {
             Some(total) => Self::new(ui, total.as_millis() as u64, "{bar:30} {msg}"),
             None => Self::new(ui, 0, "{msg}"),
@@ -57,10 +63,16 @@ impl Watching {
         Self::new(ui, total, "{bar:30} {msg}, {eta} left")
     }
 
+    /// Shows nothing.
+    pub(crate) fn hidden() -> Self {
+        Watching(ProgressBar::hidden())
+    }
+
     fn new(ui: &Ui, total: u64, template: &str) -> Self {
         if !ui.shows_progress() {
-            return Watching(ProgressBar::hidden());
+            return Self::hidden();
         }
+        ui.begins_line();
         let style = ProgressStyle::with_template(template);
         let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
         Watching(ProgressBar::new(total).with_style(style))
@@ -86,7 +98,7 @@ impl Watching {
 
     /// The next step begins. Nothing is drawn while it lasts, as drawing would disturb it.
     pub(crate) fn step(&mut self, what: impl std::fmt::Display) {
-        self.0.set_message(what.to_string());
+        self.0.set_message(printable(&what.to_string()).into_owned());
         self.0.inc(1);
     }
 

@@ -1,9 +1,12 @@
 //! What the user's terminal can show.
 
+mod sharing;
+
 use std::io::{self, IsTerminal};
 
 use pipeprof_report::text::Style;
 
+pub(crate) use self::sharing::is_shared_with;
 use crate::ui::Ui;
 
 /// How to write to standard output.

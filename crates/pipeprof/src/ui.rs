@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pipeprof_report::escape::printable;
 
@@ -78,6 +79,20 @@ pub(crate) fn hinted(error: impl Display, hint: Option<String>) -> anyhow::Error
     Said { message: harmless(&error), hint, is_usage: false }.into()
 }
 
+/// Says what is wrong with the command line, in clap's words; or the help that was asked for.
+pub(crate) fn not_understood(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    let harmless: Vec<_> = text.split('\n').map(printable).collect();
+    let harmless = harmless.join("\n");
+    // Nothing sensible is left to do where the stream is closed.
+    let _ = if text == harmless {
+        error.print()
+    } else {
+        std::io::stderr().lock().write_all(harmless.as_bytes())
+    };
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
+}
+
 /// When to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Colour {
@@ -94,6 +109,8 @@ pub(crate) struct Ui {
     verbose: bool,
     colour: bool,
     colours_stdout: bool,
+    /// What was launched may have left the cursor in the middle of a line.
+    line_is_taken: AtomicBool,
 }
 
 impl Ui {
@@ -109,12 +126,25 @@ impl Ui {
             verbose,
             colour: on(std::io::stderr().is_terminal()),
             colours_stdout: on(std::io::stdout().is_terminal()),
+            line_is_taken: AtomicBool::new(false),
         }
     }
 
     /// Progress bars make sense: a terminal, and not `-q`.
     pub(crate) fn shows_progress(&self) -> bool {
         !self.quiet && std::io::stderr().is_terminal()
+    }
+
+    /// Somebody else writes to the terminal, and may leave a line without an end.
+    pub(crate) fn leaves_line(&self) {
+        self.line_is_taken.store(true, Ordering::Relaxed);
+    }
+
+    /// What comes next is drawn over its own line again and again, so that has to be a new one.
+    pub(crate) fn begins_line(&self) {
+        if self.line_is_taken.swap(false, Ordering::Relaxed) {
+            let _ = std::io::stderr().lock().write_all(b"\n");
+        }
     }
 
     /// Colour on standard output makes sense.

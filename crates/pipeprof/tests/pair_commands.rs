@@ -260,3 +260,34 @@ fn a_second_ctrl_c_quits_at_once_and_leaves_nothing() {
     assert!(is_empty(), "a recording was left behind");
     assert!(!folder.path().join("it.svg").exists());
 }
+
+#[test]
+fn a_writer_without_an_end_does_not_fill_a_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    let output = shell(&format!("timeout 5 pp write >{}", file.display()).replace("pp", PIPEPROF));
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("hint: give it one: pipeprof write --bytes 1G"));
+    assert_eq!(fs::metadata(&file).unwrap().len(), 0);
+    let output = shell(&format!("pp write --bytes 1M >{}", file.display()));
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(fs::metadata(&file).unwrap().len(), 1 << 20);
+}
+
+#[test]
+fn a_limit_on_file_sizes_is_an_error_like_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    let output = shell(&format!("ulimit -f 64; pp write --bytes 1M >{}", file.display()));
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("EFBIG"), "{}", stderr(&output));
+}
+
+#[test]
+fn what_is_wrong_with_a_command_line_is_said_without_its_escapes() {
+    let output = shell("pp flame --stage $'\\e[2J\\u009b1m\\u202e'");
+    assert_eq!(output.status.code(), Some(2));
+    let text = stderr(&output);
+    assert!(text.contains("\\u{9b}1m\\u{202e}"), "{text}");
+    assert!(!text.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{text}");
+}

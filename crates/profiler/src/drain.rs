@@ -1,7 +1,7 @@
 //! The thread that carries records from the rings to the file while the pipeline runs.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -20,8 +20,16 @@ use crate::segments::Segments;
 pub(crate) struct Drained {
     /// The files, all drained records in them.
     pub segments: Segments,
-    /// Why it stopped before it was told to: the disk is full, say.
-    pub failure: Option<io::Error>,
+    /// Why it stopped before it was told to.
+    pub failure: Option<Failure>,
+}
+
+/// Records could no longer be written: the disk is full, say.
+pub(crate) struct Failure {
+    pub error: io::Error,
+    /// Records that were in the rings then, and that came until the end as far as there was room.
+    /// The events count those for which there was none.
+    pub lost: u64,
 }
 
 /// A running drain thread.
@@ -80,8 +88,15 @@ fn run(
         let stopping = wait(&mut watched, stop, patience.unwrap_or(PollTimeout::NONE));
         let drained = drain_round(&mut rings, segments.file());
         let kept = drained.and_then(|()| if stopping { Ok(()) } else { segments.keep_to_limits() });
-        if stopping || kept.is_err() {
-            return Drained { segments, failure: kept.err() };
+        if let Err(error) = kept {
+            segments.give_up();
+            // Without rings the events would lose records without a count of them.
+            while !stopping && !wait(&mut Vec::new(), stop, PollTimeout::NONE) {}
+            let lost = rings.iter().map(Ring::records).sum();
+            return Drained { segments, failure: Some(Failure { error, lost }) };
+        }
+        if stopping {
+            return Drained { segments, failure: None };
         }
     }
 }
@@ -113,13 +128,32 @@ fn wait(watched: &mut Vec<BorrowedFd<'_>>, stop: &EventFd, patience: PollTimeout
 fn drain_round(rings: &mut [Ring], file: &mut File) -> io::Result<()> {
     let mut drained = 0;
     for ring in rings {
-        drained += ring.drain(file)?;
+        drained += drain(ring, file)?;
     }
     if drained > 0 {
         let mut mark = [0; RECORD_HEADER];
         mark[..4].copy_from_slice(&kind::FINISHED_ROUND.to_ne_bytes());
         mark[6..].copy_from_slice(&(RECORD_HEADER as u16).to_ne_bytes());
-        io::Write::write_all(file, &mark)?;
+        let start = file.stream_position()?;
+        io::Write::write_all(file, &mark).inspect_err(|_| end_at(file, start))?;
     }
     Ok(())
+}
+
+/// Empties a ring; where the disk has no room for all, as far as that goes.
+fn drain(ring: &mut Ring, file: &mut File) -> io::Result<usize> {
+    let start = file.stream_position()?;
+    let drained = ring.drain(file);
+    if drained.is_err() {
+        let written = file.stream_position()?.saturating_sub(start);
+        let whole = ring.free_whole(usize::try_from(written).unwrap_or(usize::MAX));
+        end_at(file, start + whole as u64);
+    }
+    drained
+}
+
+/// Has a file end with a whole record.
+fn end_at(file: &mut File, end: u64) {
+    // Where that fails too, the reader copes with a record that is cut.
+    let _ = file.set_len(end).and_then(|()| file.seek(SeekFrom::Start(end)));
 }

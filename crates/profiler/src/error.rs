@@ -137,10 +137,27 @@ impl Error {
             )),
             Error::Format { path, source } => source.hint(&quoted(path)),
             Error::NoEventOfName { known, .. } => Some(format!("its events are {known}")),
+            Error::File { path, source, .. } => room_hint(path, source),
             Error::Exists { path } => Some(format!("rm -r {}", quoted(path))),
             Error::Unfinished { path } => Some(format!("rm -r {}", quoted(path))),
             _ => None,
         }
+    }
+}
+
+/// What to do where a disk is full, or a file as large as it may be.
+pub(crate) fn room_hint(path: &Path, error: &io::Error) -> Option<String> {
+    match error.raw_os_error()? {
+        libc::EFBIG => Some("ulimit -f unlimited".to_owned()),
+        libc::ENOSPC | libc::EDQUOT if path.starts_with(std::env::temp_dir()) => {
+            Some("TMPDIR=/a/folder/with/room pipeprof …".to_owned())
+        }
+        libc::ENOSPC | libc::EDQUOT => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = quoted(folder.unwrap_or(Path::new(".")));
+            Some(format!("df -h {folder}; or -o /a/folder/with/room/NAME"))
+        }
+        _ => None,
     }
 }
 

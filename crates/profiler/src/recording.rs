@@ -9,9 +9,10 @@ mod about;
 mod choice;
 mod dir;
 mod foreign;
+mod json;
 mod load;
 pub(crate) mod private;
-mod sidecar;
+pub(crate) mod sidecar;
 pub(crate) mod unwound;
 
 use std::fs::{self, File};
@@ -129,6 +130,8 @@ pub struct Recording {
     /// where nobody noted them. For people to read.
     pub environment: serde_json::Value,
     symbols: Option<SymbolTable>,
+    /// What ended its making before its time: the disk is full, say.
+    pub write_failure: Option<std::io::Error>,
     /// It ends before its maker wanted it to.
     cut_short: bool,
     /// The event that is shown, where it was chosen among several.
@@ -154,6 +157,7 @@ impl Recording {
             event: None,
             until: Some(SystemTime::now()),
             perf_maps: PerfMaps::default(),
+            write_failure: None,
         }
     }
 
@@ -204,6 +208,11 @@ impl Recording {
     /// Cut short by what killed its maker.
     pub fn is_cut_short(&self) -> bool {
         self.cut_short
+    }
+
+    /// What to do where it could not be written.
+    pub fn room_hint(&self, error: &std::io::Error) -> Option<String> {
+        crate::error::room_hint(self.path(), error)
     }
 
     /// Its own names where they were saved with it, else those of this machine.
@@ -258,13 +267,15 @@ impl Recording {
         Ok(Some(kept))
     }
 
-    fn save(&self, symbols: Option<&SymbolTable>) -> Result<(), Error> {
+    fn save(&mut self, symbols: Option<&SymbolTable>) -> Result<(), Error> {
         let path = self.perf_data();
         relabel(&path).map_err(|source| Error::File { action: "completing", path, source })?;
-        if let Some(symbols) = symbols {
-            sidecar::write_symbols(self.path(), symbols)?;
+        // Without them it reads as it does now on this machine, and with fewer names on another.
+        if let Some(Err(error)) = symbols.map(|names| sidecar::write_symbols(self.path(), names)) {
+            self.meta.notes.push(format!("the names of its functions are not in it: {error}"));
         }
-        sidecar::write(self.path(), &self.meta, &self.about, true)
+        let Recording { meta, about, environment, .. } = self;
+        sidecar::write(self.dir.path(), meta, about, environment, sidecar::Ending::Complete)
     }
 
     /// The records, in memory as far as they are looked at; unpacked where they were compressed,
@@ -303,15 +314,6 @@ pub struct Loaded {
 /// When a file was last written to.
 fn written(path: &Path) -> Option<SystemTime> {
     path.metadata().and_then(|meta| meta.modified()).ok()
-}
-
-/// Notes beside records that are being made who the members are and when it began, so that a
-/// recording whose maker is killed still opens.
-///
-/// # Errors
-/// [`Error::File`] where it cannot be written.
-pub fn begin(dir: &Path, meta: &Meta, about: &About) -> Result<(), Error> {
-    sidecar::write(dir, meta, about, false)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
@@ -19,6 +19,21 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     // Should it have become a FIFO meanwhile, this does not wait for it.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     must_be_regular(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// As [`open`], where the file is to be read whole.
+///
+/// # Errors
+/// As [`open`]; `FileTooLarge` where it is larger than `most_bytes`.
+pub(crate) fn open_bounded(path: &Path, most_bytes: u64) -> io::Result<File> {
+    let file = open(path)?;
+    let bytes = file.metadata()?.len();
+    if bytes > most_bytes {
+        let (has, most) = (bytes >> 20, most_bytes >> 20);
+        let why = format!("it has {has} MiB, and {most} MiB is the most that is read");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+    }
     Ok(file)
 }
 
@@ -42,7 +57,20 @@ pub(crate) fn open_below(root: &Path, path: &Path) -> io::Result<File> {
 }
 
 fn must_be_regular(meta: &Metadata) -> io::Result<()> {
-    if meta.is_file() { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
+    let kind = meta.file_type();
+    let what = if kind.is_file() {
+        return Ok(());
+    } else if kind.is_fifo() {
+        "a FIFO"
+    } else if kind.is_dir() {
+        "a folder"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    };
+    let why = format!("it is {what}, no regular file");
+    Err(io::Error::new(io::ErrorKind::Unsupported, why))
 }
 
 fn open_folder(path: &Path) -> nix::Result<OwnedFd> {
@@ -64,6 +92,16 @@ mod tests {
         for other in [&fifo, folder.path(), Path::new("/dev/null"), Path::new("/no/such")] {
             assert!(open(other).is_err(), "{}", other.display());
         }
+    }
+
+    #[test]
+    fn a_file_that_is_read_whole_has_a_sane_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let sparse = folder.path().join("sparse");
+        File::create(&sparse).unwrap().set_len(3 << 30).unwrap();
+        let error = open_bounded(&sparse, 1 << 20).unwrap_err().to_string();
+        assert_eq!(error, "it has 3072 MiB, and 1 MiB is the most that is read");
+        assert!(open_bounded(&sparse, 3 << 30).is_ok());
     }
 
     #[test]

@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
+use crate::perfdata::read::Records;
+use crate::perfdata::record::RECORD_HEADER;
+
 /// Byte offsets of `data_head` and `data_tail` in `struct perf_event_mmap_page`: a page of fixed
 /// layout, with 1 KiB for what is before them (include/uapi/linux/perf_event.h, v5.10 to v6.18).
 const DATA_HEAD: usize = 1024;
@@ -62,14 +65,41 @@ impl Ring {
     /// # Errors
     /// What `out` answers. The records stay in the ring then.
     pub fn drain(&mut self, out: &mut impl Write) -> io::Result<usize> {
+        let pending = self.pending()?;
+        let length = pending.older.len() + pending.newer.len();
+        if length > 0 {
+            write_both(out, pending.older, pending.newer)?;
+            self.free(length);
+        }
+        Ok(length)
+    }
+
+    /// Frees the room of the records that lie within the first `bytes`, and returns how many bytes
+    /// they have: of a write that failed in the middle of one.
+    pub(crate) fn free_whole(&mut self, bytes: usize) -> usize {
+        let Ok(pending) = self.pending() else { return 0 };
+        let mut records = [pending.older, pending.newer].concat();
+        records.truncate(bytes);
+        let ends =
+            Records::new(&records).map(|(at, record)| at + RECORD_HEADER + record.body.len());
+        let whole = ends.last().unwrap_or_default();
+        self.free(whole);
+        whole
+    }
+
+    /// How many records are there.
+    pub(crate) fn records(&self) -> u64 {
+        let Ok(pending) = self.pending() else { return 0 };
+        Records::new(&[pending.older, pending.newer].concat()).count() as u64
+    }
+
+    /// What the kernel has written and nobody freed.
+    fn pending(&self) -> io::Result<Pending<'_>> {
         let tail = self.counter(DATA_TAIL).load(Ordering::Relaxed);
         // Acquire pairs with the barrier before the kernel's store of data_head: what is read
         // below was written before (kernel/events/ring_buffer.c, perf_output_put_handle, v6.18).
         let head = self.counter(DATA_HEAD).load(Ordering::Acquire);
         let length = head.wrapping_sub(tail);
-        if length == 0 {
-            return Ok(0);
-        }
         if length > self.data_bytes as u64 {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -82,7 +112,7 @@ impl Ring {
         // SAFETY: data starts one page into the mapping and is data_bytes long. [tail, head) is
         // ours until data_tail moves: the kernel never writes there (the ring is not in overwrite
         // mode, as it is mapped writable). The two slices cover exactly that range, wrapped, and
-        // both end before data_tail is stored.
+        // borrow the ring, which `free` needs for itself to move data_tail.
         let (older, newer) = unsafe {
             let data = self.base.as_ptr().add(self.page_bytes);
             (
@@ -90,10 +120,14 @@ impl Ring {
                 std::slice::from_raw_parts(data, length - first),
             )
         };
-        write_both(out, older, newer)?;
+        Ok(Pending { older, newer })
+    }
+
+    /// Gives the kernel the room of what was read. No more than was pending.
+    fn free(&mut self, bytes: usize) {
+        let tail = self.counter(DATA_TAIL).load(Ordering::Relaxed);
         // Release: the kernel may write over the records only after they have been read.
-        self.counter(DATA_TAIL).store(head, Ordering::Release);
-        Ok(length)
+        self.counter(DATA_TAIL).store(tail.wrapping_add(bytes as u64), Ordering::Release);
     }
 
     fn counter(&self, offset: usize) -> &AtomicU64 {
@@ -101,6 +135,12 @@ impl Ring {
         // and kernel access them only as whole 64-bit words.
         unsafe { AtomicU64::from_ptr(self.base.as_ptr().add(offset).cast()) }
     }
+}
+
+/// Records in a ring, whole, in the order of the two slices.
+struct Pending<'a> {
+    older: &'a [u8],
+    newer: &'a [u8],
 }
 
 impl Drop for Ring {
@@ -187,6 +227,23 @@ mod tests {
         let mut out = Vec::new();
         ring.drain(&mut out).unwrap();
         assert_eq!(out, b"record");
+    }
+
+    #[test]
+    fn what_was_written_of_a_failed_write_is_kept_up_to_its_last_whole_record() {
+        let file = tempfile::tempfile().unwrap();
+        let mut ring = Ring::over_file(&file, page_bytes());
+        let record = [&9u32.to_ne_bytes()[..], &[0, 0, 24, 0], &[7; 16]].concat();
+        for _ in 0..3 {
+            produce(&ring, &file, &record);
+        }
+        assert_eq!(ring.records(), 3);
+        assert_eq!(ring.free_whole(2 * 24 + 5), 2 * 24);
+        assert_eq!(ring.records(), 1);
+        assert_eq!(ring.free_whole(23), 0);
+        let mut out = Vec::new();
+        ring.drain(&mut out).unwrap();
+        assert_eq!(out, record);
     }
 
     #[test]

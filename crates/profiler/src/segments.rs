@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::accounts::{Accounts, now_ns};
 use crate::perfdata::write::{EventDescription, PerfDataWriter, Provenance};
 use crate::recording::ThreadStart;
-use crate::recording::private;
+use crate::recording::private::{self, reserve};
 
 /// How much of a recording is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,7 +78,12 @@ pub(crate) struct Segments {
     older: VecDeque<Segment>,
     made: u64,
     full: Arc<AtomicBool>,
+    /// For the end of a recording whose disk is full.
+    reserve: Option<File>,
 }
+
+/// The features of a perf.data, who the members are, and the names of some ten thousand functions.
+const RESERVED_BYTES: u64 = 2 << 20;
 
 /// What is left of a recording in the end.
 pub(crate) struct Joined {
@@ -114,12 +119,19 @@ impl Segments {
             older: VecDeque::new(),
             made: 0,
             full,
+            reserve: path.parent().and_then(|folder| reserve(folder, RESERVED_BYTES)),
         })
     }
 
     /// Where records go.
     pub(crate) fn file(&mut self) -> &mut File {
         self.writer.file()
+    }
+
+    /// No more records can be written: makes room for the end, and has the watch come to it.
+    pub(crate) fn give_up(&mut self) {
+        self.reserve = None;
+        self.full.store(true, Ordering::Relaxed);
     }
 
     /// Keeps to the limits. To be called when all rings have just been drained.

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use pipeprof_runner::access;
@@ -22,8 +23,9 @@ use crate::opening::{describe, map_rings, open_all, raise_descriptor_limit, targ
 use crate::perfdata::synthesizer::Synthesizer;
 use crate::perfdata::write::{EventDescription, Provenance};
 use crate::profile::Scope;
+use crate::recording::sidecar::Progress;
 use crate::recording::unwound;
-use crate::recording::{Meta, Recording, RecordingDir};
+use crate::recording::{About, Meta, Recording, RecordingDir};
 use crate::segments::{Beginning, Limits, Look, Segments};
 use crate::sleepers::Sleepers;
 use crate::switching::Switching;
@@ -79,6 +81,9 @@ pub(crate) const RING_BYTES_WITH_STACKS: usize = 8 << 20;
 /// never passes wakes nobody (`ring_buffer_init` in kernel/events/ring_buffer.c, v6.18).
 pub(crate) const HALF_OF_RING: u32 = 0;
 
+/// Where what is recorded outlives a kill, so much of it may still be in the rings then.
+const KILL_COSTS: Duration = Duration::from_secs(1);
+
 /// What every sample carries.
 pub(crate) const SAMPLE_TYPE: u64 = sample_type::IDENTIFIER
     | sample_type::IP
@@ -109,6 +114,7 @@ pub struct Session {
     dir: RecordingDir,
     meta: Meta,
     perf_maps: PerfMaps,
+    progress: Progress,
 }
 
 fn explain(candidate: &Candidate, errno: Errno) -> Explanation {
@@ -210,7 +216,9 @@ impl Session {
         let sampling = opened.first().map_or(0, |event| event.fds.len());
         let events = opened.into_iter().flat_map(|event| event.fds);
         let events: Arc<[OwnedFd]> = events.map(|(fd, _)| fd).collect();
-        let drain = Drain::start(rings, Arc::clone(&events), segments, config.limits.patience())?;
+        let patience = config.limits.patience().unwrap_or(KILL_COSTS);
+        let patience = dir.outlives_a_kill().then_some(patience).or(config.limits.patience());
+        let drain = Drain::start(rings, Arc::clone(&events), segments, patience)?;
         for (index, event) in events.iter().enumerate() {
             if !by_turns.contains(&index) {
                 system
@@ -228,6 +236,7 @@ impl Session {
         }
         let limits = config.limits;
         Ok(Session {
+            progress: Progress::new(),
             events,
             drain,
             limits,
@@ -283,6 +292,25 @@ impl Session {
         self.full.load(Ordering::Relaxed)
     }
 
+    /// Notes beside the records who the members are, before they are let go.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be written.
+    pub fn begin(&mut self, about: &About) -> Result<(), Error> {
+        self.progress.note(self.dir.path(), &self.meta, about)
+    }
+
+    /// Notes beside the records what is known so far, so that the recording opens with it should
+    /// this process be killed: at once where somebody joined the pipeline, else once a second. To be
+    /// called some ten times a second; `about` is asked only when it is time. What cannot be written
+    /// because a disk has filled up is told by the records, which cannot be either.
+    pub fn note_progress(&mut self, pipeline: &Pipeline, about: impl FnOnce() -> About) {
+        if self.dir.outlives_a_kill() && self.progress.is_due(pipeline.members.len()) {
+            let meta = Meta { pipeline: pipeline.clone(), ..self.meta.clone() };
+            let _ = self.progress.note(self.dir.path(), &meta, &about());
+        }
+    }
+
     /// Where the recording lies, and what is known of it so far.
     pub fn so_far(&self) -> (&Path, &Meta) {
         (self.dir.path(), &self.meta)
@@ -324,6 +352,8 @@ impl Session {
             // An event whose task has exited may refuse; there is nothing left to stop then.
             let _ = system.disable(event.as_fd());
         }
+        let is_full = self.is_full();
+        let drained = self.drain.finish()?;
         if self.counts_lost {
             let lost = |events: &[OwnedFd]| -> Option<u64> {
                 events.iter().map(|event| read_counts(event)?[1]).sum()
@@ -338,19 +368,21 @@ impl Session {
                 ));
             }
         }
-        if self.is_full() {
+        if let Some(failure) = &drained.failure {
+            let lost = self.meta.lost.unwrap_or_default() + failure.lost;
+            self.meta.lost = Some(lost);
+            self.meta.notes.push(format!(
+                "the recording ends early, after {:.1} s: writing to {} failed: {}",
+                self.meta.end_ns.saturating_sub(self.meta.start_ns) as f64 / 1e9,
+                self.dir.path().display(),
+                failure.error,
+            ));
+        } else if is_full {
             let most = self.limits.max_bytes.unwrap_or_default();
             let seconds = self.meta.end_ns.saturating_sub(self.meta.start_ns) as f64 / 1e9;
             self.meta.notes.push(format!(
                 "the recording ended after {seconds:.1} s, when its records came to {}",
                 pipeprof_runner::size::exact(most),
-            ));
-        }
-        let drained = self.drain.finish()?;
-        if let Some(failure) = drained.failure {
-            self.meta.notes.push(format!(
-                "the recording stops early: writing {} failed: {failure}",
-                self.dir.path().display()
             ));
         }
         let finished = drained.segments.join().and_then(|joined| {
@@ -376,6 +408,7 @@ impl Session {
         }
         let mut recording = Recording::captured(self.dir, self.meta);
         recording.perf_maps = self.perf_maps;
+        recording.write_failure = drained.failure.map(|failure| failure.error);
         Ok(recording)
     }
 }

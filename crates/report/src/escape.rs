@@ -36,6 +36,39 @@ fn is_harmful(c: char) -> bool {
         ) && c != '\u{fffd}'
 }
 
+/// JSON in which nothing is left that a terminal would obey, or that reorders text: the same to
+/// every reader of JSON. What is below a blank its writer has escaped.
+pub fn json(text: &str) -> Cow<'_, str> {
+    let is_harmful = |c: char| c >= '\u{7f}' && is_harmful(c);
+    if !text.chars().any(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_harmful(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                safe += &format!("\\u{unit:04x}");
+            }
+        } else {
+            safe.push(c);
+        }
+    }
+    Cow::Owned(safe)
+}
+
+/// A cell of a table in CSV (RFC 4180). A spreadsheet computes what begins like a formula, and names
+/// come from strangers.
+pub fn csv_cell(cell: &str) -> Cow<'_, str> {
+    let cell = match cell.chars().next() {
+        Some('=' | '+' | '-' | '@' | '\t' | '\r') => Cow::Owned(format!("'{cell}")),
+        _ => Cow::Borrowed(cell),
+    };
+    if cell.contains([',', '"', '\n', '\r']) {
+        return Cow::Owned(format!("\"{}\"", cell.replace('"', "\"\"")));
+    }
+    cell
+}
+
 /// As [`printable`], and without what separates frames and counts in a line of folded stacks.
 ///
 /// A semicolon becomes a colon, as in `stackcollapse`. A blank before digits becomes `_`, because
@@ -84,6 +117,29 @@ mod tests {
             ("\u{ffff}", "\\u{ffff}"),
         ] {
             assert_eq!(printable(name), safe);
+        }
+    }
+
+    #[test]
+    fn json_says_the_same_without_what_a_terminal_obeys() {
+        let name = "a\u{7f}\u{9b}2J\u{202e}\u{e0001}ß\u{1b}";
+        let text = serde_json::to_string(name).unwrap();
+        let safe = json(&text);
+        assert_eq!(safe, "\"a\\u007f\\u009b2J\\u202e\\udb40\\udc01ß\\u001b\"");
+        assert_eq!(serde_json::from_str::<String>(&safe).unwrap(), name);
+    }
+
+    #[test]
+    fn a_cell_is_no_formula_and_one_cell() {
+        for (cell, safe) in [
+            ("write", "write"),
+            ("=1+1", "'=1+1"),
+            ("-c", "'-c"),
+            ("\t=1", "'\t=1"),
+            ("a,\"b\"", "\"a,\"\"b\"\"\""),
+            ("@a\nb", "\"'@a\nb\""),
+        ] {
+            assert_eq!(csv_cell(cell), safe);
         }
     }
 

@@ -73,6 +73,9 @@ pub enum Error {
         /// What needs one.
         why: &'static str,
     },
+    /// An end alone would write until the disk is full.
+    #[error("standard output is a file, and the writer has no end")]
+    Endless,
     /// An end could not be started.
     #[error("can't start the {} ({}): {source}", end.as_str(), program.display())]
     Spawn {
@@ -125,7 +128,7 @@ impl Error {
 
     /// Whether the arguments are at fault rather than the machine.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Error::Refused(_) | Error::NotAPipe { .. })
+        matches!(self, Error::Refused(_) | Error::NotAPipe { .. } | Error::Endless)
     }
 
     /// A fix that can be pasted into a shell, or the flag to change.
@@ -159,6 +162,7 @@ impl Error {
             Error::HugeUnknown { .. } => {
                 Some("run as root, or leave out --check-huge-page".to_owned())
             }
+            Error::Endless => Some("give it one: pipeprof write --bytes 1G … >FILE".to_owned()),
             Error::NotAPipe { what: "stdout", .. } => {
                 Some("pipeprof write … | pv >/dev/null".to_owned())
             }

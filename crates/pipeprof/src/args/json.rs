@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use nix::unistd::{dup, dup2_stdout};
+use pipeprof_report::escape::json as harmless;
 
 use crate::output::{Output, print_beside};
 use crate::ui::{Ui, as_usage, hinted};
@@ -66,7 +67,8 @@ impl Json {
     ) -> anyhow::Result<()> {
         if let Some(to) = &self.to {
             let json = json()?;
-            to.write(|out| Ok(out.write_all(json.as_bytes())?))?;
+            // A terminal is to obey no name in it, and every reader of JSON reads the same.
+            to.write(|out| Ok(out.write_all(harmless(&json).as_bytes())?))?;
         }
         if self.is_stdout() { Ok(()) } else { print_beside(&text()?, self.others_take_stdout, ui) }
     }

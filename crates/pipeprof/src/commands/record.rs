@@ -17,6 +17,8 @@ use crate::args::target::{TargetArgs, WATCH, parse_duration};
 use crate::capture::capture_into;
 use crate::commands::answer::AnswerArgs;
 use crate::interrupt::Interrupt;
+use crate::output::quoted;
+use crate::salvage::{Attempts, Taken};
 use crate::ui::{Exit, Ui, hinted};
 
 /// Record a pipeline, to draw and read it later
@@ -60,19 +62,33 @@ pub(crate) fn run(args: &RecordArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let diverted = answer.divert()?;
     let mut captured = capture_into(dir, target, &config, &Interrupt::install()?, ui)?;
     drop(diverted);
-    let completed = captured.taken.recording.complete(&captured.taken.symbols);
-    completed.map_err(|error| hinted(&error, error.hint()))?;
+    let Taken { recording, symbols } = &mut captured.taken;
+    let notes = recording.meta.notes.len();
+    let completed = recording.complete(symbols);
     drop(begun);
     let (highlights, view) = (Highlights::article(), View::default());
     let summary = Summary::of(&captured.run, &highlights, view);
-    answer.print(&summary, || Ok(String::new()), ui)?;
+    let mut attempts = Attempts::default();
+    attempts.note(completed.map_err(|error| hinted(&error, error.hint())));
+    let kept = !attempts.failed();
+    attempts.note(answer.print(&summary, || Ok(String::new()), ui));
     let exit = captured.exit(ui);
     for note in &captured.run.profile.quality.notes {
         ui.warn(note);
     }
+    let recording = &captured.taken.recording;
+    for note in recording.meta.notes.iter().skip(notes) {
+        ui.warn(note);
+    }
     let samples = captured.run.profile.quality.samples;
-    ui.note(format_args!("wrote {}: {samples} samples", folder.display()));
-    Ok(exit)
+    let recorded = format!("wrote {}: {samples} samples", recording.path().display());
+    if kept {
+        ui.note(recorded);
+    } else {
+        let again = format!("pipeprof report {}", quoted(recording.path()));
+        ui.remedy(recorded + ", which opens as one that was cut short", Some(&again));
+    }
+    Ok(attempts.conclude(exit, &mut [], |_| String::new(), ui))
 }
 
 /// A folder in which nothing was recorded yet when its maker failed is no use to anybody.

@@ -133,7 +133,7 @@ fn launched(
     let mut counters = attach(&[Counted::process(root)])?;
     let started = Instant::now();
     let mut running = prepared.release().map_err(failed)?;
-    let mut watching = Watching::time(duration, ui);
+    let mut watching = Watching::beside(&[root], duration, ui);
     let status = loop {
         if let Some(status) = running.try_wait().map_err(failed)? {
             break Some(status);
@@ -188,7 +188,7 @@ fn running(
     let meter = Meter::start(found, false).map_err(|error| hinted(&error, error.hint()))?;
     let started = Instant::now();
     let left = || duration.unwrap_or(Duration::MAX).saturating_sub(started.elapsed());
-    let mut watching = Watching::time(duration, ui);
+    let mut watching = Watching::beside(pids, duration, ui);
     while !left().is_zero() && !interrupt.is_set() {
         watching.elapsed(started.elapsed());
         std::thread::sleep(TICK.min(left()));

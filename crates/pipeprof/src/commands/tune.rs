@@ -19,7 +19,7 @@ use crate::args::pair::PairArgs;
 use crate::args::target::{Target, TargetArgs, parse_duration};
 use crate::interrupt::Interrupt;
 use crate::progress::Watching;
-use crate::ui::{Exit, Ui, hinted, wrong_usage};
+use crate::ui::{Exit, Ui, as_usage, hinted, wrong_usage};
 use lab::{Lab, Measured};
 use subject::Subject;
 
@@ -111,10 +111,9 @@ const NO_PAIR: &str = "--stage is not for tune, which needs a pipeline of your o
      --pid PID or -c 'A | B'; `pipeprof ladder` compares the stages of the built-in pair";
 
 fn hinted_usage() -> anyhow::Error {
-    wrong_usage(
-        "tune changes a running pipeline and asks first, but there is no terminal to ask on\n\
-         hint: --yes makes the changes without asking",
-    )
+    let error =
+        "tune changes a running pipeline and asks first, but there is no terminal to ask on";
+    as_usage(hinted(error, Some("--yes makes the changes without asking".to_owned())))
 }
 
 /// A yes on standard input.
@@ -146,10 +145,11 @@ fn experiment(
     let guardian = Guardian::start(&again)
         .map_err(|error| hinted(format!("starting the guardian process: {error}"), None))?;
     let until = Instant::now() + args.time;
+    let pids: Vec<i32> = subject.found.pipeline.members.iter().map(|m| m.pid).collect();
     let mut lab = Lab::new(subject, guardian, seen, interrupt, until);
     let names: Vec<String> =
         plan.treatments.iter().map(|treatment| seen.pipeline.name(treatment)).collect();
-    let mut bar = Watching::time(Some(args.time), ui);
+    let mut bar = Watching::beside(&pids, Some(args.time), ui);
     let began = Instant::now();
     let singly: Vec<Vec<Treatment>> =
         plan.treatments.iter().map(|treatment| vec![treatment.clone()]).collect();

@@ -93,7 +93,14 @@ impl PerfDataWriter {
         for (_, bytes) in &sections {
             out.extend_from_slice(bytes);
         }
-        self.file.write_all(&out)?;
+        let map = match self.file.write_all(&out) {
+            Ok(()) => map,
+            // The records are whole without: only where they were made is not told.
+            Err(_) => {
+                self.file.set_len(data_end)?;
+                0
+            }
+        };
         let ids_bytes: u64 = self.events.iter().map(|event| event.ids.len() as u64 * 8).sum();
         let attrs_start = HEADER_BYTES + ids_bytes;
         let attrs = (attrs_start, self.data_start - attrs_start);

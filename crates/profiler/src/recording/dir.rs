@@ -88,6 +88,11 @@ impl RecordingDir {
         }
     }
 
+    /// What lies there when its maker is killed is of use to somebody.
+    pub(crate) fn outlives_a_kill(&self) -> bool {
+        matches!(self, RecordingDir::Partial { .. })
+    }
+
     pub(super) fn perf_data(&self) -> PathBuf {
         match self {
             RecordingDir::Bare(path) => path.clone(),

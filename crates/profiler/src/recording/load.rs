@@ -4,7 +4,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -15,15 +15,12 @@ use crate::error::Error;
 use crate::perfdata::read::{PerfDataFile, Records};
 use crate::perfdata::record::kind;
 use crate::perfdata::stream::{self, UnpackError};
+use crate::regular_file;
 
 /// Maps a file, which is only ever appended to by its maker, and its maker is done.
 pub(super) fn map(path: &Path) -> Result<Mmap, Error> {
-    let failed = |source| Error::File { action: "reading", path: path.to_owned(), source };
-    // Opening a FIFO would wait for somebody to write to it.
-    if !path.metadata().map_err(failed)?.is_file() {
-        return Err(failed(io::Error::other("it is no regular file")));
-    }
-    File::open(path).and_then(|file| crate::sys::map_file(&file)).map_err(failed)
+    let opened = regular_file::open(path).and_then(|file| crate::sys::map_file(&file));
+    opened.map_err(|source| Error::File { action: "reading", path: path.to_owned(), source })
 }
 
 /// The header of a file, with the bytes of the file.

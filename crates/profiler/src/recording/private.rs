@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use rustix::fs::{FallocateFlags, fallocate};
+
 /// An empty file.
 pub(crate) fn create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
@@ -13,6 +15,16 @@ pub(crate) fn create(path: &Path) -> io::Result<File> {
     // A umask may take rights even of the owner.
     file.set_permissions(Permissions::from_mode(0o600))?;
     Ok(file)
+}
+
+/// Room that is given back when this is dropped, and nobody sees; `None` where there is none to be
+/// had.
+pub(crate) fn reserve(folder: &Path, bytes: u64) -> Option<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE);
+    let file = options.open(folder).ok()?;
+    fallocate(&file, FallocateFlags::empty(), 0, bytes).ok()?;
+    Some(file)
 }
 
 /// A folder that was not there.

@@ -1,13 +1,14 @@
 //! The files beside perf.data: `pipeprof.json` and `symbols.json`.
 
 use std::fs;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{About, Loaded, Meta, Recording, RecordingDir, private};
+use super::{About, Loaded, Meta, Recording, RecordingDir, json, private};
 use crate::accounts::Accounts;
 use crate::environment::Environment;
 use crate::error::Error;
@@ -29,6 +30,7 @@ struct Sidecar {
     about: About,
     capture: Meta,
     /// For people and for later questions; the analysis reads nothing from it.
+    #[serde(deserialize_with = "json::small")]
     environment: Value,
 }
 
@@ -41,24 +43,36 @@ struct Symbols<'a> {
 
 #[derive(Deserialize)]
 struct OwnedSymbols {
+    /// Looked at before.
+    #[serde(rename = "version")]
+    _version: u32,
     symbols: SymbolTable,
 }
 
-/// Read on its own, so that a later version is told from a broken file.
-#[derive(Deserialize)]
-struct Versioned {
-    version: u32,
+/// How things stand with a recording that is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// It grows.
+    Open,
+    /// Its maker got to its end.
+    Complete,
 }
 
-pub(super) fn write(dir: &Path, meta: &Meta, about: &About, complete: bool) -> Result<(), Error> {
+pub(super) fn write(
+    dir: &Path,
+    meta: &Meta,
+    about: &About,
+    environment: &Value,
+    ending: Ending,
+) -> Result<(), Error> {
     let sidecar = Sidecar {
         version: VERSION,
-        complete,
+        complete: ending == Ending::Complete,
         about: about.clone(),
         capture: meta.clone(),
-        environment: environment(),
+        environment: environment.clone(),
     };
-    write_json(dir, ABOUT, |out| serde_json::to_writer_pretty(out, &sidecar))
+    write_json(dir, ABOUT, ending, |out| serde_json::to_writer_pretty(out, &sidecar))
 }
 
 /// The machine as it is.
@@ -68,13 +82,14 @@ pub(super) fn environment() -> Value {
 
 pub(super) fn write_symbols(dir: &Path, symbols: &SymbolTable) -> Result<(), Error> {
     let symbols = Symbols { version: VERSION, symbols };
-    write_json(dir, SYMBOLS, |out| serde_json::to_writer(out, &symbols))
+    write_json(dir, SYMBOLS, Ending::Complete, |out| serde_json::to_writer(out, &symbols))
 }
 
 /// Written under another name first: what is there is whole.
 fn write_json(
     dir: &Path,
     name: &str,
+    ending: Ending,
     write: impl FnOnce(&mut dyn Write) -> serde_json::Result<()>,
 ) -> Result<(), Error> {
     let path = dir.join(name);
@@ -83,11 +98,55 @@ fn write_json(
         let mut out = BufWriter::new(file);
         write(&mut out)?;
         out.write_all(b"\n")?;
-        let file = out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-        file.sync_all()?;
+        let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        if ending == Ending::Complete {
+            file.sync_all()?;
+        }
         fs::rename(&beside, &path)
     });
-    written.map_err(|source| Error::File { action: "writing", path, source })
+    written.map_err(|source| {
+        // It takes room that is short.
+        let _ = fs::remove_file(&beside);
+        Error::File { action: "writing", path, source }
+    })
+}
+
+/// Notes again and again what is known of a recording that grows, so that it opens with that should
+/// its maker be killed.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    next: Instant,
+    members: usize,
+    environment: Value,
+}
+
+/// How much of a recording a kill may cost.
+const OFTEN: Duration = Duration::from_secs(1);
+
+/// A note takes this share of the time at most: those of thousands of threads are long.
+const SHARE: u32 = 50;
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        Progress { next: Instant::now(), members: 0, environment: environment() }
+    }
+
+    /// Whether it is time: always where somebody joined.
+    pub(crate) fn is_due(&self, members: usize) -> bool {
+        members != self.members || Instant::now() >= self.next
+    }
+
+    /// Notes it.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be written.
+    pub(crate) fn note(&mut self, dir: &Path, meta: &Meta, about: &About) -> Result<(), Error> {
+        let began = Instant::now();
+        let written = write(dir, meta, about, &self.environment, Ending::Open);
+        self.members = meta.pipeline.members.len();
+        self.next = Instant::now() + OFTEN.max(began.elapsed() * SHARE);
+        written
+    }
 }
 
 /// It is a folder of this program's.
@@ -96,10 +155,12 @@ pub(super) fn is_in(folder: &Path) -> bool {
 }
 
 pub(super) fn open(folder: &Path) -> Result<Recording, Error> {
-    let sidecar: Sidecar = read_json(&folder.join(ABOUT))?;
+    let sidecar: Sidecar = json::read(&folder.join(ABOUT))?;
     let names = folder.join(SYMBOLS);
-    let symbols =
-        if names.exists() { Some(read_json::<OwnedSymbols>(&names)?.symbols) } else { None };
+    let symbols = match names.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        _ => Some(json::read::<OwnedSymbols>(&names)?.symbols),
+    };
     let dir = RecordingDir::Kept(folder.to_owned());
     let mut recording = Recording {
         dir,
@@ -107,6 +168,7 @@ pub(super) fn open(folder: &Path) -> Result<Recording, Error> {
         about: sidecar.about,
         environment: sidecar.environment,
         symbols,
+        write_failure: None,
         cut_short: !sidecar.complete,
         event: None,
         until: super::written(&folder.join("perf.data")),
@@ -115,6 +177,8 @@ pub(super) fn open(folder: &Path) -> Result<Recording, Error> {
     if recording.meta.end_ns == 0 {
         let (first, last) = times(&recording)?;
         let meta = &mut recording.meta;
+        // What was noted beside the records may be younger than the last that reached the disk.
+        let noted = meta.start_ns.saturating_add(recording.about.elapsed_ns);
         if first > meta.start_ns {
             // The maker was to keep the last stretch only, and what was noted when the watch began
             // is not true of that.
@@ -128,52 +192,10 @@ pub(super) fn open(folder: &Path) -> Result<Recording, Error> {
                     .to_owned(),
             );
         }
-        meta.end_ns = last.max(meta.start_ns);
+        meta.end_ns = last.max(noted).max(meta.start_ns);
+        recording.about.elapsed_ns = meta.end_ns - meta.start_ns;
     }
     Ok(recording)
-}
-
-fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T, Error> {
-    let read = fs::read(path);
-    let bytes =
-        read.map_err(|source| Error::File { action: "reading", path: path.to_owned(), source })?;
-    let broken = |source| Error::Sidecar { path: path.to_owned(), source };
-    let Versioned { version } = serde_json::from_slice(&bytes).map_err(broken)?;
-    if version != VERSION {
-        return Err(Error::Version { path: path.to_owned(), version, known: VERSION });
-    }
-    let value: Value = serde_json::from_slice(&bytes).map_err(broken)?;
-    if let Some((field, number)) = implausible(&value) {
-        return Err(Error::Implausible { path: path.to_owned(), field, number });
-    }
-    // From the text again, as only that tells the line of what is wrong.
-    serde_json::from_slice(&bytes).map_err(broken)
-}
-
-/// Four years of nanoseconds, 128 PiB. Sums of what is no more do not overflow.
-const MOST: u64 = 1 << 57;
-
-/// The field of a number that no recording has, and the number.
-fn implausible(value: &Value) -> Option<(String, u64)> {
-    let inner = |name: &dyn std::fmt::Display, value| {
-        let (field, number) = implausible(value)?;
-        let dot = if field.is_empty() { "" } else { "." };
-        Some((format!("{name}{dot}{field}"), number))
-    };
-    match value {
-        Value::Number(number) => {
-            number.as_u64().filter(|&number| number > MOST).map(|number| (String::new(), number))
-        }
-        Value::Array(values) => {
-            values.iter().enumerate().find_map(|(index, value)| inner(&index, value))
-        }
-        // Names of files by number, of which any is as good as another; the one date.
-        Value::Object(fields) => fields
-            .iter()
-            .filter(|(name, _)| !matches!(name.as_str(), "inode" | "device" | "started_unix_ns"))
-            .find_map(|(name, value)| inner(name, value)),
-        _ => None,
-    }
 }
 
 /// When the first record was written, and the last whole one: what stands for the end of a capture

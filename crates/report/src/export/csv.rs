@@ -7,7 +7,7 @@ use pipeprof_profiler::profile::{FrameId, StackWeight, WeightUnit};
 
 use super::{Source, pipe_name};
 use crate::error::Error;
-use crate::escape::{folded, printable};
+use crate::escape::{csv_cell, folded, printable};
 use crate::flamegraph::Time;
 
 /// Writes the rows of [`Time::Cpu`], [`Time::Blocked`] or, for [`Time::Wall`], both, and one for
@@ -88,26 +88,13 @@ fn line(source: &Source<'_>, stack: &[FrameId]) -> String {
     names.collect::<Vec<_>>().join(";")
 }
 
-/// RFC 4180, but for the line end, which is that of Unix.
+/// Lines end as those of Unix do.
 fn row<'a>(out: &mut impl Write, cells: impl Iterator<Item = Cow<'a, str>>) -> std::io::Result<()> {
     for (at, cell) in cells.enumerate() {
         if at > 0 {
             out.write_all(b",")?;
         }
-        let cell = harmless(&cell);
-        if cell.contains([',', '"', '\n', '\r']) {
-            write!(out, "\"{}\"", cell.replace('"', "\"\""))?;
-        } else {
-            out.write_all(cell.as_bytes())?;
-        }
+        out.write_all(csv_cell(&cell).as_bytes())?;
     }
     out.write_all(b"\n")
-}
-
-/// A spreadsheet computes what begins like a formula; names come from strangers.
-fn harmless(cell: &str) -> Cow<'_, str> {
-    match cell.chars().next() {
-        Some('=' | '+' | '-' | '@') => format!("'{cell}").into(),
-        _ => cell.into(),
-    }
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::{EndCost, Ladder, Run};
 use crate::error::Error;
+use crate::escape::csv_cell;
 use crate::roles::Role;
 
 /// Writes a header and a row for each run, with its whole configuration.
@@ -37,7 +38,7 @@ pub fn write_csv(ladder: &Ladder, mut out: impl Write) -> Result<(), Error> {
                 cost_of(run, end).and_then(|cost| cost.roles.iter().find(|r| r.role == role));
             found.map_or_else(String::new, |role| format!("{:.0}", role.cpu_ns))
         }));
-        let row: Vec<String> = row.iter().map(|cell| quoted(cell)).collect();
+        let row: Vec<String> = row.iter().map(|cell| csv_cell(cell).into_owned()).collect();
         writeln!(out, "{}", row.join(","))?;
     }
     Ok(())
@@ -142,14 +143,5 @@ fn text(value: &Value) -> String {
         Value::Bool(flag) => u8::from(*flag).to_string(),
         Value::String(text) => text.clone(),
         other => other.to_string(),
-    }
-}
-
-/// As RFC 4180 has it.
-fn quoted(cell: &str) -> String {
-    if cell.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", cell.replace('"', "\"\""))
-    } else {
-        cell.to_owned()
     }
 }

@@ -57,8 +57,8 @@ impl Alone {
     /// [`Alone::run`] return.
     ///
     /// # Errors
-    /// [`Error::NotAPipe`] where the plan needs a pipe and the stream is none, and whatever the
-    /// kernel refuses.
+    /// [`Error::NotAPipe`] where the plan needs a pipe and the stream is none, [`Error::Endless`]
+    /// where nothing would end a write to a disk, and whatever the kernel refuses.
     pub fn prepare(end: End, plan: &PairPlan, cpu: Option<usize>) -> Result<Alone, Error> {
         let (stdin, stdout) = (io::stdin(), io::stdout());
         let mut notes = plan.notes();
@@ -73,6 +73,9 @@ impl Alone {
         if !is_pipe(stream) {
             if let Some(why) = needs_pipe(end, plan) {
                 return Err(Error::NotAPipe { what, why });
+            }
+            if end == End::Writer && plan.bytes.is_none() && is_on_disk(stream) {
+                return Err(Error::Endless);
             }
         } else if let Some(wanted) = plan.pipe_size {
             set_capacity(&stream, wanted)?;
@@ -133,7 +136,15 @@ fn needs_pipe(end: End, plan: &PairPlan) -> Option<&'static str> {
 }
 
 fn is_pipe(stream: BorrowedFd) -> bool {
-    fstat(stream).is_ok_and(|status| {
-        SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFIFO
-    })
+    kind(stream) == Some(SFlag::S_IFIFO)
+}
+
+/// What is written stays, and takes room.
+fn is_on_disk(stream: BorrowedFd) -> bool {
+    matches!(kind(stream), Some(SFlag::S_IFREG | SFlag::S_IFBLK))
+}
+
+fn kind(stream: BorrowedFd) -> Option<SFlag> {
+    let status = fstat(stream).ok()?;
+    Some(SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT)
 }

@@ -86,7 +86,12 @@ impl<'a> Climb<'a> {
     /// All rounds, or as many as it takes.
     pub(super) fn up(&mut self, files: &Files) {
         let steps = (self.schedule.steps().len() + 1) * self.contenders.len();
-        let mut bar = Watching::steps(steps as u64, self.ui);
+        // A command may ask something on the terminal, and its question is not to be wiped.
+        let is_ours = |contender: &Contender| !matches!(contender, Contender::Command(_));
+        let mut bar = match self.contenders.iter().all(is_ours) {
+            true => Watching::steps(steps as u64, self.ui),
+            false => Watching::hidden(),
+        };
         for rung in 0..self.contenders.len() {
             bar.step(format_args!("sizing {}", self.contenders[rung].name()));
             if self.interrupt.is_set() {

@@ -42,7 +42,7 @@ pub(super) fn watch(
     let mut capacities = vec![None; pipeline.pipes.len()];
     let mut counts: Vec<Vec<Option<u64>>> = Vec::new();
     let mut why_unknown = None;
-    let mut bar = Watching::time(Some(WATCH), ui);
+    let mut bar = Watching::beside(&pids, Some(WATCH), ui);
     let started = Instant::now();
     let mut looks = 0_u32;
     while started.elapsed() < WATCH && !interrupt.is_set() && subject.is_there() {
