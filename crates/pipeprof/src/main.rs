@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::{CommandFactory, Parser};
-use pipeprof_runner::access;
+use pipeprof_runner::{access, discover};
 
 /// Why is this Unix pipeline not faster?
 #[derive(Debug, Parser)]
@@ -44,6 +44,9 @@ fn main() -> ExitCode {
                 Ok(cli) => cli,
                 Err(error) => return ui::not_understood(&error),
             };
+            if cli.global.no_fill {
+                discover::never_look();
+            }
             let ui = cli.global.ui();
             let done = commands::run(cli.command, Cli::command(), &ui);
             (ui, done)

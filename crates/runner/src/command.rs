@@ -19,6 +19,7 @@ mod guard;
 mod sys;
 
 pub use error::CommandError;
+pub(crate) use guard::socket_pair;
 pub use guard::{AFTER_INTERRUPT, Ending, GRACE, kill_all};
 
 use std::ffi::{CString, OsStr, OsString};
@@ -30,7 +31,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 
 use self::guard::Guard;
-use crate::discover::{DiscoverError, Found, discover_below};
+use crate::discover::{DiscoverError, Found, check_proc, discover_below};
 use crate::ends::Usage;
 
 /// Where a command is looked for when `PATH` is unset, as `execvp` does (glibc 2.24 and later).
@@ -61,6 +62,7 @@ impl Spec {
     /// No program was given, an argument holds a zero byte, or the kernel has no process left.
     pub fn prepare(self) -> Result<Prepared, CommandError> {
         let program = self.arguments.first().ok_or(CommandError::Empty)?.clone();
+        check_proc()?;
         let paths = candidates(&program);
         let files = paths.iter().cloned().map(c_string).collect::<Result<_, _>>()?;
         let arguments = self.arguments.into_iter().map(c_string).collect::<Result<_, _>>()?;

@@ -41,6 +41,7 @@
 mod ends;
 mod error;
 mod level;
+mod looker;
 mod process;
 mod scan;
 pub(crate) mod sys;
@@ -49,9 +50,9 @@ mod topology;
 mod walk;
 
 pub use error::DiscoverError;
-pub use level::Level;
+pub use level::{Level, Look, never_look};
 pub(crate) use process::parent_of;
-pub use process::threads;
+pub use process::{check_proc, threads};
 pub use table::{Access, Calls, Descriptor, ProcTable, Process};
 pub use topology::{Found, pipeline_of, pipelines, tree_of};
 
@@ -81,11 +82,12 @@ pub enum Extent {
 /// A pid that no process has, whose descriptors may not be read, or that is the caller's own; and
 /// `/proc` not being there.
 pub fn discover(pids: &[i32], extent: Extent) -> Result<Found, DiscoverError> {
+    check_proc()?;
     let mut wanted = Vec::with_capacity(pids.len());
     for &pid in pids {
         wanted.push(process::thread_group(pid)?);
     }
-    let mut table = scan::scan()?.hiding([own_pid()]);
+    let mut table = scan::scan()?.hiding([own_pid(), looker::pid()]);
     for &pid in &wanted {
         if table.get(pid).is_none() {
             return Err(DiscoverError::NoSuchProcess { pid });
@@ -105,7 +107,7 @@ pub fn discover(pids: &[i32], extent: Extent) -> Result<Found, DiscoverError> {
 ///
 /// None of them is there any more, or may be read; and `/proc` not being there.
 pub fn discover_again(known: &[MemberId], extent: Extent) -> Result<Found, DiscoverError> {
-    let mut table = scan::scan()?.hiding([own_pid()]);
+    let mut table = scan::scan()?.hiding([own_pid(), looker::pid()]);
     let is_known = |process: &Process| {
         known.iter().any(|id| {
             id.pid == process.pid
@@ -156,7 +158,7 @@ pub(crate) fn discover_below(root: i32, command: i32) -> Result<Found, DiscoverE
 ///
 /// `/proc` is not there.
 pub fn discover_all() -> Result<(Vec<Found>, usize), DiscoverError> {
-    let table = scan::scan()?;
+    let table = scan::scan()?.hiding([looker::pid()]);
     Ok((pipelines(&table, own_pid()), table.unreadable))
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
+use crate::discover::DiscoverError;
 use crate::pipeline::End;
 use crate::size;
 
@@ -14,6 +15,9 @@ pub enum Error {
     /// Settings that make no sense together. The text names the flag to change.
     #[error("{0}")]
     Refused(String),
+    /// The ends could not be told from other processes.
+    #[error(transparent)]
+    Proc(DiscoverError),
     /// `F_SETPIPE_SZ` was refused.
     #[error("the kernel refused a pipe of {}: {source}{}", size::exact(*wanted), limit(*max))]
     PipeSize {
@@ -134,6 +138,7 @@ impl Error {
     /// A fix that can be pasted into a shell, or the flag to change.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Error::Proc(error) => error.hint(),
             Error::PipeSize { wanted, max: Some(max), .. } if wanted > max => {
                 Some(format!("sudo sysctl fs.pipe-max-size={}", wanted.next_power_of_two()))
             }

@@ -24,6 +24,7 @@ use nix::unistd::{Pid, ftruncate, pipe2};
 
 use crate::access;
 use crate::cpus;
+use crate::discover::check_proc;
 use crate::ends::{Configuration, Word, monotonic_ns};
 use crate::error::Error;
 use crate::machine;
@@ -59,6 +60,7 @@ impl Reexec {
 /// # Errors
 /// Whatever the kernel refuses: see [`Error`] and its hint.
 pub fn launch(plan: &PairPlan, again: &Reexec) -> Result<Prepared, Error> {
+    check_proc().map_err(Error::Proc)?;
     let mut notes = plan.notes();
     if plan.write_with == WriteWith::Vmsplice {
         notes.extend(machine::vmsplice_note());

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use pipeprof_runner::discover::{
     DiscoverError, Extent, Found, discover, discover_again, discover_all, discover_tree, threads,
@@ -381,6 +381,79 @@ fn the_level_of_a_full_and_of_an_empty_pipe() {
     let script = Script::start("sh", "sleep 60 | cat; true");
     let found = eventually(script.pids("cat", 1)[0], &["sleep", "cat"]);
     assert_eq!(found.levels()[0].unwrap().fill_bytes, 0);
+}
+
+#[test]
+fn what_stops_us_does_not_stop_a_look_and_no_holder_is_found_in_it() {
+    let script = Script::start("sh", "yes | sleep 60; true");
+    let found = eventually(script.pids("yes", 1)[0], &["yes", "sleep"]);
+    assert!(found.looks()[0].is_some());
+    let own = std::process::id() as i32;
+    let looker = looker_of(own).unwrap();
+    let status = |line: &str| {
+        let status = fs::read_to_string(format!("/proc/{looker}/status")).unwrap();
+        status.lines().find_map(|l| l.strip_prefix(line).map(|v| v.trim().to_owned())).unwrap()
+    };
+    // SIGTSTP is 20, SIGTTIN 21, SIGTTOU 22.
+    let blocked = u64::from_str_radix(&status("SigBlk:"), 16).unwrap();
+    assert_eq!(blocked >> 19 & 0b111, 0b111);
+    let stat = fs::read_to_string(format!("/proc/{looker}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    assert_eq!((fields[2], fields[3]), (looker.to_string().as_str(), fields[2]), "its own session");
+    // It has nothing open but its socket.
+    assert_eq!(fs::read_dir(format!("/proc/{looker}/fd")).unwrap().count(), 1);
+    for _ in 0..50 {
+        found.looks();
+        let again = discover(&[script.pids("yes", 1)[0]], Extent::Whole).unwrap();
+        assert_eq!(names(&again), ["yes", "sleep"]);
+    }
+}
+
+fn looker_of(parent: i32) -> Option<i32> {
+    let pids = fs::read_dir("/proc").unwrap().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.into_iter().find(|pid| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let Some((name, rest)) = stat.rsplit_once(") ") else { return false };
+        name.ends_with("(pp-look") && rest.split(' ').nth(1) == Some(&parent.to_string())
+    })
+}
+
+#[test]
+fn a_pipe_whose_reader_asked_for_signals_is_left_alone() {
+    let perl = "use Fcntl; $| = 1; $SIG{IO} = sub { print qq(SIGIO\\n) }; \
+         fcntl(STDIN, F_SETOWN, $$ + 0) or die; \
+         fcntl(STDIN, F_SETFL, fcntl(STDIN, F_GETFL, 0) | O_ASYNC) or die; \
+         print qq(ready\\n); sleep 60 while 1";
+    let dir = tempfile::tempdir().unwrap();
+    let (program, log) = (dir.path().join("reader.pl"), dir.path().join("log"));
+    fs::write(&program, perl).unwrap();
+    let line = format!("sleep 60 | perl '{}' >'{}' 2>&1; true", program.display(), log.display());
+    let script = Script::start("sh", &line);
+    let found = eventually(script.pids("sleep", 1)[0], &["sleep", "perl"]);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let said = || fs::read_to_string(&log).unwrap_or_default();
+    while said() != "ready\n" {
+        assert!(Instant::now() < deadline, "{}", said());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    for _ in 0..50 {
+        assert_eq!(found.looks(), [None]);
+    }
+    assert_eq!(said(), "ready\n");
+}
+
+#[test]
+fn a_pipe_whose_writers_have_gone_is_left_alone() {
+    let script = Script::start("sh", "sleep 60 | sleep 61; true");
+    let found = eventually(script.pids("sleep", 2)[0], &["sleep", "sleep"]);
+    assert!(found.looks()[0].is_some());
+    let writer = found.pipeline.pipes[0].writers[0].pid;
+    kill(Pid::from_raw(writer), Signal::SIGKILL).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while found.looks()[0].is_some() {
+        assert!(Instant::now() < deadline);
+    }
 }
 
 #[test]

@@ -12,6 +12,9 @@ pub(crate) struct Global {
     /// Print what was tried and chosen on stderr
     #[arg(short, long, global = true, help_heading = "Global options")]
     verbose: bool,
+    /// Never look how full a pipe is. A look opens the pipe's read end for some microseconds
+    #[arg(long, global = true, display_order = 903)]
+    pub(crate) no_fill: bool,
     /// When to use colours
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Colour::Auto,
           hide_possible_values = true, help = "When to use colours: auto, always or never",

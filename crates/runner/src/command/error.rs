@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::discover::DiscoverError;
+
 /// Why a command could not be launched or waited for.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -38,6 +40,9 @@ pub enum CommandError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// Its descendants could not be found.
+    #[error(transparent)]
+    Proc(#[from] DiscoverError),
     /// The command could not be waited for.
     #[error("pid {pid} could not be waited for: {source}")]
     Wait {
@@ -52,6 +57,7 @@ impl CommandError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            CommandError::Proc(error) => error.hint(),
             CommandError::NotFound { program, .. } if program.contains(char::is_whitespace) => {
                 Some("a whole command line is passed with -c: -c 'zcat big.gz | sort'".to_owned())
             }

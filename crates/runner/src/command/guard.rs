@@ -35,6 +35,7 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
 use self::life::Guardian;
+pub(crate) use self::sys::socket_pair;
 use self::words::{Answer, Request};
 use super::sys::Plan;
 use crate::ends::Usage;
@@ -80,7 +81,7 @@ impl Guard {
     /// Forks the guardian, which forks what `plan` says. `gate` and `our_end` are the two ends of
     /// the gate at which the command waits.
     pub(super) fn start(plan: &mut Plan, gate: RawFd, our_end: RawFd) -> Result<Self, Errno> {
-        let (ours, theirs) = sys::socket_pair()?;
+        let (ours, theirs) = socket_pair()?;
         let guardian = Guardian::prepare();
         let socket = theirs.as_raw_fd();
         let guardian = plan.spawn(gate, our_end, |fork| guardian.run(socket, fork))?;

@@ -32,6 +32,15 @@ pub enum DiscoverError {
         /// As asked for.
         pid: i32,
     },
+    /// `/proc` shows the processes of another PID namespace, where the same numbers are others.
+    #[error("/proc belongs to another PID namespace: this process is {own} here and {} there",
+            there.as_deref().unwrap_or("unknown"))]
+    ForeignProc {
+        /// Our own pid.
+        own: i32,
+        /// Our pid as `/proc/self` has it; `None` where it is unknown there.
+        there: Option<String>,
+    },
     /// `/proc` itself cannot be read.
     #[error("{what} cannot be read: {source}")]
     Proc {
@@ -53,6 +62,11 @@ impl DiscoverError {
                 Some("run the same command as root: sudo pipeprof …".to_owned())
             }
             DiscoverError::Ourselves { .. } | DiscoverError::Replaced { .. } => None,
+            DiscoverError::ForeignProc { .. } => Some(
+                "start the namespace with a /proc of its own: unshare -pf --mount-proc; or in it: \
+                 mount -t proc proc /proc"
+                    .to_owned(),
+            ),
             DiscoverError::Proc { .. } => Some("mount it: mount -t proc proc /proc".to_owned()),
         }
     }

@@ -1,30 +1,30 @@
 //! How large the pipes of a pipeline are, and how full.
 //!
-//! Only a descriptor for the pipe tells, so one is opened and closed again within microseconds:
+//! Only a descriptor for the pipe tells, so one is opened and closed again within microseconds. An
+//! end that is open is an end that exists, so this is done by a process of its own that nothing can
+//! stop in between (`looker.rs`), and only while it makes no difference:
 //!
-//! - The path is first taken with `O_PATH`, which touches no pipe, and compared with the pipe that
-//!   was found. So nothing else that has meanwhile got the number is ever opened.
 //! - Named FIFOs are left alone: opening one completes another's `open` that waits for a partner.
 //! - The read end is opened, not the write end: a held write end would hide end of file from the
-//!   reader, which every pipeline comes to. A held read end hides a reader's death from the writer, which
-//!   is rarer, and both end with `close`: it wakes the sleeper (`pipe_release`, `fs/pipe.c`, v6.18).
-//!   What the members then see is what they would have seen had the other end closed those
+//!   reader, which every pipeline comes to. A held read end hides a reader's death from the writer,
+//!   which is rarer, and both end with `close`: it wakes the sleeper (`pipe_release`, `fs/pipe.c`,
+//!   v6.18). What the members then see is what they would have seen had the other end closed those
 //!   microseconds later.
-//! - `SIGTSTP` (Ctrl-Z) is held back meanwhile, so that we are not stopped with the pipe in hand.
-//! - Both questions take the pipe's mutex, which a member that splices to a slow file can hold for
-//!   long. That member is itself at the pipe's end, so nothing is hidden while it has the mutex.
+//! - A writer and a reader must still hold their ends. Once one side has gone, each `close` of ours
+//!   would wake the other, and send it `SIGIO` if it asked for that.
+//! - A pipe with a reader or a writer that asked for `SIGIO` (`O_ASYNC`) is left alone.
 //!
 //! `pidfd_getfd` is no milder: the copy keeps the end open just the same, and asks for more rights.
+//! [`never_look`] is for whoever wants no end to be opened at all.
 
-use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd};
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl, openat};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
-use nix::sys::stat::{Mode, fstat};
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::sys::stat::fstatat;
 use serde::Serialize;
 
-use super::sys;
+use super::looker::{self, Question};
 use super::topology::Found;
 use crate::pipeline::Pipe;
 
@@ -38,52 +38,82 @@ pub struct Level {
     pub fill_bytes: u64,
 }
 
+/// A look into a pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// What it saw.
+    pub level: Level,
+    /// Nanoseconds for which the pipe had one read end more.
+    pub held_ns: u64,
+}
+
+/// The descriptors by which the members hold a pipe, each a pid and a number of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ends {
+    pub(super) writers: Vec<(i32, i32)>,
+    pub(super) readers: Vec<(i32, i32)>,
+}
+
+static NEVER: AtomicBool = AtomicBool::new(false);
+
+/// From here on this process opens no pipe of another: all levels are unknown.
+pub fn never_look() {
+    NEVER.store(true, Ordering::Relaxed);
+}
+
 impl Found {
-    /// The level of each pipe, in the order of the pipeline's; `None` for a named FIFO, a pipe that is
-    /// gone, and one that belongs to another user.
+    /// The level of each pipe, in the order of the pipeline's; `None` for a named FIFO, a pipe whose
+    /// writers or readers are gone, one of another user, and one that may not be looked at unnoticed.
     pub fn levels(&self) -> Vec<Option<Level>> {
-        let pipes = self.pipeline.pipes.iter().zip(&self.handles);
-        pipes.map(|(pipe, &(pid, fd))| measure(pipe, pid, fd)).collect()
+        self.looks().into_iter().map(|look| look.map(|look| look.level)).collect()
     }
-}
 
-fn measure(pipe: &Pipe, pid: i32, fd: i32) -> Option<Level> {
-    if pipe.path.is_some() {
-        return None;
-    }
-    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-    let path =
-        openat(AT_FDCWD, format!("/proc/{pid}/fd/{fd}").as_str(), flags, Mode::empty()).ok()?;
-    let stat = fstat(&path).ok()?;
-    if (stat.st_dev, stat.st_ino) != (pipe.device, pipe.inode) {
-        return None;
-    }
-    let _unstopped = Unstopped::begin();
-    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let own = format!("/proc/self/fd/{}", path.as_raw_fd());
-    let end = File::from(openat(AT_FDCWD, own.as_str(), flags, Mode::empty()).ok()?);
-    let capacity = fcntl(&end, FcntlArg::F_GETPIPE_SZ).ok();
-    let fill_bytes = sys::bytes_in_pipe(end.as_fd()).ok();
-    drop(end);
-    Some(Level { capacity_bytes: u64::try_from(capacity?).ok()?, fill_bytes: fill_bytes? })
-}
-
-/// Holds `SIGTSTP` back in this thread until dropped.
-struct Unstopped(Option<SigSet>);
-
-impl Unstopped {
-    fn begin() -> Self {
-        let mut stop = SigSet::empty();
-        stop.add(Signal::SIGTSTP);
-        Unstopped(stop.thread_swap_mask(SigmaskHow::SIG_BLOCK).ok())
-    }
-}
-
-impl Drop for Unstopped {
-    fn drop(&mut self) {
-        if let Some(before) = self.0 {
-            // The mask was a thread's mask before, so it can be one again.
-            let _ = before.thread_set_mask();
+    /// Likewise, with what each look took.
+    pub fn looks(&self) -> Vec<Option<Look>> {
+        let pipes = self.pipeline.pipes.iter().zip(&self.ends);
+        let questions = pipes.map(|(pipe, ends)| question(pipe, ends)).collect::<Vec<_>>();
+        if questions.iter().all(Option::is_none) {
+            return vec![None; questions.len()];
         }
+        let asked: Vec<Question> = questions.iter().copied().flatten().collect();
+        let mut answers = looker::ask(&asked).into_iter();
+        questions.iter().map(|question| question.and_then(|_| answers.next().flatten())).collect()
+    }
+}
+
+/// `None` where the pipe is better left alone.
+fn question(pipe: &Pipe, ends: &Ends) -> Option<Question> {
+    if pipe.path.is_some() || NEVER.load(Ordering::Relaxed) {
+        return None;
+    }
+    let holds = |&&(pid, fd): &&(i32, i32)| {
+        fstatat(AT_FDCWD, format!("/proc/{pid}/fd/{fd}").as_str(), AtFlags::empty())
+            .is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (pipe.device, pipe.inode))
+    };
+    ends.writers.iter().find(holds)?;
+    let &(pid, fd) = ends.readers.iter().find(holds)?;
+    let wants_signals = |&(pid, fd): &(i32, i32)| {
+        fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).is_ok_and(|info| is_async(&info))
+    };
+    let is_noticed = ends.writers.iter().chain(&ends.readers).any(wants_signals);
+    (!is_noticed).then_some(Question { pid, fd, device: pipe.device, inode: pipe.inode })
+}
+
+/// Whether the flags of a descriptor have `O_ASYNC`.
+fn is_async(fdinfo: &str) -> bool {
+    let flags = fdinfo.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok());
+    flags.is_some_and(|flags| flags & libc::O_ASYNC != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_descriptor_that_raises_signals_is_known_by_its_flags() {
+        assert!(is_async("pos:\t0\nflags:\t02020000\nmnt_id:\t15\n"));
+        assert!(!is_async("pos:\t0\nflags:\t02004000\nmnt_id:\t15\n"));
+        assert!(!is_async(""));
     }
 }

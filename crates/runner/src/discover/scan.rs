@@ -29,6 +29,7 @@ const REMOTE: [&str; 9] =
 
 /// Reads every process of the machine.
 pub(super) fn scan() -> Result<ProcTable, DiscoverError> {
+    super::process::check_proc()?;
     let cannot_read =
         |source: Errno| DiscoverError::Proc { what: "/proc".to_owned(), source: source.into() };
     let proc =

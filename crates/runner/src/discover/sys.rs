@@ -85,14 +85,3 @@ pub(crate) fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
         _ => Err(io::Error::last_os_error()),
     }
 }
-
-/// Bytes in a pipe now (`FIONREAD`). Takes the pipe's mutex (`fs/pipe.c`, v6.18).
-pub(super) fn bytes_in_pipe(pipe: BorrowedFd) -> io::Result<u64> {
-    let mut bytes: c_int = 0;
-    // SAFETY: FIONREAD writes one int.
-    let result = unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    u64::try_from(bytes).map_err(|_| io::ErrorKind::InvalidData.into())
-}

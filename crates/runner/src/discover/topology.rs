@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ends::Links;
-use super::table::{ProcTable, Process};
+use super::level;
+use super::table::{Access, ProcTable, Process};
 use super::walk;
 use crate::pipeline::order::upstream_first;
 use crate::pipeline::{Member, MemberId, Pipe, PipeKey, Pipeline};
@@ -19,8 +20,8 @@ pub struct Found {
     pub wrappers: Vec<Member>,
     /// Processes whose descriptors may not be read, so that members may be missing.
     pub unreadable: usize,
-    /// For each pipe a process and its descriptor, by which the pipe can be opened.
-    pub(super) handles: Vec<(i32, i32)>,
+    /// For each pipe the descriptors that hold it, by which it can be opened.
+    pub(super) ends: Vec<level::Ends>,
 }
 
 impl Found {
@@ -179,7 +180,7 @@ fn build(
         stands.iter().map(|&at| processes[members[order[at]]].id()).collect()
     };
 
-    let mut pipes: Vec<(Place, Pipe, (i32, i32))> = joined
+    let mut pipes: Vec<(Place, Pipe, level::Ends)> = joined
         .iter()
         .map(|(key, writers, readers)| {
             let place = (in_order(writers), in_order(readers));
@@ -191,11 +192,19 @@ fn build(
                 readers: ids_of(&place.1),
                 capacity_bytes: None,
             };
-            (place, pipe, handle(&processes[members[readers[0]]], *key))
+            let held = |places: &[usize], access| {
+                let of = places.iter().map(|&place| &processes[members[place]]);
+                of.flat_map(|process| handles(process, *key, access)).collect()
+            };
+            let ends = level::Ends {
+                writers: held(writers, Access::Write),
+                readers: held(readers, Access::Read),
+            };
+            (place, pipe, ends)
         })
         .collect();
     pipes.sort_by(|(a, one, _), (b, other, _)| (a, one.inode).cmp(&(b, other.inode)));
-    let (pipes, handles) = pipes.into_iter().map(|(_, pipe, handle)| (pipe, handle)).unzip();
+    let (pipes, ends) = pipes.into_iter().map(|(_, pipe, ends)| (pipe, ends)).unzip();
 
     wrappers.extend(links.wrappers.iter().filter_map(|(&at, held)| {
         let around = |&member: &usize| table.descends(processes[member].pid, processes[at].pid);
@@ -209,16 +218,17 @@ fn build(
         },
         wrappers: wrappers.into_iter().map(|at| member(&processes[at])).collect(),
         unreadable: table.unreadable,
-        handles,
+        ends,
     }
 }
 
 /// Where a pipe's writers and its readers stand among the members.
 type Place = (Vec<usize>, Vec<usize>);
 
-fn handle(process: &Process, key: PipeKey) -> (i32, i32) {
-    let fd = process.descriptors.iter().find(|d| d.pipe == key).map_or(-1, |d| d.fd);
-    (process.pid, fd)
+fn handles(process: &Process, key: PipeKey, access: Access) -> impl Iterator<Item = (i32, i32)> {
+    let held = process.descriptors.iter().filter(move |d| d.pipe == key);
+    held.filter(move |d| d.access == access || d.access == Access::Both)
+        .map(|d| (process.pid, d.fd))
 }
 
 fn member(process: &Process) -> Member {

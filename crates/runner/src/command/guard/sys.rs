@@ -33,7 +33,7 @@ pub(super) fn kept() -> BorrowedFd<'static> {
 }
 
 /// Two ends of a connection that keeps the bounds of messages and tells when the other end is closed.
-pub(super) fn socket_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
+pub(crate) fn socket_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     let mut ends = [-1; 2];
     let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
     // SAFETY: the kernel writes two descriptors, which are new and ours.

@@ -1,0 +1,128 @@
+//! The looker: a process of ours that opens other processes' pipes for microseconds.
+//!
+//! It is in a session of its own with all signals blocked, so what stops pipeprof (Ctrl-Z, `kill
+//! -STOP`) does not stop it with an end in its hand. It runs ahead of ordinary processes where its
+//! user may have that, so that it is not preempted there either. It ends with pipeprof. Should it
+//! ever be held (by `SIGSTOP` sent to it alone, or by a member that has the pipe's mutex for long),
+//! it is killed, which closes what it held, and looks are left for a while.
+
+mod sys;
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+
+use super::level::{Level, Look};
+
+/// What takes longer is held by somebody. A busy machine may let it wait so long before it looks.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long looks are left then.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Which pipe, and by whose descriptor it is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Question {
+    pub(super) pid: i32,
+    pub(super) fd: i32,
+    pub(super) device: u64,
+    pub(super) inode: u64,
+}
+
+#[derive(Debug)]
+struct Looker {
+    socket: OwnedFd,
+    pid: Pid,
+}
+
+enum State {
+    /// None is there.
+    None,
+    Ready(Looker),
+    /// The last one was held.
+    Paused {
+        until: Instant,
+    },
+}
+
+static STATE: Mutex<State> = Mutex::new(State::None);
+
+/// The looker's pid; 0 where there is none.
+static PID: AtomicI32 = AtomicI32::new(0);
+
+/// For whoever looks for the holders of a pipe.
+pub(super) fn pid() -> i32 {
+    PID.load(Ordering::Relaxed)
+}
+
+/// An answer for each question; `None` where the pipe is gone or could not be looked at.
+pub(super) fn ask(questions: &[Question]) -> Vec<Option<Look>> {
+    let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let State::Paused { until } = *state
+        && Instant::now() >= until
+    {
+        *state = State::None;
+    }
+    if let State::None = *state
+        && let Ok(looker) = Looker::start()
+    {
+        PID.store(looker.pid.as_raw(), Ordering::Relaxed);
+        *state = State::Ready(looker);
+    }
+    let State::Ready(looker) = &*state else { return vec![None; questions.len()] };
+    let mut answers = Vec::with_capacity(questions.len());
+    for &question in questions {
+        match looker.answer(question) {
+            Ok(look) => answers.push(look),
+            Err(_) => {
+                PID.store(0, Ordering::Relaxed);
+                *state = State::Paused { until: Instant::now() + PAUSE };
+                break;
+            }
+        }
+    }
+    answers.resize(questions.len(), None);
+    answers
+}
+
+impl Looker {
+    fn start() -> Result<Self, Errno> {
+        let (ours, theirs) = crate::command::socket_pair()?;
+        let pid = sys::fork(theirs.as_raw_fd())?;
+        Ok(Looker { socket: ours, pid: Pid::from_raw(pid) })
+    }
+
+    fn answer(&self, question: Question) -> Result<Option<Look>, Errno> {
+        sys::send(self.socket.as_fd(), &sys::encode(question))?;
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let mut entry = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut entry, PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO)) {
+                Ok(0) => return Err(Errno::ETIMEDOUT),
+                Ok(_) => break,
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        let [capacity_bytes, fill_bytes, held_ns] = sys::receive(self.socket.as_fd())?;
+        let level = Level { capacity_bytes, fill_bytes };
+        // No pipe has no capacity.
+        Ok((capacity_bytes > 0).then_some(Look { level, held_ns }))
+    }
+}
+
+impl Drop for Looker {
+    fn drop(&mut self) {
+        let _ = kill(self.pid, Signal::SIGKILL);
+        // One that sleeps in the kernel ends later, and is waited for by nobody.
+        let _ = waitpid(self.pid, Some(WaitPidFlag::WNOHANG));
+    }
+}
