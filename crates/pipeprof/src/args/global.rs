@@ -13,7 +13,7 @@ pub(crate) struct Global {
     #[arg(short, long, global = true, help_heading = "Global options")]
     verbose: bool,
     /// Never look how full a pipe is. A look opens the pipe's read end for some microseconds
-    #[arg(long, global = true, display_order = 903)]
+    #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) no_fill: bool,
     /// When to use colours
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Colour::Auto,
