@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::Context;
-use pipeprof_runner::command::{self, Ending};
+use pipeprof_profiler::stop::Stop;
+use pipeprof_runner::command;
 use pipeprof_runner::signals::ignored_at_start;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -61,19 +62,14 @@ impl Interrupt {
         Ok(interrupt)
     }
 
+    /// The same, for whoever watches.
+    pub(crate) fn stop(&self) -> Stop {
+        Stop::told_by(Arc::clone(&self.first))
+    }
+
     /// Whether one of them came.
     pub(crate) fn is_set(&self) -> bool {
         self.first.load(Ordering::Relaxed) != 0
-    }
-
-    /// How what was launched is to be ended.
-    pub(crate) fn ending(&self) -> Ending {
-        // From a terminal it comes to the command as well.
-        if self.first.load(Ordering::Relaxed) == SIGINT {
-            Ending::Interrupted
-        } else {
-            Ending::Asked
-        }
     }
 
     /// Has quitting remove a folder first.

@@ -4,44 +4,38 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use pipeprof_profiler::analyse::Progress;
+use pipeprof_profiler::watcher::{Look, Standby, Tick};
 use pipeprof_report::escape::printable;
-use pipeprof_runner::error::Error;
-use pipeprof_runner::pair::Running;
-use pipeprof_runner::plan::PairPlan;
 
-use crate::interrupt::Interrupt;
 use crate::terminal;
 use crate::ui::Ui;
-
-/// Often enough to look alive and to obey Ctrl-C at once.
-const TICK: Duration = Duration::from_millis(100);
-
-/// Returns when both ends have finished. Asks them to when the user does.
-pub(crate) fn watch(
-    running: &mut Running,
-    plan: &PairPlan,
-    interrupt: &Interrupt,
-    ui: &Ui,
-) -> Result<(), Error> {
-    let mut bar = Watching::bytes(plan.bytes.unwrap_or_default(), ui);
-    let mut asked = false;
-    while !running.wait_timeout(TICK)? {
-        bar.at(running.moved().read);
-        if interrupt.is_set() && !asked {
-            running.interrupt();
-            asked = true;
-        }
-    }
-    bar.done();
-    Ok(())
-}
 
 /// A bar over bytes or time, where somebody watches.
 pub(crate) struct Watching(ProgressBar);
 
+impl Look for Watching {
+    fn look(&mut self, tick: &Tick<'_>) {
+        match tick.moved {
+            Some(bytes) => self.at(bytes),
+            None => self.elapsed(tick.elapsed),
+        }
+    }
+}
+
 impl Watching {
+    /// Towards the end of a watch.
+    pub(crate) fn of(standby: &Standby, duration: Option<Duration>, ui: &Ui) -> Self {
+        match standby.bytes() {
+            Some(bytes) => Self::bytes(bytes, ui),
+            None => {
+                let pids: Vec<i32> = standby.found().everyone().map(|member| member.pid).collect();
+                Self::beside(&pids, duration, ui)
+            }
+        }
+    }
+
     /// Towards so many bytes.
-    pub(crate) fn bytes(total: u64, ui: &Ui) -> Self {
+    fn bytes(total: u64, ui: &Ui) -> Self {
         Self::new(ui, total, BYTES)
     }
 
@@ -79,7 +73,7 @@ impl Watching {
     }
 
     /// So many bytes have gone through.
-    pub(crate) fn at(&mut self, bytes: u64) {
+    fn at(&mut self, bytes: u64) {
         self.0.set_position(bytes);
     }
 

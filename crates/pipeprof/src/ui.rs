@@ -54,9 +54,22 @@ impl Display for Said {
 impl Exit {
     /// How a command ended that came back with an error.
     pub(crate) fn of(error: &anyhow::Error) -> Exit {
+        if error.is::<Stopped>() {
+            return Exit::Interrupted;
+        }
         let is_usage = error.downcast_ref::<Said>().is_some_and(|said| said.is_usage);
         if is_usage { Exit::Usage } else { Exit::Failed }
     }
+}
+
+/// Somebody asked to stop before there was anything to write.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Stopped(String);
+
+/// An error that ends the program with [`Exit::Interrupted`].
+pub(crate) fn stopped(error: impl Display) -> anyhow::Error {
+    Stopped(error.to_string()).into()
 }
 
 /// An error that ends the program with [`Exit::Usage`].

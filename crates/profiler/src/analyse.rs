@@ -6,7 +6,6 @@ use rustc_hash::FxHashSet;
 use crate::address_space::AddressSpaces;
 use crate::depths::Depths;
 use crate::error::Error;
-use crate::event_use::{Use, uses};
 use crate::kernel_code::{RecordedKernel, RecordedModule};
 use crate::losses::Losses;
 use crate::members::Members;
@@ -21,7 +20,7 @@ use crate::profile::{
     MemberProfile, Profile, Quality, StackId, StackWeight, Unwinding, WeightUnit,
 };
 use crate::raw_stacks::{RawStack, RawStacks};
-use crate::recording::{Loaded, Meta, Recording};
+use crate::recording::{EventRole, Loaded, Meta, Recording, roles};
 use crate::resolve::Resolver;
 use crate::sleep::Sleep;
 use crate::symbolize::Symbolizer;
@@ -174,7 +173,8 @@ struct Pass<'a> {
     unwinding: Option<&'a Unwinding>,
     /// The event that is shown.
     sampled: usize,
-    uses: Vec<Use>,
+    /// What each event of the file is for.
+    roles: Vec<EventRole>,
     members: Members,
     spaces: AddressSpaces,
     stacks: RawStacks,
@@ -215,7 +215,7 @@ impl<'a> Pass<'a> {
             meta,
             unwinding,
             sampled: file.sampled,
-            uses: uses(file, meta),
+            roles: roles(meta, file),
             members,
             spaces: AddressSpaces::default(),
             sleep,
@@ -250,12 +250,13 @@ impl<'a> Pass<'a> {
             self.pass_gaps(layout.time(record).unwrap_or(0));
         }
         match parse(record, layout) {
-            Some(Parsed::Sample(sample)) => match self.uses[event] {
-                Use::Shown => self.sample(&sample, record.misc),
-                Use::Switches => self.switch_sample(&sample, false),
-                Use::OwnSwitches => self.switch_sample(&sample, true),
-                Use::Wakeups => self.woken(&sample),
-                Use::Nothing => {}
+            Some(Parsed::Sample(sample)) => match self.roles[event] {
+                EventRole::Sample => self.sample(&sample, record.misc),
+                EventRole::Wakeup => self.woken(&sample),
+                role @ (EventRole::Switch | EventRole::OwnChain) => {
+                    self.switch_sample(&sample, role);
+                }
+                EventRole::Other => {}
             },
             Some(Parsed::Mapping(mapping)) => self.map(&mapping),
             Some(Parsed::KernelSymbol(symbol)) => self.spaces.kernel_symbol(&symbol),
@@ -385,9 +386,9 @@ impl<'a> Pass<'a> {
     }
 
     /// A thread of a member is about to leave its CPU.
-    fn switch_sample(&mut self, sample: &Sample<'_>, is_own: bool) {
+    fn switch_sample(&mut self, sample: &Sample<'_>, role: EventRole) {
         let (Some(pid), Some(tid)) = (sample.id.pid, sample.id.tid) else { return };
-        if is_own {
+        if role == EventRole::OwnChain {
             self.own_chains.insert(tid);
         } else if self.own_chains.contains(&tid) {
             return;

@@ -115,6 +115,18 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// The built-in pair could not be launched or waited for.
+    #[error(transparent)]
+    Pair(#[from] pipeprof_runner::error::Error),
+    /// A command could not be launched or waited for.
+    #[error(transparent)]
+    Command(#[from] pipeprof_runner::command::CommandError),
+    /// A pipeline could not be found.
+    #[error(transparent)]
+    Discover(#[from] pipeprof_runner::discover::DiscoverError),
+    /// Somebody asked to stop before the watch began.
+    #[error("stopped before anything was recorded")]
+    Stopped,
     /// The thread that drains the rings ended without an answer.
     #[error("the thread that drains the ring buffers died")]
     DrainDied,
@@ -138,6 +150,9 @@ impl Error {
             Error::Format { path, source } => source.hint(&quoted(path)),
             Error::NoEventOfName { known, .. } => Some(format!("its events are {known}")),
             Error::File { path, source, .. } => room_hint(path, source),
+            Error::Pair(error) => error.hint(),
+            Error::Command(error) => error.hint(),
+            Error::Discover(error) => error.hint(),
             Error::Exists { path } => Some(format!("rm -r {}", quoted(path))),
             Error::Unfinished { path } => Some(format!("rm -r {}", quoted(path))),
             _ => None,

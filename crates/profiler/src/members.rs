@@ -6,11 +6,7 @@ use pipeprof_runner::pipeline::{Member, MemberId};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::perfdata::record::Task;
-use crate::recording::Meta;
-
-/// A clock tick of `/proc/PID/stat`: `USER_HZ` is 100 on every architecture that has perf events
-/// and pipes to watch.
-const TICK_NS: u64 = 10_000_000;
+use crate::recording::{Meta, TICK_NS};
 
 /// A FORK record is written a moment after the process was given its start time
 /// (`copy_process` in kernel/fork.c, v6.18), which is cut off to whole ticks.
@@ -27,8 +23,6 @@ pub(crate) struct Members {
     with_pid: FxHashMap<i32, Vec<usize>>,
     /// When the records begin: who is older was there before them.
     start_ns: u64,
-    /// See [`Meta::boot_offset_ns`].
-    boot_offset_ns: Option<u64>,
     /// Nobody said who the members are, so all are.
     takes_all: bool,
 }
@@ -36,6 +30,7 @@ pub(crate) struct Members {
 #[derive(Debug)]
 struct Named {
     id: MemberId,
+    began_ns: Option<u64>,
     /// What its process called itself last.
     comm: Option<Arc<str>>,
     /// Its process has begun: the pid can be given away from here on.
@@ -53,13 +48,13 @@ impl Members {
             comms: FxHashMap::default(),
             with_pid: FxHashMap::default(),
             start_ns: meta.start_ns,
-            boot_offset_ns: meta.boot_offset_ns,
             takes_all: members.is_empty(),
         };
         for (index, id) in members.iter().map(Member::id).enumerate() {
             let is_first = !made.of_process.contains_key(&id.pid);
-            let is_born = is_first && made.was_there(id, there.contains(&id.pid));
-            made.members.push(Named { id, comm: None, is_born });
+            let began_ns = meta.began_ns(id);
+            let is_born = is_first && was_there(began_ns, there.contains(&id.pid), meta.start_ns);
+            made.members.push(Named { id, began_ns, comm: None, is_born });
             made.with_pid.entry(id.pid).or_default().push(index);
             // Of several with one pid the first has it until records say otherwise.
             made.of_process.entry(id.pid).or_insert(index);
@@ -146,7 +141,7 @@ impl Members {
         let mut named = self.with_pid.get(&pid)?.iter().copied();
         named.find(|&index| {
             let member = &self.members[index];
-            let began_then = match (self.start_ns_of(member.id), time) {
+            let began_then = match (member.began_ns, time) {
                 (Some(began), Some(time)) => (began..began + TICK_NS + LATE_NS).contains(&time),
                 _ => true,
             };
@@ -154,27 +149,21 @@ impl Members {
         })
     }
 
-    /// When a process began, in the clock of the records.
-    fn start_ns_of(&self, id: MemberId) -> Option<u64> {
-        let ticks = id.start_time?;
-        Some(ticks.checked_mul(TICK_NS)?.saturating_sub(self.boot_offset_ns?))
-    }
-
-    /// It began before the records. `seen` says that a process with its pid was there then.
-    fn was_there(&self, id: MemberId, seen: bool) -> bool {
-        match self.start_ns_of(id) {
-            Some(began) => began + TICK_NS <= self.start_ns || (seen && began <= self.start_ns),
-            None => seen,
-        }
-    }
-
     fn take(&mut self, pid: i32) -> usize {
         let index = self.members.len();
         let id = MemberId { pid, start_time: None };
         let comm = self.comms.get(&pid).cloned();
-        self.members.push(Named { id, comm, is_born: true });
+        self.members.push(Named { id, began_ns: None, comm, is_born: true });
         self.of_process.insert(pid, index);
         index
+    }
+}
+
+/// A process that began then did so before the records. `seen` says that one with its pid was there.
+fn was_there(began_ns: Option<u64>, seen: bool, start_ns: u64) -> bool {
+    match began_ns {
+        Some(began) => began + TICK_NS <= start_ns || (seen && began <= start_ns),
+        None => seen,
     }
 }
 

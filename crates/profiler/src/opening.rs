@@ -10,13 +10,16 @@ use crate::environment::{Environment, Operation, explain_open_error};
 use crate::error::Error;
 use crate::perfdata::write::EventDescription;
 use crate::profile::Scope;
+use crate::recording::EventRole;
 use crate::ring::{Ring, page_bytes};
 use crate::session::FORMAT_LOST;
+use crate::stop::Stop;
 use crate::sys::PerfSystem;
 
 /// An event that is open on all its targets.
 pub(crate) struct Opened {
     name: String,
+    pub(crate) role: EventRole,
     pub(crate) attr: EventAttr,
     /// With the CPU that each is bound to.
     pub(crate) fds: Vec<(OwnedFd, i32)>,
@@ -52,17 +55,23 @@ pub(crate) fn targets(scope: Scope, tids: &[i32], cpus: &[u32]) -> Vec<Target> {
     }
 }
 
-/// Opens one event a target. Tasks and CPUs that have gone meanwhile are passed over.
+/// Opens one event a target. Tasks and CPUs that have gone meanwhile are passed over. Given up where
+/// somebody asks to stop: a task takes some 50 microseconds, and there can be thousands.
 pub(crate) fn open_all(
     system: &dyn PerfSystem,
     operation: &Operation<'_>,
+    role: EventRole,
     mut attr: EventAttr,
     targets: &[Target],
+    stop: &Stop,
 ) -> Result<Opened, Error> {
     let mut fds = Vec::with_capacity(targets.len());
     let asked = attr.period_or_frequency;
     let staggered = attr.kind == event_type::SOFTWARE && attr.config <= 1;
     for target in targets {
+        if stop.is_asked() {
+            return Err(Error::Stopped);
+        }
         if staggered {
             attr.period_or_frequency = staggered_frequency(asked, target.cpu);
         }
@@ -85,7 +94,7 @@ pub(crate) fn open_all(
     }
     attr.period_or_frequency = asked;
     let Operation::Open { event, .. } = operation else { return Err(Error::NoTasks) };
-    Ok(Opened { name: (*event).to_owned(), attr, fds })
+    Ok(Opened { name: (*event).to_owned(), role, attr, fds })
 }
 
 /// Takes from an attribute what the youngest kernel knows of; false where nothing of that is in it.

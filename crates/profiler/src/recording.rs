@@ -12,6 +12,7 @@ mod foreign;
 mod json;
 mod load;
 pub(crate) mod private;
+mod role;
 pub(crate) mod sidecar;
 pub(crate) mod unwound;
 
@@ -20,11 +21,13 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use memmap2::Mmap;
-use pipeprof_runner::pipeline::Pipeline;
+use pipeprof_runner::pipeline::{MemberId, Pipeline};
 use serde::{Deserialize, Serialize};
 
 pub use about::About;
 pub use dir::{RecordingDir, TemporaryDir};
+pub use role::EventRole;
+pub(crate) use role::roles;
 
 use crate::accounts::Accounts;
 use crate::error::Error;
@@ -78,7 +81,10 @@ pub struct Meta {
     pub max_stack: u64,
     /// Records that events had no room for, where the kernel counts them (6.0 and later).
     pub lost: Option<u64>,
-    /// Context switches were recorded, by the second event of the file.
+    /// What each event of the file is for, in their order; empty where their order tells.
+    #[serde(default)]
+    pub events: Vec<EventRole>,
+    /// Context switches were recorded.
     pub switches: bool,
     /// When switches and wake-ups were recorded, where that was by turns; empty for always.
     pub windows: Vec<Window>,
@@ -108,7 +114,17 @@ pub struct Meta {
     pub notes: Vec<String>,
 }
 
+/// A clock tick of `/proc/PID/stat`: `USER_HZ` is 100 on every architecture that has perf events.
+pub(crate) const TICK_NS: u64 = 10_000_000;
+
 impl Meta {
+    /// When a process began, by the clock of the records, cut off to whole [ticks](TICK_NS); `None`
+    /// where that was not noted.
+    pub(crate) fn began_ns(&self, id: MemberId) -> Option<u64> {
+        let ticks = id.start_time?;
+        Some(ticks.checked_mul(TICK_NS)?.saturating_sub(self.boot_offset_ns?))
+    }
+
     /// The time in which wake-ups were recorded.
     pub(crate) fn wakeups_watched_ns(&self) -> u64 {
         let whole = [(self.start_ns, self.end_ns)];
@@ -332,6 +348,7 @@ pub(crate) mod tests {
             kernel_visible: true,
             max_stack: 127,
             lost: None,
+            events: Vec::new(),
             switches: false,
             windows: Vec::new(),
             wakeups_until_ns: None,

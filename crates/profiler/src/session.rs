@@ -25,9 +25,10 @@ use crate::perfdata::write::{EventDescription, Provenance};
 use crate::profile::Scope;
 use crate::recording::sidecar::Progress;
 use crate::recording::unwound;
-use crate::recording::{About, Meta, Recording, RecordingDir};
+use crate::recording::{About, EventRole, Meta, Recording, RecordingDir, TICK_NS};
 use crate::segments::{Beginning, Limits, Look, Segments};
 use crate::sleepers::Sleepers;
+use crate::stop::Stop;
 use crate::switching::Switching;
 use crate::symbolize::PerfMaps;
 use crate::synth;
@@ -54,6 +55,8 @@ pub struct CaptureConfig {
     pub cpus: Option<Vec<u32>>,
     /// How much of the recording is kept.
     pub limits: Limits,
+    /// Attaching is given up where somebody asks to stop.
+    pub stop: Stop,
 }
 
 impl Default for CaptureConfig {
@@ -66,6 +69,7 @@ impl Default for CaptureConfig {
             wakeups: true,
             cpus: None,
             limits: Limits::default(),
+            stop: Stop::default(),
         }
     }
 }
@@ -141,7 +145,10 @@ impl Session {
         config: &CaptureConfig,
         dir: RecordingDir,
     ) -> Result<Session, Error> {
-        let tids: Vec<i32> = pipeline.members.iter().flat_map(|m| threads(m.pid)).collect();
+        let mut tids: Vec<i32> = pipeline.members.iter().flat_map(|m| threads(m.pid)).collect();
+        // The first thread of each member before all others, where not all get an event.
+        let leaders: HashSet<i32> = pipeline.members.iter().map(|member| member.pid).collect();
+        tids.sort_by_key(|tid| !leaders.contains(tid));
         let &first = tids.first().ok_or(Error::NoTasks)?;
         let cpus = config.cpus.clone().unwrap_or_else(online_cpus);
         let choice = choose(candidates(config.event.as_ref()), |candidate| {
@@ -164,8 +171,10 @@ impl Session {
         let mut opened = vec![open_all(
             system,
             &choice.candidate.operation(),
+            EventRole::Sample,
             recorded_attr(&choice.candidate, config),
             &targets(choice.candidate.scope, &tids, &cpus),
+            &config.stop,
         )?];
         let mut by_turns = 0..0;
         let mut wakeups = Err("wake-ups were not recorded".to_owned());
@@ -193,6 +202,7 @@ impl Session {
         let descriptions = describe(system, &opened)?;
         let mut meta = meta(pipeline, config, &choice, notes);
         meta.wakeups = wakeups;
+        meta.events = opened.iter().map(|event| event.role).collect();
         let to_unwind = has_stacks.then(|| descriptions.clone());
         let pids: Vec<i32> = pipeline.members.iter().map(|member| member.pid).collect();
         let pids = Arc::new(Mutex::new(pids));
@@ -231,6 +241,9 @@ impl Session {
             .then(|| Windows::start(Arc::clone(&events), by_turns, tracepoints))
             .transpose()?;
         for member in &pipeline.members {
+            if config.stop.is_asked() {
+                return Err(Error::Stopped);
+            }
             meta.threads.extend(thread_starts(member.pid));
             meta.accounts.read(member.pid, false);
         }
@@ -275,15 +288,18 @@ impl Session {
         let new = children.iter().copied().filter(|id| !known.contains(id));
         // Whoever has a dead member's pid by now is a stranger.
         let there = |id: &MemberId| id.is_there();
-        let members: Vec<i32> = members.into_iter().filter(there).map(|id| id.pid).collect();
-        let children: Vec<i32> = new.filter(there).map(|id| id.pid).collect();
-        self.forget_what_is_not_kept(members.iter().chain(&children).copied().collect());
+        let members: Vec<MemberId> = members.into_iter().chain(new).filter(there).collect();
+        let pids: Vec<i32> = members.iter().map(|id| id.pid).collect();
         if self.meta.switches {
-            self.meta.sleepers.look(members.iter().chain(&children).copied(), now_ns());
+            self.meta.sleepers.look(pids.iter().copied(), now_ns());
         }
-        members.iter().for_each(|&pid| self.meta.accounts.read(pid, false));
-        children.iter().for_each(|&pid| self.meta.accounts.read(pid, true));
-        let pids: Vec<i32> = members.into_iter().chain(children).collect();
+        self.forget_what_is_not_kept(pids);
+        for id in &members {
+            let born_watched = !known.contains(id)
+                && self.meta.began_ns(*id).is_none_or(|ns| ns + TICK_NS > self.meta.start_ns);
+            self.meta.accounts.read(id.pid, born_watched);
+        }
+        let pids: Vec<i32> = members.iter().map(|id| id.pid).collect();
         self.perf_maps.hold_some(&pids);
     }
 
@@ -514,6 +530,7 @@ fn meta(pipeline: &Pipeline, config: &CaptureConfig, choice: &Choice, notes: Vec
         kernel_visible: candidate.kernel,
         max_stack: read_number("/proc/sys/kernel/perf_event_max_stack").unwrap_or(127),
         lost: None,
+        events: Vec::new(),
         switches: config.switches,
         windows: Vec::new(),
         wakeups_until_ns: None,

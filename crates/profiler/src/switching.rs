@@ -17,7 +17,9 @@ use crate::environment::Operation;
 use crate::error::Error;
 use crate::opening::{Opened, open_all, targets};
 use crate::profile::Scope;
+use crate::recording::EventRole;
 use crate::session::{CaptureConfig, FORMAT_LOST, HALF_OF_RING, SAMPLE_TYPE, with_hint};
+use crate::stop::Stop;
 use crate::sys::PerfSystem;
 use crate::wakeups::{self, WakeFormat};
 
@@ -29,6 +31,11 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Switches a second beyond which a thread is fast: an event of its own would take 0.2 % of it.
 const FAST: f64 = 2_000.0;
+
+/// More threads than this get no event of their own: opening, reading and closing one takes some 100
+/// microseconds on each CPU, and a watch of thousands of threads is to begin and end at once, too.
+/// Where the others sleep is known from looks and from the chains of their CPU.
+const MOST_WITH_OWN: usize = 256;
 
 /// What was opened.
 pub(crate) struct Switching {
@@ -60,18 +67,32 @@ impl Switching {
     ) -> Result<Self, Error> {
         let on_cpus = targets(Scope::PerCpu, tids, cpus);
         let attr = chains(config).with_flag(flag::CONTEXT_SWITCH, true);
-        let switches = match open_all(system, &operation(true, true), attr, &on_cpus) {
+        let switches = match open_all(
+            system,
+            &operation(true, true),
+            EventRole::Switch,
+            attr,
+            &on_cpus,
+            &config.stop,
+        ) {
             Ok(switches) => switches,
             Err(Error::Open(_)) => return Self::per_task(system, config, tids, cpus, notes),
             Err(error) => return Err(error),
         };
-        let slow = slow(tids);
+        let slow = slow(&tids[..tids.len().min(MOST_WITH_OWN)]);
         let own_chains = if slow.is_empty() {
             None
         } else {
             let attr = chains(config).with_flag(flag::INHERIT, true);
             let targets = targets(Scope::PerTask, &slow, cpus);
-            match open_all(system, &operation(true, false), attr, &targets) {
+            match open_all(
+                system,
+                &operation(true, false),
+                EventRole::OwnChain,
+                attr,
+                &targets,
+                &config.stop,
+            ) {
                 Ok(own) => Some(own),
                 // They have ended meanwhile.
                 Err(Error::NoTasks) => None,
@@ -79,7 +100,7 @@ impl Switching {
             }
         };
         let wakeups = if config.wakeups {
-            open_wakeups(system, cpus)
+            open_wakeups(system, cpus, &config.stop)
         } else {
             Err("wake-ups were not asked for".to_owned())
         };
@@ -96,12 +117,26 @@ impl Switching {
     ) -> Result<Self, Error> {
         let targets = targets(Scope::PerTask, tids, cpus);
         let mut attr = chains(config).with_flag(flag::INHERIT | flag::CONTEXT_SWITCH, true);
-        let opened = match open_all(system, &operation(true, false), attr, &targets) {
+        let opened = match open_all(
+            system,
+            &operation(true, false),
+            EventRole::Switch,
+            attr,
+            &targets,
+            &config.stop,
+        ) {
             Err(Error::Open(why)) => {
                 // Without the kernel half the switches are still recorded, so blocked time is
                 // known.
                 attr.flags |= flag::EXCLUDE_KERNEL | flag::EXCLUDE_HV;
-                let opened = open_all(system, &operation(false, false), attr, &targets)?;
+                let opened = open_all(
+                    system,
+                    &operation(false, false),
+                    EventRole::Switch,
+                    attr,
+                    &targets,
+                    &config.stop,
+                )?;
                 notes.push(with_hint("blocked time has no stacks", &why));
                 opened
             }
@@ -114,7 +149,7 @@ impl Switching {
     }
 }
 
-fn open_wakeups(system: &dyn PerfSystem, cpus: &[u32]) -> Result<WakeEvent, String> {
+fn open_wakeups(system: &dyn PerfSystem, cpus: &[u32], stop: &Stop) -> Result<WakeEvent, String> {
     let (tracefs, waking, format) = wakeups::tracepoint()?;
     let mut attr =
         EventAttr::new(event_type::TRACEPOINT, waking.id).with_flag(flag::WATERMARK, true);
@@ -123,7 +158,14 @@ fn open_wakeups(system: &dyn PerfSystem, cpus: &[u32]) -> Result<WakeEvent, Stri
     attr.wakeup = HALF_OF_RING;
     attr.read_format = FORMAT_LOST;
     let operation = Operation::Open { event: &waking.name, kernel: true, per_cpu: true, pid: None };
-    let opened = open_all(system, &operation, attr, &targets(Scope::PerCpu, &[], cpus));
+    let opened = open_all(
+        system,
+        &operation,
+        EventRole::Wakeup,
+        attr,
+        &targets(Scope::PerCpu, &[], cpus),
+        stop,
+    );
     let opened = opened.map_err(|error| match error.hint() {
         Some(hint) => format!("{error}; hint: {hint}"),
         None => error.to_string(),

@@ -134,7 +134,7 @@ pub fn discover_again(known: &[MemberId], extent: Extent) -> Result<Found, Disco
 ///
 /// `root` has ended, or `/proc` is not there.
 pub fn discover_tree(root: i32) -> Result<Found, DiscoverError> {
-    let table = scan::scan()?;
+    let table = trees(root)?;
     if table.get(root).is_none() {
         return Err(DiscoverError::NoSuchProcess { pid: root });
     }
@@ -144,11 +144,15 @@ pub fn discover_tree(root: i32) -> Result<Found, DiscoverError> {
 /// All that the process `root` started, without itself, and the pipes between them, while `command`,
 /// one of them, has not been waited for.
 pub(crate) fn discover_below(root: i32, command: i32) -> Result<Found, DiscoverError> {
-    let table = scan::scan()?;
+    let table = trees(root)?;
     if table.get(command).is_none() {
         return Err(DiscoverError::NoSuchProcess { pid: command });
     }
     Ok(completed(topology::below(&table, root)))
+}
+
+fn trees(root: i32) -> Result<ProcTable, DiscoverError> {
+    scan::scan_tree(root).map_or_else(scan::scan, Ok)
 }
 
 /// Every pipeline of the machine, in the order in which their first members started, without the

@@ -55,6 +55,16 @@ pub(crate) enum Target {
     Running { pids: Vec<i32>, extent: Extent, duration: Option<Duration> },
 }
 
+impl Target {
+    /// How long it is watched at most.
+    pub(crate) fn duration(&self) -> Option<Duration> {
+        match self {
+            Target::Pair(_) => None,
+            Target::Command { duration, .. } | Target::Running { duration, .. } => *duration,
+        }
+    }
+}
+
 /// How long something that runs is watched where nobody says.
 pub(crate) const WATCH: Duration = Duration::from_secs(10);
 

@@ -1,15 +1,12 @@
 //! `pipeprof run`: the pipe pair, unprofiled.
 
-use pipeprof_runner::error::Error;
 use pipeprof_runner::outcome::{EndOutcome, Outcome};
-use pipeprof_runner::pair::launch;
-use pipeprof_runner::plan::PairPlan;
 use pipeprof_runner::stage::{ReadWith, WriteWith};
 
 use crate::args::json::JsonArgs;
 use crate::args::pair::{self as pair_args, PairArgs};
+use crate::capture::run_pair;
 use crate::interrupt::Interrupt;
-use crate::progress;
 use crate::ui::{Exit, Ui};
 
 /// Run a built-in pair without profiling and print its throughput
@@ -31,18 +28,8 @@ pub(crate) struct RunArgs {
 pub(crate) fn run(args: &RunArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let plan = args.pair.plan()?;
     let interrupt = Interrupt::install()?;
-    let outcome = run_once(&plan, &interrupt, ui).map_err(pair_args::refused)?;
+    let outcome = run_pair(&plan, &interrupt, ui)?;
     report(args, &outcome, ui)
-}
-
-fn run_once(plan: &PairPlan, interrupt: &Interrupt, ui: &Ui) -> Result<Outcome, Error> {
-    let prepared = launch(plan, &pair_args::reexec())?;
-    for note in prepared.notes() {
-        ui.warn(note);
-    }
-    let mut running = prepared.release();
-    progress::watch(&mut running, plan, interrupt, ui)?;
-    running.wait()
 }
 
 fn report(args: &RunArgs, outcome: &Outcome, ui: &Ui) -> anyhow::Result<Exit> {

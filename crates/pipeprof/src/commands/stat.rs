@@ -1,23 +1,21 @@
 //! `pipeprof stat`: count events at each end, in all and for each GiB piped.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pipeprof_profiler::counters::{
     CounterError, CounterSet, ExitUsage, MemberCounters, Target as Counted,
 };
 use pipeprof_profiler::environment::Environment;
-use pipeprof_profiler::meter::{Meter, PipeFlow};
+use pipeprof_profiler::meter::PipeFlow;
+use pipeprof_profiler::watcher::Came;
 use pipeprof_report::counters::{CountedMember, CounterReport, write_json, write_text};
-use pipeprof_runner::command;
-use pipeprof_runner::discover::{Extent, discover};
 use pipeprof_runner::ends::{Complaint, Usage};
-use pipeprof_runner::pair::launch;
 use pipeprof_runner::pipeline::{End, Member, MemberId, Pipeline};
-use pipeprof_runner::plan::PairPlan;
 
 use crate::args::json::JsonArgs;
 use crate::args::pair::{self as pair_args, PairArgs};
 use crate::args::target::{Target, TargetArgs};
+use crate::capture::{self, standby};
 use crate::interrupt::Interrupt;
 use crate::progress::Watching;
 use crate::ui::{Exit, Ui, hinted};
@@ -50,15 +48,7 @@ pub(crate) fn run(args: &StatArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let to = args.json.open(&[])?;
     let diverted = to.divert()?;
     let interrupt = Interrupt::install()?;
-    let counts = match target {
-        Target::Pair(plan) => pair(&plan, &interrupt, ui),
-        Target::Command { spec, title, duration } => {
-            launched(spec, title, duration, &interrupt, ui)
-        }
-        Target::Running { pids, extent, duration } => {
-            running(&pids, extent, duration, &interrupt, ui)
-        }
-    }?;
+    let counts = count(target, &interrupt, ui)?;
     drop(diverted);
     let report = CounterReport {
         members: counts
@@ -89,77 +79,57 @@ pub(crate) fn run(args: &StatArgs, ui: &Ui) -> anyhow::Result<Exit> {
     })
 }
 
-fn attach(targets: &[Counted]) -> anyhow::Result<CounterSet> {
-    let attached = CounterSet::attach(targets, &Environment::read()).and_then(|mut counters| {
+fn count(target: Target, interrupt: &Interrupt, ui: &Ui) -> anyhow::Result<Counts> {
+    let duration = target.duration();
+    let is_pair = matches!(target, Target::Pair(_));
+    let is_running = matches!(target, Target::Running { .. });
+    let mut standby = standby(target, interrupt, ui)?;
+    let pipeline = standby.found().pipeline.clone();
+    let counted = |member: &Member| {
+        if is_pair { Counted::alone(member.pid) } else { Counted::process(member.pid) }
+    };
+    let targets: Vec<Counted> = pipeline.members.iter().map(counted).collect();
+    let title = standby.title();
+    let attached = CounterSet::attach(&targets, &Environment::read()).and_then(|mut counters| {
         counters.enable()?;
         Ok(counters)
     });
-    attached.map_err(|error| refused(&error))
+    let mut counters = attached.map_err(|error| refused(&error))?;
+    if is_running {
+        // A pair counts itself, and of a command the sum of all that it starts is counted.
+        standby.count();
+    }
+    let mut bar = Watching::of(&standby, duration, ui);
+    let mut watcher = standby.release().map_err(capture::refused)?;
+    let ended = watcher.watch(duration, &mut [&mut bar]);
+    bar.done();
+    ended.map_err(capture::refused)?;
+    // What has ended is not reaped yet where it was a pair: its accounts are there, and final.
+    counters.disable().map_err(|error| refused(&error))?;
+    let seen = watcher.finish().map_err(capture::refused)?;
+    if let Came::Command(command) = &seen.came
+        && let Some(usage) = command.usage
+        && let [root] = &pipeline.members[..]
+    {
+        counters.note_exit(root.pid, exit_usage(usage));
+    }
+    let failures = match &seen.came {
+        Came::Pair(outcome) => outcome.failures(),
+        Came::Command(command) => capture::failures(command.status),
+        Came::Processes => Vec::new(),
+    };
+    let of_member = |(member, counts): (&Member, MemberCounters)| match &seen.came {
+        // One set of counters for the command and all that it starts.
+        Came::Command(_) => (title.clone(), None, counts),
+        Came::Pair(outcome) => (label(member), Some(outcome.bytes), counts),
+        Came::Processes => (label(member), bytes_of(member.id(), &pipeline, &seen.flows), counts),
+    };
+    let members = pipeline.members.iter().zip(counters.read()).map(of_member).collect();
+    Ok(Counts { members, elapsed: seen.elapsed, failures })
 }
 
 fn refused(error: &CounterError) -> anyhow::Error {
     hinted(error, error.hint())
-}
-
-fn pair(plan: &PairPlan, interrupt: &Interrupt, ui: &Ui) -> anyhow::Result<Counts> {
-    let failed = |error: pipeprof_runner::error::Error| hinted(&error, error.hint());
-    let prepared = launch(plan, &pair_args::reexec()).map_err(failed)?;
-    for note in prepared.notes() {
-        ui.warn(note);
-    }
-    let pipeline = prepared.pipeline().clone();
-    let targets: Vec<Counted> = pipeline.members.iter().map(|m| Counted::alone(m.pid)).collect();
-    let mut counters = attach(&targets)?;
-    let mut running = prepared.release();
-    crate::progress::watch(&mut running, plan, interrupt, ui).map_err(failed)?;
-    // Both have ended and neither is reaped: their accounts are still there, and final.
-    counters.disable().map_err(|error| refused(&error))?;
-    let outcome = running.wait().map_err(failed)?;
-    let labels = pipeline.members.iter().map(label);
-    let members = labels.zip(counters.read()).map(|(l, c)| (l, Some(outcome.bytes), c)).collect();
-    Ok(Counts { members, elapsed: outcome.elapsed, failures: outcome.failures() })
-}
-
-fn launched(
-    spec: command::Spec,
-    title: String,
-    duration: Option<Duration>,
-    interrupt: &Interrupt,
-    ui: &Ui,
-) -> anyhow::Result<Counts> {
-    let failed = |error: command::CommandError| hinted(&error, error.hint());
-    let prepared = spec.prepare().map_err(failed)?;
-    let root = prepared.pid();
-    let mut counters = attach(&[Counted::process(root)])?;
-    let started = Instant::now();
-    let mut running = prepared.release().map_err(failed)?;
-    let mut watching = Watching::beside(&[root], duration, ui);
-    let status = loop {
-        if let Some(status) = running.try_wait().map_err(failed)? {
-            break Some(status);
-        }
-        if interrupt.is_set() || duration.is_some_and(|most| started.elapsed() >= most) {
-            break None;
-        }
-        watching.elapsed(started.elapsed());
-        std::thread::sleep(TICK);
-    };
-    watching.done();
-    let elapsed = started.elapsed();
-    counters.disable().map_err(|error| refused(&error))?;
-    if status.is_none() || interrupt.is_set() {
-        running.end(interrupt.ending());
-    } else if let Some(usage) = running.usage() {
-        counters.note_exit(root, exit_usage(usage));
-    }
-    let failures = match status {
-        Some(status) if !status.success() => {
-            vec![Complaint { message: format!("the command ended with {status}"), hint: None }]
-        }
-        _ => Vec::new(),
-    };
-    let members = counters.read().into_iter().map(|counts| (title.clone(), None, counts)).collect();
-    Ok(Counts { members, elapsed, failures })
 }
 
 /// What the command and all that it waited for used.
@@ -171,39 +141,6 @@ fn exit_usage(usage: Usage) -> ExitUsage {
         minor_faults: usage.minor_faults,
         major_faults: usage.major_faults,
     }
-}
-
-fn running(
-    pids: &[i32],
-    extent: Extent,
-    duration: Option<Duration>,
-    interrupt: &Interrupt,
-    ui: &Ui,
-) -> anyhow::Result<Counts> {
-    let found = discover(pids, extent).map_err(|error| hinted(&error, error.hint()))?;
-    let pipeline = found.pipeline.clone();
-    let targets: Vec<Counted> =
-        pipeline.members.iter().map(|member| Counted::process(member.pid)).collect();
-    let mut counters = attach(&targets)?;
-    let meter = Meter::start(found, false).map_err(|error| hinted(&error, error.hint()))?;
-    let started = Instant::now();
-    let left = || duration.unwrap_or(Duration::MAX).saturating_sub(started.elapsed());
-    let mut watching = Watching::beside(pids, duration, ui);
-    while !left().is_zero() && !interrupt.is_set() {
-        watching.elapsed(started.elapsed());
-        std::thread::sleep(TICK.min(left()));
-    }
-    watching.done();
-    counters.disable().map_err(|error| refused(&error))?;
-    let elapsed = started.elapsed();
-    let flows = meter.finish().map_err(|error| hinted(&error, error.hint()))?;
-    let members = pipeline
-        .members
-        .iter()
-        .zip(counters.read())
-        .map(|(member, counts)| (label(member), bytes_of(member.id(), &pipeline, &flows), counts))
-        .collect();
-    Ok(Counts { members, elapsed, failures: Vec::new() })
 }
 
 /// What a member wrote into its pipes, or, where it writes to none, read from them.
@@ -225,5 +162,3 @@ fn label(member: &Member) -> String {
         None => format!("{} ({})", member.comm, member.pid),
     }
 }
-
-const TICK: Duration = Duration::from_millis(100);

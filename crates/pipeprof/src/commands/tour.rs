@@ -16,18 +16,16 @@ use pipeprof_report::highlight::Highlights;
 use pipeprof_report::summary::Summary;
 use pipeprof_report::tour::{Page, Place, Step, Tour};
 use pipeprof_runner::outcome::Outcome;
-use pipeprof_runner::pair::launch;
 use pipeprof_runner::plan::{Knobs, PairPlan};
 use pipeprof_runner::size;
 use pipeprof_runner::stage::Stage;
 
 use crate::args::pair::{self as pair_args, parse_stage};
 use crate::args::target::Target;
-use crate::capture::{Captured, capture};
+use crate::capture::{Captured, capture, run_pair};
 use crate::commands::doctor;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
-use crate::progress;
 use crate::terminal;
 use crate::ui::{Exit, Ui, hinted, wrong_usage};
 
@@ -267,10 +265,7 @@ impl Guide<'_> {
     }
 
     fn run_unprofiled(&self, plan: &PairPlan) -> Result<Outcome, Stop> {
-        let failed = |error: pipeprof_runner::error::Error| pair_args::complaint(&error.into());
-        let mut running = launch(plan, &pair_args::reexec()).map_err(failed)?.release();
-        progress::watch(&mut running, plan, &self.interrupt, self.ui).map_err(failed)?;
-        let outcome = running.wait().map_err(failed)?;
+        let outcome = run_pair(plan, &self.interrupt, self.ui)?;
         if outcome.interrupted {
             return Err(Stop::Interrupted);
         }

@@ -59,6 +59,7 @@ fn meta(event: &Event, notes: Vec<String>) -> Meta {
         kernel_visible: !event.excludes_kernel(),
         max_stack: event.max_stack.map_or(UNKNOWN_DEPTH, u64::from),
         lost: None,
+        events: Vec::new(),
         switches: false,
         windows: Vec::new(),
         wakeups: Err("perf.data does not tell".to_owned()),

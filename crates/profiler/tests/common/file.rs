@@ -160,6 +160,7 @@ pub(crate) fn meta(pids: &[i32]) -> Meta {
         kernel_visible: true,
         max_stack: 127,
         lost: None,
+        events: Vec::new(),
         switches: false,
         start_ns: 0,
         boot_offset_ns: None,

@@ -5,6 +5,7 @@
 //! is gone every read fails with ESRCH, even where the pid is in use again. So what is read of one
 //! process can't be mixed up with another's, and a process that vanishes is passed over.
 
+use std::collections::HashSet;
 use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -50,6 +51,35 @@ pub(super) fn scan() -> Result<ProcTable, DiscoverError> {
         }
     }
     Ok(ProcTable::new(processes, unreadable))
+}
+
+/// A process and what it started, as far as the parents are still there: what a pass over all of
+/// /proc would find of them, at the cost of these alone. `None` where the kernel doesn't list
+/// children (`CONFIG_PROC_CHILDREN`).
+pub(super) fn scan_tree(root: i32) -> Option<ProcTable> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let proc = open("/proc", flags, Mode::empty()).ok()?;
+    if !Path::new("/proc/thread-self/children").exists() {
+        return None;
+    }
+    let mut reader = Reader::new();
+    let mut processes = Vec::new();
+    let mut unreadable = 0;
+    let mut pids = vec![root];
+    let mut known = HashSet::from([root]);
+    let mut next = 0;
+    while let Some(&pid) = pids.get(next) {
+        next += 1;
+        // An error here is a process that has ended.
+        if let Ok((process, readable)) = reader.process(proc.as_fd(), pid) {
+            processes.push(process);
+            unreadable += usize::from(!readable);
+            pids.extend(
+                reader.children(proc.as_fd(), pid).into_iter().filter(|pid| known.insert(*pid)),
+            );
+        }
+    }
+    Some(ProcTable::new(processes, unreadable))
 }
 
 /// Buffers that are used for process after process.
@@ -107,6 +137,24 @@ impl Reader {
             // Its parent has not waited for it yet: it is a link in the line of descent.
             _ => Ok((process, true)),
         }
+    }
+
+    /// What the threads of a process started.
+    fn children(&mut self, proc: BorrowedFd, pid: i32) -> Vec<i32> {
+        let Ok(tasks) = open_dir(proc, &format!("{pid}/task")) else { return Vec::new() };
+        let mut threads = std::mem::take(&mut self.numbers);
+        threads.clear();
+        // A process that ends meanwhile has no children any more.
+        let _ = sys::numbers(tasks.as_fd(), &mut self.buffer, &mut threads);
+        let mut children = Vec::new();
+        for tid in &threads {
+            let text = self.read_all(&tasks, &format!("{tid}/children")).unwrap_or_default();
+            let text = std::str::from_utf8(&text).unwrap_or_default();
+            children
+                .extend(text.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+        }
+        self.numbers = threads;
+        children
     }
 
     fn other_thread(&mut self, dir: &OwnedFd, pid: i32) -> Option<OwnedFd> {

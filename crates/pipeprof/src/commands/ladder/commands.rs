@@ -3,30 +3,27 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
-use pipeprof_profiler::meter::{Bytes, Meter, PipeFlow};
+use pipeprof_profiler::meter::{Bytes, PipeFlow};
+use pipeprof_profiler::watcher::{Came, Seen};
 use pipeprof_report::ladder::{CountedBy, EndCost};
 use pipeprof_runner::command::Spec;
-use pipeprof_runner::discover::{Extent, discover};
 use pipeprof_runner::ends::Usage;
 use tempfile::NamedTempFile;
 
 use super::runs::{GIB, Measured};
 use crate::args::target::Target;
+use crate::capture::{standby, watched};
 use crate::interrupt::Interrupt;
-use crate::ui::hinted;
+use crate::ui::Ui;
 
 /// What has not ended by then is taken for something that never does.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long that is then run.
 const CUT: Duration = Duration::from_secs(2);
-
-/// A shell needs some milliseconds to start its members.
-const FIRST_LOOK: Duration = Duration::from_millis(2);
-const LOOK: Duration = Duration::from_millis(50);
 
 /// Sends what the pipeline prints to a file, and runs it.
 const SCRIPT: &str = "exec >\"$1\" 2>&1 </dev/null; eval \"$2\"";
@@ -49,8 +46,8 @@ impl Command {
     }
 
     /// Tries it out: whether it ends, and whether its throughput can be known.
-    pub(super) fn size(&mut self, interrupt: &Interrupt) -> anyhow::Result<()> {
-        let tried = self.run(PATIENCE, interrupt)?;
+    pub(super) fn size(&mut self, interrupt: &Interrupt, quiet: &Ui) -> anyhow::Result<()> {
+        let tried = self.run(PATIENCE, interrupt, quiet)?;
         if !tried.ended {
             self.limit = Some(CUT);
         }
@@ -64,10 +61,10 @@ impl Command {
         Ok(())
     }
 
-    pub(super) fn plain(&self, interrupt: &Interrupt) -> anyhow::Result<Measured> {
+    pub(super) fn plain(&self, interrupt: &Interrupt, quiet: &Ui) -> anyhow::Result<Measured> {
         // One that ended once may take its time.
         let limit = self.limit.unwrap_or(60 * PATIENCE);
-        Ok(self.run(limit, interrupt)?.measured)
+        Ok(self.run(limit, interrupt, quiet)?.measured)
     }
 
     /// For a profiled run. What it prints goes nowhere: the meter counts.
@@ -82,38 +79,18 @@ impl Command {
         Spec::program(words.into_iter().chain(own))
     }
 
-    fn run(&self, limit: Duration, interrupt: &Interrupt) -> anyhow::Result<Tried> {
+    fn run(&self, limit: Duration, interrupt: &Interrupt, quiet: &Ui) -> anyhow::Result<Tried> {
         let output = NamedTempFile::new().context("making a file for what a command prints")?;
-        let refused = |error: pipeprof_runner::command::CommandError| hinted(&error, error.hint());
-        let prepared = self.spec(output.path()).prepare().map_err(refused)?;
-        let found = discover(&[prepared.pid()], Extent::OnlyThese)
-            .map_err(|error| hinted(&error, error.hint()))?;
-        let meter = Meter::start(found, true).map_err(|error| hinted(&error, error.hint()))?;
-        let started = Instant::now();
-        let mut running = prepared.release().map_err(refused)?;
-        let mut pause = FIRST_LOOK;
-        let status = loop {
-            if let Some(status) = running.try_wait().map_err(refused)? {
-                break Some(status);
-            }
-            if interrupt.is_set() || started.elapsed() >= limit {
-                break None;
-            }
-            if let Ok(found) = running.pipeline() {
-                meter.follow(found);
-            }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(LOOK);
-        };
-        let elapsed = started.elapsed();
-        // Of one that was stopped the shell can't have waited for all that it started.
-        let usage = status.and_then(|_| running.usage());
-        if status.is_none() || interrupt.is_set() {
-            running.end(interrupt.ending());
-        }
-        let flows = meter.finish().map_err(|error| hinted(&error, error.hint()))?;
+        let (spec, title) = (self.spec(output.path()), self.line.clone());
+        let target = Target::Command { spec, title, duration: Some(limit) };
+        let mut standby = standby(target, interrupt, quiet)?;
+        standby.count();
+        let Seen { elapsed, flows, came, .. } = watched(standby, Some(limit), quiet)?;
+        let Came::Command(command) = came else { bail!("{:?} was not run", self.line) };
+        let (status, usage) = (command.status, command.usage);
         // Waits for the end of what has not ended.
-        drop(running);
+        drop(command);
+
         let printed = fs::read(output.path()).unwrap_or_default();
         let printed = String::from_utf8_lossy(&printed);
         if let Some(status) = status.filter(|status| !status.success()) {

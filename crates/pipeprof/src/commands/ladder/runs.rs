@@ -10,13 +10,12 @@ use pipeprof_report::ladder::{CountedBy, EndCost, Profiled};
 use pipeprof_report::run::Run;
 use pipeprof_report::summary::Summary;
 use pipeprof_runner::outcome::{EndOutcome, Outcome};
-use pipeprof_runner::pair::launch;
 use pipeprof_runner::plan::PairPlan;
 
 use super::commands::{self, Command};
 use crate::args::pair as pair_args;
 use crate::args::target::Target;
-use crate::capture::capture;
+use crate::capture::{capture, run_pair};
 use crate::interrupt::Interrupt;
 use crate::ui::{Colour, Ui};
 
@@ -34,9 +33,6 @@ const FIRST_BYTES: u64 = 16 << 20;
 
 /// A run shorter than this says little of the speed.
 const ENOUGH: Duration = Duration::from_millis(50);
-
-/// Often enough to obey Ctrl-C at once.
-const TICK: Duration = Duration::from_millis(100);
 
 /// Who takes part.
 #[derive(Debug)]
@@ -122,7 +118,7 @@ impl<'a> Runs<'a> {
                     }
                 }
             }
-            Contender::Command(command) => command.size(self.interrupt),
+            Contender::Command(command) => command.size(self.interrupt, &self.quiet),
             Contender::Refused { why, .. } => bail!("{why}"),
         }
     }
@@ -142,7 +138,7 @@ impl<'a> Runs<'a> {
                     profile: None,
                 })
             }
-            Contender::Command(command) => command.plain(self.interrupt),
+            Contender::Command(command) => command.plain(self.interrupt, &self.quiet),
             Contender::Refused { why, .. } => bail!("{why}"),
         }
     }
@@ -174,17 +170,7 @@ impl<'a> Runs<'a> {
     }
 
     fn pair(&self, plan: &PairPlan) -> anyhow::Result<Outcome> {
-        let refused = |error: pipeprof_runner::error::Error| pair_args::complaint(&error.into());
-        let prepared = launch(plan, &pair_args::reexec()).map_err(refused)?;
-        let mut running = prepared.release();
-        let mut asked = false;
-        while !running.wait_timeout(TICK).map_err(refused)? {
-            if self.interrupt.is_set() && !asked {
-                running.interrupt();
-                asked = true;
-            }
-        }
-        let outcome = running.wait().map_err(refused)?;
+        let outcome = run_pair(plan, self.interrupt, &self.quiet)?;
         match outcome.failures().first() {
             Some(failure) => Err(pair_args::complaint(failure)),
             None => Ok(outcome),

@@ -1,0 +1,516 @@
+//! The one loop that watches a pipeline: the built-in pair, a command, or processes that run
+//! already; with a recording or without.
+//!
+//! ```text
+//! Standby::{pair,command,processes} --record, count--> --release--> Watcher --watch--> Ending
+//!                                                                          --finish--> Seen
+//! ```
+//!
+//! At each tick, and nowhere else, new members are looked for, accounts are read, levels noted, and
+//! Ctrl-C, the end of the time, a full recording and the end of the pipeline are seen. What to do
+//! is decided by [`decision`], which knows neither clock nor kernel. Whoever wants to look at more
+//! things at each tick adds a [`Look`].
+
+mod bell;
+mod complete;
+mod decision;
+mod subject;
+
+use std::time::{Duration, Instant};
+
+use pipeprof_runner::discover::{Extent, Found, Level, discover};
+use pipeprof_runner::pair::Reexec;
+use pipeprof_runner::pipeline::{Member, MemberId, Pipeline};
+use pipeprof_runner::plan::PairPlan;
+use pipeprof_runner::{command, pair};
+
+pub use decision::Ending;
+pub use subject::{Came, LaunchedCommand};
+
+use bell::Bell;
+use decision::{Decisions, Seen as SeenNow, Step, Timing};
+use subject::Subject;
+
+use crate::accounts::now_ns;
+use crate::error::Error;
+use crate::meter::{Bytes, Gauge, Meter, PipeFlow, Point, Series, Source};
+use crate::recording::{About, Recording, RecordingDir};
+use crate::session::{CaptureConfig, Session};
+use crate::stop::Stop;
+use crate::sys::RunningKernel;
+use crate::tasks::affinity;
+
+/// Something that is looked at ten times a second while a pipeline is watched, and whenever members
+/// were found.
+pub trait Look {
+    /// Everyone who was seen so far. Called at the beginning, and whenever somebody is new.
+    fn follow(&mut self, everyone: &[MemberId]) {
+        let _ = everyone;
+    }
+
+    /// A look.
+    fn look(&mut self, tick: &Tick<'_>);
+}
+
+/// How a watch stands.
+#[derive(Debug)]
+pub struct Tick<'a> {
+    /// Since it began.
+    pub elapsed: Duration,
+    /// Bytes that a built-in pair has moved.
+    pub moved: Option<u64>,
+    /// Everyone and every pipe seen so far; wrappers are the last of the members.
+    pub pipeline: &'a Pipeline,
+}
+
+/// What is to be watched, before it is let go.
+#[derive(Debug)]
+pub struct Standby {
+    gate: Gate,
+    /// As it was found. A pair's levels need it too.
+    found: Found,
+    title: String,
+    stop: Stop,
+    session: Option<Session>,
+    counts: bool,
+    keep: Option<Duration>,
+}
+
+#[derive(Debug)]
+enum Gate {
+    Pair(Box<pair::Prepared>),
+    Command(command::Prepared),
+    Processes(Extent),
+}
+
+impl Standby {
+    /// Starts both ends of the built-in pair, which wait.
+    ///
+    /// # Errors
+    /// [`Error::Pair`].
+    pub fn pair(plan: &PairPlan, again: &Reexec, stop: Stop) -> Result<Self, Error> {
+        let prepared = pair::launch(plan, again)?;
+        let pipeline = prepared.pipeline().clone();
+        let pids: Vec<i32> = pipeline.members.iter().map(|member| member.pid).collect();
+        // The ends count their bytes; how full the pipe is only a look into it tells.
+        let mut found = discover(&pids, Extent::OnlyThese).unwrap_or_default();
+        found.pipeline = pipeline;
+        Ok(Self::new(Gate::Pair(Box::new(prepared)), found, plan.stage.to_string(), stop))
+    }
+
+    /// Starts the process that is to become a command, which waits.
+    ///
+    /// # Errors
+    /// [`Error::Command`], [`Error::Discover`].
+    pub fn command(spec: command::Spec, title: String, stop: Stop) -> Result<Self, Error> {
+        let prepared = spec.prepare()?;
+        let found = discover(&[prepared.pid()], Extent::OnlyThese)?;
+        Ok(Self::new(Gate::Command(prepared), found, title, stop))
+    }
+
+    /// Finds a pipeline that runs.
+    ///
+    /// # Errors
+    /// [`Error::Discover`].
+    pub fn processes(pids: &[i32], extent: Extent, stop: Stop) -> Result<Self, Error> {
+        let found = discover(pids, extent)?;
+        Ok(Self::new(Gate::Processes(extent), found, String::new(), stop))
+    }
+
+    fn new(gate: Gate, found: Found, title: String, stop: Stop) -> Self {
+        Standby { gate, found, title, stop, session: None, counts: false, keep: None }
+    }
+
+    /// The members and pipes so far.
+    pub fn found(&self) -> &Found {
+        &self.found
+    }
+
+    /// What the user should know of a pair before its figures.
+    pub fn notes(&self) -> &[String] {
+        match &self.gate {
+            Gate::Pair(prepared) => prepared.notes(),
+            Gate::Command(_) | Gate::Processes(_) => &[],
+        }
+    }
+
+    /// How much a pair is to move; 0 where that has no limit, and `None` where it is no pair.
+    pub fn bytes(&self) -> Option<u64> {
+        match &self.gate {
+            Gate::Pair(prepared) => Some(prepared.plan().bytes.unwrap_or_default()),
+            Gate::Command(_) | Gate::Processes(_) => None,
+        }
+    }
+
+    /// What the recording is called: the stage, the command line, or `yes | gzip`.
+    pub fn title(&self) -> String {
+        if self.title.is_empty() { names(&everyone(&self.found)) } else { self.title.clone() }
+    }
+
+    /// Has it recorded into `dir` from the moment it is let go.
+    ///
+    /// # Errors
+    /// Those of [`Session::attach`].
+    pub fn record(&mut self, config: &CaptureConfig, dir: RecordingDir) -> Result<&Session, Error> {
+        let mut config = CaptureConfig { stop: self.stop.clone(), ..config.clone() };
+        if let Gate::Pair(_) = self.gate {
+            // Where both ends are pinned, per-CPU events are needed nowhere else.
+            config.cpus = pinned_to(&self.found.pipeline);
+        }
+        self.keep = config.limits.keep;
+        let pipeline = match self.gate {
+            Gate::Processes(_) => everyone(&self.found),
+            Gate::Pair(_) | Gate::Command(_) => self.found.pipeline.clone(),
+        };
+        let mut session = Session::attach(&RunningKernel, &pipeline, &config, dir)?;
+        session.begin(&complete::about(self.title(), Duration::ZERO))?;
+        Ok(self.session.insert(session))
+    }
+
+    /// Has its pipes counted and looked into, and its new members followed. Else it merely runs.
+    pub fn count(&mut self) {
+        self.counts = true;
+    }
+
+    /// Lets it go.
+    ///
+    /// # Errors
+    /// [`Error::Command`] where it cannot be executed, [`Error::Control`] where no thread can be
+    /// started.
+    pub fn release(self) -> Result<Watcher, Error> {
+        let Standby { gate, found, title, stop, mut session, counts, keep } = self;
+        let launched = !matches!(gate, Gate::Processes(_));
+        let pipeline = everyone(&found);
+        let counted_ns = now_ns();
+        let counting = match &gate {
+            // Who only runs a pair, for its speed, is to have nothing looked at.
+            _ if !counts => Counting::Nothing,
+            Gate::Pair(_) => {
+                let keep_ns = keep.map(|keep| 2 * keep.as_nanos() as u64);
+                let series = keep_ns.map_or_else(Series::default, Series::of_last);
+                Counting::Pair { series, gauge: Gauge::default(), keeps: keep.is_some() }
+            }
+            Gate::Command(_) | Gate::Processes(_) => {
+                Counting::Meter(Meter::start_keeping(found.clone(), launched, keep)?)
+            }
+        };
+        let bell = match &gate {
+            _ if matches!(counting, Counting::Nothing) => None,
+            Gate::Pair(_) => None,
+            Gate::Command(prepared) => Bell::hang(&RunningKernel, &[prepared.pid()]),
+            Gate::Processes(_) => {
+                let pids: Vec<i32> = pipeline.members.iter().map(|member| member.pid).collect();
+                Bell::hang(&RunningKernel, &pids)
+            }
+        };
+        if launched && let Some(session) = &mut session {
+            session.members_are_released();
+        }
+        let started = Instant::now();
+        let subject = match gate {
+            Gate::Pair(prepared) => Subject::Pair(Box::new(prepared.release())),
+            Gate::Command(prepared) => {
+                let id = MemberId { pid: prepared.pid(), start_time: None };
+                let pidfd = id.pidfd().ok();
+                Subject::Command { running: prepared.release()?, pidfd, status: None }
+            }
+            Gate::Processes(extent) => Subject::Processes { extent, alive: None },
+        };
+        let watch = Watcher {
+            subject,
+            pipeline,
+            found,
+            title,
+            stop,
+            session,
+            counting,
+            bell,
+            started,
+            counted_ns,
+            ending: Ending::Ended,
+        };
+        Ok(watch)
+    }
+}
+
+fn pinned_to(pipeline: &Pipeline) -> Option<Vec<u32>> {
+    let mut cpus = Vec::new();
+    for member in &pipeline.members {
+        cpus.extend(affinity(member.pid)?);
+    }
+    cpus.sort_unstable();
+    cpus.dedup();
+    Some(cpus)
+}
+
+/// Wrappers behind the members.
+fn everyone(found: &Found) -> Pipeline {
+    let mut all = Pipeline::default();
+    all.merge(&found.pipeline, &found.wrappers);
+    all
+}
+
+fn names(pipeline: &Pipeline) -> String {
+    let names: Vec<&str> = pipeline.members.iter().map(|member| member.comm.as_str()).collect();
+    names.join(" | ")
+}
+
+#[derive(Debug)]
+enum Counting {
+    Meter(Meter),
+    /// The pair counts its bytes; levels are noted at each tick.
+    Pair {
+        series: Series,
+        gauge: Gauge,
+        keeps: bool,
+    },
+    Nothing,
+}
+
+/// A watch that goes on.
+#[derive(Debug)]
+pub struct Watcher {
+    subject: Subject,
+    pipeline: Pipeline,
+    found: Found,
+    title: String,
+    stop: Stop,
+    session: Option<Session>,
+    counting: Counting,
+    bell: Option<Bell>,
+    started: Instant,
+    /// When the counting of bytes began.
+    counted_ns: u64,
+    ending: Ending,
+}
+
+/// What was seen.
+#[derive(Debug)]
+pub struct Seen {
+    /// How it ended.
+    pub ending: Ending,
+    /// Somebody asked to stop, whatever ended it in the end.
+    pub interrupted: bool,
+    /// How long it was watched.
+    pub elapsed: Duration,
+    /// Everyone and every pipe; wrappers are the last of the members.
+    pub pipeline: Pipeline,
+    /// What went through the pipes, where that was counted.
+    pub flows: Vec<PipeFlow>,
+    /// What was recorded, where it was.
+    pub recording: Option<Recording>,
+    /// What came of what was watched.
+    pub came: Came,
+}
+
+impl Watcher {
+    /// Watches until the pipeline ends, `duration` is over, the recording is full, or somebody asks
+    /// to stop; and tells `looks` ten times a second.
+    ///
+    /// # Errors
+    /// Where waiting itself fails.
+    pub fn watch(
+        &mut self,
+        duration: Option<Duration>,
+        looks: &mut [&mut dyn Look],
+    ) -> Result<Ending, Error> {
+        let (first_look, last_look) = match self.subject {
+            Subject::Command { .. } => (FIRST_LOOK, LAST_LOOK),
+            Subject::Pair(_) | Subject::Processes { .. } => (RELOOK, RELOOK),
+        };
+        let drains = matches!(self.subject, Subject::Pair(_));
+        let mut decisions = Decisions::new(Timing { duration, first_look, last_look, drains });
+        let mut known = self.ids();
+        looks.iter_mut().for_each(|look| look.follow(&known));
+        let (mut stirred, mut pause) = (false, Duration::ZERO);
+        loop {
+            let ended = self.subject.wait(&known, self.bell.as_ref(), pause)?;
+            stirred |= self.bell.as_mut().is_some_and(Bell::has_rung);
+            let seen = SeenNow {
+                elapsed: self.started.elapsed(),
+                ended,
+                asked: self.stop.is_asked(),
+                full: self.session.as_ref().is_some_and(Session::is_full),
+                stirred,
+            };
+            match decisions.step(seen) {
+                Step::End(ending) => {
+                    self.ending = ending;
+                    return Ok(ending);
+                }
+                Step::Ask(_) => self.subject.ask(),
+                Step::Look { accounts, members } => {
+                    if members {
+                        stirred = false;
+                        let began = self.started.elapsed();
+                        let is_new = self.look_for_members(&known);
+                        if is_new {
+                            known = self.ids();
+                            looks.iter_mut().for_each(|look| look.follow(&known));
+                        }
+                        let now = self.started.elapsed();
+                        decisions.looked(now, now - began, is_new);
+                    }
+                    if accounts {
+                        let began = self.started.elapsed();
+                        self.look_at_members(&known, looks);
+                        let now = self.started.elapsed();
+                        decisions.read_accounts(now, now - began);
+                    }
+                }
+            }
+            pause = decisions.pause(self.started.elapsed(), stirred);
+        }
+    }
+
+    /// Everyone who was seen so far; wrappers are the last of the members.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// How full the pipes are now, in the order of [`Watcher::found`].
+    pub fn levels(&self) -> Vec<Option<Level>> {
+        self.found.levels()
+    }
+
+    /// Members and pipes at the latest look.
+    pub fn found(&self) -> &Found {
+        &self.found
+    }
+
+    fn ids(&self) -> Vec<MemberId> {
+        self.pipeline.members.iter().map(Member::id).collect()
+    }
+
+    /// Whether somebody or something is new.
+    fn look_for_members(&mut self, known: &[MemberId]) -> bool {
+        if matches!(self.counting, Counting::Nothing) {
+            return false;
+        }
+        let Some(found) = self.subject.look(known) else { return false };
+        if !self.pipeline.merge(&found.pipeline, &found.wrappers) {
+            return false;
+        }
+        if let Some(bell) = &mut self.bell {
+            bell.hear(found.everyone().map(|member| member.pid));
+        }
+        if let Counting::Meter(meter) = &self.counting {
+            meter.follow(found.clone());
+        }
+        self.found = found;
+        true
+    }
+
+    fn look_at_members(&mut self, known: &[MemberId], looks: &mut [&mut dyn Look]) {
+        if let Some(session) = &mut self.session {
+            session.read_accounts(known);
+            let (title, pipeline, elapsed) = (&self.title, &self.pipeline, self.started.elapsed());
+            let title = || if title.is_empty() { names(pipeline) } else { title.clone() };
+            session.note_progress(pipeline, || complete::about(title(), elapsed));
+        }
+        let (elapsed, moved) = (self.started.elapsed(), self.subject.moved());
+        if let (Counting::Pair { series, gauge, .. }, Some(bytes)) = (&mut self.counting, moved) {
+            let at_ns = elapsed.as_nanos() as u64;
+            series.add(Point { at_ns, bytes });
+            let key = self.pipeline.pipes.first().map(pipeprof_runner::pipeline::Pipe::key);
+            let levels = self.found.pipeline.pipes.iter().zip(self.found.levels());
+            let level =
+                levels.filter(|(pipe, _)| Some(pipe.key()) == key).find_map(|(_, level)| level);
+            if let Some(level) = level {
+                gauge.add(at_ns, level);
+            }
+        }
+        let tick = Tick { elapsed, moved, pipeline: &self.pipeline };
+        looks.iter_mut().for_each(|look| look.look(&tick));
+    }
+
+    /// Ends the watch. What was launched and has not ended is ended.
+    ///
+    /// # Errors
+    /// Where a thread died, or waiting for what was launched fails.
+    pub fn finish(self) -> Result<Seen, Error> {
+        let Watcher { mut subject, pipeline, title, stop, session, counting, started, .. } = self;
+        let is_pair = matches!(subject, Subject::Pair(_));
+        subject.end(stop.is_asked(), stop.ending());
+        // A pair has ended, and is waited for before the rest.
+        let mut subject = Some(subject);
+        let came = if is_pair { subject.take().map(Subject::finish).transpose()? } else { None };
+        let elapsed = match &came {
+            Some(Came::Pair(outcome)) => outcome.elapsed,
+            _ => started.elapsed(),
+        };
+        let flows = match (counting, &came) {
+            (Counting::Meter(meter), _) => meter.finish()?,
+            (Counting::Pair { series, gauge, keeps }, Some(Came::Pair(outcome))) => {
+                vec![flow_of_pair(&pipeline, series, &gauge, keeps, outcome)]
+            }
+            _ => Vec::new(),
+        };
+        let interrupted = stop.is_asked();
+        let title = if title.is_empty() { names(&pipeline) } else { title };
+        let recording = session.map(|mut session| {
+            if !is_pair {
+                session.set_pipeline(pipeline.clone());
+            }
+            let about = About {
+                interrupted,
+                flows: flows.clone(),
+                cpu_time_ns: cpu_times(came.as_ref()),
+                ..complete::about(title, elapsed)
+            };
+            complete::finish(session, about, self.counted_ns)
+        });
+        let recording = recording.transpose()?;
+        let came = match (came, subject) {
+            (Some(came), _) => came,
+            (None, Some(subject)) => subject.finish()?,
+            (None, None) => Came::Processes,
+        };
+        Ok(Seen { ending: self.ending, interrupted, elapsed, pipeline, flows, recording, came })
+    }
+}
+
+fn flow_of_pair(
+    pipeline: &Pipeline,
+    mut series: Series,
+    gauge: &Gauge,
+    keeps: bool,
+    outcome: &pipeprof_runner::outcome::Outcome,
+) -> PipeFlow {
+    if keeps {
+        series.add(Point { at_ns: outcome.elapsed.as_nanos() as u64, bytes: outcome.bytes });
+    }
+    let pipe = pipeline.pipes.first();
+    let calls = |end: &pipeprof_runner::outcome::EndOutcome| {
+        end.report.as_ref().map(|report| report.tally.calls)
+    };
+    PipeFlow {
+        inode: pipe.map_or(0, |pipe| pipe.inode),
+        device: pipe.map_or(0, |pipe| pipe.device),
+        bytes: Bytes::Known { bytes: outcome.bytes, source: Source::Pair },
+        writes: calls(&outcome.writer),
+        reads: calls(&outcome.reader),
+        over_time: series.points().to_vec(),
+        fill_over_time: gauge.points().to_vec(),
+        capacity_bytes: pipe.and_then(|pipe| pipe.capacity_bytes),
+        fill: gauge.fill(),
+    }
+}
+
+/// What the ends of a pair say of themselves.
+fn cpu_times(came: Option<&Came>) -> Vec<Option<u64>> {
+    let Some(Came::Pair(outcome)) = came else { return Vec::new() };
+    let used = |end: &pipeprof_runner::outcome::EndOutcome| {
+        end.report.as_ref().map(|report| report.usage.cpu_ns())
+    };
+    [&outcome.writer, &outcome.reader].map(used).to_vec()
+}
+
+/// A shell needs some milliseconds to start its members, and short ones end soon after.
+const FIRST_LOOK: Duration = Duration::from_millis(1);
+
+/// A look at what a command started takes some 100 microseconds a process.
+const LAST_LOOK: Duration = Duration::from_millis(100);
+
+/// New members join a running pipeline seldom, and a look at all processes takes some milliseconds.
+const RELOOK: Duration = Duration::from_secs(1);

@@ -1,0 +1,250 @@
+//! What is done at each tick of a watch, from what was seen so far. No clock, no system call: time
+//! comes in as an argument.
+
+use std::time::Duration;
+
+/// How a watch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// What was watched has ended.
+    Ended,
+    /// The time that was asked for is over.
+    Elapsed,
+    /// Somebody asked to stop.
+    Interrupted,
+    /// The recording holds as much as it may, or as the disk takes.
+    Full,
+}
+
+/// How long, and how often looks are taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timing {
+    /// The watch ends after so long.
+    pub(super) duration: Option<Duration>,
+    /// New members are looked for after so long at first: what was just launched starts its members
+    /// within milliseconds, and short ones end soon after.
+    pub(super) first_look: Duration,
+    /// And so seldom where looks find nothing new.
+    pub(super) last_look: Duration,
+    /// What is watched ends only once it has come to its own end, as a pair drains its pipe.
+    pub(super) drains: bool,
+}
+
+/// What was seen at a tick.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen {
+    /// Time since the watch began.
+    pub(super) elapsed: Duration,
+    /// What is watched has ended.
+    pub(super) ended: bool,
+    /// Somebody asked to stop.
+    pub(super) asked: bool,
+    /// The recording takes no more.
+    pub(super) full: bool,
+    /// A process was started, executed a program, or ended.
+    pub(super) stirred: bool,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The watch is over.
+    End(Ending),
+    /// Ask what is watched to come to its end, and go on until it has.
+    Ask(Ending),
+    /// Take these looks, then wait for so long or until something happens.
+    Look {
+        /// Read the accounts of the members, and what else is looked at ten times a second.
+        accounts: bool,
+        /// See who belongs to the pipeline.
+        members: bool,
+    },
+}
+
+/// Accounts are read and Ctrl-C is obeyed this often.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A look may take so much of the time, in percent of one CPU: the larger a pipeline, the longer the
+/// pauses.
+const SHARE_PERCENT: u32 = 4;
+
+/// Looks are never closer than this, however often something happens.
+const CLOSEST: Duration = Duration::from_millis(1);
+
+/// Decides, tick by tick.
+#[derive(Debug)]
+pub(super) struct Decisions {
+    timing: Timing,
+    accounts: Due,
+    members: Due,
+    /// How long members are not looked for where nothing happens.
+    pause: Duration,
+    asked: Option<Ending>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Due {
+    /// No earlier, whatever happens.
+    earliest: Duration,
+    /// At the latest.
+    latest: Duration,
+}
+
+impl Due {
+    /// After a look that ended at `now` and took so long.
+    fn after(now: Duration, took: Duration, pause: Duration) -> Due {
+        let rest = took * (100 / SHARE_PERCENT - 1);
+        let earliest = now + rest.max(CLOSEST);
+        Due { earliest, latest: earliest.max(now + pause) }
+    }
+}
+
+impl Decisions {
+    pub(super) fn new(timing: Timing) -> Self {
+        let members = Due { earliest: Duration::ZERO, latest: timing.first_look };
+        Decisions {
+            timing,
+            accounts: Due::default(),
+            members,
+            pause: timing.first_look,
+            asked: None,
+        }
+    }
+
+    /// What to do now.
+    pub(super) fn step(&mut self, seen: Seen) -> Step {
+        if seen.ended {
+            return Step::End(self.asked.unwrap_or(Ending::Ended));
+        }
+        let over = self.timing.duration.is_some_and(|duration| seen.elapsed >= duration);
+        let ending = match (seen.asked, seen.full, over) {
+            (true, _, _) => Some(Ending::Interrupted),
+            (_, true, _) => Some(Ending::Full),
+            (_, _, true) => Some(Ending::Elapsed),
+            _ => None,
+        };
+        match ending {
+            Some(ending) if !self.timing.drains => return Step::End(ending),
+            Some(ending) if self.asked.is_none() => {
+                self.asked = Some(ending);
+                return Step::Ask(ending);
+            }
+            _ => {}
+        }
+        let is_due = |due: Due| seen.elapsed >= due.latest;
+        Step::Look {
+            accounts: is_due(self.accounts),
+            members: is_due(self.members)
+                || (seen.stirred && seen.elapsed >= self.members.earliest),
+        }
+    }
+
+    /// Accounts were read until `now`, which took so long.
+    pub(super) fn read_accounts(&mut self, now: Duration, took: Duration) {
+        self.accounts = Due::after(now, took, TICK);
+    }
+
+    /// Members were looked for until `now`, which took so long.
+    pub(super) fn looked(&mut self, now: Duration, took: Duration, found_new: bool) {
+        self.pause = if found_new { self.timing.first_look } else { self.pause * 2 }
+            .min(self.timing.last_look);
+        self.members = Due::after(now, took, self.pause);
+    }
+
+    /// How long nothing has to be done from `now` on. With `stirred`, something happened that calls
+    /// for a look that is not due yet.
+    pub(super) fn pause(&self, now: Duration, stirred: bool) -> Duration {
+        let members = if stirred { self.members.earliest } else { self.members.latest };
+        let next = members.min(self.accounts.latest).min(now + TICK);
+        let next = self.timing.duration.map_or(next, |duration| next.min(duration));
+        next.saturating_sub(now).max(CLOSEST / 2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    fn timing() -> Timing {
+        Timing { duration: None, first_look: MS(2), last_look: MS(1000), drains: false }
+    }
+
+    fn at(ms: u64) -> Seen {
+        Seen { elapsed: MS(ms), ..Seen::default() }
+    }
+
+    #[test]
+    fn an_end_is_told_by_what_came_first() {
+        let limited = Timing { duration: Some(MS(50)), ..timing() };
+        let nothing = Step::Look { accounts: true, members: true };
+        for (seen, step) in [
+            (at(10), nothing),
+            (Seen { ended: true, asked: true, ..at(10) }, Step::End(Ending::Ended)),
+            (Seen { asked: true, full: true, ..at(60) }, Step::End(Ending::Interrupted)),
+            (Seen { full: true, ..at(60) }, Step::End(Ending::Full)),
+            (at(50), Step::End(Ending::Elapsed)),
+        ] {
+            assert_eq!(Decisions::new(limited).step(seen), step, "{seen:?}");
+        }
+        assert_eq!(Decisions::new(timing()).step(at(1_000_000)), nothing);
+    }
+
+    #[test]
+    fn what_drains_is_asked_once_and_ends_by_itself() {
+        let mut decisions = Decisions::new(Timing { drains: true, ..timing() });
+        let asked = |ms| Seen { asked: true, ..at(ms) };
+        assert_eq!(decisions.step(asked(10)), Step::Ask(Ending::Interrupted));
+        assert!(matches!(decisions.step(asked(20)), Step::Look { .. }));
+        let ended = Seen { ended: true, ..asked(30) };
+        assert_eq!(decisions.step(ended), Step::End(Ending::Interrupted));
+    }
+
+    #[test]
+    fn looks_for_members_grow_rare_until_one_is_found() {
+        let mut decisions = Decisions::new(timing());
+        let mut now = Duration::ZERO;
+        let mut pauses = Vec::new();
+        for look in 0..14 {
+            decisions.looked(now, Duration::ZERO, look == 11);
+            pauses.push((decisions.members.latest - now).as_millis());
+            now = decisions.members.latest;
+        }
+        assert_eq!(pauses[..6], [4, 8, 16, 32, 64, 128]);
+        assert_eq!(pauses[8..], [1000, 1000, 1000, 2, 4, 8]);
+    }
+
+    #[test]
+    fn a_stir_brings_the_next_look_forward_but_not_too_close() {
+        let mut decisions = Decisions::new(timing());
+        decisions.looked(MS(100), MS(1), false);
+        decisions.read_accounts(MS(100), Duration::ZERO);
+        let stirred = |ms| Seen { stirred: true, ..at(ms) };
+        let members = |step| matches!(step, Step::Look { members: true, .. });
+        assert!(!members(decisions.step(stirred(123))));
+        assert!(members(decisions.step(stirred(124))));
+        assert!(members(decisions.step(at(124))), "the pause was shorter than that");
+        assert_eq!(decisions.pause(MS(101), true), MS(23));
+    }
+
+    #[test]
+    fn what_takes_long_is_done_seldom() {
+        let mut decisions = Decisions::new(timing());
+        decisions.read_accounts(MS(100), MS(40));
+        let accounts = |step| matches!(step, Step::Look { accounts: true, .. });
+        assert!(!accounts(decisions.step(at(1059))));
+        assert!(accounts(decisions.step(at(1060))));
+        // Ctrl-C is still seen ten times a second.
+        decisions.looked(MS(100), MS(40), false);
+        assert_eq!(decisions.pause(MS(100), false), MS(100));
+    }
+
+    #[test]
+    fn no_pause_goes_beyond_the_end() {
+        let mut decisions = Decisions::new(Timing { duration: Some(MS(130)), ..timing() });
+        decisions.looked(MS(100), MS(40), false);
+        decisions.read_accounts(MS(100), Duration::ZERO);
+        assert_eq!(decisions.pause(MS(100), false), MS(30));
+    }
+}
