@@ -367,7 +367,7 @@ fn a_wall_clock_picture_shows_all_of_each_life() {
     };
     // The shell only waits for the two: it would be as wide as either.
     assert!(!svg.contains("sh (10)"));
-    assert!((width("zcat (11): 10% cpu, 70% blocked, 20% runnable") - 50.0).abs() < 0.01);
+    assert!((width("zcat (11): 10 % cpu, 70 % blocked, 20 % runnable") - 50.0).abs() < 0.01);
     assert!((width("on CPU") - (10.0 + 90.0) / 2.0).abs() < 0.01);
     assert!((width("blocked") - (70.0 + 5.0) / 2.0).abs() < 0.01);
     assert!((width("runnable, waiting for a CPU") - (20.0 + 5.0) / 2.0).abs() < 0.01);

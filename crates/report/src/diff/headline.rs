@@ -5,7 +5,7 @@ use super::{Diff, MemberDiff, Speed, Unit};
 use crate::escape::printable;
 use crate::roles::Role;
 use crate::words::layout::cut;
-use crate::words::units::throughput;
+use crate::words::units::{percent, throughput};
 
 /// How the sentence calls a side; names may be alike, letters are not.
 fn called(letter: char, name: &str) -> String {
@@ -70,8 +70,8 @@ fn cause(diff: &Diff, direction: Judgement, what: &str) -> String {
         return "; no role's CPU time changed so by more than the noise".to_owned();
     };
     format!(
-        "; {what}, {:.0}% is {} of {} ({})",
-        100.0 * size(change) / all,
+        "; {what}, {} is {} of {} ({})",
+        percent(100.0 * size(change) / all),
         role.label(),
         who(member),
         from_to(diff.unit, change),

@@ -74,6 +74,10 @@ fn ns_per_gib(run: &Run, member: usize) -> Result<f64, String> {
         return Err(format!("{} doesn't measure CPU time", run.profile.quality.event));
     }
     let gib = Payload::of(run)?.gib();
+    // A shell around the pipeline.
+    if !run.holds_pipe(member) {
+        return Err("it holds no pipe".to_owned());
+    }
     let ns = cpu_time_ns(&run.profile, profiled).ok_or("its CPU time is not known")?;
     Ok(ns as f64 / gib)
 }

@@ -93,9 +93,19 @@ fn key(role: Role, class: String, meaning: &str, text: String) -> Key {
     Key { class, fill: palette::fill(role), clickable: true, meaning, text }
 }
 
+/// Members whose highlights the legend tells.
+const MOST_MEMBERS: usize = 8;
+
 fn highlight_texts(run: &Run, highlights: &Highlights, view: View) -> Vec<(bool, String)> {
     let Run { profile, roles, .. } = run;
-    let by_member: Vec<(String, u64, Vec<Sighting>)> = members(run, view)
+    let mut shown = members(run, view);
+    // Of thousands of short processes the legend tells only of those that can be seen.
+    let mut weights: Vec<u64> = shown.iter().map(|(_, member)| member.weight()).collect();
+    weights.sort_unstable_by_key(|weight| std::cmp::Reverse(*weight));
+    let least = weights.get(MOST_MEMBERS - 1).copied().unwrap_or(0);
+    shown.retain(|(_, member)| member.weight() >= least);
+    shown.truncate(MOST_MEMBERS);
+    let by_member: Vec<(String, u64, Vec<Sighting>)> = shown
         .into_iter()
         .map(|(index, member)| {
             let who = match member.end {

@@ -8,10 +8,9 @@ use pipeprof_runner::pipeline::End;
 
 use super::{Time, View, member_label, members};
 use crate::escape::printable;
-use crate::ledger::percent;
 use crate::payload::Payload;
 use crate::run::Run;
-use crate::words::units::thousands;
+use crate::words::units::{share, thousands};
 
 /// A member of the picture, or several.
 pub(super) struct Tower {
@@ -218,9 +217,9 @@ impl Tower {
             self.label.clone_from(&self.name);
         }
         if let (Time::Wall, Some(split)) = (time, self.split) {
-            let share = |ns| percent(ns, split.lifetime_ns);
+            let share = |ns| share(ns, split.lifetime_ns);
             self.label += &format!(
-                ": {:.0}% cpu, {:.0}% blocked, {:.0}% runnable",
+                ": {} cpu, {} blocked, {} runnable",
                 share(split.on_cpu_ns),
                 share(split.blocked_ns),
                 share(split.runnable_ns)

@@ -1,18 +1,17 @@
 //! A sweep as a heat map: darker is faster, in equal steps of the ratio, so that a print in grey
 //! says the same; the figure stands in each cell.
 
-use std::fmt::Write as _;
 use std::io::Write;
 
 use pipeprof_runner::size;
-use quick_xml::escape::escape;
 
-use super::shapes::{Anchor, BOLD, FAINT, Size, WIDTH, head, styled, text, text_width};
+use super::shapes::{Anchor, BOLD, FAINT, Size, WIDTH, head, rect, styled, text, text_width};
 use super::standing::Standings;
 use super::sweep::{Cell, Sweep};
 use super::table;
 use crate::error::Error;
 use crate::escape::printable;
+use crate::markup::Markup;
 use crate::words::layout::cut;
 
 const LEFT: f64 = 110.0;
@@ -21,6 +20,9 @@ const ROW: f64 = 40.0;
 const WIDEST: f64 = 110.0;
 const LABEL: f64 = 12.0;
 
+/// Text on a dark and on a light cell.
+const WHITE: &str = " fill=\"#ffffff\"";
+const BLACK: &str = " fill=\"#1b1f23\"";
 /// The lightest and the darkest fill. Black on the one and white on the other can be read.
 const LIGHT: [f64; 3] = [240.0, 244.0, 250.0];
 const DARK: [f64; 3] = [12.0, 56.0, 110.0];
@@ -31,11 +33,11 @@ const DARK: [f64; 3] = [12.0, 56.0, 110.0];
 ///
 /// [`Error::Write`] where `out` fails.
 pub fn write_heatmap(sweep: &Sweep, mut out: impl Write) -> Result<(), Error> {
-    out.write_all(draw(sweep).as_bytes())?;
+    out.write_all(draw(sweep).as_str().as_bytes())?;
     Ok(())
 }
 
-fn draw(sweep: &Sweep) -> String {
+fn draw(sweep: &Sweep) -> Markup {
     let standings = Standings::of(&sweep.ladder);
     let findings = sweep.findings(&standings);
     let (rows, columns) = (sweep.axes.first().map_or(0, |a| a.values.len()), sweep.columns());
@@ -44,7 +46,7 @@ fn draw(sweep: &Sweep) -> String {
     let height = below + 90.0 + findings.len() as f64 * 18.0;
     let title = format!("{} in GiB/s: Linux {}", printable(&sweep.subject), sweep.ladder.kernel);
     let mut svg = head(height, Size::Own, &title, &findings.join("\n"));
-    svg.push_str(
+    svg.raw(
         "<defs><pattern id=\"refused\" width=\"8\" height=\"8\" patternUnits=\"userSpaceOnUse\">\
          <rect width=\"8\" height=\"8\" fill=\"#ffffff\"/>\
          <path d=\"M-2,2 l4,-4 M0,8 l8,-8 M6,10 l4,-4\" stroke=\"#999999\"/></pattern></defs>",
@@ -65,11 +67,11 @@ fn draw(sweep: &Sweep) -> String {
         styled(&mut svg, 14.0, y, 11.0, Anchor::Start, FAINT, &cut(line, 200));
         y += 18.0;
     }
-    svg.push_str("</svg>\n");
+    svg.raw("</svg>\n");
     svg
 }
 
-fn axes(svg: &mut String, sweep: &Sweep, cell: f64) {
+fn axes(svg: &mut Markup, sweep: &Sweep, cell: f64) {
     if let Some(rows) = sweep.axes.first() {
         styled(svg, LEFT - 10.0, TOP - 12.0, LABEL, Anchor::End, BOLD, &rows.knob);
         for (row, value) in rows.values.iter().enumerate() {
@@ -87,7 +89,7 @@ fn axes(svg: &mut String, sweep: &Sweep, cell: f64) {
 }
 
 fn draw_cell(
-    svg: &mut String,
+    svg: &mut Markup,
     sweep: &Sweep,
     standings: &Standings,
     rung: usize,
@@ -99,26 +101,22 @@ fn draw_cell(
         Cell::Measured(estimate) => {
             let range = standings.standings[rung].range().unwrap_or_default();
             let shade = scale.shade(estimate.median);
-            let ink = if shade > 0.45 { "#ffffff" } else { "#1b1f23" };
+            let ink = if shade > 0.45 { WHITE } else { BLACK };
             let words = table::rate(estimate.median);
             (colour(shade), ink, words, format!("{name}: {range} GiB/s"))
         }
         Cell::Refused(why) => {
-            ("url(#refused)".to_owned(), "#1b1f23", "refused".to_owned(), format!("{name}: {why}"))
+            ("url(#refused)".to_owned(), BLACK, "refused".to_owned(), format!("{name}: {why}"))
         }
         Cell::NotRun => {
-            ("#ffffff".to_owned(), "#1b1f23", "not run".to_owned(), format!("{name}: not run"))
+            ("#ffffff".to_owned(), BLACK, "not run".to_owned(), format!("{name}: not run"))
         }
     };
-    let _ = write!(
-        svg,
-        "<g><title>{}</title><rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" \
-         height=\"{height:.1}\" fill=\"{fill}\" stroke=\"#ffffff\" stroke-width=\"1.5\"/></g>",
-        escape(&*printable(&title)),
-    );
+    svg.raw("<g>").element("title", title);
+    rect(svg, [x, y, width, height], &fill);
+    svg.raw(" stroke=\"#ffffff\" stroke-width=\"1.5\"/></g>");
     let size = if text_width(&words, 13.0) < width - 4.0 { 13.0 } else { 10.0 };
-    let style = format!(" fill=\"{ink}\"");
-    styled(svg, x + width / 2.0, y + height / 2.0 + 4.5, size, Anchor::Middle, &style, &words);
+    styled(svg, x + width / 2.0, y + height / 2.0 + 4.5, size, Anchor::Middle, ink, &words);
 }
 
 /// From the slowest cell to the fastest.
@@ -146,7 +144,7 @@ impl Scale {
         if span > 0.0 { ((gib_per_s / self.slowest).ln() / span).clamp(0.0, 1.0) } else { 0.0 }
     }
 
-    fn legend(&self, svg: &mut String, y: f64) {
+    fn legend(&self, svg: &mut Markup, y: f64) {
         const STEPS: u32 = 40;
         const WIDE: f64 = 320.0;
         if self.fastest == 0.0 {
@@ -155,12 +153,8 @@ impl Scale {
         for step in 0..STEPS {
             let share = f64::from(step) / f64::from(STEPS - 1);
             let x = LEFT + WIDE * f64::from(step) / f64::from(STEPS);
-            let _ = write!(
-                svg,
-                "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"14\" fill=\"{}\"/>",
-                WIDE / f64::from(STEPS) + 0.5,
-                colour(share)
-            );
+            rect(svg, [x, y, WIDE / f64::from(STEPS) + 0.5, 14.0], &colour(share));
+            svg.raw("/>");
         }
         for share in [0.0, 0.5, 1.0] {
             let rate = self.slowest * (self.fastest / self.slowest).powf(share);

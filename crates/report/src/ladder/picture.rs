@@ -2,7 +2,6 @@
 //! it cost each end and in which role, first to scale and then each bar stretched to the same
 //! height, as a stage that costs a fiftieth would show nothing otherwise.
 
-use std::fmt::Write as _;
 use std::io::Write;
 
 use super::shapes::{
@@ -13,6 +12,7 @@ use super::standing::{EndStanding, Standing, Standings};
 use super::{Ladder, table, words};
 use crate::error::Error;
 use crate::escape::printable;
+use crate::markup::Markup;
 use crate::roles::Role;
 use crate::words::layout::cut;
 use crate::words::units::duration;
@@ -49,16 +49,16 @@ const ROOF: &str = "stroke=\"#1b1f23\" stroke-width=\"1.2\" stroke-dasharray=\"6
 ///
 /// [`Error::Write`] where `out` fails.
 pub fn write_picture(ladder: &Ladder, mut out: impl Write) -> Result<(), Error> {
-    out.write_all(draw(ladder, Size::Own).as_bytes())?;
+    out.write_all(draw(ladder, Size::Own).as_str().as_bytes())?;
     Ok(())
 }
 
 /// The picture within a page.
-pub(super) fn embedded(ladder: &Ladder) -> String {
+pub(super) fn embedded(ladder: &Ladder) -> Markup {
     draw(ladder, Size::Page)
 }
 
-fn draw(ladder: &Ladder, size: Size) -> String {
+fn draw(ladder: &Ladder, size: Size) -> Markup {
     let standings = Standings::of(ladder);
     Picture::new(ladder, &standings).draw(size)
 }
@@ -83,14 +83,14 @@ impl<'a> Picture<'a> {
         }
     }
 
-    fn draw(&self, size: Size) -> String {
+    fn draw(&self, size: Size) -> Markup {
         let notes = self.notes();
         let legend = self.roles.len().div_ceil(self.legend_columns()) as f64 * ROW;
         let height = LEGEND_TOP + legend + 14.0 + notes.len() as f64 * ROW;
         let title = format!("How fast each stage is, and why: Linux {}", self.ladder.kernel);
         let sentences = words::sentences(self.ladder, self.standings).join("\n");
         let mut svg = head(height, size, &title, &sentences);
-        svg.push_str(&patterns(&self.roles));
+        svg.append(&patterns(&self.roles));
         styled(&mut svg, 14.0, 28.0, 18.0, Anchor::Start, BOLD, &title);
         let subtitle = cut(&table::rounds(self.ladder, self.standings), 190);
         styled(&mut svg, 14.0, 48.0, LABEL, Anchor::Start, FAINT, &subtitle);
@@ -104,7 +104,7 @@ impl<'a> Picture<'a> {
             styled(&mut svg, 14.0, y, LABEL, Anchor::Start, FAINT, &note);
             y += ROW;
         }
-        svg.push_str("</svg>\n");
+        svg.raw("</svg>\n");
         svg
     }
 
@@ -116,7 +116,7 @@ impl<'a> Picture<'a> {
             .map(move |(rung, standing)| (rung, LEFT + (rung as f64 + 0.5) * column, standing))
     }
 
-    fn names(&self, svg: &mut String) {
+    fn names(&self, svg: &mut Markup) {
         for (rung, x, standing) in self.columns() {
             let name = printable(&self.ladder.rungs[rung].name);
             let size = 14.0;
@@ -140,7 +140,7 @@ impl<'a> Picture<'a> {
     }
 
     /// On a logarithmic axis, as points: bars would say that their length means something.
-    fn speeds(&self, svg: &mut String) {
+    fn speeds(&self, svg: &mut Markup) {
         let roofs = self.roofs();
         let speeds = self.columns().filter_map(|(_, _, standing)| standing.gib_per_s);
         let values = speeds.flat_map(|speed| [speed.min, speed.max]);
@@ -180,7 +180,8 @@ impl<'a> Picture<'a> {
                 line(svg, (x - 6.0, edge), (x + 6.0, edge), style);
             }
             let middle = y(speed.estimate.median);
-            let _ = write!(svg, "<circle cx=\"{x:.1}\" cy=\"{middle:.1}\" r=\"5\"/>");
+            svg.raw("<circle").attribute("cx", format_args!("{x:.1}"));
+            svg.attribute("cy", format_args!("{middle:.1}")).raw(" r=\"5\"/>");
         }
         line(svg, (LEFT, SPEED_TOP), (LEFT, SPEED_TOP + SPEED_HEIGHT), AXIS);
     }
@@ -199,7 +200,7 @@ impl<'a> Picture<'a> {
         roofs
     }
 
-    fn costs(&self, svg: &mut String) {
+    fn costs(&self, svg: &mut Markup) {
         axis_title(svg, COST_TOP - 10.0, "CPU time per GiB");
         let ends = || self.standings.standings.iter().flat_map(|standing| &standing.ends);
         let most = ends().map(|end| end.ns_per_gib).fold(0.0, f64::max);
@@ -214,7 +215,7 @@ impl<'a> Picture<'a> {
         });
     }
 
-    fn shares(&self, svg: &mut String) {
+    fn shares(&self, svg: &mut Markup) {
         axis_title(svg, SHARE_TOP, "the same bars, each stretched to 100 %");
         let bottom = SHARE_TOP + SHARE_HEIGHT;
         for percent in [0, 25, 50, 75, 100] {
@@ -228,7 +229,7 @@ impl<'a> Picture<'a> {
     /// A bar for each end, its roles from the bottom up in the order of the legend.
     fn bars(
         &self,
-        svg: &mut String,
+        svg: &mut Markup,
         bottom: f64,
         height_of: &dyn Fn(&EndStanding) -> f64,
         label_of: &dyn Fn(&EndStanding) -> String,
@@ -255,7 +256,7 @@ impl<'a> Picture<'a> {
         }
     }
 
-    fn stack(&self, svg: &mut String, end: &EndStanding, [x, bottom, width, height]: [f64; 4]) {
+    fn stack(&self, svg: &mut Markup, end: &EndStanding, [x, bottom, width, height]: [f64; 4]) {
         let mut y = bottom;
         for &role in &self.roles {
             let ns = end.ns_of(role);
@@ -288,7 +289,7 @@ impl<'a> Picture<'a> {
         ((WIDTH - 14.0) / LEGEND_COLUMN) as usize
     }
 
-    fn legend(&self, svg: &mut String) {
+    fn legend(&self, svg: &mut Markup) {
         for (at, &role) in self.roles.iter().enumerate() {
             let x = 14.0 + (at % self.legend_columns()) as f64 * LEGEND_COLUMN;
             let y = LEGEND_TOP + (at / self.legend_columns()) as f64 * ROW;
@@ -325,7 +326,7 @@ fn lines(text: &str, most: usize) -> Vec<String> {
     lines
 }
 
-fn axis_title(svg: &mut String, top: f64, words: &str) {
+fn axis_title(svg: &mut Markup, top: f64, words: &str) {
     styled(svg, 14.0, top - 16.0, 12.0, Anchor::Start, BOLD, words);
 }
 

@@ -1,10 +1,7 @@
 //! What the ladder's pictures are drawn with: text, and a fill for each role that a print in grey
 //! tells apart too.
 
-use std::fmt::Write as _;
-
-use quick_xml::escape::escape;
-
+use crate::markup::Markup;
 use crate::picture::palette;
 use crate::roles::Role;
 
@@ -28,20 +25,19 @@ pub(super) enum Size {
 }
 
 /// The start of a document, with its description for who can't see it.
-pub(super) fn head(height: f64, size: Size, title: &str, description: &str) -> String {
-    let size = match size {
-        Size::Own => format!(" width=\"{WIDTH}\" height=\"{height:.0}\""),
-        Size::Page => String::new(),
-    };
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\"{size} \
-         role=\"img\" \
-         font-family=\"Helvetica, Arial, sans-serif\" font-size=\"12\" fill=\"#1b1f23\">\
-         <title>{}</title><desc>{}</desc>\
-         <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>",
-        escape(title),
-        escape(description),
-    )
+pub(super) fn head(height: f64, size: Size, title: &str, description: &str) -> Markup {
+    let mut svg = Markup::new();
+    svg.raw("<svg xmlns=\"http://www.w3.org/2000/svg\"")
+        .attribute("viewBox", format_args!("0 0 {WIDTH} {height:.0}"));
+    if matches!(size, Size::Own) {
+        svg.attribute("width", WIDTH).attribute("height", format_args!("{height:.0}"));
+    }
+    svg.raw(" role=\"img\" font-family=\"Helvetica, Arial, sans-serif\" font-size=\"12\"")
+        .raw(" fill=\"#1b1f23\">")
+        .element("title", title)
+        .element("desc", description)
+        .raw("<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>");
+    svg
 }
 
 /// Where a text stands in relation to its point.
@@ -53,18 +49,18 @@ pub(super) enum Anchor {
 }
 
 /// A line of text, its baseline at `y`.
-pub(super) fn text(svg: &mut String, x: f64, y: f64, size: f64, anchor: Anchor, words: &str) {
+pub(super) fn text(svg: &mut Markup, x: f64, y: f64, size: f64, anchor: Anchor, words: &str) {
     styled(svg, x, y, size, anchor, "", words);
 }
 
 /// The same, with attributes.
 pub(super) fn styled(
-    svg: &mut String,
+    svg: &mut Markup,
     x: f64,
     y: f64,
     size: f64,
     anchor: Anchor,
-    style: &str,
+    style: &'static str,
     words: &str,
 ) {
     let anchor = match anchor {
@@ -72,11 +68,9 @@ pub(super) fn styled(
         Anchor::Middle => "middle",
         Anchor::End => "end",
     };
-    let _ = write!(
-        svg,
-        "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{size}\" text-anchor=\"{anchor}\"{style}>{}</text>",
-        escape(words)
-    );
+    svg.raw("<text").attribute("x", format_args!("{x:.1}"));
+    svg.attribute("y", format_args!("{y:.1}")).attribute("font-size", size);
+    svg.attribute("text-anchor", anchor).raw(style).raw(">").text(words).raw("</text>");
 }
 
 pub(super) const BOLD: &str = " font-weight=\"bold\"";
@@ -85,44 +79,48 @@ pub(super) const FAINT: &str = " fill=\"#57606a\"";
 const HALO: &str = " stroke=\"#ffffff\" stroke-width=\"3\" stroke-opacity=\"0.75\" \
      stroke-linejoin=\"round\" paint-order=\"stroke\"";
 
-pub(super) fn on_pattern(svg: &mut String, x: f64, y: f64, size: f64, words: &str) {
+pub(super) fn on_pattern(svg: &mut Markup, x: f64, y: f64, size: f64, words: &str) {
     styled(svg, x, y, size, Anchor::Middle, HALO, words);
 }
 
-pub(super) fn line(svg: &mut String, from: (f64, f64), to: (f64, f64), style: &str) {
-    let _ = write!(
-        svg,
-        "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" {style}/>",
-        from.0, from.1, to.0, to.1
-    );
+pub(super) fn line(svg: &mut Markup, from: (f64, f64), to: (f64, f64), style: &'static str) {
+    svg.raw("<line");
+    for (name, value) in [("x1", from.0), ("y1", from.1), ("x2", to.0), ("y2", to.1)] {
+        svg.attribute(name, format_args!("{value:.1}"));
+    }
+    svg.raw(" ").raw(style).raw("/>");
+}
+
+/// A rectangle that is left open for more attributes.
+pub(super) fn rect(svg: &mut Markup, place: [f64; 4], fill: &str) {
+    svg.raw("<rect");
+    for (name, value) in ["x", "y", "width", "height"].into_iter().zip(place) {
+        svg.attribute(name, format_args!("{value:.2}"));
+    }
+    svg.attribute("fill", fill);
 }
 
 /// A part of a bar, with what it is as its hover text.
-pub(super) fn part(svg: &mut String, place: [f64; 4], role: Role, title: &str) {
-    let [x, y, width, height] = place;
-    let _ = write!(
-        svg,
-        "<g><title>{}</title><rect x=\"{x:.1}\" y=\"{y:.2}\" width=\"{width:.1}\" \
-         height=\"{height:.2}\" fill=\"url(#role-{})\" stroke=\"#1b1f23\" stroke-width=\"0.5\"/></g>",
-        escape(title),
-        role.index(),
-    );
+pub(super) fn part(svg: &mut Markup, place: [f64; 4], role: Role, title: &str) {
+    svg.raw("<g>").element("title", title);
+    rect(svg, place, &format!("url(#role-{})", role.index()));
+    svg.raw(" stroke=\"#1b1f23\" stroke-width=\"0.5\"/></g>");
 }
 
 /// The fills of these roles.
-pub(super) fn patterns(roles: &[Role]) -> String {
-    let mut svg = String::from("<defs>");
+pub(super) fn patterns(roles: &[Role]) -> Markup {
+    let mut svg = Markup::new();
+    svg.raw("<defs>");
     for role in roles {
-        let _ = write!(
-            svg,
-            "<pattern id=\"role-{}\" width=\"8\" height=\"8\" patternUnits=\"userSpaceOnUse\">\
-             <rect width=\"8\" height=\"8\" fill=\"{}\"/>{}</pattern>",
-            role.index(),
-            palette::fill(*role),
-            strokes(*role),
-        );
+        svg.raw("<pattern").attribute("id", format_args!("role-{}", role.index()));
+        svg.raw(" width=\"8\" height=\"8\" patternUnits=\"userSpaceOnUse\">")
+            .raw("<rect width=\"8\" height=\"8\"")
+            .attribute("fill", palette::fill(*role))
+            .raw("/>")
+            .raw(strokes(*role))
+            .raw("</pattern>");
     }
-    svg.push_str("</defs>");
+    svg.raw("</defs>");
     svg
 }
 
