@@ -33,7 +33,7 @@ pub(crate) struct Sleep<'a> {
     lives: FxHashMap<i32, Life>,
     /// Lives of threads whose ids were given to others.
     past: Vec<Life>,
-    /// Weighted with what their samples stand for: sleeps too short to be looked at.
+    /// Weighted with the period of their samples: sleeps too short to be looked at.
     stacks: RawStacks,
     /// Nanoseconds of the sleeps that are known one by one, by stack.
     known: FxHashMap<usize, u64>,

@@ -19,7 +19,8 @@ use std::io::Write;
 use serde::Serialize;
 
 pub use cost::{Basis, Change, Judgement};
-pub use member::{BlockedChange, FunctionChange, MatchedBy, MemberDiff, Named, RoleChange, Seen};
+pub use matching::MatchedBy;
+pub use member::{BlockedChange, FunctionChange, MemberDiff, Named, RoleChange, Seen};
 pub use picture::{picture, render as render_picture};
 pub use text::render as render_text;
 pub use unit::Unit;
@@ -271,8 +272,8 @@ fn notes(a: &[&Run], b: &[&Run]) -> Vec<String> {
     }
     if a.iter().chain(b).any(|run| run.profile.quality.timer_driven) {
         notes.push(
-            "a timer took the samples, and it can't fire while interrupts are off: wake-ups and \
-             waits are underestimated on both sides"
+            "timer sampling cannot see code that runs with interrupts disabled: wake-ups and waits \
+             are underestimated on both sides"
                 .to_owned(),
         );
     }

@@ -16,9 +16,8 @@ use crate::highlight::Highlights;
 use crate::markup::Markup;
 use crate::run::Run;
 use crate::summary::Summary;
-use crate::text;
-use crate::words::member;
 use crate::words::units::{duration, thousands, throughput};
+use crate::words::{confidence, member};
 use shell::Page;
 
 /// Writes the report of a run as one page.
@@ -91,7 +90,7 @@ fn missing(summary: &Summary, time: Time) -> &'static str {
     match time {
         Time::Cpu => "no sample was taken.",
         _ if summary.members.iter().any(|member| member.life.is_some()) => "no member slept.",
-        _ => "context switches were not recorded, so nobody knows where members slept.",
+        _ => "context switches were not recorded, so blocked time is unknown.",
     }
 }
 
@@ -122,7 +121,7 @@ fn lead(page: &mut Page, summary: &Summary) {
         }
         below.raw("</ul>");
     }
-    if let Some(doubt) = text::doubt(verdict) {
+    if let Some(doubt) = confidence::doubt(verdict) {
         below.raw("<p class=\"warn\">").text(doubt).raw("</p>");
     }
     for remedy in &verdict.remedies {

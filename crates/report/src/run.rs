@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::roles::Classification;
-use crate::words::member;
+use crate::words::name;
 
 /// Members that are named where one is asked for that there is not.
 const MOST_KNOWN: usize = 20;
@@ -120,12 +120,12 @@ impl Run {
     /// [`Error::NoSuchMember`] where a name is nobody's.
     pub fn members_called(&self, names: &[String]) -> Result<Vec<usize>, Error> {
         let members = &self.profile.members;
-        let is = |member: &MemberProfile, name: &str| {
-            member::is_called(name, member.pid, &member.comm, member.end)
+        let is = |member: &MemberProfile, called: &str| {
+            name::is_called(called, member.pid, &member.comm, member.end)
         };
         if let Some(name) = names.iter().find(|name| !members.iter().any(|m| is(m, name))) {
             let known = members.iter().take(MOST_KNOWN);
-            let known = known.map(|m| member::label(m.end, &m.comm, m.pid)).collect();
+            let known = known.map(|m| name::label(m.end, &m.comm, m.pid)).collect();
             return Err(Error::NoSuchMember { name: name.clone(), known });
         }
         let is_asked_for =

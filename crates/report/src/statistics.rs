@@ -1,4 +1,4 @@
-//! What repeated runs say: the median, how far to trust it, and whether two things can be told
+//! What repeated runs say: the median, its confidence interval, and whether two things can be told
 //! apart.
 //!
 //! Few runs is the rule, as each takes seconds. An interval is the likeliest place of the median

@@ -64,7 +64,7 @@ pub struct MemberSummary {
     /// CPU time: the scheduler's account where there is one, else that of the samples where they
     /// measure all of it.
     pub cpu_time_ns: Option<u64>,
-    /// Share of that CPU time that the samples stand for by their periods, in percent: far from
+    /// Share of that CPU time that the samples cover by their periods, in percent: far from
     /// 100 where the clock that samples misses, or favours, a member that switches often. `None`
     /// where the samples don't measure time or nobody else accounts for it.
     pub coverage_percent: Option<f64>,

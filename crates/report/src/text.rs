@@ -11,9 +11,9 @@ use crate::error::Error;
 use crate::escape::printable;
 use crate::ledger::Life;
 use crate::summary::{MemberSummary, Summary};
-use crate::verdict::{Confidence, Verdict};
+use crate::verdict::Verdict;
 use crate::words::units::{duration, percent, share, thousands, throughput};
-use crate::words::{member, pipe, quality};
+use crate::words::{confidence, member, name, pipe, quality};
 
 pub use crate::words::layout::Style;
 use crate::words::layout::cut;
@@ -78,24 +78,11 @@ fn write_verdict(text: &mut String, verdict: &Verdict, style: Style) {
     for line in &verdict.evidence {
         text.push_str(&style.wrap(line, 6));
     }
-    if let Some(sure) = doubt(verdict) {
+    if let Some(sure) = confidence::doubt(verdict) {
         let _ = writeln!(text, "{}", style.remark(sure));
     }
     for remedy in &verdict.remedies {
         text.push_str(&style.wrap(&format!("try: {}; {}", remedy.what, remedy.buys), 5));
-    }
-}
-
-/// What speaks against a verdict; `None` where nothing does.
-pub(crate) fn doubt(verdict: &Verdict) -> Option<&'static str> {
-    match verdict.confidence {
-        Some(Confidence::Low) => Some(
-            "low confidence: another member is almost as busy, or the neighbours do not wait as expected",
-        ),
-        Some(Confidence::Medium) => {
-            Some("medium confidence: not every neighbour waits as expected")
-        }
-        Some(Confidence::High) | None => None,
     }
 }
 
@@ -153,7 +140,7 @@ fn write_table(text: &mut String, names: [&str; 3], rows: &[Row], style: Style) 
 }
 
 fn write_member(text: &mut String, member: &MemberSummary, style: Style) {
-    let label = member::label(member.end, &member.comm, member.pid);
+    let label = name::label(member.end, &member.comm, member.pid);
     let head = format!("{label}: {}", member::samples(member));
     let _ = writeln!(text, "{}", style.heading(&head));
     if let Some(life) = &member.life {

@@ -302,7 +302,7 @@ impl Tour {
         );
         let first = self.steps.iter().all(|step| step.profiled.is_err());
         if quality.timer_driven && first {
-            line += " A timer took them, which can't fire while interrupts are off: what ran then, \
+            line += " Timer sampling cannot see code that runs with interrupts disabled: what ran then, \
                      wake-ups above all, was sampled where they came on again, and counts as the work \
                      of the caller there.";
         }

@@ -118,7 +118,8 @@ pub(crate) const TINY_CALL: f64 = 1024.0;
 /// Judges.
 pub fn judge(evidence: &Evidence) -> Verdict {
     let finding = find(evidence);
-    words::verdict(evidence, finding)
+    let remedies = remedy::remedies(evidence, &finding);
+    words::verdict(evidence, finding, remedies)
 }
 
 /// A finding with what it is about, by index.
@@ -181,7 +182,7 @@ fn find(evidence: &Evidence) -> Found {
     }
     if drive(first) < LEAST_DRIVE {
         return Found::unclear(format!(
-            "every member spent most of its life waiting for a neighbour; {} least, {:.0} %",
+            "every member waited for a neighbour most of the time ({}: {:.0} %)",
             evidence.members[first].label,
             100.0 * (1.0 - drive(first)),
         ));
@@ -198,7 +199,7 @@ fn find(evidence: &Evidence) -> Found {
         None => Finding::CpuBound,
         Some(Reason::Unknown) => {
             return Found::unclear(format!(
-                "{} sleeps, and no stack was sampled that says where",
+                "{} sleeps, cause unknown: no call chain was sampled",
                 evidence.members[first].label
             ));
         }
@@ -217,10 +218,10 @@ fn find(evidence: &Evidence) -> Found {
 /// Why nothing can be said.
 fn too_thin(evidence: &Evidence) -> Option<String> {
     if !evidence.members.iter().any(|member| member.lifetime_ns > 0) {
-        return Some("context switches were not recorded, so nobody knows who waited".to_owned());
+        return Some("context switches were not recorded, so waiting is unknown".to_owned());
     }
     if evidence.elapsed_ns < SHORTEST_NS {
-        return Some(format!("{} ms are too short to judge by", evidence.elapsed_ns / 1_000_000));
+        return Some(format!("only {} ms were recorded", evidence.elapsed_ns / 1_000_000));
     }
     let taken = evidence.samples + evidence.foreign_samples;
     let lost = evidence.lost as f64 / (evidence.lost + taken).max(1) as f64;
@@ -228,9 +229,7 @@ fn too_thin(evidence: &Evidence) -> Option<String> {
         return Some(format!("{:.0} % of the records were lost", 100.0 * lost));
     }
     if !evidence.kernel_visible {
-        return Some(
-            "this event was not allowed to look into the kernel, where members wait".to_owned(),
-        );
+        return Some("kernel code was not measured, and members wait there".to_owned());
     }
     None
 }

@@ -369,7 +369,7 @@ fn the_page_has_every_stage_and_what_differs_from_the_one_before() {
         "<h3>vmsplice</h3>",
         "on CPU, against write",
         "<h3>splice</h3>",
-        "How far to trust it</h2>",
+        "Data quality</h2>",
     ];
     let mut at = 0;
     for word in order {

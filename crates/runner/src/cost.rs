@@ -1,4 +1,4 @@
-//! What single moves of the kernel cost, measured in one process rather than between two ends.
+//! Benchmarks of kernel page operations, in one process rather than between two ends.
 
 mod cow;
 mod gup;

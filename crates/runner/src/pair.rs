@@ -186,7 +186,7 @@ impl Running {
         &self.pipeline
     }
 
-    /// Bytes moved so far, as the ends publish them; costs the pair next to nothing.
+    /// Bytes moved so far, as the ends publish them; costs the pair almost nothing.
     pub fn moved(&self) -> Moved {
         Moved {
             written: self.board.written_bytes.0.load(Ordering::Relaxed),

@@ -125,7 +125,7 @@ fn pages_text(found: &Pages) -> String {
             ),
             _ => {
                 let why = row.not_had.as_deref().unwrap_or("no round succeeded");
-                writeln!(text, "{name:<18} not had here: {why}")
+                writeln!(text, "{name:<18} not available: {why}")
             }
         };
     }
@@ -196,7 +196,7 @@ fn cow_text(found: &Cow) -> String {
         );
     }
     if let Some(why) = &found.two_threads_not_had {
-        let _ = writeln!(text, "{:<8} not had here: {why}", 2);
+        let _ = writeln!(text, "{:<8} not available: {why}", 2);
     }
     let sound = found.rows.iter().filter(|row| row.threads == 1 || found.second_thread_ran);
     let _ = writeln!(text, "\n{}", cow_sentence(sound));

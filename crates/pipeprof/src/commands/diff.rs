@@ -175,7 +175,7 @@ fn sides(args: &DiffArgs) -> anyhow::Result<Sides> {
 const KNOBS_WITHOUT_STAGES: &str = "the options of the built-in pair (--bytes, --fill, …) need --stage, \
      given twice";
 
-/// Where nothing says what to compare.
+/// Where nothing was given to compare.
 const NOTHING_TO_COMPARE: &str =
     "nothing to compare: give two recordings, -c twice, or --stage twice";
 

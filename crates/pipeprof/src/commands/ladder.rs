@@ -4,6 +4,7 @@ mod checks;
 mod climb;
 mod commands;
 mod files;
+mod measured;
 mod runs;
 mod schedule;
 mod sweep;

@@ -3,6 +3,27 @@
 
 use pipeprof_runner::pipeline::End;
 use rustc_hash::FxHashMap;
+use serde::Serialize;
+
+/// Why two members were taken for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MatchedBy {
+    /// Both are the writer, or the reader, of a built-in pair.
+    End,
+    /// Both have the same name.
+    Name,
+    /// Both have the same place between others.
+    Place,
+}
+
+/// Members that belong together: a position in the profile of each run.
+#[derive(Clone, Debug)]
+pub(super) struct Matched {
+    pub(super) a: Vec<usize>,
+    pub(super) b: Vec<usize>,
+    pub(super) by: MatchedBy,
+}
 
 /// What a member is known by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use super::cost::{Change, Count, Judgement, Point, Scale, Series};
-use super::matching::{self, Who};
+use super::matching::{self, Matched, MatchedBy, Who};
 use super::unit::{Scales, Unit};
 use super::{NotCompared, Which};
 use crate::escape::printable;
@@ -61,18 +61,6 @@ pub struct Named {
     pub pid: i32,
 }
 
-/// Why two members were taken for one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MatchedBy {
-    /// Both are the writer, or the reader, of a built-in pair.
-    End,
-    /// Both have the same name.
-    Name,
-    /// Both have the same place between others.
-    Place,
-}
-
 /// A role before and after.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct RoleChange {
@@ -117,14 +105,6 @@ pub struct BlockedChange {
     /// How long.
     #[serde(flatten)]
     pub change: Change,
-}
-
-/// Members that belong together: a position in the profile of each run.
-#[derive(Clone, Debug)]
-pub(super) struct Matched {
-    pub(super) a: Vec<usize>,
-    pub(super) b: Vec<usize>,
-    by: MatchedBy,
 }
 
 /// Who belongs together, and who is left out.

@@ -6,7 +6,8 @@ use std::io::Write;
 use pipeprof_profiler::profile::Mode;
 
 use super::cost::{Basis, Change, Judgement};
-use super::member::{FunctionChange, MatchedBy, MemberDiff, Seen};
+use super::matching::MatchedBy;
+use super::member::{FunctionChange, MemberDiff, Seen};
 use super::{Diff, Side, Unit, Which};
 use crate::error::Error;
 use crate::escape::printable;
@@ -236,7 +237,7 @@ fn write_rest(text: &mut String, diff: &Diff, style: Style) {
     });
     lines.extend(diff.notes.iter().map(|note| printable(note).into_owned()));
     text.push('\n');
-    let _ = writeln!(text, "{}", style.heading("how far to trust it"));
+    let _ = writeln!(text, "{}", style.heading("data quality"));
     for line in lines {
         text.push_str(&style.wrap(&format!("  {line}"), 4));
     }

@@ -1,7 +1,8 @@
 //! The call trees of all runs laid on one another: each function in its place, before and after.
 
 use super::cost::{Count, Point, Scale, Series};
-use super::member::{Matched, name_of};
+use super::matching::Matched;
+use super::member::name_of;
 use super::unit::Scales;
 use crate::calltree::{Frame, Key, Name, Names, Tree, Weight, by_name};
 use crate::roles::Role;

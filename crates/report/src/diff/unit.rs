@@ -4,7 +4,7 @@ use pipeprof_profiler::profile::{MemberProfile, Quality};
 use serde::Serialize;
 
 use super::cost::{Scale, Series};
-use super::member::Matched;
+use super::matching::Matched;
 use super::{NotCompared, Which};
 use crate::error::Error;
 use crate::payload::Payload;

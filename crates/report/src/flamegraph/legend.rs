@@ -163,7 +163,7 @@ fn notes(profile: &Profile, whole: u64, absorbed: u64, inferred: u64) -> Vec<Str
     let mut notes = Vec::new();
     if quality.timer_driven && absorbed > 0 {
         notes.push(format!(
-            "! The sampling timer can't fire while interrupts are off: {} was sampled where they \
+            "! Timer sampling cannot see code that runs with interrupts disabled: {} was sampled where they \
              come on again, and is shown in its caller's role.",
             percent(absorbed, whole)
         ));

@@ -47,7 +47,7 @@ pub fn write_page(
         }
     }
     page.close();
-    page.section("quality", "How far to trust it", &trust(ladder, &standings));
+    page.section("quality", "Data quality", &trust(ladder, &standings));
     page.write(out)
 }
 

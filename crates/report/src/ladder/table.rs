@@ -114,7 +114,7 @@ fn top_roles(end: &EndStanding) -> String {
 }
 
 fn trust(text: &mut String, ladder: &Ladder, standings: &Standings, style: Style) {
-    let _ = writeln!(text, "{}", style.heading("how far to trust it"));
+    let _ = writeln!(text, "{}", style.heading("data quality"));
     let mut lines = vec![rounds(ladder, standings)];
     lines.extend(noise(ladder, standings));
     let profiled: Vec<_> = ladder.runs.iter().filter_map(|run| run.profile.as_ref()).collect();

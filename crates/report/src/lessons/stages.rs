@@ -221,8 +221,8 @@ pub(super) static ALL: [StageLesson; Stage::ALL.len()] = [
                    moves 64 bytes: what does it pay?",
         text: "write(2) of 64 bytes goes the same way as one of 256 KiB: into the kernel, to the \
                file behind the descriptor, to the mutex, to the ring, and back. That is \
-               16,777,216 times a GiB, so the call is what costs, and the bytes are next to \
-               nothing. Lest each crumb take up a slot, write(2) first looks at the last filled \
+               16,777,216 times a GiB, so the calls take the time, and the bytes almost \
+               none. Lest each crumb take up a slot, write(2) first looks at the last filled \
                one: where that came from write(2) too and its page has room, the bytes are added \
                there. So 64 such writes share a page, and a pipe of 64 KiB takes 1,024 before it \
                is full. The reader asks for 256 KiB and gets whatever is there; but the first \

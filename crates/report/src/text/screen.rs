@@ -5,12 +5,12 @@ use std::io::Write;
 
 use pipeprof_profiler::profile::TimeSplit;
 
-use super::{Style, doubt, subject};
+use super::{Style, subject};
 use crate::error::Error;
 use crate::summary::{MemberSummary, Summary};
 use crate::words::layout::{cut, padded};
 use crate::words::units::{duration, percent};
-use crate::words::{member, pipe, quality};
+use crate::words::{confidence, member, name, pipe, quality};
 
 /// Lines for members; with the rest of the screen that is what 24 lines hold.
 const MOST_LINES: usize = 10;
@@ -26,7 +26,7 @@ pub fn screen(summary: &Summary, style: Style, mut out: impl Write) -> Result<()
         for line in style.wrap(&verdict.headline, 4).lines() {
             let _ = writeln!(text, "{}", style.heading(line));
         }
-        if let Some(sure) = doubt(verdict) {
+        if let Some(sure) = confidence::doubt(verdict) {
             text.push_str(&style.wrap(sure, 4));
         }
         text.push('\n');
@@ -127,7 +127,7 @@ fn lines<'a>(summary: &Summary, members: &[&'a MemberSummary], by_name: bool) ->
 
 impl Line<'_> {
     fn name(&self) -> String {
-        let name = member::short(self.first.end, &self.first.comm);
+        let name = name::short(self.first.end, &self.first.comm);
         if self.count > 1 { format!("{name} ×{}", self.count) } else { name }
     }
 }

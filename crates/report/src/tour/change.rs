@@ -185,9 +185,8 @@ fn table(before: &Step, after: &Step, all: &[Row], page: Page) -> String {
         }
     }
     if all.iter().any(|row| !row.why().is_empty() && row.ratio() == FEW) {
-        text += &page.remark(&format!(
-            "few: fewer than {ENOUGH_SAMPLES} samples stand for it in one of the two"
-        ));
+        text +=
+            &page.remark(&format!("few: fewer than {ENOUGH_SAMPLES} samples in one of the two"));
     }
     text
 }

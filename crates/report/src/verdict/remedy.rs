@@ -37,12 +37,12 @@ pub(super) fn remedies(evidence: &Evidence, found: &Found) -> Vec<Remedy> {
         Finding::Outside(reason) => outside(evidence, found, reason),
         Finding::PipeBound(cause) => pipe(evidence, found, cause),
         Finding::Starved => vec![Remedy::new(
-            "run fewer or cheaper members at a time, or give it more CPUs (taskset, nice, cgroup)",
-            "a larger pipe or another way through it frees a CPU only as far as the pipes use one",
+            "run fewer or cheaper processes at a time, or give them more CPUs (taskset, nice, cgroup)",
+            "changing the pipes frees only the CPU time that they use",
             starved_bound(evidence),
         )],
         Finding::Balanced => {
-            vec![Remedy::new("make all of them faster", "one alone buys next to nothing", None)]
+            vec![Remedy::new("make all of them faster", "one alone gains almost nothing", None)]
         }
     }
 }
@@ -51,9 +51,9 @@ pub(super) fn remedies(evidence: &Evidence, found: &Found) -> Vec<Remedy> {
 fn gain(bound: f64) -> String {
     match bound {
         // It would be printed as 1.0.
-        ..1.05 => "next to nothing".to_owned(),
-        ..NO_BOUND => format!("at most {bound:.1}× as fast"),
-        _ => "at most many times as fast".to_owned(),
+        ..1.05 => "negligible".to_owned(),
+        ..NO_BOUND => format!("at most {bound:.1}× faster"),
+        _ => "no useful bound".to_owned(),
     }
 }
 
@@ -77,13 +77,13 @@ fn next_in_line(evidence: &Evidence, found: &Found) -> (String, Option<f64>) {
             let bound = 1.0 / evidence.drive(at);
             let name = &evidence.members[at].label;
             let text = format!(
-                "the next in line is {name}, which does without the others {} of the time: {}",
+                "next limit: {name}, busy {} of the time: {}",
                 share(evidence.drive(at)),
                 gain(bound)
             );
             (text, Some(bound))
         }
-        _ => ("nobody else is near: as much as it gains".to_owned(), None),
+        _ => ("no other limit found".to_owned(), None),
     }
 }
 
@@ -101,7 +101,7 @@ fn cpu(evidence: &Evidence, found: &Found) -> Vec<Remedy> {
         ),
         Remedy::new(
             "a larger pipe, or vmsplice and splice",
-            format!("{}: pipes take {own} of its CPU time", gain(pipes)),
+            format!("{}: pipes use {own} of its CPU time", gain(pipes)),
             Some(pipes),
         ),
     ]
@@ -154,7 +154,7 @@ fn pipe(evidence: &Evidence, found: &Found, cause: PipeCause) -> Vec<Remedy> {
     let turns = 1.0 / evidence.drive(most).clamp(0.05, 1.0);
     let latency = || {
         let text = format!(
-            "{}: {} does without the other {} of the time",
+            "{}: {} is busy {} of the time",
             gain(turns),
             member.label,
             share(evidence.drive(most))
@@ -179,7 +179,7 @@ fn pipe(evidence: &Evidence, found: &Found, cause: PipeCause) -> Vec<Remedy> {
             ]
         }
         PipeCause::PageAllocation => vec![remedy(
-            "vmsplice: the writer's own pages, none to get",
+            "vmsplice: the writer lends its own pages, and none are allocated",
             bounded(Work::PageAllocation),
         )],
         PipeCause::PagePinning => vec![remedy(
@@ -194,7 +194,7 @@ fn pipe(evidence: &Evidence, found: &Found, cause: PipeCause) -> Vec<Remedy> {
             remedy("a larger pipe (F_SETPIPE_SZ) and larger calls: fewer wake-ups", wake_ups()),
             remedy("both ends on one CPU (taskset): no wake-up from CPU to CPU", wake_ups()),
             remedy(
-                "a busy loop in place of sleep (SPLICE_F_NONBLOCK): none at all, for a CPU that never rests",
+                "a busy loop instead of blocking (SPLICE_F_NONBLOCK): no wake-ups, at the cost of a CPU",
                 wake_ups(),
             ),
         ],

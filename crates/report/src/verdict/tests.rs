@@ -89,9 +89,9 @@ fn the_paragraph() {
     bottleneck: sort (pid 101), on CPU 97 % of the time
       zcat  blocked 71 % on a full pipe (wait for space)   pipe:[1000] full 93 %
       uniq  blocked 96 % on an empty pipe (wait for data)  pipe:[1001] empty 99 %
-    in the pipes themselves: 2 % of all CPU time (copy 2 %)
-    try: make sort cheaper, or spread it over more CPUs; the next in line is zcat, which does without the others 29 % of the time: at most 3.4× as fast
-    try: a larger pipe, or vmsplice and splice; next to nothing: pipes take 0 % of its CPU time
+    pipe code: 2 % of all CPU time (copy 2 %)
+    try: make sort cheaper, or spread it over more CPUs; next limit: zcat, busy 29 % of the time: at most 3.4× faster
+    try: a larger pipe, or vmsplice and splice; negligible: pipes use 0 % of its CPU time
     ");
 }
 
@@ -214,13 +214,16 @@ fn the_pipe_itself() {
     let latency = WakeLatency { woken: "m1".into(), median_ns: 42_000, p99_ns: 910_000 };
     slow.pipes[0].latency = Some(latency);
     let headline = judge(&slow).headline;
-    assert!(headline.ends_with("m1 has a CPU after 42.0 µs (median), 910 µs (p99)"), "{headline}");
+    assert!(
+        headline.ends_with("wake-up latency of m1: 42.0 µs (median), 910 µs (p99)"),
+        "{headline}"
+    );
     let mut tiny =
         evidence(busy(&[(Role::Syscall, 700), (Role::User, 250)]), vec![pipe(0, 0.0, 0.6)]);
     tiny.pipes[0].bytes_per_write = Some(1.0);
     let verdict = judge(&tiny);
     assert_eq!(verdict.finding, Finding::PipeBound(TinyCalls));
-    assert!(verdict.headline.contains("a call moves 1 byte,"), "{}", verdict.headline);
+    assert!(verdict.headline.contains("each call moves 1 byte,"), "{}", verdict.headline);
 }
 
 #[test]
@@ -233,7 +236,7 @@ fn a_bound_is_amdahls() {
     let remedy = &verdict.remedies[0];
     assert!((remedy.at_most.unwrap() - 1.0 / 0.66).abs() < 0.01);
     assert!(
-        remedy.buys.contains("at most 1.5× as fast: it is 34 % of m0's CPU time"),
+        remedy.buys.contains("at most 1.5× faster: it is 34 % of m0's CPU time"),
         "{}",
         remedy.buys
     );
@@ -323,19 +326,22 @@ fn thin_evidence_is_no_verdict() {
         verdict.headline
     };
     for (headline, why) in [
-        (change(|e| e.elapsed_ns = 34 * MS), "34 ms are too short"),
+        (change(|e| e.elapsed_ns = 34 * MS), "only 34 ms were recorded"),
         (change(|e| e.lost = 500), "33 % of the records were lost"),
         (change(|e| (e.lost, e.foreign_samples) = (1000, 2000)), "25 % of the records were lost"),
-        (change(|e| e.kernel_visible = false), "not allowed to look into the kernel"),
+        (change(|e| e.kernel_visible = false), "kernel code was not measured"),
         (change(|e| e.members.iter_mut().for_each(|m| m.lifetime_ns = 0)), "were not recorded"),
-        (change(|e| e.members[1] = member(1, 3, 0, 0, &[(Unknown, 1000)])), "no stack was sampled"),
+        (
+            change(|e| e.members[1] = member(1, 3, 0, 0, &[(Unknown, 1000)])),
+            "no call chain was sampled",
+        ),
         (
             change(|e| {
                 e.members.truncate(2);
                 e.members[1] = member(1, 2, 10, 0, &[(Poll, 990)]);
                 (e.pipes[0].full, e.pipes[0].empty) = (Some(0.0), Some(1.0));
             }),
-            "waiting for a neighbour",
+            "waited for a neighbour",
         ),
     ] {
         assert!(headline.starts_with("no verdict: ") && headline.contains(why), "{headline}");

@@ -1,14 +1,14 @@
 //! The verdict in words. Shares of a member are of its lifetime, as in its table.
 
 use super::evidence::{Evidence, MemberEvidence, Work};
-use super::{Finding, Found, PipeCause, Verdict, remedy};
+use super::{Finding, Found, PipeCause, Remedy, Verdict};
 use crate::roles::Reason;
 use crate::words::units::duration;
 
 /// Members that are told of beside the bottleneck.
 const MOST_LINES: usize = 8;
 
-pub(super) fn verdict(evidence: &Evidence, found: Found) -> Verdict {
+pub(super) fn verdict(evidence: &Evidence, found: Found, remedies: Vec<Remedy>) -> Verdict {
     let headline = headline(evidence, &found);
     let mut lines = Vec::new();
     if found.finding != Finding::Unclear {
@@ -22,7 +22,7 @@ pub(super) fn verdict(evidence: &Evidence, found: Found) -> Verdict {
         confidence: found.confidence,
         headline,
         evidence: lines,
-        remedies: remedy::remedies(evidence, &found),
+        remedies,
     }
 }
 
@@ -53,7 +53,7 @@ fn headline(evidence: &Evidence, found: &Found) -> String {
     let first = found.members.first().map(|&at| &evidence.members[at]);
     match (found.finding, first) {
         (Finding::Unclear, _) | (_, None) => {
-            format!("no verdict: {}", found.why.as_deref().unwrap_or("the evidence is too thin"))
+            format!("no verdict: {}", found.why.as_deref().unwrap_or("not enough data"))
         }
         (Finding::CpuBound, Some(member)) => {
             format!("bottleneck: {}, {}", named(member), busy(member, evidence.elapsed_ns))
@@ -72,7 +72,7 @@ fn headline(evidence: &Evidence, found: &Found) -> String {
         (Finding::Starved, Some(_)) => starved(evidence, &found.members),
         (Finding::Balanced, Some(_)) => {
             format!(
-                "bottleneck: {} alike; none waits much for another",
+                "bottleneck: {} equally; none of them waits much for the others",
                 list(evidence, &found.members)
             )
         }
@@ -97,25 +97,25 @@ fn busy(member: &MemberEvidence, elapsed_ns: u64) -> String {
         );
     }
     if member.runnable_ns.saturating_mul(20) >= member.lifetime_ns {
-        text += &format!(", waiting for a CPU {}", percent(member.runnable_ns, member.lifetime_ns));
+        text += &format!(", runnable {}", percent(member.runnable_ns, member.lifetime_ns));
     }
     text
 }
 
 fn outside(reason: Reason) -> &'static str {
     match reason {
-        Reason::WaitSpace => "waits for space in a pipe outside of this pipeline",
-        Reason::WaitData => "waits for data of a pipe outside of this pipeline",
-        Reason::PipeLock => "waits for a pipe's lock",
-        Reason::Poll => "in poll or select, for something that its pipes don't explain,",
-        Reason::Disk => "waits for a disk",
-        Reason::Network => "waits for the network",
-        Reason::Child => "waits for a child",
-        Reason::Sleep => "asleep on purpose",
-        Reason::Futex => "waits for another thread",
-        Reason::FileLock => "waits for a lock on a file",
-        Reason::Other => "waits for something else",
-        Reason::Unknown => "asleep, nobody knows where,",
+        Reason::WaitSpace => "waiting for space in a pipe outside this pipeline",
+        Reason::WaitData => "waiting for data from a pipe outside this pipeline",
+        Reason::PipeLock => "waiting for the lock of a pipe",
+        Reason::Poll => "waiting in poll() for something other than these pipes",
+        Reason::Disk => "waiting for a disk",
+        Reason::Network => "waiting for the network",
+        Reason::Child => "waiting for a child process",
+        Reason::Sleep => "sleeping on a timer",
+        Reason::Futex => "waiting for another thread",
+        Reason::FileLock => "waiting for a file lock",
+        Reason::Other => "waiting for something else",
+        Reason::Unknown => "sleeping, cause unknown,",
     }
 }
 
@@ -126,7 +126,7 @@ fn starved(evidence: &Evidence, members: &[usize]) -> String {
     let per_elapsed = |ns: u64| ns as f64 / evidence.elapsed_ns.max(1) as f64;
     let (on_cpu, runnable) = (sum(|m| m.on_cpu_ns), sum(|m| m.runnable_ns));
     let others = if per_elapsed(on_cpu) < 0.75 * evidence.cpus as f64 {
-        " (something else runs there, or they may not)"
+        "; other processes or a CPU limit took the rest"
     } else {
         ""
     };
@@ -152,7 +152,7 @@ fn pipe_words(evidence: &Evidence, found: &Found, cause: PipeCause) -> String {
         .map(|at| &evidence.members[at]);
     let latency = pipe.latency.as_ref().map_or_else(String::new, |latency| {
         format!(
-            "; once woken, {} has a CPU after {} (median), {} (p99)",
+            "; wake-up latency of {}: {} (median), {} (p99)",
             latency.woken,
             duration(latency.median_ns as f64),
             duration(latency.p99_ns as f64)
@@ -170,7 +170,7 @@ fn pipe_words(evidence: &Evidence, found: &Found, cause: PipeCause) -> String {
     match cause {
         PipeCause::Copies => format!("copying is {}", of_most(Work::Copy)),
         PipeCause::PageAllocation => {
-            format!("getting pages and giving them back is {}", of_most(Work::PageAllocation))
+            format!("allocating and freeing pages is {}", of_most(Work::PageAllocation))
         }
         PipeCause::PagePinning => format!("pinning pages is {}", of_most(Work::PagePinning)),
         PipeCause::Lock => format!("its lock is {}", of_most(Work::Lock)),
@@ -180,19 +180,19 @@ fn pipe_words(evidence: &Evidence, found: &Found, cause: PipeCause) -> String {
             share(evidence.nobody())
         ),
         PipeCause::WakeUps => {
-            format!("going to sleep and waking the other end is {}{latency}", of_most(Work::WakeUp))
+            format!("blocking and waking the other end is {}{latency}", of_most(Work::WakeUp))
         }
         PipeCause::TooSmall => {
             let size = pipe
                 .capacity_bytes
                 .map_or_else(|| "it".to_owned(), |bytes| format!("its {} KiB", bytes >> 10));
-            format!("its ends take turns, because {size} hold less than they work off at a time")
+            format!("{size} is smaller than one batch, so writer and reader alternate")
         }
         PipeCause::TinyCalls => {
             let small = pipe.bytes_per_write.into_iter().chain(pipe.bytes_per_read);
             let least = small.fold(f64::INFINITY, f64::min);
             let unit = if least.round() == 1.0 { "byte" } else { "bytes" };
-            format!("a call moves {least:.0} {unit}, and its cost is the call, not the bytes")
+            format!("each call moves {least:.0} {unit}, so the calls take the time, not the bytes")
         }
     }
 }
@@ -215,7 +215,7 @@ fn neighbours(evidence: &Evidence, found: &Found) -> Vec<String> {
         let what = if member.on_cpu_ns >= ns && member.on_cpu_ns >= member.runnable_ns {
             format!("on CPU {}", of_life(member.on_cpu_ns))
         } else if member.runnable_ns >= ns {
-            format!("waiting for a CPU {}", of_life(member.runnable_ns))
+            format!("runnable {}", of_life(member.runnable_ns))
         } else {
             let on = match reason {
                 Reason::WaitSpace => "on a full pipe ",
@@ -288,7 +288,7 @@ fn in_pipes(evidence: &Evidence) -> Option<String> {
         .map(|(work, ns)| format!("{} {}", work.label(), percent(*ns, on_cpu)))
         .collect();
     let whole: u64 = Work::ALL.into_iter().map(sum).sum();
-    let mut line = format!("in the pipes themselves: {} of all CPU time", percent(whole, on_cpu));
+    let mut line = format!("pipe code: {} of all CPU time", percent(whole, on_cpu));
     if !each.is_empty() {
         line += &format!(" ({})", each.join(", "));
     }

@@ -1,31 +1,10 @@
-//! What a member is called.
+//! What is said of members, one by one and together.
 
 use std::fmt::Write as _;
 
-use pipeprof_runner::pipeline::End;
-
-use crate::escape::printable;
 use crate::summary::MemberSummary;
+use crate::words::name;
 use crate::words::units::{duration, thousands};
-
-/// `gzip (4121)`, or `writer pp-write (4121)` where it is an end of the built-in pair.
-pub(crate) fn label(end: Option<End>, comm: &str, pid: i32) -> String {
-    let comm = printable(comm);
-    match end {
-        Some(end) => format!("{} {comm} ({pid})", end.as_str()),
-        None => format!("{comm} ({pid})"),
-    }
-}
-
-/// `gzip`, or `writer`.
-pub(crate) fn short(end: Option<End>, comm: &str) -> String {
-    end.map_or_else(|| printable(comm).into_owned(), |end| end.as_str().to_owned())
-}
-
-/// Whether this is how a person named it: by pid, by name, or by the end that it is.
-pub(crate) fn is_called(name: &str, pid: i32, comm: &str, end: Option<End>) -> bool {
-    comm == name || end.is_some_and(|end| end.as_str() == name) || pid.to_string() == name
-}
 
 /// `4,000 samples, 1.93 s CPU time`, with the share that they cover where that is less than all.
 pub(crate) fn samples(member: &MemberSummary) -> String {
@@ -47,7 +26,7 @@ const MOST_NAMES: usize = 6;
 pub(crate) fn grouped(members: &[&MemberSummary]) -> String {
     let mut groups: Vec<(String, usize)> = Vec::new();
     for member in members {
-        let name = short(member.end, &member.comm);
+        let name = name::short(member.end, &member.comm);
         match groups.iter_mut().find(|(known, _)| *known == name) {
             Some((_, count)) => *count += 1,
             None => groups.push((name, 1)),

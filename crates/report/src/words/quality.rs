@@ -6,7 +6,7 @@ use pipeprof_profiler::profile::{Quality, Scope, Unwinding};
 
 use crate::escape::printable;
 use crate::summary::{Absorber, Summary};
-use crate::words::member;
+use crate::words::name;
 use crate::words::units::{counted, share, thousands};
 
 /// What limits trust in the numbers, a line each; one of level 1 belongs to the line of level 0
@@ -70,7 +70,7 @@ fn skidded(summary: &Summary, skid: &[Absorber]) -> Vec<(usize, String)> {
             .zip(&absorber.samples)
             .filter(|(_, samples)| **samples > 0)
             .map(|(of, samples)| {
-                let who = member::short(of.end, &of.comm);
+                let who = name::short(of.end, &of.comm);
                 format!("{who} {} ({})", thousands(*samples), share(*samples, of.samples))
             })
             .collect();
@@ -86,7 +86,7 @@ fn skidded(summary: &Summary, skid: &[Absorber]) -> Vec<(usize, String)> {
             })
             .collect();
         if !each.is_empty() {
-            let who = member::short(of.end, &of.comm);
+            let who = name::short(of.end, &of.comm);
             lines.push((1, format!("share of {who}'s samples by role: {}", each.join(", "))));
         }
     }

@@ -6,7 +6,8 @@ use pipeprof_report::ladder::{Axis, Ending, Ladder, Run, Rung, SCHEMA_VERSION, S
 use pipeprof_runner::roof;
 
 use super::files::Files;
-use super::runs::{self, Contender, Measured, Runs};
+use super::measured::Measured;
+use super::runs::{self, Contender, Runs};
 use super::schedule::{Schedule, Step};
 use super::{LadderArgs, checks};
 use crate::capture::kernel_release;

@@ -13,7 +13,7 @@ use pipeprof_runner::command::Spec;
 use pipeprof_runner::ends::Usage;
 use tempfile::NamedTempFile;
 
-use super::runs::{GIB, Measured};
+use super::measured::{GIB, Measured};
 use crate::args::target::Target;
 use crate::capture::{standby, watched};
 use crate::interrupt::Interrupt;

@@ -13,6 +13,7 @@ use pipeprof_runner::outcome::{EndOutcome, Outcome};
 use pipeprof_runner::plan::PairPlan;
 
 use super::commands::{self, Command};
+use super::measured::{GIB, Measured};
 use crate::args::pair as pair_args;
 use crate::args::target::Target;
 use crate::capture::{capture, run_pair};
@@ -68,18 +69,6 @@ impl Contender {
             Contender::Command(_) | Contender::Refused { .. } => None,
         }
     }
-}
-
-/// What a run gave.
-pub(super) struct Measured {
-    /// Of a stage.
-    pub(super) plan: Option<PairPlan>,
-    pub(super) bytes: Option<u64>,
-    pub(super) elapsed: Duration,
-    pub(super) gib_per_s: Option<f64>,
-    pub(super) counted_by: CountedBy,
-    pub(super) ends: Vec<EndCost>,
-    pub(super) profile: Option<Profiled>,
 }
 
 /// Makes runs.
@@ -227,8 +216,6 @@ fn costs(run: &Run) -> Measured {
         }),
     }
 }
-
-pub(super) const GIB: f64 = (1u64 << 30) as f64;
 
 #[cfg(test)]
 mod tests {
