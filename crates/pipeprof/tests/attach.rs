@@ -268,3 +268,63 @@ fn members_that_come_and_go_meanwhile_are_no_error() {
     assert!(rounds > 3, "{rounds}");
     assert_eq!(live.output().trim(), "400");
 }
+
+/// Three watchers at once are stopped at some moment, as Ctrl-Z or `kill -STOP` does it, and then the
+/// reader of the pipe that they look into is killed. `PIPEPROF_ATTACH_ROUNDS` asks for a number of
+/// rounds.
+#[test]
+fn no_writer_waits_for_a_watcher_that_was_stopped() {
+    use nix::sys::signal::{Signal, kill, killpg};
+    use nix::unistd::Pid;
+    let _turn = TURN.lock();
+    if !may_attach() {
+        return;
+    }
+    let asked = std::env::var("PIPEPROF_ATTACH_ROUNDS").ok().and_then(|text| text.parse().ok());
+    for round in 0..asked.unwrap_or(6) {
+        let mut live = Live::start("yes | cat >/dev/null; echo ${PIPESTATUS[*]}");
+        let until = Instant::now() + Duration::from_secs(10);
+        let reader = loop {
+            let found = discover(&[live.pid()], Extent::Whole).unwrap();
+            if let Some(pipe) = found.pipeline.pipes.first() {
+                break pipe.readers[0].pid;
+            }
+            assert!(Instant::now() < until);
+        };
+        let pid = live.pid().to_string();
+        let mut watchers: Vec<Child> = (0..3)
+            .map(|_| {
+                Command::new(env!("CARGO_BIN_EXE_pipeprof"))
+                    .args(["stat", "--pid", &pid, "--duration", "60s"])
+                    .stdin(Stdio::null())
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null())
+                    .process_group(0)
+                    .spawn()
+                    .unwrap()
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(300 + 7 * round % 40));
+        let signal = if round % 2 == 0 { Signal::SIGTSTP } else { Signal::SIGSTOP };
+        let groups: Vec<Pid> =
+            watchers.iter().map(|child| Pid::from_raw(child.id() as i32)).collect();
+        for &group in &groups {
+            killpg(group, signal).unwrap();
+        }
+        kill(Pid::from_raw(reader), Signal::SIGKILL).unwrap();
+        let until = Instant::now() + Duration::from_secs(10);
+        while live.is_running() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let ended = !live.is_running();
+        for &group in &groups {
+            let _ = killpg(group, Signal::SIGCONT);
+            let _ = killpg(group, Signal::SIGTERM);
+        }
+        for watcher in &mut watchers {
+            let _ = watcher.wait();
+        }
+        assert!(ended, "round {round}: the writer still waits");
+        assert_eq!(live.output().trim(), "141 137");
+    }
+}
