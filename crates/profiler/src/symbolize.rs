@@ -181,9 +181,10 @@ impl LocalSymbols {
         let packed = if own.is_empty() { mini_debug_info(elf) } else { None };
         let packed = packed.as_ref().and_then(Image::elf);
         let tables = images.iter().chain(&packed).map(SymbolFunctions::of_symtab);
-        // What is exported is part of what there is, and names only itself.
+        // Packed symbols are those that are not exported; a whole table has both.
+        let exported =
+            if own.is_empty() { SymbolFunctions::exported(elf) } else { SymbolFunctions::default() };
         let symbols = std::iter::once(own).chain(tables).find(|table| !table.is_empty());
-        let exported = SymbolFunctions::exported(elf);
         let described = std::iter::once(elf).chain(&images).find(|elf| inlined::has_any(elf));
         let frames = described.map(|described| self.frames(object, found, described, &addresses));
         let mut frames = frames.unwrap_or_default().into_iter();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use pipeprof_profiler::analyse::analyse;
 use pipeprof_profiler::recording::RecordingDir;
 use pipeprof_profiler::session::{CaptureConfig, Session};
-use pipeprof_profiler::symbolize::LocalSymbols;
+use pipeprof_profiler::symbolize::{LocalSymbols, Object, Symbolizer};
 use pipeprof_profiler::sys::RunningKernel;
 use pipeprof_runner::pipeline::{Member, Pipeline};
 
@@ -188,4 +188,93 @@ fn a_function_that_node_compiled() {
     drop(process);
     let _ = std::fs::remove_file(map);
     assert_named(names, "hotOne");
+}
+
+/// Node in a pid namespace and with a `/tmp` of its own, as in a container: it writes perf-1.map.
+fn node_in_a_container(folder: &Path) -> Option<Killed> {
+    if Command::new("node").arg("--version").output().is_err() {
+        eprintln!("skipped: node is not installed");
+        return None;
+    }
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can make a pid namespace");
+        return None;
+    }
+    let text = "function hotTwo(x) { for (let i = 0; i < 1e6; i++) x = (x * 7 + i) % 1000003; \
+                return x; }\nlet x = 1; for (;;) x = hotTwo(x);\n";
+    std::fs::write(folder.join("hot.js"), text).unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "sh", "-ec"]);
+    command.arg(format!(
+        "mount --bind '{}' /tmp && exec node --perf-basic-prof /tmp/hot.js",
+        folder.display()
+    ));
+    let process = start(command);
+    until("node has compiled it", || {
+        let map = std::fs::read_to_string(folder.join("perf-1.map"));
+        map.is_ok_and(|text| text.contains("hotTwo"))
+    });
+    Some(process)
+}
+
+/// The only child of a process.
+fn child_of(process: &Killed) -> i32 {
+    let pid = process.0.id();
+    let children = format!("/proc/{pid}/task/{pid}/children");
+    std::fs::read_to_string(children).unwrap().trim().parse().unwrap()
+}
+
+#[test]
+fn a_function_that_node_compiled_in_a_container_is_named_even_after_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(process) = node_in_a_container(folder.path()) else { return };
+    let member = Member {
+        pid: child_of(&process),
+        start_time_ticks: None,
+        comm: "node".to_owned(),
+        command_line: Vec::new(),
+        end: None,
+    };
+    let pipeline = Pipeline { members: vec![member], pipes: Vec::new() };
+    let dir = RecordingDir::temporary().unwrap();
+    let config = CaptureConfig::default();
+    let session = match Session::attach(&RunningKernel, &pipeline, &config, dir) {
+        Ok(session) => session,
+        Err(error) => return eprintln!("skipped: {error}"),
+    };
+    std::thread::sleep(Duration::from_millis(500));
+    let recording = session.finish(&RunningKernel).unwrap();
+    drop(process);
+    // Nobody sees its /tmp any more, but the map was seen while it lived.
+    std::fs::remove_file(folder.path().join("perf-1.map")).unwrap();
+    let profile = analyse(&recording, recording.symbolizer().as_mut()).unwrap();
+    let frames = profile.members[0].on_cpu.iter().flat_map(|it| profile.stack_frames(it.stack));
+    let names: Vec<String> = frames.map(|frame| frame.name.to_string()).collect();
+    assert!(names.iter().any(|name| name.contains("hotTwo")), "{names:?}");
+}
+
+#[test]
+fn a_map_of_a_stranger_is_ignored() {
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("skipped: only root can give files away");
+    }
+    let Some(folder) = program() else { return };
+    let process = start(Command::new(folder.path().join("spin")));
+    let map = format!("/tmp/perf-{}.map", process.0.id());
+    let anonymous = Object {
+        pid: process.0.id() as i32,
+        ..Object::named(b"//anon")
+    };
+    let find = || LocalSymbols::new().object(&anonymous, &[0x1004]).remove(0);
+    std::fs::write(&map, "1000 10 made_up\n").unwrap();
+    let of_root = find();
+    std::os::unix::fs::chown(&map, Some(12345), None).unwrap();
+    let of_a_stranger = find();
+    std::fs::remove_file(&map).unwrap();
+    // Opening what is no file would wait.
+    nix::unistd::mkfifo(Path::new(&map), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let of_a_fifo = find();
+    std::fs::remove_file(&map).unwrap();
+    assert_eq!(of_root[0].name.as_ref(), "made_up");
+    assert_eq!((of_a_stranger, of_a_fifo), (Vec::new(), Vec::new()));
 }

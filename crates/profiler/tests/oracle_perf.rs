@@ -19,12 +19,12 @@ use pipeprof_profiler::sys::RunningKernel;
 /// Kernel halves of stacks, leaf first, as `pid name;name;…`, with how often each was sampled.
 type KernelStacks = BTreeMap<String, u64>;
 
-fn ours(profile: &Profile, names: &KernelNames) -> KernelStacks {
+fn ours(profile: &Profile) -> KernelStacks {
     let mut stacks = KernelStacks::new();
     for member in &profile.members {
         for weight in &member.on_cpu {
             let kernel = profile.stack_frames(weight.stack).filter(|f| f.mode == Mode::Kernel);
-            let frames: Vec<&str> = kernel.map(|frame| names.first(&frame.name)).collect();
+            let frames: Vec<&str> = kernel.map(|frame| &*frame.name).collect();
             let key = format!("{} {}", member.pid, frames.join(";"));
             *stacks.entry(key).or_default() += weight.samples;
         }
@@ -32,9 +32,8 @@ fn ours(profile: &Profile, names: &KernelNames) -> KernelStacks {
     stacks
 }
 
-/// The kernel's functions, for the two differences in how perf names them: of several names at one
-/// address it takes the last of /proc/kallsyms and we the plainest; and it looks a return address up
-/// as it stands, where we look up the byte before, which belongs to the call.
+/// The kernel's functions, for the one difference in how perf names them: it looks a return address
+/// up as it stands, where we look up the byte before, which belongs to the call.
 struct KernelNames {
     at: BTreeMap<u64, String>,
     addresses: BTreeMap<String, u64>,
@@ -48,16 +47,12 @@ impl KernelNames {
             let address = fields.next().and_then(|hex| u64::from_str_radix(hex, 16).ok());
             let is_code = fields.next().is_some_and(|kind| "tTwW".contains(kind));
             if let (Some(address), true, Some(name)) = (address, is_code, fields.next()) {
-                let first = names.at.entry(address).or_insert_with(|| name.to_owned());
-                names.addresses.insert(first.clone(), address);
+                // Of several names both of us take the last.
+                names.at.insert(address, name.to_owned());
                 names.addresses.insert(name.to_owned(), address);
             }
         }
         names
-    }
-
-    fn first<'a>(&'a self, name: &'a str) -> &'a str {
-        self.addresses.get(name).and_then(|address| self.at.get(address)).map_or(name, |n| n)
     }
 
     /// `name+0x12`, of a caller or of where the CPU was.
@@ -67,7 +62,7 @@ impl KernelNames {
         let before = address.and_then(|&address| self.at.range(..address).next_back());
         // Where padding lies before it, no call ends there: it is about to begin.
         let before = before.filter(|(_, name)| !name.starts_with("__pfx_"));
-        before.map_or_else(|| self.first(name), |(_, name)| name)
+        before.map_or(name, |(_, name)| name)
     }
 }
 
@@ -131,7 +126,7 @@ fn perf_script_reads_our_recording_and_sees_the_same_kernel_stacks() {
     let pids: Vec<i32> = profile.members.iter().map(|member| member.pid).collect();
     let names = KernelNames::read();
     let theirs = theirs(&String::from_utf8_lossy(&output.stdout), &pids, &names);
-    let ours = ours(&profile, &names);
+    let ours = ours(&profile);
     let total: u64 = theirs.values().sum();
     assert!(total > 100, "perf script found only {total} samples: {complaints}");
     assert_eq!(ours.values().sum::<u64>(), total);
@@ -230,30 +225,15 @@ fn a_file_of_perf_record_has_the_stacks_that_perf_script_prints() {
     assert!(total > 100, "perf script found only {total} samples");
     assert_eq!(ours.values().sum::<u64>(), total);
 
-    // Of several names at one address perf takes the last of /proc/kallsyms, we the plainest:
-    // `memcpy`, not `__pi_memcpy`.
-    let first_names = first_names(&std::fs::read_to_string("/proc/kallsyms").unwrap());
-    let plain = |stack: &Stack| {
-        let first = |name: &String| first_names.get(name).unwrap_or(name).clone();
-        (stack.0, stack.1.iter().map(first).collect(), stack.2.clone())
-    };
-    let (ours, theirs) = (by(&ours, plain), by(&theirs, plain));
     let kernel = |stack: &Stack| (stack.0, stack.1.clone());
     assert_eq!(differing(&by(&ours, kernel), &by(&theirs, kernel)), 0, "kernel halves");
     let depths = |stack: &Stack| (stack.0, stack.1.clone(), stack.2.len());
     assert_eq!(differing(&by(&ours, depths), &by(&theirs, depths)), 0, "depths of user halves");
 
-    // Of several names for one address each of us takes another: `read`, `__GI___libc_read`; and
-    // debug information, which only we read, has them without `.constprop.0`.
-    let aliased = |stack: &Stack| {
-        let user: Vec<String> = stack.2.iter().map(|name| base_name(name).to_owned()).collect();
-        (stack.0, stack.1.clone(), user)
-    };
-    let (ours, theirs) = (by(&ours, aliased), by(&theirs, aliased));
     let names = differing(&ours, &theirs);
     // What is left: a return address behind a call that is the last instruction of its function
-    // belongs to that function for us, and to the next one for perf; perf makes up names for the
-    // entries of a PLT; and the start of the dynamic linker has more names than these.
+    // belongs to that function for us, and to the next one for perf; and perf makes up names for
+    // the entries of a PLT.
     let other: Vec<_> = theirs.iter().filter(|(key, n)| ours.get(key) != Some(n)).collect();
     assert!(names * 20 <= total, "{names} of {total} samples differ in a name: {other:#?}");
 }
@@ -312,22 +292,6 @@ fn stacks_of_perf_record_by_dwarf_are_unwound_as_perf_script_unwinds_them() {
     let names = differing(&ours, &theirs);
     let other: Vec<_> = theirs.iter().filter(|(key, n)| ours.get(*key) != Some(n)).collect();
     assert!(names * 50 <= total, "{names} of {total} samples differ in a name: {other:#?}");
-}
-
-/// The first name at the address of each name that is there once.
-fn first_names(kallsyms: &str) -> BTreeMap<String, String> {
-    let mut at_address: BTreeMap<&str, &str> = BTreeMap::new();
-    let mut firsts = BTreeMap::new();
-    for line in kallsyms.lines() {
-        let mut fields = line.split_ascii_whitespace();
-        let (Some(address), Some(_), Some(name)) = (fields.next(), fields.next(), fields.next())
-        else {
-            continue;
-        };
-        let first = at_address.entry(address).or_insert(name);
-        firsts.insert(name.to_owned(), (*first).to_owned());
-    }
-    firsts
 }
 
 /// A function of libc by the name that programs call it by.

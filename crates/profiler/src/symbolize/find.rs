@@ -125,7 +125,7 @@ impl Finder {
             }
             Some(_) => {}
             None if !is_same_file(object, &file) => return Err(Other::Build),
-            None if self.until.is_some_and(|until| file.changed > until + TICK) => {
+            None if self.until.is_some_and(|until| file.written > until + TICK) => {
                 return Err(Other::Changed);
             }
             None => {}
@@ -137,7 +137,7 @@ impl Finder {
     fn was_replaced_before_the_end(&self, object: &Object, file: &Identity) -> bool {
         let is_other = object.device == file.device && !is_same_inode(object, file);
         let is_known = object.inode != 0;
-        is_known && is_other && self.until.is_some_and(|until| file.changed < until)
+        is_known && is_other && self.until.is_some_and(|until| file.made < until)
     }
 
     /// `/proc/PID/map_files/START-END`, which opens the file behind a mapping whatever became of

@@ -36,9 +36,11 @@ pub(crate) struct Identity {
     pub(crate) inode: u64,
     /// Of the inode, where the file system tells.
     pub(crate) generation: Option<u32>,
-    /// When it was last written to, renamed or had its attributes changed. Programs may set the
-    /// other time that there is.
-    pub(crate) changed: SystemTime,
+    /// When it was last written to. The time of the last change of its attributes would be harder
+    /// to forge, but perf changes it itself, when it links files into its cache.
+    pub(crate) written: SystemTime,
+    /// When it was made.
+    pub(crate) made: SystemTime,
 }
 
 /// The bytes of a file.
@@ -75,12 +77,17 @@ impl Image {
         if meta.len() > MOST_BYTES {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        let since_1970 = Duration::new(meta.ctime().max(0) as u64, meta.ctime_nsec().max(0) as u32);
+        let time = |seconds: i64, ns: i64| {
+            SystemTime::UNIX_EPOCH + Duration::new(seconds.max(0) as u64, ns.max(0) as u32)
+        };
+        let written = time(meta.mtime(), meta.mtime_nsec());
         let identity = Identity {
             device: (major(meta.dev()) as u32, minor(meta.dev()) as u32),
             inode: meta.ino(),
             generation: crate::sys::generation(file),
-            changed: SystemTime::UNIX_EPOCH + since_1970,
+            written,
+            // A file system that notes no births notes changes.
+            made: meta.created().unwrap_or_else(|_| time(meta.ctime(), meta.ctime_nsec())),
         };
         Ok((Image { bytes: Bytes::Mapped(crate::sys::map_file(file)?) }, identity))
     }

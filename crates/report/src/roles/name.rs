@@ -3,10 +3,12 @@
 /// The name as the source spells it: without what the compiler or linker appended.
 ///
 /// GCC clones functions under `.constprop.0`, `.isra.0`, `.part.0` and `.cold`; Clang's LTO appends
-/// `.llvm.123`, the linker `.lto_priv.0`. `__pfx_` and `__cfi_` name the padding before a function.
+/// `.llvm.123`, the linker `.lto_priv.0`. `__pfx_` and `__cfi_` name the padding before a function,
+/// `__pi_` the same function once more, for code that runs before the kernel is in its place
+/// (`SYM_FUNC_ALIAS(__pi_memcpy, ...)` and the like, v6.18).
 pub fn source_name(name: &str) -> &str {
-    let mut name =
-        name.strip_prefix("__pfx_").or_else(|| name.strip_prefix("__cfi_")).unwrap_or(name);
+    let prefixes = ["__pfx_", "__cfi_", "__pi_"];
+    let mut name = prefixes.iter().find_map(|it| name.strip_prefix(it)).unwrap_or(name);
     loop {
         let stem = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
         let stem = if stem.len() < name.len() && !name[stem.len()..].starts_with('.') {
@@ -44,6 +46,7 @@ mod tests {
             ("iov_iter_get_pages2.cold", "iov_iter_get_pages2"),
             ("__pfx_pipe_write", "pipe_write"),
             ("__cfi_pipe_read", "pipe_read"),
+            ("__pi_memcpy", "memcpy"),
             ("a.b", "a.b"),
             (".cold", ".cold"),
             ("x.", "x."),
