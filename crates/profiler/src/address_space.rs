@@ -83,7 +83,7 @@ impl AddressSpaces {
     }
 
     /// A process mapped an object, over whatever was there.
-    pub(crate) fn map(&mut self, mapping: &Mapping<'_>) {
+    pub(crate) fn map(&mut self, mapping: &Mapping<'_>, time: Option<u64>) {
         let Some(end) = mapping.start.checked_add(mapping.length) else { return };
         if mapping.length == 0 {
             return;
@@ -92,7 +92,15 @@ impl AddressSpaces {
         // The vDSO of a process of 32 bits is another.
         let is_narrow = mapping.path == b"[vdso]" && end <= 1 << 32;
         let path = if is_narrow { b"[vdso32]" } else { mapping.path };
-        let mut object = Object { path: path.into(), build_id, device, inode, generation, pid };
+        let mut object = Object {
+            path: path.into(),
+            build_id,
+            device,
+            inode,
+            generation,
+            pid,
+            mapped_ns: time.unwrap_or(0),
+        };
         let owner = if object.is_jit() { pid } else { 0 };
         let key = (object.path.clone(), build_id, device, (inode, generation), owner);
         let file_offset = if object.is_jit() {
@@ -201,7 +209,10 @@ mod tests {
 
     fn map(spaces: &mut AddressSpaces, pid: i32, start: u64, length: u64, path: &str) {
         let path = path.as_bytes();
-        spaces.map(&Mapping { pid, start, length, file_offset: 0x100, path, ..Mapping::default() });
+        spaces.map(
+            &Mapping { pid, start, length, file_offset: 0x100, path, ..Mapping::default() },
+            None,
+        );
     }
 
     fn at(spaces: &AddressSpaces, space: SpaceId, address: u64) -> Option<(String, u64)> {
@@ -248,7 +259,7 @@ mod tests {
         let path = b"/usr/lib/libz.so.1";
         for (pid, build_id) in [(1, id(1)), (2, id(2)), (3, id(1))] {
             let (start, length) = (0x1000, 0x1000);
-            spaces.map(&Mapping { pid, start, length, build_id, path, ..Mapping::default() });
+            spaces.map(&Mapping { pid, start, length, build_id, path, ..Mapping::default() }, None);
         }
         let object = |spaces: &AddressSpaces, pid| Arc::clone(spaces.find(pid, 0x1000).unwrap().0);
         let [one, two, same] = [1, 2, 3].map(|pid| object(&spaces, pid));

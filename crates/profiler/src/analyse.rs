@@ -258,7 +258,7 @@ impl<'a> Pass<'a> {
                 }
                 EventRole::Other => {}
             },
-            Some(Parsed::Mapping(mapping)) => self.map(&mapping),
+            Some(Parsed::Mapping(mapping)) => self.map(&mapping, layout.time(record)),
             Some(Parsed::KernelSymbol(symbol)) => self.spaces.kernel_symbol(&symbol),
             Some(Parsed::BuildId(file)) => self.build_ids.add(&file),
             Some(Parsed::Comm(comm)) => {
@@ -293,9 +293,9 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn map(&mut self, mapping: &Mapping<'_>) {
+    fn map(&mut self, mapping: &Mapping<'_>, time: Option<u64>) {
         if mapping.pid >= 0 {
-            self.spaces.map(mapping);
+            self.spaces.map(mapping, time);
         } else if let Some(symbol) = mapping.path.strip_prefix(b"[kernel.kallsyms]") {
             self.kernel.build_id = self.kernel.build_id.or(mapping.build_id);
             if !symbol.is_empty() {

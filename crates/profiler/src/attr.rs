@@ -106,8 +106,6 @@ pub mod flag {
     pub const CONTEXT_SWITCH: u64 = 1 << 26;
     /// Records code that the kernel makes at run time (since Linux 5.1).
     pub const KSYMBOL: u64 = 1 << 29;
-    /// Mapping records have the build id of the file in place of its inode (since Linux 5.12).
-    pub const BUILD_ID: u64 = 1 << 34;
 }
 
 /// How callers are found.

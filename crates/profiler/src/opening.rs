@@ -103,10 +103,9 @@ fn leave_out_newest(attr: &mut EventAttr) -> bool {
         attr.read_format &= !FORMAT_LOST;
         return true;
     }
-    let flags = [flag::BUILD_ID, flag::KSYMBOL];
-    let newest = flags.into_iter().find(|flag| attr.flags & flag != 0);
-    attr.flags &= !newest.unwrap_or(0);
-    newest.is_some()
+    let has_newest = attr.flags & flag::KSYMBOL != 0;
+    attr.flags &= !flag::KSYMBOL;
+    has_newest
 }
 
 /// The frequency of a clock on one CPU, up to 2 % below what was asked.
@@ -206,11 +205,9 @@ mod tests {
         let mut attr = EventAttr::new(event_type::SOFTWARE, 0);
         attr.read_format = FORMAT_LOST;
         let plain = attr.flags;
-        attr.flags |= flag::BUILD_ID | flag::KSYMBOL;
+        attr.flags |= flag::KSYMBOL;
         assert!(leave_out_newest(&mut attr));
-        assert_eq!((attr.read_format, attr.flags), (0, plain | flag::BUILD_ID | flag::KSYMBOL));
-        assert!(leave_out_newest(&mut attr));
-        assert_eq!(attr.flags, plain | flag::KSYMBOL);
+        assert_eq!((attr.read_format, attr.flags), (0, plain | flag::KSYMBOL));
         assert!(leave_out_newest(&mut attr));
         assert_eq!(attr.flags, plain);
         assert!(!leave_out_newest(&mut attr));

@@ -29,7 +29,7 @@ pub use dir::{RecordingDir, TemporaryDir};
 pub use role::EventRole;
 pub(crate) use role::roles;
 
-use crate::accounts::Accounts;
+use crate::accounts::{Accounts, now_ns};
 use crate::error::Error;
 use crate::perfdata::read::PerfDataFile;
 use crate::perfdata::relabel::relabel;
@@ -154,6 +154,8 @@ pub struct Recording {
     event: Option<usize>,
     /// When it ended, where that is known.
     until: Option<SystemTime>,
+    /// The same moment by the clock of its records, where that is known.
+    until_ns: Option<u64>,
     /// The maps of members that make code, held while they lived.
     pub(crate) perf_maps: PerfMaps,
 }
@@ -172,6 +174,7 @@ impl Recording {
             cut_short: false,
             event: None,
             until: Some(SystemTime::now()),
+            until_ns: Some(now_ns()),
             perf_maps: PerfMaps::default(),
             write_failure: None,
         }
@@ -237,7 +240,8 @@ impl Recording {
             Some(table) => Box::new(table.clone()),
             None => {
                 let maps = self.perf_maps.clone().until(self.until);
-                Box::new(LocalSymbols::of_recording(&self.about.kernel, self.until, maps))
+                let symbols = LocalSymbols::of_recording(&self.about.kernel, self.until, maps);
+                Box::new(symbols.until_ns(self.until_ns))
             }
         }
     }

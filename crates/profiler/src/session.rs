@@ -466,7 +466,6 @@ fn recorded_attr(candidate: &Candidate, config: &CaptureConfig) -> EventAttr {
     attr.flags |= flag::FREQ
         | flag::MMAP
         | flag::MMAP2
-        | flag::BUILD_ID
         | flag::KSYMBOL
         | flag::COMM
         | flag::COMM_EXEC

@@ -116,6 +116,12 @@ impl LocalSymbols {
         LocalSymbols::with(KernelNames::new(release, until), until, maps)
     }
 
+    /// With the end of the recording by the clock of its records, where that is known.
+    pub(crate) fn until_ns(mut self, until_ns: Option<u64>) -> Self {
+        self.finder = self.finder.until_ns(until_ns);
+        self
+    }
+
     fn with(kernel: KernelNames, until: Option<SystemTime>, maps: PerfMaps) -> Self {
         let (builds, notes) = (FxHashMap::default(), Notes::default());
         LocalSymbols { kernel, finder: Finder::new(until), maps, builds, notes }
@@ -182,8 +188,11 @@ impl LocalSymbols {
         let packed = packed.as_ref().and_then(Image::elf);
         let tables = images.iter().chain(&packed).map(SymbolFunctions::of_symtab);
         // Packed symbols are those that are not exported; a whole table has both.
-        let exported =
-            if own.is_empty() { SymbolFunctions::exported(elf) } else { SymbolFunctions::default() };
+        let exported = if own.is_empty() {
+            SymbolFunctions::exported(elf)
+        } else {
+            SymbolFunctions::default()
+        };
         let symbols = std::iter::once(own).chain(tables).find(|table| !table.is_empty());
         let described = std::iter::once(elf).chain(&images).find(|elf| inlined::has_any(elf));
         let frames = described.map(|described| self.frames(object, found, described, &addresses));

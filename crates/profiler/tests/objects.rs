@@ -261,10 +261,7 @@ fn a_map_of_a_stranger_is_ignored() {
     let Some(folder) = program() else { return };
     let process = start(Command::new(folder.path().join("spin")));
     let map = format!("/tmp/perf-{}.map", process.0.id());
-    let anonymous = Object {
-        pid: process.0.id() as i32,
-        ..Object::named(b"//anon")
-    };
+    let anonymous = Object { pid: process.0.id() as i32, ..Object::named(b"//anon") };
     let find = || LocalSymbols::new().object(&anonymous, &[0x1004]).remove(0);
     std::fs::write(&map, "1000 10 made_up\n").unwrap();
     let of_root = find();

@@ -44,6 +44,7 @@ pub(super) fn open(dir: RecordingDir, event: Option<&str>) -> Result<Recording, 
         write_failure: None,
         cut_short: false,
         until,
+        until_ns: None,
         perf_maps: PerfMaps::default(),
     })
 }

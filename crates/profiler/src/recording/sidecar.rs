@@ -172,6 +172,7 @@ pub(super) fn open(folder: &Path) -> Result<Recording, Error> {
         cut_short: !sidecar.complete,
         event: None,
         until: super::written(&folder.join("perf.data")),
+        until_ns: None,
         perf_maps: PerfMaps::default(),
     };
     if recording.meta.end_ns == 0 {

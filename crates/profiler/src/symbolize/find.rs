@@ -14,6 +14,7 @@ use super::build_id::BuildId;
 use super::image::{Identity, Image};
 use super::object::Object;
 use super::stores::{Part, Stores};
+use crate::process::Process;
 
 /// What became of an object's file.
 #[derive(Debug)]
@@ -58,6 +59,8 @@ pub(crate) struct Finder {
     stores: Stores,
     /// When the recording ended, where that is known: what was mapped was mapped before.
     until: Option<SystemTime>,
+    /// The same moment by the clock of its records, where that is known.
+    until_ns: Option<u64>,
 }
 
 /// File systems note times by a clock that lags behind by a tick (`current_time` in fs/inode.c, v6.18).
@@ -66,7 +69,19 @@ const TICK: Duration = Duration::from_millis(20);
 impl Finder {
     /// On this machine, for a recording that ended then.
     pub(crate) fn new(until: Option<SystemTime>) -> Self {
-        Finder { proc_root: PathBuf::from("/proc"), stores: Stores::of_user(), until }
+        let (proc_root, stores) = (PathBuf::from("/proc"), Stores::of_user());
+        Finder { proc_root, stores, until, until_ns: None }
+    }
+
+    /// The end of the recording, by the clock of its records.
+    pub(crate) fn until_ns(self, until_ns: Option<u64>) -> Self {
+        Finder { until_ns, ..self }
+    }
+
+    /// When an object had been mapped at the latest.
+    fn mapped(&self, object: &Object) -> Option<SystemTime> {
+        let age = self.until_ns.filter(|_| object.mapped_ns != 0)?.checked_sub(object.mapped_ns)?;
+        self.until?.checked_sub(Duration::from_nanos(age))
     }
 
     /// Where files lie by build id.
@@ -86,7 +101,16 @@ impl Finder {
         let inside = name.strip_prefix("/").unwrap_or(name);
         let mut why = Place::Gone;
         let as_we_see_it = || Image::open(name);
-        let as_process_sees_it = || Image::open_below(&process.join("root"), inside);
+        // Where only the name is known, it is to be the same process.
+        let is_recorded = || {
+            object.build_id.is_some()
+                || object.inode != 0
+                || Process::living(object.pid).is_some_and(|it| it.was_there(self.until))
+        };
+        let as_process_sees_it = || match is_recorded() {
+            true => Image::open_below(&process.join("root"), inside),
+            false => Err(io::ErrorKind::NotFound.into()),
+        };
         for (path, open) in [
             (name.to_owned(), &as_we_see_it as &dyn Fn() -> io::Result<_>),
             (process.join("root").join(inside), &as_process_sees_it),
@@ -125,12 +149,19 @@ impl Finder {
             }
             Some(_) => {}
             None if !is_same_file(object, &file) => return Err(Other::Build),
-            None if self.until.is_some_and(|until| file.written > until + TICK) => {
-                return Err(Other::Changed);
+            None => {
+                let mapped = self.mapped(object).or(self.until);
+                if mapped.is_some_and(|mapped| file.written > mapped + TICK) {
+                    return Err(Other::Changed);
+                }
             }
-            None => {}
         }
-        let is_unchecked = object.build_id.is_none();
+        // The very file, and what was in it when it was mapped, is as good as a build id.
+        let is_certain = object.build_id.is_some()
+            || object.device == file.device
+                && is_same_inode(object, &file)
+                && self.mapped(object).is_some();
+        let is_unchecked = !is_certain;
         Ok(Found { image, path: path.to_owned(), build_id, is_unchecked })
     }
 
@@ -144,24 +175,13 @@ impl Finder {
     /// its name.
     fn behind_mapping(&self, object: &Object, process: &Path) -> Option<Found> {
         let maps = fs::read(process.join("maps")).ok()?;
-        let inode_of = |line: &[u8]| -> Option<u64> {
-            let field =
-                line.split(|&byte| byte == b' ').filter(|field| !field.is_empty()).nth(4)?;
-            std::str::from_utf8(field).ok()?.parse().ok()
-        };
         let name = object.path.strip_suffix(b" (deleted)").unwrap_or(&object.path);
-        let is_it = |line: &&[u8]| match object.build_id {
-            Some(_) => line.windows(name.len()).any(|part| part == name),
-            None => object.inode != 0 && inode_of(line) == Some(object.inode),
-        };
-        // One is as good as another: all are of one file, but for files that took each other's name.
-        let lines = maps.split(|&byte| byte == b'\n').filter(is_it).take(MOST_MAPPINGS);
+        let is_candidate = |line: &&[u8]| line.windows(name.len()).any(|part| part == name);
+        // All are of one file, but for files that took each other's name.
+        let lines = maps.split(|&byte| byte == b'\n').filter(is_candidate).take(MOST_MAPPINGS);
         lines.filter_map(|line| map_file(process, line)).find_map(|path| {
-            let (image, _) = Image::open(&path).ok()?;
-            let build_id = image.elf().and_then(|elf| BuildId::of(&elf));
-            let is_it = object.build_id.is_none() || object.build_id == build_id;
-            let is_unchecked = object.build_id.is_none();
-            is_it.then_some(Found { image, path, build_id, is_unchecked })
+            let opened = Image::open(&path).ok()?;
+            self.examine(object, opened, &path).ok()
         })
     }
 }
@@ -204,4 +224,101 @@ fn is_same_inode(object: &Object, file: &Identity) -> bool {
     let is_other =
         |generation| object.generation != 0 && object.generation != u64::from(generation);
     object.inode == file.inode && !file.generation.is_some_and(is_other)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use nix::sys::stat::{major, minor};
+
+    use super::*;
+
+    fn finder(folder: &Path, until: Option<SystemTime>) -> Finder {
+        let (proc_root, stores) = (folder.join("proc"), Stores::default());
+        Finder { proc_root, stores, until, until_ns: None }
+    }
+
+    fn object(path: &Path) -> Object {
+        let meta = path.metadata().unwrap();
+        let device = (major(meta.dev()) as u32, minor(meta.dev()) as u32);
+        Object { device, inode: meta.ino(), ..Object::named(path.as_os_str().as_bytes()) }
+    }
+
+    #[test]
+    fn without_a_build_id_a_file_is_known_by_its_inode_and_by_when_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("program");
+        fs::write(&path, "it").unwrap();
+        let it = object(&path);
+        let now = Some(SystemTime::now() + Duration::from_secs(1));
+        let find = |object: &Object, until| finder(folder.path(), until).find(object);
+        assert!(matches!(find(&it, now), Place::Found(found) if found.is_unchecked));
+        let named = Object { inode: 0, ..it.clone() };
+        assert!(matches!(find(&named, now), Place::Found(_)));
+        let other = Object { inode: it.inode + 1, ..it.clone() };
+        assert!(matches!(find(&other, now), Place::Replaced));
+        let elsewhere = Object { device: (it.device.0, it.device.1 + 1), ..it.clone() };
+        if it.device.0 != 0 {
+            assert!(matches!(find(&elsewhere, now), Place::Replaced));
+        }
+        let earlier = Some(SystemTime::now() - Duration::from_secs(60));
+        assert!(matches!(find(&it, earlier), Place::Changed));
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(find(&it, now), Place::Gone));
+    }
+
+    #[test]
+    fn a_file_that_was_written_to_after_it_was_mapped_is_not_what_ran() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("program");
+        fs::write(&path, "it").unwrap();
+        // The recording ended in a minute, by a clock that then tells 100 s.
+        let until = Some(SystemTime::now() + Duration::from_secs(60));
+        let finder = finder(folder.path(), until).until_ns(Some(100_000_000_000));
+        let mapped = |mapped_ns| Object { mapped_ns, ..object(&path) };
+        let find = |mapped_ns| finder.find(&mapped(mapped_ns));
+        assert!(matches!(find(30_000_000_000), Place::Changed));
+        assert!(matches!(find(50_000_000_000), Place::Found(found) if !found.is_unchecked));
+        assert!(matches!(find(0), Place::Found(found) if found.is_unchecked));
+    }
+
+    #[test]
+    fn a_file_with_another_build_id_is_another() {
+        let ours = Path::new("/proc/self/exe").canonicalize().unwrap();
+        let (image, _) = Image::open(&ours).unwrap();
+        let id = BuildId::of(&image.elf().unwrap());
+        let find = |build_id| {
+            let object = Object { inode: 0, device: (0, 0), build_id, ..object(&ours) };
+            finder(Path::new("/no/such"), None).find(&object)
+        };
+        if id.is_some() {
+            assert!(matches!(find(id), Place::Found(found) if !found.is_unchecked));
+        }
+        assert!(matches!(find(BuildId::new(&[7; 20])), Place::Replaced));
+    }
+
+    #[test]
+    fn a_file_is_found_as_its_process_sees_it_and_behind_its_mapping() {
+        let folder = tempfile::tempdir().unwrap();
+        let process = folder.path().join("proc/7");
+        fs::create_dir_all(process.join("root/only")).unwrap();
+        fs::create_dir(process.join("map_files")).unwrap();
+        let inside = process.join("root/only/inside");
+        fs::write(&inside, "it").unwrap();
+        let find = |object: Object| finder(folder.path(), None).find(&object);
+        let seen = Object { pid: 7, path: b"/only/inside"[..].into(), ..object(&inside) };
+        assert!(matches!(find(seen.clone()), Place::Found(found) if found.path == inside));
+
+        let mapped = process.join("map_files/10-20");
+        fs::rename(&inside, &mapped).unwrap();
+        fs::write(process.join("maps"), "0010-0020 r-xp 0 fd:00 42   /only/inside (deleted)\n")
+            .unwrap();
+        let deleted = Object { path: b"/only/inside (deleted)"[..].into(), ..seen.clone() };
+        assert!(matches!(find(deleted), Place::Found(found) if found.path == mapped));
+        let other = Object { inode: seen.inode + 1, ..seen };
+        assert!(matches!(find(other), Place::Gone));
+        assert!(matches!(find(Object::named(b"[vsyscall]")), Place::NoFile));
+        assert!(matches!(find(Object::named(b"//anon")), Place::NoFile));
+    }
 }

@@ -18,6 +18,8 @@ pub struct Object {
     pub generation: u64,
     /// The first process that mapped it.
     pub pid: i32,
+    /// When that was, by the clock of the records; 0 where it is not known.
+    pub mapped_ns: u64,
 }
 
 /// Mappings without a file, by how their paths begin.
@@ -42,6 +44,7 @@ impl Object {
             inode: 0,
             generation: 0,
             pid: -1,
+            mapped_ns: 0,
         }
     }
 

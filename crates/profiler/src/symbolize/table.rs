@@ -109,7 +109,7 @@ impl ObjectNames {
         let path = self.path.as_bytes().into();
         let (build_id, pid) = (self.mapped, self.pid);
         let (inode, generation) = (self.inode, self.generation);
-        Object { path, build_id, device: (0, 0), inode, generation, pid }
+        Object { path, build_id, device: (0, 0), inode, generation, pid, mapped_ns: 0 }
     }
 }
 

@@ -92,7 +92,9 @@ impl Rewriting {
             }
             parsed => {
                 match parsed {
-                    Some(Parsed::Mapping(mapping)) => self.spaces.map(&mapping),
+                    Some(Parsed::Mapping(mapping)) => {
+                        self.spaces.map(&mapping, layout.time(record));
+                    }
                     Some(Parsed::Comm(comm)) if comm.exec => self.spaces.exec(comm.pid),
                     Some(Parsed::Fork(task)) => {
                         self.members.fork(task, layout.time(record));
