@@ -64,12 +64,16 @@ fn every_command_with_an_output_takes_standard_output() {
     assert!(stdout(&stacks).contains("pp-write ("), "{}", stderr(&stacks));
     let stacks = flame(folder.path(), &["-o", "x.svg", "--folded", "-"]);
     assert!(stdout(&stacks).contains("pp-write ("), "{}", stderr(&stacks));
+    let records =
+        run_in(folder.path(), &["record", "-o", "-", "--stage", "write", "--bytes", "1M"]);
+    assert!(records.status.success(), "{}", stderr(&records));
+    assert!(records.stdout.starts_with(b"PERFILE2"));
     let both = flame(folder.path(), &["-o", "-", "--folded", "-"]);
     assert_eq!(both.status.code(), Some(2), "{}", stderr(&both));
     let both = flame(folder.path(), &["-o", "-", "--json"]);
     assert_eq!(both.status.code(), Some(2), "{}", stderr(&both));
     let names: Vec<_> = fs::read_dir(folder.path()).unwrap().flatten().collect();
-    assert_eq!(names.len(), 1, "{names:?}");
+    assert_eq!(names.len(), 1, "only x.svg: {names:?}");
 }
 
 #[test]

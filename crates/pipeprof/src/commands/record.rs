@@ -1,5 +1,7 @@
 //! `pipeprof record`: profile a pipeline and keep what was recorded.
 
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,9 +19,9 @@ use crate::args::target::{TargetArgs, WATCH, parse_duration};
 use crate::capture::capture_into;
 use crate::commands::answer::AnswerArgs;
 use crate::interrupt::Interrupt;
-use crate::output::quoted;
+use crate::output::{Output, quoted};
 use crate::salvage::{Attempts, Taken};
-use crate::ui::{Exit, Ui, hinted};
+use crate::ui::{Exit, Ui, as_usage, hinted};
 
 /// Record a pipeline, to draw and read it later
 ///
@@ -30,7 +32,7 @@ use crate::ui::{Exit, Ui, hinted};
 pub(crate) struct RecordArgs {
     #[command(flatten)]
     target: TargetArgs,
-    /// Name of the folder; .pipeprof is added
+    /// Name of the folder; .pipeprof is added. With -, perf.data alone goes to stdout
     #[arg(short, long, value_name = "NAME", default_value = "recording", help_heading = "Output")]
     output: PathBuf,
     /// Keep only the last TIME of a long recording (up to a quarter more)
@@ -55,9 +57,13 @@ pub(crate) fn run(args: &RecordArgs, ui: &Ui) -> anyhow::Result<Exit> {
     // A limit is what a long watch is given: its pipeline ends it, Ctrl-C, or the limit.
     let watch = (limits == Limits::default()).then_some(WATCH);
     let target = args.target.target_for(&args.pair, watch)?;
-    let answer = args.answer.open(&[])?;
-    let folder = with_suffix(&args.output);
-    let dir = RecordingDir::create(&folder).map_err(|error| hinted(&error, error.hint()))?;
+    let stdout = stdout(&args.output)?;
+    let answer = args.answer.open(&stdout.iter().collect::<Vec<_>>())?;
+    let dir = match stdout {
+        Some(_) => RecordingDir::temporary(),
+        None => RecordingDir::create(&with_suffix(&args.output)),
+    };
+    let dir = dir.map_err(|error| hinted(&error, error.hint()))?;
     let begun = Begun(dir.path().to_owned());
     let diverted = answer.divert()?;
     let mut captured = capture_into(dir, target, &config, &Interrupt::install()?, ui)?;
@@ -70,6 +76,11 @@ pub(crate) fn run(args: &RecordArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let summary = Summary::of(&captured.run, &highlights, view);
     let mut attempts = Attempts::default();
     attempts.note(completed.map_err(|error| hinted(&error, error.hint())));
+    let records = recording.perf_data();
+    if let Some(stdout) = &stdout {
+        let copy = |out: &mut dyn Write| io::copy(&mut File::open(&records)?, out);
+        attempts.note(stdout.write(|out| Ok(copy(out).map(drop)?)));
+    }
     let kept = !attempts.failed();
     attempts.note(answer.print(&summary, || Ok(String::new()), ui));
     let exit = captured.exit(ui);
@@ -81,14 +92,28 @@ pub(crate) fn run(args: &RecordArgs, ui: &Ui) -> anyhow::Result<Exit> {
         ui.warn(note);
     }
     let samples = captured.run.profile.quality.samples;
-    let recorded = format!("wrote {}: {samples} samples", recording.path().display());
+    let name = stdout.as_ref().map_or(recording.path().display().to_string(), Output::to_string);
+    let recorded = format!("wrote {name}: {samples} samples");
+    let report = |kept: &str| format!("pipeprof report {kept}");
     if kept {
         ui.note(recorded);
-    } else {
-        let again = format!("pipeprof report {}", quoted(recording.path()));
+    } else if stdout.is_none() {
+        let again = report(&quoted(recording.path()));
         ui.remedy(recorded + ", which opens as one that was cut short", Some(&again));
     }
-    Ok(attempts.conclude(exit, &mut [], |_| String::new(), ui))
+    Ok(attempts.conclude(exit, &mut [&mut captured.taken], report, ui))
+}
+
+/// Standard output, where the records are to go there, as those of perf record can.
+fn stdout(output: &Path) -> anyhow::Result<Option<Output>> {
+    if output != Path::new("-") {
+        return Ok(None);
+    }
+    if io::stdout().is_terminal() {
+        let error = "perf.data is a binary format, and standard output is a terminal";
+        return Err(as_usage(hinted(error, Some("-o NAME".to_owned()))));
+    }
+    Output::open(output).map(Some)
 }
 
 /// A folder in which nothing was recorded yet when its maker failed is no use to anybody.

@@ -1,7 +1,8 @@
 //! Somebody else's pipeline in the ladder: started like the others, and its throughput found out.
 
 use std::ffi::OsString;
-use std::fs;
+use std::io::{Read, Seek};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,13 +12,12 @@ use pipeprof_profiler::watcher::{Came, Seen};
 use pipeprof_report::ladder::{CountedBy, EndCost};
 use pipeprof_runner::command::Spec;
 use pipeprof_runner::ends::Usage;
-use tempfile::NamedTempFile;
 
 use super::measured::{GIB, Measured};
 use crate::args::target::Target;
 use crate::capture::{standby, watched};
 use crate::interrupt::Interrupt;
-use crate::ui::Ui;
+use crate::ui::{Ui, hinted};
 
 /// What has not ended by then is taken for something that never does.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -52,11 +52,10 @@ impl Command {
             self.limit = Some(CUT);
         }
         if tried.measured.gib_per_s.is_none() && !interrupt.is_set() {
-            bail!(
-                "its throughput is not known: it prints none, and {}\n\
-                 hint: end it with | pipeprof read, which prints one",
-                tried.why_unknown.unwrap_or_else(|| "it has no pipe".to_owned())
-            );
+            let why = tried.why_unknown.unwrap_or_else(|| "it has no pipe".to_owned());
+            let error = format!("its throughput is not known: it prints none, and {why}");
+            let hint = "end it with | pipeprof read, which prints one";
+            return Err(hinted(error, Some(hint.to_owned())));
         }
         Ok(())
     }
@@ -80,8 +79,10 @@ impl Command {
     }
 
     fn run(&self, limit: Duration, interrupt: &Interrupt, quiet: &Ui) -> anyhow::Result<Tried> {
-        let output = NamedTempFile::new().context("making a file for what a command prints")?;
-        let (spec, title) = (self.spec(output.path()), self.line.clone());
+        let mut output = tempfile::tempfile().context("making a file for what a command prints")?;
+        // It has no name that a kill could leave behind.
+        let name = format!("/proc/{}/fd/{}", std::process::id(), output.as_raw_fd());
+        let (spec, title) = (self.spec(Path::new(&name)), self.line.clone());
         let target = Target::Command { spec, title, duration: Some(limit) };
         let mut standby = standby(target, interrupt, quiet)?;
         standby.count();
@@ -91,7 +92,9 @@ impl Command {
         // Waits for the end of what has not ended.
         drop(command);
 
-        let printed = fs::read(output.path()).unwrap_or_default();
+        let mut printed = Vec::new();
+        // Without it there is no throughput that it told.
+        let _ = output.rewind().and_then(|()| output.read_to_end(&mut printed));
         let printed = String::from_utf8_lossy(&printed);
         if let Some(status) = status.filter(|status| !status.success()) {
             let last = printed.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing");
