@@ -66,7 +66,7 @@ fn only_the_last_second_of_four_is_kept_and_all_that_is_said_is_of_that() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(names, ["perf.data", "pipeprof.json", "symbols.json"]);
+    assert_eq!(names, ["perf.data", "pipeprof.json", "states.json", "symbols.json"]);
     let Some(times) = times(&here.join("it.pipeprof/perf.data"), "yes") else { return };
     assert!(times.len() > 50, "{} samples of yes", times.len());
     let span = span(&times);

@@ -150,7 +150,7 @@ fn side_files_are_regular_files_of_a_bounded_size() {
     let folder = tempfile::tempdir().unwrap();
     let made = run_in(folder.path(), &["record", "--stage", "write", "--bytes", "16M"]);
     assert!(made.status.success(), "{}", stderr(&made));
-    for name in ["pipeprof.json", "symbols.json", "perf.data"] {
+    for name in ["pipeprof.json", "symbols.json", "states.json", "perf.data"] {
         let zero = spoilt(folder.path(), name, |path| symlink("/dev/zero", path).unwrap());
         let text = bounded_report(&zero);
         assert!(text.contains(&format!("{name}: it is a device, no regular file")), "{text}");
@@ -160,7 +160,7 @@ fn side_files_are_regular_files_of_a_bounded_size() {
         let text = bounded_report(&fifo);
         assert!(text.contains(&format!("{name}: it is a FIFO, no regular file")), "{text}");
     }
-    for name in ["pipeprof.json", "symbols.json"] {
+    for name in ["pipeprof.json", "symbols.json", "states.json"] {
         let sparse = spoilt(folder.path(), name, |path| {
             fs::File::create(path).unwrap().set_len(20 << 30).unwrap();
         });

@@ -47,7 +47,7 @@ fn a_recording_renders_the_same_for_a_stranger_without_programs_or_kernel_symbol
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(names, ["perf.data", "pipeprof.json", "symbols.json"]);
+    assert_eq!(names, ["perf.data", "pipeprof.json", "states.json", "symbols.json"]);
     assert!(!here.join("it.pipeprof.partial").exists());
     let render = |command: &mut Command, svg: &str| {
         let output = command.args(["flame", "it.pipeprof", "-o", svg]).output().unwrap();

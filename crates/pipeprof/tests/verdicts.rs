@@ -172,7 +172,7 @@ fn built_in_bottlenecks_are_named() {
             "yes | perl -e 'for(1..22){sysread STDIN,$b,65536;syswrite STDOUT,$b;\
              select undef,undef,undef,0.05}' | cat >/dev/null"
                 .into(),
-            Built::Outside("perl", &["poll"]),
+            Built::Outside("perl", &["sleep"]),
         ),
         (
             "the first computes",

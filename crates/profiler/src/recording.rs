@@ -35,6 +35,7 @@ use crate::perfdata::read::PerfDataFile;
 use crate::perfdata::relabel::relabel;
 use crate::profile::{Scope, Unwinding};
 use crate::sleepers::Sleepers;
+use crate::states::Timeline;
 use crate::symbolize::{LocalSymbols, PerfMaps, SymbolTable, Symbolizer};
 use crate::unwind::records;
 use crate::wakeups::WakeFormat;
@@ -60,7 +61,7 @@ pub struct ThreadStart {
 pub const UNKNOWN_DEPTH: u64 = 0;
 
 /// What the analysis has to know beside the records.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Meta {
     /// The pipeline at the time of attaching. Without members, every process that was sampled
     /// becomes one, as nobody said who matters.
@@ -106,6 +107,10 @@ pub struct Meta {
     pub accounts: Accounts,
     /// Where threads were seen asleep while they were watched.
     pub sleepers: Sleepers,
+    /// What every thread did at looks of its own; `None` in recordings from before they were taken.
+    /// A file of its own has them.
+    #[serde(skip)]
+    pub states: Option<Timeline>,
     /// How user stacks were unwound, where that is done; `None` where callers come from the kernel,
     /// or are still to be found in slices of the stack.
     #[serde(default)]
@@ -363,6 +368,7 @@ pub(crate) mod tests {
             threads: Vec::new(),
             accounts: Accounts::default(),
             sleepers: Sleepers::default(),
+            states: None,
             unwinding: None,
             notes: Vec::new(),
         }

@@ -28,6 +28,7 @@ use crate::recording::unwound;
 use crate::recording::{About, EventRole, Meta, Recording, RecordingDir, TICK_NS};
 use crate::segments::{Beginning, Limits, Look, Segments};
 use crate::sleepers::Sleepers;
+use crate::states::States;
 use crate::stop::Stop;
 use crate::switching::Switching;
 use crate::symbolize::PerfMaps;
@@ -109,6 +110,7 @@ pub struct Session {
     pids: Arc<Mutex<Vec<i32>>>,
     full: Arc<AtomicBool>,
     windows: Option<Windows>,
+    states: Option<States>,
     provenance: Provenance,
     /// The events, where their stacks are to be unwound in the end.
     to_unwind: Option<Vec<EventDescription>>,
@@ -119,6 +121,10 @@ pub struct Session {
     meta: Meta,
     perf_maps: PerfMaps,
     progress: Progress,
+}
+
+fn pids_of(pipeline: &Pipeline) -> Vec<i32> {
+    pipeline.members.iter().map(|member| member.pid).collect()
 }
 
 fn explain(candidate: &Candidate, errno: Errno) -> Explanation {
@@ -204,8 +210,7 @@ impl Session {
         meta.wakeups = wakeups;
         meta.events = opened.iter().map(|event| event.role).collect();
         let to_unwind = has_stacks.then(|| descriptions.clone());
-        let pids: Vec<i32> = pipeline.members.iter().map(|member| member.pid).collect();
-        let pids = Arc::new(Mutex::new(pids));
+        let pids = Arc::new(Mutex::new(pids_of(pipeline)));
         let full = Arc::new(AtomicBool::new(false));
         let provenance = provenance(tracing_data);
         let look = beginning(&descriptions, Arc::clone(&pids), config.limits.keep.is_some());
@@ -248,6 +253,7 @@ impl Session {
             meta.accounts.read(member.pid, false);
         }
         let limits = config.limits;
+        let states = States::start(&pids_of(pipeline), limits.keep)?;
         Ok(Session {
             progress: Progress::new(),
             events,
@@ -256,6 +262,7 @@ impl Session {
             pids,
             full,
             windows,
+            states: Some(states),
             provenance,
             to_unwind,
             counts_lost,
@@ -300,6 +307,11 @@ impl Session {
             self.meta.accounts.read(id.pid, born_watched);
         }
         let pids: Vec<i32> = members.iter().map(|id| id.pid).collect();
+        if let Some(states) = &self.states
+            && members.iter().any(|id| !known.contains(id))
+        {
+            states.follow(pids.clone());
+        }
         self.perf_maps.hold_some(&pids);
     }
 
@@ -364,6 +376,11 @@ impl Session {
             _ => self.meta.windows = turns.windows,
         }
         self.meta.wakeups_until_ns = turns.tracepoints_until;
+        if let Some(states) = self.states.take() {
+            let mut states = states.finish()?;
+            states.begin_at(self.meta.start_ns);
+            self.meta.states = Some(states);
+        }
         for event in self.events.iter() {
             // An event whose task has exited may refuse; there is nothing left to stop then.
             let _ = system.disable(event.as_fd());
@@ -445,6 +462,9 @@ fn begin_at(meta: &mut Meta, began: Beginning) {
     meta.threads = threads;
     meta.accounts.begin_at(&accounts, at_ns);
     meta.sleepers.forget(at_ns);
+    if let Some(states) = &mut meta.states {
+        states.begin_at(at_ns);
+    }
     meta.windows.retain_mut(|(from, until)| {
         *from = at_ns.max(*from);
         *until > at_ns
@@ -540,6 +560,7 @@ fn meta(pipeline: &Pipeline, config: &CaptureConfig, choice: &Choice, notes: Vec
         threads: Vec::new(),
         accounts: Accounts::default(),
         sleepers: Sleepers::default(),
+        states: None,
         unwinding: None,
         notes,
     }

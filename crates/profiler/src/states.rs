@@ -21,7 +21,7 @@ use std::time::Duration;
 pub use look::Looker;
 pub use pace::Pace;
 pub use timeline::{
-    Account, Bin, PipeName, PipeRef, ProcessRef, ProcessSeen, ProcessState, StateRef, Timeline, Why,
+    Account, Bin, PipeRef, ProcessRef, ProcessSeen, ProcessState, StateRef, Timeline, Why,
 };
 
 use crate::accounts::now_ns;

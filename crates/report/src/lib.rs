@@ -10,6 +10,7 @@ pub mod diff;
 pub mod error;
 pub mod escape;
 pub mod export;
+pub mod facts;
 pub mod flamegraph;
 pub mod flat;
 pub mod folded;

@@ -5,6 +5,7 @@ use std::time::UNIX_EPOCH;
 use pipeprof_profiler::meter::PipeFlow;
 use pipeprof_profiler::profile::{MemberProfile, Profile};
 use pipeprof_profiler::recording::Recording;
+use pipeprof_profiler::states::Timeline;
 use pipeprof_runner::pipeline::Pipeline;
 use serde_json::Value;
 
@@ -40,6 +41,8 @@ pub struct Run {
     pub elapsed_ns: u64,
     /// CPUs that the members could run on.
     pub cpus: usize,
+    /// What every thread did over time; `None` where nobody looked.
+    pub states: Option<Timeline>,
     /// The settings of the machine, as in `pipeprof.json`; null where they were not noted.
     pub environment: Value,
 }
@@ -74,6 +77,7 @@ impl Run {
             started_unix_ns,
             elapsed_ns,
             cpus: about.cpus.max(1),
+            states: recording.meta.states.clone(),
             environment: recording.environment.clone(),
             ..bare
         }
@@ -93,6 +97,7 @@ impl Run {
             started_unix_ns: None,
             elapsed_ns: last.saturating_sub(first),
             cpus: 1,
+            states: None,
             environment: Value::Null,
         }
     }

@@ -7,6 +7,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
 use crate::escape::printable;
+use crate::facts::states::Scene;
 use crate::flamegraph::{View, members};
 use crate::highlight::{Highlights, Sighting};
 use crate::ledger::{self, BlockedShare, Life, PipeSummary};
@@ -199,13 +200,13 @@ impl Summary {
             .collect();
         let pipes = run.pipe_table();
         let has_lives = members.iter().any(|member| member.life.is_some());
-        let evidence = has_lives.then(|| evidence(&members, &pipes, run));
-        if let Some(evidence) = &evidence {
+        let evidence = (has_lives || run.states.is_some()).then(|| evidence(&members, &pipes, run));
+        if let Some(evidence) = evidence.as_ref().filter(|_| has_lives) {
             for (at, member) in members.iter_mut().enumerate() {
                 member.only_holds = evidence.only_holds(at);
             }
         }
-        let verdict = evidence.as_ref().map(judge);
+        let verdict = evidence.as_ref().map(|evidence| verdict(evidence, run));
         let inferred = |member: &MemberSummary| -> u64 {
             member.roles.iter().map(|role| role.inferred_samples).sum()
         };
@@ -286,6 +287,18 @@ fn is_held(pipe: &PipeSummary, pids: &[i32]) -> bool {
     pipe.writers.iter().chain(&pipe.readers).any(|pid| pids.contains(pid))
 }
 
+/// From the states of all threads where somebody looked, else from averages.
+fn verdict(evidence: &Evidence, run: &Run) -> Verdict {
+    let by_states = run.states.as_ref().and_then(|timeline| {
+        let scene = Scene::of(&run.pipeline, timeline);
+        crate::facts::verdict::judge(evidence, &scene, &run.pipeline)
+    });
+    match by_states {
+        Some(judged) => crate::words::verdict::verdict(evidence, &judged),
+        None => judge(evidence),
+    }
+}
+
 /// What the verdict is drawn from: what the tables say, and nothing else.
 fn evidence(members: &[MemberSummary], pipes: &[PipeSummary], run: &Run) -> Evidence {
     let quality = &run.profile.quality;
@@ -315,6 +328,7 @@ fn evidence(members: &[MemberSummary], pipes: &[PipeSummary], run: &Run) -> Evid
         empty: pipe.fill.map(|fill| fill.empty_percent / 100.0),
         full: pipe.fill.map(|fill| fill.full_percent / 100.0),
         capacity_bytes: pipe.capacity_bytes,
+        bytes: pipe.bytes,
         bytes_per_write: pipe.bytes_per_write,
         bytes_per_read: pipe.bytes_per_read,
         latency: pipe.wakeups.iter().find_map(|wakeups| {

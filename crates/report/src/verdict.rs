@@ -10,11 +10,11 @@
 //! What a pipeline does when one member holds it back (full pipes before it, empty ones after) is
 //! the check on that: where the neighbours don't show it, the confidence is low.
 
-mod evidence;
-mod remedy;
+pub(crate) mod evidence;
+pub(crate) mod remedy;
 #[cfg(test)]
 mod tests;
-mod words;
+pub(crate) mod words;
 
 use serde::Serialize;
 
@@ -38,6 +38,8 @@ pub enum Finding {
     Starved,
     /// Several members do without waiting for each other: none alone holds the others back.
     Balanced,
+    /// Nothing went through the pipes.
+    Idle,
     /// The evidence doesn't say.
     Unclear,
 }
@@ -86,6 +88,13 @@ pub struct Verdict {
     pub pipe: Option<u64>,
     /// How sure that is; `None` where nothing was found.
     pub confidence: Option<Confidence>,
+    /// What speaks against it; `None` where nothing does.
+    pub doubt: Option<String>,
+    /// Who and what limited the pipeline, the largest share of the time first; empty where nobody
+    /// looked.
+    pub limits: Vec<LimitShare>,
+    /// Where who limits changes for good; one where it does not, none where nobody looked.
+    pub phases: Vec<PhaseSummary>,
     /// One sentence.
     pub headline: String,
     /// What bears it out, a line each.
@@ -94,8 +103,32 @@ pub struct Verdict {
     pub remedies: Vec<Remedy>,
 }
 
+/// Who or what limited the pipeline for a share of the time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LimitShare {
+    /// `member`, `pipe`, `cpus` or `unknown`.
+    pub kind: &'static str,
+    /// Of the member.
+    pub pid: Option<i32>,
+    /// Of the pipe.
+    pub inode: Option<u64>,
+    /// Of all of the time; the shares of a run add up to 100.
+    pub percent: f64,
+}
+
+/// A stretch of the run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PhaseSummary {
+    /// Since the start of the run.
+    pub from_ns: u64,
+    /// Likewise.
+    pub until_ns: u64,
+    /// Who limited it most.
+    pub limit: LimitShare,
+}
+
 /// A run shorter than this shows little but its start and end.
-const SHORTEST_NS: u64 = 100_000_000;
+pub(crate) const SHORTEST_NS: u64 = 100_000_000;
 
 /// Records lost beyond this share may be those that mattered.
 const MOST_LOST: f64 = 0.05;
@@ -124,13 +157,13 @@ pub fn judge(evidence: &Evidence) -> Verdict {
 
 /// A finding with what it is about, by index.
 #[derive(Clone, Debug, PartialEq)]
-struct Found {
-    finding: Finding,
-    members: Vec<usize>,
-    pipe: Option<usize>,
-    confidence: Option<Confidence>,
+pub(crate) struct Found {
+    pub(crate) finding: Finding,
+    pub(crate) members: Vec<usize>,
+    pub(crate) pipe: Option<usize>,
+    pub(crate) confidence: Option<Confidence>,
     /// Why it is unclear.
-    why: Option<String>,
+    pub(crate) why: Option<String>,
 }
 
 impl Found {
@@ -235,7 +268,7 @@ fn too_thin(evidence: &Evidence) -> Option<String> {
 }
 
 impl PipeCause {
-    fn of(work: Work) -> Option<PipeCause> {
+    pub(crate) fn of(work: Work) -> Option<PipeCause> {
         Some(match work {
             Work::Copy => PipeCause::Copies,
             Work::PageAllocation => PipeCause::PageAllocation,

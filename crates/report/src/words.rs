@@ -10,3 +10,4 @@ pub(crate) mod name;
 pub(crate) mod pipe;
 pub(crate) mod quality;
 pub(crate) mod units;
+pub(crate) mod verdict;

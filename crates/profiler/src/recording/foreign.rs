@@ -71,6 +71,7 @@ fn meta(event: &Event, notes: Vec<String>) -> Meta {
         threads: Vec::new(),
         accounts: Accounts::default(),
         sleepers: Sleepers::default(),
+        states: None,
         unwinding: None,
         notes,
     }

@@ -1,4 +1,4 @@
-//! The files beside perf.data: `pipeprof.json` and `symbols.json`.
+//! The files beside perf.data: `pipeprof.json`, `symbols.json` and `states.json`.
 
 use std::fs;
 use std::io::{self, BufWriter, Write};
@@ -13,6 +13,7 @@ use crate::accounts::Accounts;
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::perfdata::record::MOST_TIME;
+use crate::states::Timeline;
 use crate::symbolize::{PerfMaps, SymbolTable};
 
 /// Raised whenever a field changes its meaning or goes.
@@ -20,6 +21,7 @@ pub(crate) const VERSION: u32 = 1;
 
 const ABOUT: &str = "pipeprof.json";
 const SYMBOLS: &str = "symbols.json";
+const STATES: &str = "states.json";
 
 /// `pipeprof.json`, as docs/recording.md has it.
 #[derive(Serialize, Deserialize)]
@@ -39,6 +41,21 @@ struct Sidecar {
 struct Symbols<'a> {
     version: u32,
     symbols: &'a SymbolTable,
+}
+
+/// `states.json`.
+#[derive(Serialize)]
+struct States<'a> {
+    version: u32,
+    states: &'a Timeline,
+}
+
+#[derive(Deserialize)]
+struct OwnedStates {
+    /// Looked at before.
+    #[serde(rename = "version")]
+    _version: u32,
+    states: Timeline,
 }
 
 #[derive(Deserialize)]
@@ -72,7 +89,10 @@ pub(super) fn write(
         capture: meta.clone(),
         environment: environment.clone(),
     };
-    write_json(dir, ABOUT, ending, |out| serde_json::to_writer_pretty(out, &sidecar))
+    write_json(dir, ABOUT, ending, |out| serde_json::to_writer_pretty(out, &sidecar))?;
+    let Some(states) = &meta.states else { return Ok(()) };
+    let states = States { version: VERSION, states };
+    write_json(dir, STATES, ending, |out| serde_json::to_writer(out, &states))
 }
 
 /// The machine as it is.
@@ -162,9 +182,10 @@ pub(super) fn open(folder: &Path) -> Result<Recording, Error> {
         _ => Some(json::read::<OwnedSymbols>(&names)?.symbols),
     };
     let dir = RecordingDir::Kept(folder.to_owned());
+    let states = read_states(&folder.join(STATES))?;
     let mut recording = Recording {
         dir,
-        meta: sidecar.capture,
+        meta: Meta { states, ..sidecar.capture },
         about: sidecar.about,
         environment: sidecar.environment,
         symbols,
@@ -197,6 +218,18 @@ pub(super) fn open(folder: &Path) -> Result<Recording, Error> {
         recording.about.elapsed_ns = meta.end_ns - meta.start_ns;
     }
     Ok(recording)
+}
+
+fn read_states(path: &Path) -> Result<Option<Timeline>, Error> {
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        _ => {}
+    }
+    let OwnedStates { states, .. } = json::read(path)?;
+    states.check().map(|()| Some(states)).map_err(|what| {
+        let source = serde::de::Error::custom(what);
+        Error::Sidecar { path: path.to_owned(), source }
+    })
 }
 
 /// When the first record was written, and the last whole one: what stands for the end of a capture

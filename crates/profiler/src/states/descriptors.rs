@@ -6,14 +6,15 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
+use pipeprof_runner::pipeline::PipeKey;
 use rustc_hash::FxHashMap;
 
-use super::timeline::{PipeName, Why};
+use super::timeline::Why;
 
 /// What is behind a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target {
-    Pipe(PipeName),
+    Pipe(PipeKey),
     /// Not a pipe: what a wait for it is.
     Else(Why),
 }
@@ -78,7 +79,7 @@ fn read_target(pid: i32, fd: i32) -> Target {
     let Ok(data) = fs::metadata(&path) else { return Target::Else(Why::Other) };
     let kind = data.file_type();
     if kind.is_fifo() {
-        Target::Pipe(PipeName { device: data.dev(), inode: data.ino() })
+        Target::Pipe(PipeKey { device: data.dev(), inode: data.ino() })
     } else if kind.is_file() || kind.is_block_device() || kind.is_dir() {
         Target::Else(Why::Disk)
     } else {
@@ -173,7 +174,7 @@ mod tests {
         let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
         let mut known = Descriptors::default();
         let mut target = |fd: &dyn AsRawFd| known.target(own_pid(), fd.as_raw_fd());
-        assert!(matches!(target(&reader), Target::Pipe(PipeName { inode, .. }) if inode > 0));
+        assert!(matches!(target(&reader), Target::Pipe(PipeKey { inode, .. }) if inode > 0));
         assert_eq!(target(&file), Target::Else(Why::Disk));
         assert_eq!(target(&socket), Target::Else(Why::Network));
     }

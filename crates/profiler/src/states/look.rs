@@ -16,6 +16,9 @@ use super::timeline::{
 /// Threads, children, names and descriptors are looked up again this often.
 const REFRESH_NS: u64 = 100_000_000;
 
+/// And no more often than this, as it costs as much as ten looks.
+const LOOKS_A_REFRESH: u32 = 16;
+
 /// A new process soon starts threads and children, or another program.
 const FIRST_REFRESH_NS: u64 = 4_000_000;
 
@@ -25,6 +28,9 @@ const FEW_THREADS: usize = 16;
 /// Looks that found a thread in the same wait before it is looked at by turns, and how many turns
 /// there are.
 const TURNS: u32 = 16;
+
+/// Refusals in a row after which the system call is not asked for again.
+const MOST_DENIED: u32 = 8;
 
 /// Looks at processes and remembers what it saw.
 #[derive(Debug)]
@@ -43,7 +49,10 @@ struct Process {
     descriptors: Descriptors,
     refreshed_ns: u64,
     refresh_after_ns: u64,
+    /// Looks since it was refreshed.
+    looks: u32,
     is_stopped: bool,
+    waits_for_child: bool,
 }
 
 #[derive(Debug)]
@@ -54,6 +63,8 @@ struct Thread {
     account: Option<Account>,
     cpu_ns: u64,
     doing: Doing,
+    /// Times in a row that the system call was not told.
+    denied: u32,
     /// Looks in a row that found it in the same wait.
     same: u32,
 }
@@ -106,7 +117,7 @@ impl Looker {
 
     /// What was found.
     pub fn finish(mut self, now_ns: u64) -> Timeline {
-        self.charge(now_ns);
+        self.charge();
         self.builder.finish(now_ns)
     }
 
@@ -115,7 +126,10 @@ impl Looker {
         self.looks = self.looks.wrapping_add(1);
         let mut children = Vec::new();
         for process in self.processes.values_mut() {
-            if now_ns.saturating_sub(process.refreshed_ns) >= process.refresh_after_ns {
+            process.looks += 1;
+            if now_ns.saturating_sub(process.refreshed_ns) >= process.refresh_after_ns
+                && (process.looks >= LOOKS_A_REFRESH || process.refresh_after_ns < REFRESH_NS)
+            {
                 process.refresh(now_ns, &mut self.builder, &mut children);
             }
         }
@@ -132,7 +146,7 @@ impl Looker {
         self.found.sort_unstable_by_key(|(process, _)| *process);
         self.builder.look(now_ns, &self.found);
         if self.looks.is_multiple_of(4) {
-            self.charge(now_ns);
+            self.charge();
         }
     }
 
@@ -141,6 +155,9 @@ impl Looker {
             return;
         }
         let Some(stat) = Stat::read(pid) else { return };
+        if matches!(stat.state, 'Z' | 'X') {
+            return;
+        }
         let id = self.builder.process(ProcessSeen {
             pid,
             start_time_ticks: Some(stat.start_time_ticks),
@@ -158,15 +175,17 @@ impl Looker {
             threads: FxHashMap::default(),
             descriptors: Descriptors::default(),
             refreshed_ns: now_ns,
+            looks: 0,
             refresh_after_ns: FIRST_REFRESH_NS,
             is_stopped: false,
+            waits_for_child: false,
         };
         process.find_threads();
         self.processes.insert(pid, process);
     }
 
     /// Reads the accounts of all threads.
-    fn charge(&mut self, now_ns: u64) {
+    fn charge(&mut self) {
         for process in self.processes.values_mut() {
             let mut sum = Account::default();
             let seen = self.builder.process_mut(process.id);
@@ -182,7 +201,7 @@ impl Looker {
                 }
             }
             if sum != Account::default() {
-                self.builder.charge(now_ns, process.id, sum);
+                self.builder.charge(process.id, sum);
             }
         }
     }
@@ -204,6 +223,7 @@ impl Process {
                     account: None,
                     cpu_ns: 0,
                     doing: Doing::Running,
+                    denied: 0,
                     same: 0,
                 }
             });
@@ -211,7 +231,7 @@ impl Process {
     }
 
     fn refresh(&mut self, now_ns: u64, builder: &mut Builder, children: &mut Vec<i32>) {
-        self.refreshed_ns = now_ns;
+        (self.refreshed_ns, self.looks) = (now_ns, 0);
         self.refresh_after_ns = (2 * self.refresh_after_ns).min(REFRESH_NS);
         self.descriptors.forget();
         self.find_threads();
@@ -259,6 +279,12 @@ impl Process {
         if self.threads.is_empty() {
             return None;
         }
+        let waits_for_child = state.why == Some(Why::Child);
+        if waits_for_child && !self.waits_for_child {
+            // A new child, which may not live until the next refresh.
+            self.refresh_after_ns = FIRST_REFRESH_NS;
+        }
+        self.waits_for_child = waits_for_child;
         if self.is_stopped {
             return Some(ProcessState { why: Some(Why::Stopped), ..ProcessState::default() });
         }
@@ -293,20 +319,30 @@ impl Thread {
                 // Zeros for a stack pointer: it has none any more (`collect_syscall` in
                 // lib/syscall.c, v6.18).
                 Ok("-1 0x0 0x0\n") => return None,
-                Ok(text) => return Some(Call::parse(text)),
-                Err(ErrorKind::PermissionDenied) => self.syscall = None,
-                Err(_) => return None,
+                Ok(text) => {
+                    self.denied = 0;
+                    return Some(Call::parse(text));
+                }
+                // Also for a moment in the middle of an exec.
+                Err(ErrorKind::PermissionDenied) => {
+                    self.denied += 1;
+                    if self.denied >= MOST_DENIED {
+                        self.syscall = None;
+                    }
+                }
+                Err(_) if !is_there(pid, tid) => return None,
+                Err(_) => {}
             }
         }
         if self.wchan.is_none() {
             self.wchan = File::open(format!("/proc/{pid}/task/{tid}/wchan")).ok();
         }
-        let file = self.wchan.as_ref()?;
-        match read_at_start(file, &mut buffer) {
+        let wchan = self.wchan.as_ref().map(|file| read_at_start(file, &mut buffer));
+        match wchan {
             // Running, or not for this user's eyes.
-            Ok("0") => Some(None),
-            Ok(function) => Some(Some(Call::of_wchan(function.trim_end()))),
-            Err(_) => None,
+            Some(Ok("0")) => Some(None),
+            Some(Ok(function)) => Some(Some(Call::of_wchan(function.trim_end()))),
+            Some(Err(_)) | None => is_there(pid, tid).then_some(None),
         }
     }
 
@@ -332,6 +368,10 @@ fn read_at_start<'b>(file: &File, buffer: &'b mut [u8]) -> Result<&'b str, Error
         _ => error.kind(),
     })?;
     std::str::from_utf8(&buffer[..length]).map_err(|_| ErrorKind::InvalidData)
+}
+
+fn is_there(pid: i32, tid: i32) -> bool {
+    fs::exists(format!("/proc/{pid}/task/{tid}")).unwrap_or(false)
 }
 
 /// By the letter in `/proc/TID/stat`, which everyone may read.

@@ -5,13 +5,20 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 
 /// The share of one CPU that looking may take.
-const BUDGET: f64 = 0.003;
+const BUDGET: f64 = 0.004;
 
 /// The shortest pause: 250 looks a second tell a share of 10 % within 2 % after one second.
 const SHORTEST: Duration = Duration::from_millis(4);
 
 /// The longest, so that even a thousand threads are looked at some times a second.
 const LONGEST: Duration = Duration::from_millis(250);
+
+/// Few threads are looked at this often whatever it costs: less would not do for a verdict on some
+/// seconds, and a look at few costs little wherever code is compiled for speed.
+const LONGEST_OF_FEW: Duration = Duration::from_millis(16);
+
+/// So many are few.
+const FEW: usize = 16;
 
 /// What the wake-up of the looking thread costs the machine beside its own CPU time, measured.
 const WAKE_UP: Duration = Duration::from_micros(4);
@@ -39,7 +46,8 @@ impl Pace {
         let now = if self.looks == 1 { guess } else { spent.as_secs_f64() };
         let cost = before + (now - before) / 8.0;
         self.cost = Some(cost);
-        let pause = Duration::from_secs_f64(cost / BUDGET).clamp(SHORTEST, LONGEST);
+        let longest = if threads <= FEW { LONGEST_OF_FEW } else { LONGEST };
+        let pause = Duration::from_secs_f64(cost / BUDGET).clamp(SHORTEST, longest);
         pause.mul_f64(self.jitter())
     }
 

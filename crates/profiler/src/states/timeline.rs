@@ -4,6 +4,7 @@
 //! limits a pipeline shows only in what they did at the same moment. When there are too many bins,
 //! neighbours are merged: a long watch gets coarser instead of larger.
 
+use pipeprof_runner::pipeline::PipeKey;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
@@ -102,15 +103,6 @@ impl ProcessState {
     }
 }
 
-/// A pipe that somebody waited at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct PipeName {
-    /// `st_dev`.
-    pub device: u64,
-    /// `st_ino`.
-    pub inode: u64,
-}
-
 /// A process that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessSeen {
@@ -171,7 +163,7 @@ pub struct Timeline {
     /// Who was looked at.
     pub processes: Vec<ProcessSeen>,
     /// The pipes that [`ProcessState`]s name.
-    pub pipes: Vec<PipeName>,
+    pub pipes: Vec<PipeKey>,
     /// Each state once.
     pub states: Vec<ProcessState>,
     /// Each joint state once: who was there, and how.
@@ -188,7 +180,7 @@ pub(super) struct Builder {
     keep_ns: Option<u64>,
     states: FxHashMap<ProcessState, StateRef>,
     joints: FxHashMap<Vec<(ProcessRef, StateRef)>, u32>,
-    pipes: FxHashMap<PipeName, PipeRef>,
+    pipes: FxHashMap<PipeKey, PipeRef>,
     /// With more joint states than this it is time to forget those that were thinned out.
     crowded: usize,
 }
@@ -218,7 +210,7 @@ impl Builder {
         }
     }
 
-    pub(super) fn pipe(&mut self, name: PipeName) -> PipeRef {
+    pub(super) fn pipe(&mut self, name: PipeKey) -> PipeRef {
         let next = PipeRef(self.made.pipes.len() as u32);
         *self.pipes.entry(name).or_insert_with(|| {
             self.made.pipes.push(name);
@@ -272,8 +264,9 @@ impl Builder {
     }
 
     /// Adds what was charged to a process since the last time.
-    pub(super) fn charge(&mut self, now_ns: u64, process: ProcessRef, account: Account) {
-        let bin = self.bin_at(now_ns);
+    pub(super) fn charge(&mut self, process: ProcessRef, account: Account) {
+        // Before the first look there is no time to charge to.
+        let Some(bin) = self.made.bins.last_mut() else { return };
         match bin.accounts.iter_mut().find(|(of, _)| *of == process) {
             Some((_, known)) => {
                 known.cpu_ns += account.cpu_ns;
@@ -342,9 +335,54 @@ impl Builder {
 }
 
 impl Timeline {
+    /// Whether every index refers to something and time goes forward, as it does in what a
+    /// [`Looker`](super::Looker) made; else what is wrong. To be asked of what was read from a file.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let within = |index: u32, length: usize| (index as usize) < length;
+        let pipes_are_known = |state: &ProcessState| {
+            let mut pipes = state.data.iter().chain(&state.space);
+            pipes.all(|&pipe| pipe == PipeRef::ANY || within(pipe.0, self.pipes.len()))
+        };
+        if !self.states.iter().all(pipes_are_known) {
+            return Err("a state names a pipe that is not listed");
+        }
+        let known = |&(process, state): &(ProcessRef, StateRef)| {
+            within(process.0, self.processes.len()) && within(state.0, self.states.len())
+        };
+        if !self.joints.iter().flatten().all(known) {
+            return Err("a joint state names a process or a state that is not listed");
+        }
+        for bin in &self.bins {
+            let joints_are_known = bin.joints.iter().all(|&(joint, looks)| {
+                within(joint, self.joints.len()) && looks.is_finite() && looks >= 0.0
+            });
+            let accounts_are_known =
+                bin.accounts.iter().all(|(process, _)| within(process.0, self.processes.len()));
+            if !joints_are_known || !accounts_are_known {
+                return Err("a bin names a joint state or a process that is not listed");
+            }
+        }
+        let ends_after_its_start = |bin: &Bin| bin.from_ns <= bin.until_ns;
+        let follows = |pair: &[Bin]| pair[0].until_ns <= pair[1].from_ns;
+        let lives = |seen: &ProcessSeen| seen.first_ns <= seen.last_ns;
+        if !self.bins.iter().all(ends_after_its_start)
+            || !self.bins.windows(2).all(follows)
+            || !self.processes.iter().all(lives)
+        {
+            return Err("time goes backwards");
+        }
+        Ok(())
+    }
+
     /// Leaves out what was before.
     pub fn begin_at(&mut self, at_ns: u64) {
         self.bins.retain(|bin| bin.until_ns > at_ns);
+        if let Some(first) = self.bins.first_mut() {
+            first.from_ns = first.from_ns.max(at_ns);
+        }
         self.start_ns = self.start_ns.max(at_ns);
         self.forget_unused_joints();
     }
@@ -466,7 +504,7 @@ mod tests {
             let threads = if look % 4 == 0 { 1 } else { 2 };
             builder.look(look * 5_000_000, &[(process, running(threads))]);
             let account = Account { cpu_ns: 3, run_delay_ns: 1 };
-            builder.charge(look * 5_000_000, process, account);
+            builder.charge(process, account);
         }
         let timeline = builder.finish(500_000_000_000);
         assert!(timeline.bins.len() <= MOST_BINS, "{}", timeline.bins.len());

@@ -168,6 +168,7 @@ pub(crate) fn meta(pids: &[i32]) -> Meta {
         threads: Vec::new(),
         accounts: Accounts::default(),
         sleepers: Sleepers::default(),
+        states: None,
         unwinding: None,
         windows: Vec::new(),
         wakeups: Err("not recorded".to_owned()),

@@ -60,6 +60,8 @@ pub struct PipeEvidence {
     pub full: Option<f64>,
     /// Capacity.
     pub capacity_bytes: Option<u64>,
+    /// Bytes that went through.
+    pub bytes: Option<u64>,
     /// Mean of a write call.
     pub bytes_per_write: Option<f64>,
     /// Mean of a read call.
@@ -81,7 +83,7 @@ pub struct WakeLatency {
 
 /// What a pipe makes the CPU do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Work {
+pub(crate) enum Work {
     Copy,
     PageAllocation,
     PagePinning,
@@ -92,7 +94,7 @@ pub(super) enum Work {
 }
 
 impl Work {
-    pub(super) const ALL: [Work; 6] = [
+    pub(crate) const ALL: [Work; 6] = [
         Work::Copy,
         Work::PageAllocation,
         Work::PagePinning,
@@ -101,7 +103,7 @@ impl Work {
         Work::Other,
     ];
 
-    pub(super) fn of(role: Role) -> Option<Work> {
+    pub(crate) fn of(role: Role) -> Option<Work> {
         Some(match role {
             Role::CopyIn | Role::CopyOut => Work::Copy,
             Role::PageAlloc | Role::PageFree => Work::PageAllocation,
@@ -114,7 +116,7 @@ impl Work {
         })
     }
 
-    pub(super) fn label(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Work::Copy => "copy",
             Work::PageAllocation => "page allocation",
@@ -127,19 +129,19 @@ impl Work {
 }
 
 impl MemberEvidence {
-    pub(super) fn is_many(&self, elapsed_ns: u64) -> bool {
+    pub(crate) fn is_many(&self, elapsed_ns: u64) -> bool {
         self.lifetime_ns as f64 > 1.2 * elapsed_ns as f64
     }
 
-    pub(super) fn blocked_for(&self, reason: Reason) -> u64 {
+    pub(crate) fn blocked_for(&self, reason: Reason) -> u64 {
         self.blocked.iter().filter(|(of, _)| *of == reason).map(|(_, ns)| ns).sum()
     }
 
-    pub(super) fn work(&self, work: Work) -> u64 {
+    pub(crate) fn work(&self, work: Work) -> u64 {
         self.roles.iter().filter(|(role, _)| Work::of(*role) == Some(work)).map(|(_, ns)| ns).sum()
     }
 
-    pub(super) fn pipe_work(&self) -> u64 {
+    pub(crate) fn pipe_work(&self) -> u64 {
         Work::ALL.iter().map(|&work| self.work(work)).sum()
     }
 
@@ -155,7 +157,7 @@ impl MemberEvidence {
 
     /// What a member that holds the others back spends most of its life on: `None` for a CPU, or for
     /// waiting for one.
-    pub(super) fn kind(&self, elapsed_ns: u64) -> Option<Reason> {
+    pub(crate) fn kind(&self, elapsed_ns: u64) -> Option<Reason> {
         let mut outside: Vec<(Reason, u64)> = Reason::ALL
             .into_iter()
             .filter(|&reason| !self.is_neighbours(reason))
@@ -175,7 +177,7 @@ impl MemberEvidence {
     }
 
     /// The reason is one that a neighbour in the pipeline gives.
-    pub(super) fn is_neighbours(&self, reason: Reason) -> bool {
+    pub(crate) fn is_neighbours(&self, reason: Reason) -> bool {
         match reason {
             Reason::WaitSpace => !self.writes_to.is_empty(),
             Reason::WaitData => !self.reads_from.is_empty(),
@@ -187,7 +189,7 @@ impl MemberEvidence {
 
 impl Evidence {
     /// Who may be the bottleneck, the likeliest first.
-    pub(super) fn candidates(&self) -> Vec<usize> {
+    pub(crate) fn candidates(&self) -> Vec<usize> {
         let any_pipes = self.members.iter().any(MemberEvidence::has_pipes);
         let mut candidates: Vec<usize> = (0..self.members.len())
             .filter(|&at| self.members[at].lifetime_ns > 0)
@@ -235,7 +237,7 @@ impl Evidence {
     /// Time that a member waited for its neighbours, in nanoseconds. Time in poll, or where no stack
     /// was sampled, counts as far as its pipes were found empty, or full: nothing else tells what it
     /// waited for.
-    pub(super) fn waited(&self, member: usize) -> u64 {
+    pub(crate) fn waited(&self, member: usize) -> u64 {
         let member = &self.members[member];
         let pipes: u64 = [Reason::WaitSpace, Reason::WaitData, Reason::PipeLock]
             .into_iter()
@@ -254,13 +256,13 @@ impl Evidence {
     }
 
     /// Share of the time in which a member lived and did not wait for a neighbour.
-    pub(super) fn drive(&self, member: usize) -> f64 {
+    pub(crate) fn drive(&self, member: usize) -> f64 {
         let alive = self.members[member].lifetime_ns.min(self.elapsed_ns);
         self.share(alive.saturating_sub(self.waited(member)))
     }
 
     /// The members that waited for a CPU as much as they had one, where that held them back.
-    pub(super) fn starved(&self) -> Vec<usize> {
+    pub(crate) fn starved(&self) -> Vec<usize> {
         let candidates = self.candidates();
         let sum = |field: fn(&MemberEvidence) -> u64| -> u64 {
             candidates.iter().map(|&at| field(&self.members[at])).sum()
@@ -288,7 +290,7 @@ impl Evidence {
     }
 
     /// The pipe whose work a member mostly does, and which work that is.
-    pub(super) fn pipe_work_of(&self, member: usize) -> Option<(usize, PipeCause)> {
+    pub(crate) fn pipe_work_of(&self, member: usize) -> Option<(usize, PipeCause)> {
         let one = &self.members[member];
         if one.kind(self.elapsed_ns).is_some() || !one.has_pipes() {
             return None;
@@ -316,13 +318,13 @@ impl Evidence {
         Some((pipe, PipeCause::of(heaviest)?))
     }
 
-    fn is_tiny(&self, pipe: usize, writes: bool) -> bool {
+    pub(crate) fn is_tiny(&self, pipe: usize, writes: bool) -> bool {
         let pipe = &self.pipes[pipe];
         let mean = if writes { pipe.bytes_per_write } else { pipe.bytes_per_read };
         mean.is_some_and(|mean| mean < TINY_CALL)
     }
 
-    fn side(&self, member: &MemberEvidence, writes: bool) -> u64 {
+    pub(crate) fn side(&self, member: &MemberEvidence, writes: bool) -> u64 {
         let is_side = |role: Role| match role {
             Role::PipeWrite | Role::CopyIn | Role::PageAlloc | Role::PagePin => writes,
             Role::PipeRead | Role::CopyOut | Role::PageFree => !writes,
@@ -332,7 +334,7 @@ impl Evidence {
     }
 
     /// The pipe at which writer and reader wait for each other, where nobody does much else.
-    pub(super) fn taking_turns(&self) -> Option<(usize, PipeCause)> {
+    pub(crate) fn taking_turns(&self) -> Option<(usize, PipeCause)> {
         let waits = |at: usize| {
             let pipe = |held: fn(&MemberEvidence) -> &Vec<usize>, reason| {
                 let ends = self.members.iter().filter(|member| held(member).contains(&at));
@@ -351,20 +353,20 @@ impl Evidence {
     }
 
     /// Share of the time in which, at the least, every member waited for another.
-    pub(super) fn nobody(&self) -> f64 {
+    pub(crate) fn nobody(&self) -> f64 {
         let driven: f64 = self.candidates().iter().map(|&member| self.drive(member)).sum();
         (1.0 - driven).max(0.0)
     }
 
     /// The members at the ends of a pipe.
-    pub(super) fn ends(&self, pipe: usize) -> Vec<usize> {
+    pub(crate) fn ends(&self, pipe: usize) -> Vec<usize> {
         let holds =
             |m: &MemberEvidence| m.writes_to.contains(&pipe) || m.reads_from.contains(&pipe);
         (0..self.members.len()).filter(|&at| holds(&self.members[at])).collect()
     }
 
     /// Who writes to a bottleneck waits for space, and who reads from it for data.
-    pub(super) fn neighbours_agree(&self, member: usize) -> bool {
+    pub(crate) fn neighbours_agree(&self, member: usize) -> bool {
         let one = &self.members[member];
         let waits = |at: usize, reason: Reason| {
             let other = &self.members[at];

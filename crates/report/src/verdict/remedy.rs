@@ -22,7 +22,11 @@ pub struct Remedy {
 }
 
 impl Remedy {
-    fn new(what: impl Into<String>, buys: impl Into<String>, at_most: Option<f64>) -> Self {
+    pub(crate) fn new(
+        what: impl Into<String>,
+        buys: impl Into<String>,
+        at_most: Option<f64>,
+    ) -> Self {
         Remedy { what: what.into(), buys: buys.into(), at_most }
     }
 }
@@ -30,9 +34,9 @@ impl Remedy {
 /// Beyond this a bound says nothing.
 const NO_BOUND: f64 = 20.0;
 
-pub(super) fn remedies(evidence: &Evidence, found: &Found) -> Vec<Remedy> {
+pub(crate) fn remedies(evidence: &Evidence, found: &Found) -> Vec<Remedy> {
     match found.finding {
-        Finding::Unclear => Vec::new(),
+        Finding::Unclear | Finding::Idle => Vec::new(),
         Finding::CpuBound => cpu(evidence, found),
         Finding::Outside(reason) => outside(evidence, found, reason),
         Finding::PipeBound(cause) => pipe(evidence, found, cause),
@@ -48,7 +52,7 @@ pub(super) fn remedies(evidence: &Evidence, found: &Found) -> Vec<Remedy> {
 }
 
 /// What a remedy can buy, in words.
-fn gain(bound: f64) -> String {
+pub(crate) fn gain(bound: f64) -> String {
     match bound {
         // It would be printed as 1.0.
         ..1.05 => "negligible".to_owned(),
@@ -137,7 +141,7 @@ fn outside(evidence: &Evidence, found: &Found, reason: Reason) -> Vec<Remedy> {
     ]
 }
 
-fn pipe(evidence: &Evidence, found: &Found, cause: PipeCause) -> Vec<Remedy> {
+pub(crate) fn pipe(evidence: &Evidence, found: &Found, cause: PipeCause) -> Vec<Remedy> {
     let ends = found.members.iter().copied();
     let Some(most) = ends.max_by(|&a, &b| evidence.drive(a).total_cmp(&evidence.drive(b))) else {
         return Vec::new();

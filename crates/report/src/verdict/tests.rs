@@ -37,6 +37,7 @@ fn pipe(at: usize, full: f64, empty: f64) -> PipeEvidence {
         full: Some(full),
         empty: Some(empty),
         capacity_bytes: Some(65536),
+        bytes: None,
         bytes_per_write: Some(65536.0),
         bytes_per_read: Some(65536.0),
         latency: None,

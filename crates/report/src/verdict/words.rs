@@ -1,7 +1,7 @@
 //! The verdict in words. Shares of a member are of its lifetime, as in its table.
 
 use super::evidence::{Evidence, MemberEvidence, Work};
-use super::{Finding, Found, PipeCause, Remedy, Verdict};
+use super::{Confidence, Finding, Found, PipeCause, Remedy, Verdict};
 use crate::roles::Reason;
 use crate::words::units::duration;
 
@@ -20,27 +20,43 @@ pub(super) fn verdict(evidence: &Evidence, found: Found, remedies: Vec<Remedy>) 
         members: found.members.iter().map(|&at| evidence.members[at].pid).collect(),
         pipe: found.pipe.map(|at| evidence.pipes[at].inode),
         confidence: found.confidence,
+        doubt: doubt(found.confidence),
+        limits: Vec::new(),
+        phases: Vec::new(),
         headline,
         evidence: lines,
         remedies,
     }
 }
 
+/// What speaks against a verdict that was drawn from averages.
+fn doubt(confidence: Option<Confidence>) -> Option<String> {
+    let words = match confidence? {
+        Confidence::High => return None,
+        Confidence::Medium => "medium confidence: not every neighbour waits as expected",
+        Confidence::Low => {
+            "low confidence: another member is almost as busy, or the neighbours do not wait as \
+             expected"
+        }
+    };
+    Some(words.to_owned())
+}
+
 /// `97 %`.
-pub(super) fn percent(part: u64, whole: u64) -> String {
+pub(crate) fn percent(part: u64, whole: u64) -> String {
     let share = 100.0 * part as f64 / whole.max(1) as f64;
     if part > 0 && share < 0.5 { "<1 %".into() } else { format!("{share:.0} %") }
 }
 
-pub(super) fn share(share: f64) -> String {
+pub(crate) fn share(share: f64) -> String {
     format!("{:.0} %", 100.0 * share)
 }
 
-pub(super) fn named(member: &MemberEvidence) -> String {
+pub(crate) fn named(member: &MemberEvidence) -> String {
     format!("{} (pid {})", member.label, member.pid)
 }
 
-pub(super) fn list(evidence: &Evidence, members: &[usize]) -> String {
+pub(crate) fn list(evidence: &Evidence, members: &[usize]) -> String {
     let names: Vec<String> = members.iter().map(|&at| named(&evidence.members[at])).collect();
     match &names[..] {
         [] => String::new(),
@@ -52,7 +68,7 @@ pub(super) fn list(evidence: &Evidence, members: &[usize]) -> String {
 fn headline(evidence: &Evidence, found: &Found) -> String {
     let first = found.members.first().map(|&at| &evidence.members[at]);
     match (found.finding, first) {
-        (Finding::Unclear, _) | (_, None) => {
+        (Finding::Unclear | Finding::Idle, _) | (_, None) => {
             format!("no verdict: {}", found.why.as_deref().unwrap_or("not enough data"))
         }
         (Finding::CpuBound, Some(member)) => {
@@ -140,7 +156,7 @@ fn starved(evidence: &Evidence, members: &[usize]) -> String {
     )
 }
 
-fn pipe_words(evidence: &Evidence, found: &Found, cause: PipeCause) -> String {
+pub(crate) fn pipe_words(evidence: &Evidence, found: &Found, cause: PipeCause) -> String {
     let Some(pipe) = found.pipe else { return String::new() };
     let pipe = &evidence.pipes[pipe];
     // The end that is held back is the one that waits least.
@@ -256,7 +272,7 @@ fn neighbours(evidence: &Evidence, found: &Found) -> Vec<String> {
 }
 
 /// The fullest, or emptiest, of some pipes.
-fn pipe_at(evidence: &Evidence, pipes: &[usize], full: bool) -> String {
+pub(crate) fn pipe_at(evidence: &Evidence, pipes: &[usize], full: bool) -> String {
     let of = |at: usize| if full { evidence.pipes[at].full } else { evidence.pipes[at].empty };
     let known = pipes.iter().copied().filter_map(|at| Some((at, of(at)?)));
     match known.max_by(|a, b| a.1.total_cmp(&b.1)) {
@@ -271,7 +287,7 @@ fn pipe_at(evidence: &Evidence, pipes: &[usize], full: bool) -> String {
 }
 
 /// What the pipes themselves cost.
-fn in_pipes(evidence: &Evidence) -> Option<String> {
+pub(crate) fn in_pipes(evidence: &Evidence) -> Option<String> {
     if evidence.pipes.is_empty() {
         return None;
     }

@@ -1,16 +1,8 @@
 //! How sure a verdict is, in one phrase.
 
-use crate::verdict::{Confidence, Verdict};
+use crate::verdict::Verdict;
 
 /// What speaks against a verdict; `None` where nothing does.
-pub(crate) fn doubt(verdict: &Verdict) -> Option<&'static str> {
-    match verdict.confidence {
-        Some(Confidence::Low) => Some(
-            "low confidence: another member is almost as busy, or the neighbours do not wait as expected",
-        ),
-        Some(Confidence::Medium) => {
-            Some("medium confidence: not every neighbour waits as expected")
-        }
-        Some(Confidence::High) | None => None,
-    }
+pub(crate) fn doubt(verdict: &Verdict) -> Option<&str> {
+    verdict.doubt.as_deref()
 }

@@ -1,0 +1,112 @@
+use super::*;
+use crate::facts::states::{Actor, Ends};
+use pipeprof_profiler::states::{Account, Why};
+
+/// A chain of members, each connected to the next by a pipe.
+fn chain(members: usize, moments: &[(&str, f64)]) -> Scene {
+    let actors = (0..members).map(|member| Actor { member, ..Actor::default() }).collect();
+    let pipes = (1..members).map(|at| Ends { writers: vec![at - 1], readers: vec![at] }).collect();
+    scene(actors, pipes, moments)
+}
+
+/// A letter a member: `B`usy, waits for `d`ata or `s`pace, `o`utside, absent `.`.
+fn scene(actors: Vec<Actor>, pipes: Vec<Ends>, moments: &[(&str, f64)]) -> Scene {
+    let of = |letters: &str| -> Vec<Doing> {
+        let one = |(at, letter): (usize, char)| match letter {
+            'B' => Doing::Busy(1),
+            'd' => Doing::AtPipes { data: reads(&pipes, at), space: vec![] },
+            's' => Doing::AtPipes { data: vec![], space: writes(&pipes, at) },
+            'o' => Doing::Outside(Outside::For(Why::Timer)),
+            _ => Doing::Absent,
+        };
+        letters.chars().enumerate().map(one).collect()
+    };
+    let whole: f64 = moments.iter().map(|(_, ns)| ns).sum();
+    let moments: Vec<Moment> =
+        moments.iter().map(|&(letters, ns)| Moment { ns, doing: of(letters) }).collect();
+    let accounts = vec![Account::default(); actors.len()];
+    let span = Span { from_ns: 0, until_ns: whole as u64, looks: whole / 5e6, moments, accounts };
+    Scene { actors, pipes, spans: vec![span], looks: 100, blind_share: 0.0 }
+}
+
+fn reads(pipes: &[Ends], actor: usize) -> Vec<usize> {
+    (0..pipes.len()).filter(|&at| pipes[at].readers.contains(&actor)).collect()
+}
+
+fn writes(pipes: &[Ends], actor: usize) -> Vec<usize> {
+    (0..pipes.len()).filter(|&at| pipes[at].writers.contains(&actor)).collect()
+}
+
+/// Shares of the limit by member, in percent.
+fn shares(scene: &Scene) -> Vec<u32> {
+    let blamed = blame(scene);
+    let sum = blamed.sum(0..blamed.spans.len());
+    let all = sum.share(|_| true);
+    assert!((all - 1.0).abs() < 1e-6, "shares add up to {all}");
+    let of = |actor| (100.0 * sum.share(|limit| limit.actor() == Some(actor))).round() as u32;
+    (0..scene.actors.len()).map(of).collect()
+}
+
+#[test]
+fn waits_are_followed_to_who_waits_for_nobody() {
+    assert_eq!(shares(&chain(4, &[("ssBd", 1e8)])), [0, 0, 100, 0]);
+    assert_eq!(shares(&chain(4, &[("Bddd", 1e8)])), [100, 0, 0, 0]);
+    assert_eq!(shares(&chain(4, &[("sssB", 1e8)])), [0, 0, 0, 100]);
+    assert_eq!(shares(&chain(3, &[("sod", 1e8)])), [0, 100, 0]);
+}
+
+#[test]
+fn of_several_that_work_at_once_the_one_limits_that_never_waits() {
+    // The first needs all of the time; the second keeps up with ease, however often it is busy.
+    let shares = shares(&chain(3, &[("BBd", 3e8), ("Bdd", 7e8)]));
+    assert!(shares[0] >= 97, "{shares:?}");
+}
+
+#[test]
+fn members_that_alternate_limit_in_turn() {
+    assert_eq!(shares(&chain(2, &[("Bd", 5e8), ("sB", 5e8)])), [50, 50]);
+    assert_eq!(shares(&chain(2, &[("Bd", 2e8), ("sB", 8e8)])), [20, 80]);
+}
+
+#[test]
+fn a_sleeper_that_nobody_waits_for_does_not_limit() {
+    let pipes = vec![
+        Ends { writers: vec![0, 1], readers: vec![2] },
+        Ends { writers: vec![2], readers: vec![3] },
+    ];
+    let actors = (0..4).map(|member| Actor { member, ..Actor::default() }).collect();
+    // The first only holds the pipe that the second fills.
+    let scene = scene(actors, pipes, &[("osBd", 9e8), ("oBBd", 1e8)]);
+    let shares = shares(&scene);
+    assert_eq!(shares[0], 0, "{shares:?}");
+    assert!(shares[2] >= 95, "{shares:?}");
+}
+
+#[test]
+fn a_pipe_whose_ends_both_wait_limits_by_its_wake_ups() {
+    let scene = chain(2, &[("sd", 1e8)]);
+    let blamed = blame(&scene);
+    assert_eq!(blamed.spans[0].limits, [(Limit::WakeUps(0), 1e8)]);
+}
+
+#[test]
+fn who_waits_for_a_cpu_is_limited_by_the_cpus() {
+    let mut scene = chain(2, &[("sB", 1e9)]);
+    scene.spans[0].accounts[1] = Account { cpu_ns: 400_000_000, run_delay_ns: 600_000_000 };
+    let sum = blame(&scene).sum(0..1);
+    assert!((sum.share(|limit| limit == Limit::NoCpu(1)) - 0.6).abs() < 1e-6, "{sum:?}");
+    assert!((sum.share(|limit| limit == Limit::Busy(1)) - 0.4).abs() < 1e-6, "{sum:?}");
+}
+
+#[test]
+fn a_fast_branch_of_a_fan_out_waits_for_the_slow_one() {
+    // tee writes to both; the second reader is slow.
+    let pipes = vec![
+        Ends { writers: vec![0], readers: vec![1] },
+        Ends { writers: vec![0], readers: vec![2] },
+    ];
+    let actors = (0..3).map(|member| Actor { member, ..Actor::default() }).collect();
+    let mut scene = scene(actors, pipes, &[("sdB", 1e9)]);
+    scene.spans[0].moments[0].doing[0] = Doing::AtPipes { data: vec![], space: vec![1] };
+    assert_eq!(shares(&scene), [0, 0, 100]);
+}

@@ -1,0 +1,241 @@
+//! Phases: stretches in which one and the same limits, cut where that changes for good.
+
+use std::ops::Range;
+
+use super::blame::{Blame, Blamed, Limit};
+use super::states::{ActorId, PipeAt, Scene};
+
+/// A stretch of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Phase {
+    /// Spans of the scene.
+    pub spans: Range<usize>,
+    /// `CLOCK_MONOTONIC` ns.
+    pub from_ns: u64,
+    /// Likewise.
+    pub until_ns: u64,
+    /// Who limited it.
+    pub blame: Blame,
+}
+
+/// Who is told apart by phases: a member, whatever it does, a pipe, or neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Party {
+    Actor(ActorId),
+    Pipe(PipeAt),
+    Nobody,
+}
+
+impl Party {
+    fn of(limit: Limit) -> Party {
+        match limit {
+            Limit::WakeUps(pipe) => Party::Pipe(pipe),
+            Limit::Unknown => Party::Nobody,
+            limit => limit.actor().map_or(Party::Nobody, Party::Actor),
+        }
+    }
+}
+
+/// A run is looked at in so many cells, so that a cut is within half a percent of its moment.
+const CELLS: usize = 200;
+
+/// More phases than this are no answer.
+const MOST_PHASES: usize = 6;
+
+/// What a cut has to gain, in log-likelihood, for each of the numbers that it adds. Looks in a row
+/// are much alike, so that their likelihood says more than they know; 1 would do for coins.
+const COST_OF_A_CUT: f64 = 6.0;
+
+/// A phase shorter than this share of the run is none that anybody asks for.
+const SHORTEST: f64 = 0.02;
+
+/// Neighbours whose largest shares differ by less are one phase.
+const LEAST_CHANGE: f64 = 0.25;
+
+/// Cuts a run.
+pub fn phases(scene: &Scene, blamed: &Blamed) -> Vec<Phase> {
+    let cells = cells(scene);
+    let mut parties: Vec<Party> = blamed
+        .spans
+        .iter()
+        .flat_map(|blame| &blame.limits)
+        .map(|(limit, _)| Party::of(*limit))
+        .collect();
+    parties.sort_unstable();
+    parties.dedup();
+    let weight = |cell: &Range<usize>| {
+        let mut sums = vec![0.0; parties.len()];
+        for span in cell.clone() {
+            let whole = blamed.spans[span].whole_ns.max(1.0);
+            for &(limit, ns) in &blamed.spans[span].limits {
+                if let Ok(at) = parties.binary_search(&Party::of(limit)) {
+                    sums[at] += scene.spans[span].looks * ns / whole;
+                }
+            }
+        }
+        sums
+    };
+    let counts: Vec<Vec<f64>> = cells.iter().map(weight).collect();
+    let mut cuts = segment(&counts);
+    merge_alike(&counts, &mut cuts);
+    let phase = |range: Range<usize>| {
+        let spans = cells[range.start].start..cells[range.end - 1].end;
+        Phase {
+            from_ns: scene.spans[spans.start].from_ns,
+            until_ns: scene.spans[spans.end - 1].until_ns,
+            blame: blamed.sum(spans.clone()),
+            spans,
+        }
+    };
+    cuts.into_iter().map(phase).collect()
+}
+
+/// Spans, put together so that there are no more than [`CELLS`].
+fn cells(scene: &Scene) -> Vec<Range<usize>> {
+    let least = scene.elapsed_ns() / CELLS as u64;
+    let mut cells: Vec<Range<usize>> = Vec::new();
+    let mut length = u64::MAX;
+    for (at, span) in scene.spans.iter().enumerate() {
+        match cells.last_mut() {
+            Some(cell) if length < least => cell.end = at + 1,
+            _ => {
+                cells.push(at..at + 1);
+                length = 0;
+            }
+        }
+        length += span.until_ns - span.from_ns;
+    }
+    cells
+}
+
+/// The segmentation of the greatest likelihood, each segment a multinomial of its own, at a cost a
+/// cut: optimal partitioning by dynamic programming.
+fn segment(counts: &[Vec<f64>]) -> Vec<Range<usize>> {
+    let (cells, kinds) = (counts.len(), counts.first().map_or(0, Vec::len));
+    if cells == 0 {
+        return Vec::new();
+    }
+    let mut sums = vec![vec![0.0; kinds]; cells + 1];
+    for (at, count) in counts.iter().enumerate() {
+        for kind in 0..kinds {
+            sums[at + 1][kind] = sums[at][kind] + count[kind];
+        }
+    }
+    let likelihood = |from: usize, until: usize| -> f64 {
+        let parts = (0..kinds).map(|kind| sums[until][kind] - sums[from][kind]);
+        let whole: f64 = parts.clone().sum();
+        parts.filter(|part| *part > 0.0).map(|part| part * (part / whole).ln()).sum()
+    };
+    let cost = COST_OF_A_CUT * (cells as f64).ln().max(1.0);
+    // best[n][until]: of the first `until` cells in n + 1 segments, and where the last one begins.
+    let most = MOST_PHASES.min(cells);
+    let none = (f64::NEG_INFINITY, 0);
+    let whole = (0..=cells).map(|until| if until == 0 { none } else { (likelihood(0, until), 0) });
+    let mut best = vec![vec![none; cells + 1]; most];
+    best[0] = whole.collect();
+    for segments in 1..most {
+        for until in segments + 1..=cells {
+            for from in segments..until {
+                let value = best[segments - 1][from].0 + likelihood(from, until) - cost;
+                if value > best[segments][until].0 {
+                    best[segments][until] = (value, from);
+                }
+            }
+        }
+    }
+    let value = |segments: &usize| best[*segments][cells].0;
+    let segments = (0..most).max_by(|a, b| value(a).total_cmp(&value(b))).unwrap_or(0);
+    let mut cuts = Vec::new();
+    let mut until = cells;
+    for segments in (0..=segments).rev() {
+        let from = best[segments][until].1;
+        cuts.push(from..until);
+        until = from;
+    }
+    cuts.reverse();
+    cuts
+}
+
+/// Puts neighbours together that are too short to tell, or that the same party limits.
+fn merge_alike(counts: &[Vec<f64>], cuts: &mut Vec<Range<usize>>) {
+    let shares = |range: &Range<usize>| -> Vec<f64> {
+        let kinds = counts[0].len();
+        let sum = |kind: usize| counts[range.clone()].iter().map(|count| count[kind]).sum::<f64>();
+        let sums: Vec<f64> = (0..kinds).map(sum).collect();
+        let whole: f64 = sums.iter().sum::<f64>().max(1e-9);
+        sums.into_iter().map(|sum| sum / whole).collect()
+    };
+    let top = |shares: &[f64]| {
+        (0..shares.len()).max_by(|&a, &b| shares[a].total_cmp(&shares[b])).unwrap_or(0)
+    };
+    while cuts.len() > 1 {
+        let is_short =
+            |range: &Range<usize>| (range.len() as f64) < (SHORTEST * counts.len() as f64).max(1.0);
+        let change = |at: usize| {
+            let (a, b) = (shares(&cuts[at]), shares(&cuts[at + 1]));
+            let (top_a, top_b) = (top(&a), top(&b));
+            if top_a == top_b {
+                return 0.0;
+            }
+            (a[top_a] - b[top_a]).max(b[top_b] - a[top_b])
+        };
+        let short = |at: usize| is_short(&cuts[at]) || is_short(&cuts[at + 1]);
+        let candidates = (0..cuts.len() - 1).map(|at| (at, change(at), short(at)));
+        // The short ones first, each to the neighbour that is more like it.
+        let Some((at, ..)) = candidates
+            .filter(|&(_, change, short)| short || change < LEAST_CHANGE)
+            .min_by(|a, b| b.2.cmp(&a.2).then(a.1.total_cmp(&b.1)))
+        else {
+            return;
+        };
+        let joined = cuts[at].start..cuts[at + 1].end;
+        cuts[at] = joined;
+        cuts.remove(at + 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A letter a cell: who limited it.
+    fn cut(line: &str) -> Vec<(usize, usize)> {
+        let count = |letter: char| {
+            let mut counts = vec![0.0; 3];
+            counts[match letter {
+                'a' => 0,
+                'b' => 1,
+                _ => 2,
+            }] = 5.0;
+            counts
+        };
+        let counts: Vec<Vec<f64>> = line.chars().map(count).collect();
+        let mut cuts = segment(&counts);
+        merge_alike(&counts, &mut cuts);
+        cuts.into_iter().map(|range| (range.start, range.end)).collect()
+    }
+
+    #[test]
+    fn a_run_is_cut_where_who_limits_changes_for_good() {
+        let line = "a".repeat(60) + &"b".repeat(140);
+        assert_eq!(cut(&line), [(0, 60), (60, 200)]);
+        let noisy: String =
+            line.chars().enumerate().map(|(at, c)| if at % 9 == 4 { 'c' } else { c }).collect();
+        let cuts = cut(&noisy);
+        assert_eq!(cuts.len(), 2);
+        assert!(cuts[0].1.abs_diff(60) <= 1, "{cuts:?}");
+    }
+
+    #[test]
+    fn what_alternates_all_the_time_is_one_phase() {
+        assert_eq!(cut(&"ab".repeat(100)), [(0, 200)]);
+        assert_eq!(cut(&"aabacbaaab".repeat(20)), [(0, 200)]);
+        assert_eq!(cut(&"a".repeat(200)), [(0, 200)]);
+    }
+
+    #[test]
+    fn a_hiccup_is_no_phase() {
+        let line = "a".repeat(100) + "bb" + &"a".repeat(98);
+        assert_eq!(cut(&line), [(0, 200)]);
+    }
+}

@@ -1,0 +1,238 @@
+use pipeprof_profiler::states::Account;
+use pipeprof_runner::pipeline::{Member, MemberId, Pipe};
+
+use super::*;
+use crate::facts::states::{Actor, Ends, Moment, Span};
+use crate::verdict::PipeEvidence;
+use crate::words;
+
+const MS: f64 = 1e6;
+
+/// A chain of members over time, a letter a member and moment: `B`usy, waits for `d`ata or `s`pace,
+/// sleeps (`o`), was not there (`.`). Each moment is a span of 20 ms.
+struct Case {
+    moments: Vec<&'static str>,
+    cpu: f64,
+    run_delay: f64,
+    roles: Vec<(Role, u64)>,
+    bytes: Option<u64>,
+    kernel_visible: bool,
+}
+
+impl Case {
+    fn of(moments: Vec<&'static str>) -> Case {
+        let roles = vec![(Role::User, 100)];
+        let bytes = Some(1 << 30);
+        Case { moments, cpu: 1.0, run_delay: 0.0, roles, bytes, kernel_visible: true }
+    }
+
+    fn judged(&self) -> (Judged, crate::verdict::Verdict) {
+        let members = self.moments[0].len();
+        let pid = |at: usize| 100 + at as i32;
+        let id = |at: usize| MemberId { pid: pid(at), start_time: None };
+        let pipeline = Pipeline {
+            members: (0..members)
+                .map(|at| Member {
+                    pid: pid(at),
+                    start_time_ticks: None,
+                    comm: format!("m{at}"),
+                    command_line: vec![format!("m{at}")],
+                    end: None,
+                })
+                .collect(),
+            pipes: (1..members)
+                .map(|at| Pipe {
+                    inode: at as u64,
+                    device: 1,
+                    path: None,
+                    writers: vec![id(at - 1)],
+                    readers: vec![id(at)],
+                    capacity_bytes: Some(65536),
+                })
+                .collect(),
+        };
+        let doing = |at: usize, letter: char| match letter {
+            'B' => Doing::Busy(1),
+            'd' => Doing::AtPipes { data: vec![at - 1], space: vec![] },
+            's' => Doing::AtPipes { data: vec![], space: vec![at] },
+            'o' => Doing::Outside(Outside::For(Why::Timer)),
+            _ => Doing::Absent,
+        };
+        let span = |(at, letters): (usize, &&str)| {
+            let ns = 20.0 * MS;
+            let doing: Vec<Doing> =
+                letters.chars().enumerate().map(|(at, letter)| doing(at, letter)).collect();
+            let account = |doing: &Doing| match doing {
+                Doing::Busy(_) => Account {
+                    cpu_ns: (ns * self.cpu) as u64,
+                    run_delay_ns: (ns * self.run_delay) as u64,
+                },
+                _ => Account::default(),
+            };
+            Span {
+                from_ns: (at as f64 * ns) as u64,
+                until_ns: ((at + 1) as f64 * ns) as u64,
+                looks: 4.0,
+                accounts: doing.iter().map(account).collect(),
+                moments: vec![Moment { ns, doing }],
+            }
+        };
+        let spans: Vec<Span> = self.moments.iter().enumerate().map(span).collect();
+        let elapsed_ns = spans.last().map_or(0, |span| span.until_ns);
+        let scene = Scene {
+            actors: (0..members).map(|member| Actor { member, ..Actor::default() }).collect(),
+            pipes: (1..members)
+                .map(|at| Ends { writers: vec![at - 1], readers: vec![at] })
+                .collect(),
+            looks: 4 * spans.len() as u64,
+            spans,
+            blind_share: 0.0,
+        };
+        let evidence = Evidence {
+            members: (0..members)
+                .map(|at| MemberEvidence {
+                    pid: pid(at),
+                    label: format!("m{at}"),
+                    lifetime_ns: elapsed_ns,
+                    on_cpu_ns: 100,
+                    roles: self.roles.clone(),
+                    sleeps: 1000,
+                    reads_from: if at > 0 { vec![at - 1] } else { vec![] },
+                    writes_to: if at + 1 < members { vec![at] } else { vec![] },
+                    ..MemberEvidence::default()
+                })
+                .collect(),
+            pipes: (1..members)
+                .map(|at| PipeEvidence {
+                    inode: at as u64,
+                    bytes: self.bytes,
+                    capacity_bytes: Some(65536),
+                    bytes_per_write: Some(65536.0),
+                    bytes_per_read: Some(65536.0),
+                    ..PipeEvidence::default()
+                })
+                .collect(),
+            elapsed_ns,
+            cpus: 2,
+            samples: 1000,
+            lost: 0,
+            foreign_samples: 0,
+            kernel_visible: self.kernel_visible,
+        };
+        let judged = judge(&evidence, &scene, &pipeline).unwrap();
+        let sum: f64 = judged.limits.iter().map(|(_, share)| share).sum();
+        assert!((sum - 1.0).abs() < 0.01, "shares add up to {sum}: {:?}", judged.limits);
+        let verdict = words::verdict::verdict(&evidence, &judged);
+        (judged, verdict)
+    }
+}
+
+fn repeated(parts: &[(&'static str, usize)], times: usize) -> Vec<&'static str> {
+    let once = parts.iter().flat_map(|&(letters, count)| std::iter::repeat_n(letters, count));
+    let once: Vec<&str> = once.collect();
+    std::iter::repeat_n(once, times).flatten().collect()
+}
+
+#[test]
+fn the_busy_middle_limits_and_a_larger_pipe_buys_nothing() {
+    let (judged, verdict) = Case::of(repeated(&[("sBd", 9), ("BBd", 1)], 20)).judged();
+    assert_eq!((judged.finding, &judged.members[..]), (Finding::CpuBound, &[1][..]));
+    assert_eq!(judged.confidence, Some(Confidence::High), "{:?}", judged.doubt);
+    assert!(judged.share > 0.95);
+    assert_eq!(judged.larger_pipe.pipe, None);
+    // The first is busy a tenth of the time, which is what is left without the second.
+    let next = judged.next.unwrap();
+    assert_eq!(next.member, 0);
+    assert!((next.bound - 10.0).abs() < 0.1, "{next:?}");
+    assert!(verdict.remedies[1].buys.contains("negligible"), "{:?}", verdict.remedies);
+    assert_eq!(judged.phases.len(), 1);
+}
+
+#[test]
+fn ends_that_alternate_gain_what_working_at_the_same_time_yields() {
+    // 200 ms each, by turns: together they need half of the time.
+    let (judged, verdict) = Case::of(repeated(&[("Bd", 10), ("sB", 10)], 20)).judged();
+    assert_eq!(judged.finding, Finding::PipeBound(PipeCause::TooSmall));
+    assert!((judged.larger_pipe.bound - 2.0).abs() < 0.05, "{:?}", judged.larger_pipe);
+    // 1 GiB in 20 rounds.
+    let burst = judged.larger_pipe.burst_bytes.unwrap() / (1 << 20) as f64;
+    assert!((40.0..70.0).contains(&burst), "{burst} MiB");
+    assert!(verdict.remedies[0].what.contains("mbuffer"), "{:?}", verdict.remedies);
+}
+
+#[test]
+fn a_member_that_works_much_longer_than_the_other_limits_though_they_alternate() {
+    let (judged, _) = Case::of(repeated(&[("Bd", 2), ("sB", 8)], 20)).judged();
+    assert_eq!((judged.finding, &judged.members[..]), (Finding::CpuBound, &[1][..]));
+    assert!((judged.larger_pipe.bound - 1.25).abs() < 0.02, "{:?}", judged.larger_pipe);
+}
+
+#[test]
+fn a_sleeper_limits_by_its_sleep() {
+    let (judged, verdict) = Case::of(repeated(&[("so", 19), ("sB", 1)], 10)).judged();
+    assert_eq!(judged.finding, Finding::Outside(Reason::Sleep));
+    assert!(verdict.headline.contains("m1 (pid 101)"), "{}", verdict.headline);
+    assert!(verdict.headline.contains("sleeps on a timer"), "{}", verdict.headline);
+}
+
+#[test]
+fn members_without_a_cpu_are_limited_by_the_cpus() {
+    let case = Case { cpu: 0.4, run_delay: 0.6, ..Case::of(repeated(&[("BBB", 1)], 100)) };
+    let (judged, _) = case.judged();
+    assert_eq!(judged.finding, Finding::Starved);
+    assert!((judged.share - 0.6).abs() < 0.02);
+}
+
+#[test]
+fn work_of_the_pipe_is_the_pipes_share() {
+    let roles = vec![(Role::User, 20), (Role::CopyIn, 50), (Role::Wakeup, 30)];
+    let case = Case { roles, ..Case::of(repeated(&[("BB", 1)], 100)) };
+    let (judged, _) = case.judged();
+    assert_eq!(judged.finding, Finding::PipeBound(PipeCause::Copies), "{:?}", judged.limits);
+    assert!((judged.share - 0.8).abs() < 0.02);
+}
+
+#[test]
+fn two_that_never_wait_limit_alike() {
+    let (judged, _) = Case::of(repeated(&[("BBd", 1)], 100)).judged();
+    assert_eq!((judged.finding, judged.members.len()), (Finding::Balanced, 2));
+}
+
+#[test]
+fn phases_name_who_limits_each() {
+    let moments = repeated(&[("sBd", 100)], 1).into_iter().chain(repeated(&[("..B", 60)], 1));
+    let (judged, verdict) = Case::of(moments.collect()).judged();
+    let phases: Vec<(u64, Party)> =
+        judged.phases.iter().map(|phase| (phase.until_ns / 1_000_000, phase.party)).collect();
+    assert_eq!(phases, [(2000, Party::Member(1)), (3200, Party::Member(2))]);
+    assert!(verdict.evidence[0].contains("phase 1"), "{:?}", verdict.evidence);
+    // Without m1 the first phase takes no time, and m2 still needs all of the second.
+    assert!((judged.next.unwrap().bound - 3.2 / 1.2).abs() < 0.05, "{:?}", judged.next);
+}
+
+#[test]
+fn a_pipeline_in_which_nothing_moves_is_idle() {
+    let case = Case { bytes: Some(0), ..Case::of(repeated(&[("od", 1)], 100)) };
+    let (judged, verdict) = case.judged();
+    assert_eq!(judged.finding, Finding::Idle);
+    assert!(verdict.headline.starts_with("nothing flows"), "{}", verdict.headline);
+    assert_eq!(verdict.confidence, None);
+}
+
+#[test]
+fn looks_alone_are_of_medium_confidence_and_say_what_would_help() {
+    let case = Case { kernel_visible: false, ..Case::of(repeated(&[("sBd", 1)], 100)) };
+    let (judged, verdict) = case.judged();
+    assert_eq!(judged.finding, Finding::CpuBound);
+    assert_eq!(judged.confidence, Some(Confidence::Medium));
+    assert!(verdict.doubt.unwrap().contains("pipeprof doctor"));
+}
+
+#[test]
+fn too_few_looks_and_waits_that_nobody_explains_give_no_verdict() {
+    let (judged, verdict) = Case::of(repeated(&[("sBd", 1)], 2)).judged();
+    assert!(matches!(judged.unclear, Some(Unclear::TooShort(_))));
+    assert!(verdict.headline.starts_with("no verdict"), "{}", verdict.headline);
+    let (judged, _) = Case::of(repeated(&[("ds", 1)], 100).iter().map(|_| ".d").collect()).judged();
+    assert_eq!(judged.finding, Finding::Unclear);
+}
