@@ -54,13 +54,8 @@ fn flame(arguments: &[&str]) -> Value {
 }
 
 fn names(summary: &Value) -> Vec<String> {
-    let pids = summary["verdict"]["members"].as_array().unwrap();
-    let of = |pid: &Value| {
-        let members = summary["members"].as_array().unwrap();
-        let member = members.iter().find(|member| member["pid"] == *pid).unwrap();
-        member["comm"].as_str().unwrap().to_owned()
-    };
-    pids.iter().map(of).collect()
+    let members = summary["verdict"]["members"].as_array().unwrap();
+    members.iter().map(|member| member["name"].as_str().unwrap().to_owned()).collect()
 }
 
 /// The members waited for a CPU about as long as they had one: the machine was too busy for what was

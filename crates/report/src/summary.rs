@@ -5,6 +5,7 @@ use pipeprof_profiler::profile::{MemberProfile, Mode, Profile, Quality, StackWei
 use pipeprof_runner::pipeline::{End, PipeKey};
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::escape::printable;
 use crate::facts::states::Scene;
@@ -16,7 +17,7 @@ use crate::run::Run;
 use crate::verdict::{Evidence, MemberEvidence, PipeEvidence, Verdict, WakeLatency, judge};
 
 /// Raised whenever a field changes its meaning or goes.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// Functions listed a member.
 const TOP: usize = 10;
@@ -277,9 +278,25 @@ impl Summary {
     ///
     /// [`crate::error::Error::Write`] where `out` fails.
     pub fn write_json(&self, mut out: impl std::io::Write) -> Result<(), crate::error::Error> {
-        serde_json::to_writer_pretty(&mut out, self).map_err(std::io::Error::from)?;
+        let mut json = serde_json::to_value(self).map_err(std::io::Error::from)?;
+        // Who it is, not only a pid to look up.
+        if let Some(Value::Array(members)) = json.pointer_mut("/verdict/members") {
+            for member in members.iter_mut() {
+                if let Some(pid) = member.as_i64() {
+                    *member = self.named(pid);
+                }
+            }
+        }
+        serde_json::to_writer_pretty(&mut out, &json).map_err(std::io::Error::from)?;
         writeln!(out)?;
         Ok(())
+    }
+
+    /// A member by pid, name and place in the pipeline.
+    fn named(&self, pid: i64) -> Value {
+        let place = self.members.iter().position(|member| i64::from(member.pid) == pid);
+        let name = place.map_or("", |at| self.members[at].comm.as_str());
+        serde_json::json!({ "pid": pid, "name": name, "place": place })
     }
 }
 
