@@ -9,6 +9,7 @@ use pipeprof_profiler::wakeups::{Latency, Waker, WakeupEdge, Wakeups};
 use pipeprof_runner::pipeline::{End, Member, MemberId, Pipe, PipeKey};
 use serde::Serialize;
 
+use crate::moved::{Moved, moved};
 use crate::roles::{Reason, Role};
 use crate::run::Run;
 use crate::words::units::{GIB, duration};
@@ -52,15 +53,6 @@ pub struct BlockedShare {
     pub ns_per_gib: Option<f64>,
     /// The kernel function slept in longest, where the reason doesn't say it.
     pub kernel_function: Option<String>,
-}
-
-/// What a member moved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Moved {
-    /// Bytes; `None` where they are not known.
-    pub bytes: Option<u64>,
-    /// Which bytes, or why they are not known.
-    pub what: String,
 }
 
 impl PipeSummary {
@@ -248,40 +240,12 @@ impl Run {
         (0..pipes.len()).filter(|&at| pipes[at].at(end).contains(&id)).collect()
     }
 
-    /// What a member moved: what it read from pipes; failing that what it wrote to them.
+    /// What a member moved.
     pub fn moved(&self, member: usize) -> Moved {
-        let unknown = |what: &str| Moved { bytes: None, what: what.to_owned() };
-        let mut why = "it holds no pipe";
-        for (end, verb) in [(End::Reader, "read from"), (End::Writer, "written to")] {
-            let pipes = self.pipes_at(member, end);
-            if pipes.is_empty() {
-                continue;
-            }
-            let alone = pipes.iter().all(|&at| {
-                let pipe = &self.pipeline.pipes[at];
-                let ends = if end == End::Reader { &pipe.readers } else { &pipe.writers };
-                ends.len() == 1
-            });
-            if !alone {
-                why = "it shares its pipe with others";
-                continue;
-            }
-            let known: Option<u64> = pipes
-                .iter()
-                .map(|&at| self.flow(&self.pipeline.pipes[at]).and_then(|flow| flow.bytes.known()))
-                .sum();
-            match known {
-                Some(bytes) => {
-                    let of = match pipes[..] {
-                        [at] => format!("pipe:[{}]", self.pipeline.pipes[at].inode),
-                        _ => format!("{} pipes", pipes.len()),
-                    };
-                    return Moved { bytes: Some(bytes), what: format!("{verb} {of}") };
-                }
-                None => why = "the bytes of its pipes are not known",
-            }
+        match self.pipeline.members.get(member) {
+            Some(member) => moved(&self.pipeline, &self.flows, member.id()),
+            None => Moved { bytes: None, what: "it holds no pipe".to_owned() },
         }
-        unknown(why)
     }
 
     /// The pipes, in the order of the pipeline.

@@ -20,6 +20,7 @@ pub mod ladder;
 pub mod ledger;
 pub mod lessons;
 pub mod markup;
+pub mod moved;
 pub mod payload;
 pub mod picture;
 pub mod roles;

@@ -6,11 +6,11 @@ use pipeprof_profiler::counters::{
     CounterError, CounterSet, ExitUsage, MemberCounters, Target as Counted,
 };
 use pipeprof_profiler::environment::Environment;
-use pipeprof_profiler::meter::PipeFlow;
 use pipeprof_profiler::watcher::Came;
 use pipeprof_report::counters::{CountedMember, CounterReport, write_json, write_text};
+use pipeprof_report::moved::moved;
 use pipeprof_runner::ends::{Complaint, Usage};
-use pipeprof_runner::pipeline::{End, Member, MemberId, Pipeline};
+use pipeprof_runner::pipeline::Member;
 
 use crate::args::json::JsonArgs;
 use crate::args::pair::{self as pair_args, PairArgs};
@@ -122,7 +122,9 @@ fn count(target: Target, interrupt: &Interrupt, ui: &Ui) -> anyhow::Result<Count
         // One set of counters for the command and all that it starts.
         Came::Command(_) => (title.clone(), None, counts),
         Came::Pair(outcome) => (label(member), Some(outcome.bytes), counts),
-        Came::Processes => (label(member), bytes_of(member.id(), &pipeline, &seen.flows), counts),
+        Came::Processes => {
+            (label(member), moved(&seen.pipeline, &seen.flows, member.id()).bytes, counts)
+        }
     };
     let members = pipeline.members.iter().zip(counters.read()).map(of_member).collect();
     Ok(Counts { members, elapsed: seen.elapsed, failures })
@@ -141,19 +143,6 @@ fn exit_usage(usage: Usage) -> ExitUsage {
         minor_faults: usage.minor_faults,
         major_faults: usage.major_faults,
     }
-}
-
-/// What a member wrote into its pipes, or, where it writes to none, read from them.
-fn bytes_of(member: MemberId, pipeline: &Pipeline, flows: &[PipeFlow]) -> Option<u64> {
-    let sum = |end: End| -> Option<u64> {
-        let mine = pipeline.pipes.iter().filter(|pipe| pipe.at(end).contains(&member));
-        let bytes = mine.map(|pipe| {
-            flows.iter().find(|flow| flow.is_of(pipe)).and_then(|flow| flow.bytes.known())
-        });
-        let bytes: Vec<Option<u64>> = bytes.collect();
-        (!bytes.is_empty()).then(|| bytes.into_iter().sum::<Option<u64>>()).flatten()
-    };
-    sum(End::Writer).or_else(|| sum(End::Reader))
 }
 
 fn label(member: &Member) -> String {

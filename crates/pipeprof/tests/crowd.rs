@@ -1,0 +1,121 @@
+//! Crowds and loaded machines: every member and pipe is found, and a watch ends when it should.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{may_profile_kernel, stderr};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// Processes that never sleep, ended when dropped.
+struct BusyLoops(Vec<Child>);
+
+impl BusyLoops {
+    fn start(count: usize) -> Self {
+        let one = || Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        BusyLoops((0..count).map(|_| one()).collect())
+    }
+}
+
+impl Drop for BusyLoops {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn record(folder: &Path, line: &str, duration: Option<&str>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pipeprof"));
+    command.args(["record", "-o"]).arg(folder.join("it.pipeprof")).args(["-c", line]);
+    command.args(duration.map(|duration| format!("--duration={duration}")));
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+/// What was noted beside the records.
+fn noted(folder: &Path) -> Value {
+    let text = fs::read(folder.join("it.pipeprof/pipeprof.json")).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
+fn recorded(folder: &Path, line: &str, duration: Option<&str>) -> Value {
+    let output = record(folder, line, duration).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    noted(folder)
+}
+
+fn watched(noted: &Value) -> Duration {
+    Duration::from_nanos(noted["about"]["elapsed_ns"].as_u64().unwrap())
+}
+
+fn pipes(noted: &Value) -> usize {
+    noted["capture"]["pipeline"]["pipes"].as_array().unwrap().len()
+}
+
+fn chain(first: &str, members: usize) -> String {
+    let cats = vec!["cat"; members - 1];
+    format!("{first} | {} >/dev/null", cats.join(" | "))
+}
+
+#[test]
+fn short_pipelines_have_all_their_pipes_beside_busy_loops() {
+    if !may_profile_kernel() {
+        return;
+    }
+    let _busy = BusyLoops::start(5);
+    for (line, expected) in [
+        (chain("head -c 512M /dev/zero", 2), 1),
+        (chain("seq 200000", 50), 49),
+        (chain("head -c 64K /dev/zero", 3), 2),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let noted = recorded(folder.path(), &line, None);
+        assert_eq!(pipes(&noted), expected, "{line}");
+    }
+}
+
+#[test]
+fn a_watch_of_hundreds_of_members_ends_when_its_time_is_over() {
+    if !may_profile_kernel() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let line = chain("sleep 60", 300);
+    let noted = recorded(folder.path(), &line, Some("2s"));
+    let watched = watched(&noted);
+    assert!(watched >= Duration::from_secs(2), "{watched:?}");
+    assert!(watched < Duration::from_millis(2500), "{watched:?}");
+    assert_eq!(pipes(&noted), 299);
+}
+
+#[test]
+fn sigterm_ends_a_watch_of_hundreds_of_members() {
+    if !may_profile_kernel() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let line = chain("sleep 60", 300);
+    let mut child = record(folder.path(), &line, Some("50s")).spawn().unwrap();
+    // Wherever it is by then: attaching, finding members, or watching.
+    std::thread::sleep(Duration::from_millis(700));
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+    let asked = Instant::now();
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(130));
+    // The members get two seconds to end, and the names of 300 programs are looked up.
+    assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
+    // There is nothing where it was attaching still.
+    if folder.path().join("it.pipeprof").exists() {
+        let watched = watched(&noted(folder.path()));
+        assert!(watched < Duration::from_millis(700 + 500), "{watched:?}");
+    }
+}

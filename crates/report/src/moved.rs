@@ -1,0 +1,94 @@
+//! How much a member moved: the bytes that every "per GiB" of it refers to, whoever prints it.
+
+use pipeprof_profiler::meter::PipeFlow;
+use pipeprof_runner::pipeline::{End, MemberId, Pipe, Pipeline};
+
+/// What a member moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// Bytes; `None` where they are not known.
+    pub bytes: Option<u64>,
+    /// Which bytes, or why they are not known.
+    pub what: String,
+}
+
+/// What a member moved: what it read from pipes; failing that what it wrote to them.
+pub fn moved(pipeline: &Pipeline, flows: &[PipeFlow], member: MemberId) -> Moved {
+    let flow = |pipe: &Pipe| flows.iter().find(|flow| flow.is_of(pipe));
+    let mut why = "it holds no pipe";
+    for (end, verb) in [(End::Reader, "read from"), (End::Writer, "written to")] {
+        let held = pipeline.pipes.iter().filter(|pipe| pipe.at(end).contains(&member));
+        let held: Vec<&Pipe> = held.collect();
+        if held.is_empty() {
+            continue;
+        }
+        if held.iter().any(|pipe| pipe.at(end).len() > 1) {
+            why = "it shares its pipe with others";
+            continue;
+        }
+        let known: Option<u64> = held.iter().map(|pipe| flow(pipe)?.bytes.known()).sum();
+        match known {
+            Some(bytes) => {
+                let of = match held[..] {
+                    [pipe] => format!("pipe:[{}]", pipe.inode),
+                    _ => format!("{} pipes", held.len()),
+                };
+                return Moved { bytes: Some(bytes), what: format!("{verb} {of}") };
+            }
+            None => why = "the bytes of its pipes are not known",
+        }
+    }
+    Moved { bytes: None, what: why.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use pipeprof_profiler::meter::{Bytes, Source};
+
+    use super::*;
+
+    fn id(pid: i32) -> MemberId {
+        MemberId { pid, start_time: Some(1) }
+    }
+
+    fn pipe(inode: u64, device: u64, writers: &[i32], readers: &[i32]) -> Pipe {
+        let ids = |pids: &[i32]| pids.iter().copied().map(id).collect();
+        let (writers, readers) = (ids(writers), ids(readers));
+        Pipe { inode, device, path: None, writers, readers, capacity_bytes: None }
+    }
+
+    fn flow(inode: u64, device: u64, bytes: u64) -> PipeFlow {
+        PipeFlow {
+            inode,
+            device,
+            bytes: Bytes::Known { bytes, source: Source::BothEnds },
+            writes: None,
+            reads: None,
+            over_time: Vec::new(),
+            fill_over_time: Vec::new(),
+            capacity_bytes: None,
+            fill: None,
+        }
+    }
+
+    #[test]
+    fn a_member_is_measured_by_what_it_reads_and_else_by_what_it_writes() {
+        // 1 -> 2 -> 3, and 4 that shares its end of the last pipe with 3.
+        let pipes = vec![pipe(7, 1, &[1], &[2]), pipe(8, 1, &[2], &[3, 4])];
+        let pipeline = Pipeline { members: Vec::new(), pipes };
+        let flows = [flow(7, 1, 100), flow(8, 1, 30)];
+        let bytes = |pid| moved(&pipeline, &flows, id(pid)).bytes;
+        assert_eq!([1, 2, 3, 5].map(bytes), [Some(100), Some(100), None, None]);
+        assert_eq!(moved(&pipeline, &flows, id(2)).what, "read from pipe:[7]");
+        assert_eq!(moved(&pipeline, &flows, id(4)).what, "it shares its pipe with others");
+    }
+
+    #[test]
+    fn fifos_of_one_number_on_two_file_systems_carry_their_own_bytes() {
+        let pipes = vec![pipe(7, 1, &[1], &[2]), pipe(7, 2, &[3], &[4])];
+        let pipeline = Pipeline { members: Vec::new(), pipes };
+        let flows = [flow(7, 1, 100), flow(7, 2, 30)];
+        let bytes = |pid| moved(&pipeline, &flows, id(pid)).bytes;
+        assert_eq!([2, 4].map(bytes), [Some(100), Some(30)]);
+    }
+}
