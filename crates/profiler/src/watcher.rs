@@ -18,6 +18,7 @@ mod subject;
 
 use std::time::{Duration, Instant};
 
+use nix::time::{ClockId, clock_gettime};
 use pipeprof_runner::discover::{Extent, Found, Level, discover};
 use pipeprof_runner::pair::Reexec;
 use pipeprof_runner::pipeline::{Member, MemberId, Pipeline};
@@ -342,20 +343,20 @@ impl Watcher {
                 Step::Look { accounts, members } => {
                     if members {
                         stirred = false;
-                        let began = self.started.elapsed();
+                        let began = cpu_time();
                         let is_new = self.look_for_members(&known);
                         if is_new {
                             known = self.ids();
                             looks.iter_mut().for_each(|look| look.follow(&known));
                         }
                         let now = self.started.elapsed();
-                        decisions.looked(now, now - began, is_new);
+                        decisions.looked(now, cpu_time().saturating_sub(began), is_new);
                     }
                     if accounts {
-                        let began = self.started.elapsed();
+                        let began = cpu_time();
                         self.look_at_members(&known, looks);
                         let now = self.started.elapsed();
-                        decisions.read_accounts(now, now - began);
+                        decisions.read_accounts(now, cpu_time().saturating_sub(began));
                     }
                 }
             }
@@ -504,6 +505,11 @@ fn cpu_times(came: Option<&Came>) -> Vec<Option<u64>> {
         end.report.as_ref().map(|report| report.usage.cpu_ns())
     };
     [&outcome.writer, &outcome.reader].map(used).to_vec()
+}
+
+/// What this thread has used.
+fn cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 /// A shell needs some milliseconds to start its members, and short ones end soon after.

@@ -68,6 +68,10 @@ const TICK: Duration = Duration::from_millis(100);
 /// pauses.
 const SHARE_PERCENT: u32 = 4;
 
+/// Looks for members may use so much CPU time before that share limits them: a pipeline that is being
+/// started is over soon, or stands soon.
+const CREDIT: Duration = Duration::from_millis(300);
+
 /// Looks are never closer than this, however often something happens.
 const CLOSEST: Duration = Duration::from_millis(1);
 
@@ -79,6 +83,8 @@ pub(super) struct Decisions {
     members: Due,
     /// How long members are not looked for where nothing happens.
     pause: Duration,
+    /// CPU time that went into looks for members.
+    spent: Duration,
     asked: Option<Ending>,
 }
 
@@ -91,10 +97,9 @@ struct Due {
 }
 
 impl Due {
-    /// After a look that ended at `now` and took so long.
-    fn after(now: Duration, took: Duration, pause: Duration) -> Due {
-        let rest = took * (100 / SHARE_PERCENT - 1);
-        let earliest = now + rest.max(CLOSEST);
+    /// After a look that ended at `now`, with the next one allowed from then on.
+    fn after(now: Duration, allowed: Duration, pause: Duration) -> Due {
+        let earliest = allowed.max(now + CLOSEST);
         Due { earliest, latest: earliest.max(now + pause) }
     }
 }
@@ -107,6 +112,7 @@ impl Decisions {
             accounts: Due::default(),
             members,
             pause: timing.first_look,
+            spent: Duration::ZERO,
             asked: None,
         }
     }
@@ -139,16 +145,19 @@ impl Decisions {
         }
     }
 
-    /// Accounts were read until `now`, which took so long.
+    /// Accounts were read until `now`, which took so much CPU time: on a loaded machine the time that
+    /// passed says nothing of what it cost.
     pub(super) fn read_accounts(&mut self, now: Duration, took: Duration) {
-        self.accounts = Due::after(now, took, TICK);
+        self.accounts = Due::after(now, now + took * (100 / SHARE_PERCENT - 1), TICK);
     }
 
-    /// Members were looked for until `now`, which took so long.
+    /// Members were looked for until `now`, which took so much CPU time.
     pub(super) fn looked(&mut self, now: Duration, took: Duration, found_new: bool) {
         self.pause = if found_new { self.timing.first_look } else { self.pause * 2 }
             .min(self.timing.last_look);
-        self.members = Due::after(now, took, self.pause);
+        self.spent += took;
+        let allowed = self.spent.saturating_sub(CREDIT) * (100 / SHARE_PERCENT);
+        self.members = Due::after(now, allowed, self.pause);
     }
 
     /// How long nothing has to be done from `now` on. With `stirred`, something happened that calls
@@ -218,14 +227,24 @@ mod tests {
     #[test]
     fn a_stir_brings_the_next_look_forward_but_not_too_close() {
         let mut decisions = Decisions::new(timing());
-        decisions.looked(MS(100), MS(1), false);
+        decisions.spent = CREDIT + MS(3);
+        decisions.looked(MS(100), MS(2), false);
         decisions.read_accounts(MS(100), Duration::ZERO);
         let stirred = |ms| Seen { stirred: true, ..at(ms) };
         let members = |step| matches!(step, Step::Look { members: true, .. });
-        assert!(!members(decisions.step(stirred(123))));
-        assert!(members(decisions.step(stirred(124))));
-        assert!(members(decisions.step(at(124))), "the pause was shorter than that");
-        assert_eq!(decisions.pause(MS(101), true), MS(23));
+        assert!(!members(decisions.step(stirred(124))));
+        assert!(members(decisions.step(stirred(125))));
+        assert!(members(decisions.step(at(125))), "the pause was shorter than that");
+        assert_eq!(decisions.pause(MS(101), true), MS(24));
+    }
+
+    #[test]
+    fn looks_are_close_until_their_credit_is_used_up() {
+        let mut decisions = Decisions::new(timing());
+        decisions.looked(MS(100), MS(200), true);
+        assert_eq!(decisions.members.earliest, MS(101));
+        decisions.looked(MS(300), MS(200), true);
+        assert_eq!(decisions.members.earliest, MS(100 * 25));
     }
 
     #[test]
@@ -236,6 +255,7 @@ mod tests {
         assert!(!accounts(decisions.step(at(1059))));
         assert!(accounts(decisions.step(at(1060))));
         // Ctrl-C is still seen ten times a second.
+        decisions.spent = CREDIT;
         decisions.looked(MS(100), MS(40), false);
         assert_eq!(decisions.pause(MS(100), false), MS(100));
     }
@@ -243,6 +263,7 @@ mod tests {
     #[test]
     fn no_pause_goes_beyond_the_end() {
         let mut decisions = Decisions::new(Timing { duration: Some(MS(130)), ..timing() });
+        decisions.spent = CREDIT;
         decisions.looked(MS(100), MS(40), false);
         decisions.read_accounts(MS(100), Duration::ZERO);
         assert_eq!(decisions.pause(MS(100), false), MS(30));
