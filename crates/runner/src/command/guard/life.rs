@@ -51,7 +51,6 @@ impl Guardian {
         // So that whatever descends from the command is its child at the latest when all between
         // them have ended, whatever group or session it is in.
         let _ = nix::sys::prctl::set_child_subreaper(true);
-        let _ = nix::sys::prctl::set_name(c"pp-guard");
         crate::access::give_up();
         // Ignored, it would have children vanish without their status.
         crate::signals::sys::set(libc::SIGCHLD, libc::SIG_DFL);
@@ -61,6 +60,8 @@ impl Guardian {
         // would be without a parent there ("orphaned"), and the kernel would no longer stop it on
         // Ctrl-Z.
         let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
+        // Not before the fork, or the command would have this name until it executes.
+        let _ = nix::sys::prctl::set_name(c"pp-guard");
         sys::keep_only(socket);
         if let Some(arguments) = self.arguments {
             // SAFETY: asked of the same memory before the fork; this process only runs what follows.
