@@ -63,9 +63,6 @@ pub(crate) struct Finder {
     until_ns: Option<u64>,
 }
 
-/// File systems note times by a clock that lags behind by a tick (`current_time` in fs/inode.c, v6.18).
-const TICK: Duration = Duration::from_millis(20);
-
 impl Finder {
     /// On this machine, for a recording that ended then.
     pub(crate) fn new(until: Option<SystemTime>) -> Self {
@@ -151,7 +148,7 @@ impl Finder {
             None if !is_same_file(object, &file) => return Err(Other::Build),
             None => {
                 let mapped = self.mapped(object).or(self.until);
-                if mapped.is_some_and(|mapped| file.written > mapped + TICK) {
+                if mapped.is_some_and(|mapped| file.written > mapped) {
                     return Err(Other::Changed);
                 }
             }
