@@ -17,6 +17,7 @@ pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod stages;
 pub(crate) mod stat;
+pub(crate) mod top;
 pub(crate) mod tour;
 pub(crate) mod tune;
 pub(crate) mod write;
@@ -32,6 +33,7 @@ pub(crate) enum Command {
     Report(report::ReportArgs),
     Html(Box<html::HtmlArgs>),
     Diff(Box<diff::DiffArgs>),
+    Top(top::TopArgs),
     Tune(Box<tune::TuneArgs>),
     Stat(Box<stat::StatArgs>),
     Ls(ls::LsArgs),
@@ -65,6 +67,7 @@ pub(crate) fn run(command: Command, program: clap::Command, ui: &Ui) -> anyhow::
         Command::Ladder(args) => ladder::run(&args, ui),
         Command::Cost(args) => cost::run(&args, ui),
         Command::Stages(args) => stages::run(&args, ui),
+        Command::Top(args) => top::run(&args, ui),
         Command::Tour(args) => tour::run(&args, ui),
         Command::Tune(args) => tune::run(&args, ui),
         Command::Buffer(args) => buffer::run(&args, ui),

@@ -17,6 +17,7 @@ pub mod error;
 pub mod event;
 mod kallsyms;
 pub mod kernel_code;
+pub mod live;
 mod losses;
 mod members;
 pub mod meter;

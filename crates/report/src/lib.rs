@@ -19,6 +19,7 @@ pub mod html;
 pub mod ladder;
 pub mod ledger;
 pub mod lessons;
+pub mod live;
 pub mod markup;
 pub mod moved;
 pub mod payload;

@@ -115,6 +115,12 @@ impl Looker {
         self.builder.so_far()
     }
 
+    /// What was found since the last time, and looks on from here.
+    pub fn take(&mut self, now_ns: u64) -> Timeline {
+        self.charge();
+        self.builder.take(now_ns)
+    }
+
     /// What was found.
     pub fn finish(mut self, now_ns: u64) -> Timeline {
         self.charge();

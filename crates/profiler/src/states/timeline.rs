@@ -320,6 +320,21 @@ impl Builder {
         self.crowded = CROWDED.max(2 * self.made.joints.len());
     }
 
+    /// What was added since the last time. Processes, pipes and states keep their places.
+    pub(super) fn take(&mut self, now_ns: u64) -> Timeline {
+        let mut part = self.made.clone();
+        part.end_ns = now_ns;
+        if let Some(bin) = part.bins.last_mut() {
+            bin.until_ns = now_ns;
+        }
+        self.joints.clear();
+        let Timeline { start_ns, looks, blind, joints, bins, .. } = &mut self.made;
+        (*start_ns, *looks, *blind) = (now_ns, 0, 0);
+        joints.clear();
+        bins.clear();
+        part
+    }
+
     pub(super) fn finish(mut self, now_ns: u64) -> Timeline {
         self.made.end_ns = now_ns;
         if let Some(bin) = self.made.bins.last_mut() {

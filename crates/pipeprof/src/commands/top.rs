@@ -1,0 +1,93 @@
+//! `pipeprof top`: every pipeline of the machine, live, from `/proc` alone.
+
+mod app;
+mod collect;
+mod draw;
+mod flame;
+mod screen;
+mod text;
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::args::target::parse_duration;
+use crate::interrupt::Interrupt;
+use crate::output::Output;
+use crate::ui::{Exit, Ui, wrong_usage};
+use collect::{Collector, What};
+
+/// Show every pipeline of this machine, live
+///
+/// For each: its members with the CPUs they use and what they wait for, its pipes with throughput
+/// and fill, and the member that limits it. Needs no right to measure. Press ? for the keys.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TopArgs {
+    /// Only pipelines with this in a member's name or arguments
+    #[arg(value_name = "PATTERN")]
+    pattern: Option<String>,
+    /// Only the pipeline that this process belongs to; can be given more than once
+    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pid: Vec<i32>,
+    /// Time between two screens
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
+    interval: Duration,
+    /// Print plain text, a block an interval
+    #[arg(short, long, conflicts_with = "json")]
+    batch: bool,
+    /// Print JSON, an object a line and an interval
+    #[arg(long)]
+    json: bool,
+    /// Stop after the first interval
+    #[arg(long)]
+    once: bool,
+    /// Do not look into pipes how full they are
+    #[arg(long)]
+    no_fill: bool,
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        interval if interval >= SHORTEST => Ok(interval),
+        _ => Err("100ms is the shortest interval".to_owned()),
+    }
+}
+
+const SHORTEST: Duration = Duration::from_millis(100);
+
+pub(crate) fn run(args: &TopArgs, ui: &Ui) -> anyhow::Result<Exit> {
+    let what = What { pids: args.pid.clone(), pattern: args.pattern.clone(), fill: !args.no_fill };
+    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    let on_screen = !(args.batch || args.json || args.once);
+    if on_screen && (is_dumb || !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal())
+    {
+        return Err(wrong_usage(
+            "top draws on a terminal, and there is none\n\
+             hint: pipeprof top --batch, or --json, prints instead",
+        ));
+    }
+    let interrupt = Interrupt::install()?;
+    let mut collector = Collector::new(what)?;
+    if on_screen {
+        return screen::run(&mut collector, args.interval, &interrupt, ui);
+    }
+    let stdout = Output::open(Path::new("-"))?;
+    while collector.wait(args.interval, || interrupt.is_set()) {
+        let snapshot = collector.take();
+        let block = match args.json {
+            true => serde_json::to_string(&snapshot)? + "\n",
+            false => text::block(&snapshot),
+        };
+        let mut gone = true;
+        stdout.write(|out| {
+            out.write_all(block.as_bytes())?;
+            out.flush()?;
+            gone = false;
+            Ok(())
+        })?;
+        if args.once || gone {
+            return Ok(Exit::Done);
+        }
+    }
+    Ok(Exit::Interrupted)
+}

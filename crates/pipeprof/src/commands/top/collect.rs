@@ -1,0 +1,131 @@
+//! The pipelines that are watched, from interval to interval.
+
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use pipeprof_profiler::live::Live;
+use pipeprof_report::live::{PipelineNow, Snapshot};
+use pipeprof_runner::discover::{Extent, Found, discover, discover_all};
+
+use crate::ui::hinted;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub(super) struct What {
+    pub(super) pids: Vec<i32>,
+    pub(super) pattern: Option<String>,
+    /// Look into the pipes.
+    pub(super) fill: bool,
+}
+
+pub(super) struct Collector {
+    what: What,
+    watched: Vec<Live>,
+    unreadable: usize,
+    scanned: Instant,
+    scan_took: Duration,
+}
+
+/// Scans of all processes may take one part in so many of the time.
+const SCAN_SHARE: u32 = 400;
+
+/// Whoever comes is seen within this at the latest.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Looks at every thread in an interval.
+const LOOKS: u32 = 20;
+
+impl Collector {
+    pub(super) fn new(what: What) -> anyhow::Result<Self> {
+        let mut collector = Collector {
+            what,
+            watched: Vec::new(),
+            unreadable: 0,
+            scanned: Instant::now(),
+            scan_took: Duration::ZERO,
+        };
+        collector.scan()?;
+        Ok(collector)
+    }
+
+    /// Looks at states until the interval is over. False where it was ended early.
+    pub(super) fn wait(&mut self, interval: Duration, is_over: impl Fn() -> bool) -> bool {
+        let began = Instant::now();
+        for look in 1..=LOOKS {
+            let next = interval * look / LOOKS;
+            std::thread::sleep(next.saturating_sub(began.elapsed()));
+            if is_over() {
+                return false;
+            }
+            self.look();
+        }
+        true
+    }
+
+    /// Looks at every thread once.
+    pub(super) fn look(&mut self) {
+        for live in &mut self.watched {
+            live.look();
+        }
+    }
+
+    /// What the interval came to; then who has come and gone.
+    pub(super) fn take(&mut self) -> Snapshot {
+        let fill = self.what.fill;
+        let pipelines: Vec<PipelineNow> =
+            self.watched.iter_mut().map(|live| PipelineNow::of(&live.take(fill))).collect();
+        let wanted = |pipeline: &PipelineNow| {
+            self.what.pattern.as_ref().is_none_or(|pattern| pipeline.matches(pattern))
+        };
+        let mut pipelines: Vec<PipelineNow> = pipelines.into_iter().filter(wanted).collect();
+        pipeprof_report::live::Order::default().sort(&mut pipelines);
+        let at_unix_ms = UNIX_EPOCH.elapsed().map_or(0, |now| now.as_millis() as u64);
+        let snapshot = Snapshot { at_unix_ms, pipelines, unreadable_processes: self.unreadable };
+        // What can't be read now is looked for again at the next scan.
+        let _ = self.scan_when_due();
+        snapshot
+    }
+
+    /// The dearer the last scan was, the longer until the next.
+    fn scan_when_due(&mut self) -> anyhow::Result<()> {
+        if self.scanned.elapsed() < (self.scan_took * SCAN_SHARE).min(LONGEST_PAUSE) {
+            return Ok(());
+        }
+        self.scan()
+    }
+
+    fn scan(&mut self) -> anyhow::Result<()> {
+        let began = Instant::now();
+        let found = if self.what.pids.is_empty() {
+            let (found, unreadable) =
+                discover_all().map_err(|error| hinted(&error, error.hint()))?;
+            self.unreadable = unreadable;
+            found
+        } else {
+            let found = discover(&self.what.pids, Extent::Whole)
+                .map_err(|error| hinted(&error, error.hint()))?;
+            self.unreadable = found.unreadable;
+            vec![found]
+        };
+        let mut before = std::mem::take(&mut self.watched);
+        self.watched = found
+            .into_iter()
+            .map(|found| match before.iter().position(|live| is_same(live, &found)) {
+                Some(at) => {
+                    let mut live = before.swap_remove(at);
+                    live.follow(found);
+                    live
+                }
+                None => Live::new(found),
+            })
+            .collect();
+        self.scanned = Instant::now();
+        self.scan_took = began.elapsed();
+        Ok(())
+    }
+}
+
+/// They share a member.
+fn is_same(live: &Live, found: &Found) -> bool {
+    let known = &live.pipeline().members;
+    found.pipeline.members.iter().any(|member| known.iter().any(|old| old.id() == member.id()))
+}

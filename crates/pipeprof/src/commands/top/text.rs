@@ -1,0 +1,120 @@
+//! A screen as plain text, a block an interval.
+
+use std::fmt::Write as _;
+
+use pipeprof_report::escape::printable;
+use pipeprof_report::live::{LimitKind, LimitNow, MemberNow, PipeNow, PipelineNow, Snapshot};
+
+// Writing to a String can't fail.
+
+pub(super) fn block(snapshot: &Snapshot) -> String {
+    let moving = snapshot.pipelines.iter().filter(|pipeline| pipeline.moves()).count();
+    let mut text =
+        format!("{}, {moving} moving{}\n", counted(snapshot.pipelines.len()), hidden(snapshot));
+    for pipeline in &snapshot.pipelines {
+        let _ = writeln!(text, "\n{}", headline(pipeline));
+        for (at, member) in pipeline.members.iter().enumerate() {
+            let _ = writeln!(text, "  {}", member_line(member));
+            for pipe in pipeline.pipes.iter().filter(|pipe| pipe.writers.first() == Some(&at)) {
+                let _ = writeln!(text, "    | {}", pipe_line(pipe));
+            }
+        }
+    }
+    text.push('\n');
+    text
+}
+
+/// `1 pipeline`, `7 pipelines`.
+pub(super) fn counted(pipelines: usize) -> String {
+    let word = if pipelines == 1 { "pipeline" } else { "pipelines" };
+    format!("{pipelines} {word}")
+}
+
+/// `; 4 processes of other users are hidden`.
+pub(super) fn hidden(snapshot: &Snapshot) -> String {
+    match snapshot.unreadable_processes {
+        0 => String::new(),
+        1 => "; 1 process of another user is hidden".to_owned(),
+        n => format!("; {n} processes of other users are hidden"),
+    }
+}
+
+/// `yes | gzip: 157 MiB/s, limit: gzip (6391) 93 %`.
+pub(super) fn headline(pipeline: &PipelineNow) -> String {
+    let mut text = printable(&pipeline.title()).into_owned();
+    if let Some(rate) = pipeline.bytes_per_second {
+        let _ = write!(text, ": {}", throughput(rate));
+    }
+    match pipeline.limit.map(|limit| limit_text(pipeline, limit)) {
+        Some(limit) => text + ", limit: " + &limit,
+        None if pipeline.moves() => text,
+        None => text + ", idle",
+    }
+}
+
+fn limit_text(pipeline: &PipelineNow, limit: LimitNow) -> String {
+    let name = limit.member.and_then(|at| pipeline.members.get(at));
+    let name = name.map(|member| format!("{} ({})", printable(&member.name), member.pid));
+    let percent = 100.0 * limit.share;
+    let name = name.unwrap_or_default();
+    match limit.kind {
+        LimitKind::Busy => format!("{name} {percent:.0} %"),
+        LimitKind::Outside => format!("{name}, waiting outside the pipeline, {percent:.0} %"),
+        LimitKind::NoCpu => format!("{name}, waiting for a CPU, {percent:.0} %"),
+        LimitKind::WakeUps => {
+            let pipe = limit.pipe.and_then(|at| pipeline.pipes.get(at));
+            let pipe = pipe.map_or(String::new(), |pipe| format!("of pipe:[{}] ", pipe.inode));
+            format!("wake-ups {pipe}{percent:.0} %")
+        }
+    }
+}
+
+fn member_line(member: &MemberNow) -> String {
+    let percent = |share: f64| format!("{:>3.0} %", 100.0 * share);
+    format!(
+        "{:<15} {:>8}  {:>5.2} CPU  busy {}  waiting for data {}  for space {}  outside {}",
+        printable(&member.name),
+        member.pid,
+        member.cpus_used,
+        percent(member.busy),
+        percent(member.waits_for_data),
+        percent(member.waits_for_space),
+        percent(member.outside)
+    )
+}
+
+pub(super) fn pipe_line(pipe: &PipeNow) -> String {
+    let rate = match pipe.bytes_per_second {
+        Some(rate) => throughput(rate),
+        None => "throughput unknown".to_owned(),
+    };
+    match level(pipe) {
+        Some((share, capacity)) => {
+            format!("{rate}, {:.0} % of {} filled", 100.0 * share, size(capacity as f64))
+        }
+        None => rate,
+    }
+}
+
+/// How full, 0 to 1, and of how many bytes.
+pub(super) fn level(pipe: &PipeNow) -> Option<(f64, u64)> {
+    let (fill, capacity) = (pipe.fill_bytes?, pipe.capacity_bytes?);
+    Some(((fill as f64 / capacity.max(1) as f64).min(1.0), capacity))
+}
+
+pub(super) fn throughput(bytes_per_second: f64) -> String {
+    size(bytes_per_second) + "/s"
+}
+
+/// `64 KiB`, `157 MiB`, `1.6 GiB`.
+pub(super) fn size(bytes: f64) -> String {
+    for (scale, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
+        let scaled = bytes / f64::from(1u32 << scale);
+        if scaled >= 10.0 || scaled >= 1.0 && scaled.fract() < 0.05 {
+            return format!("{scaled:.0} {unit}");
+        } else if scaled >= 1.0 {
+            return format!("{scaled:.1} {unit}");
+        }
+    }
+    format!("{bytes:.0} B")
+}

@@ -1,0 +1,174 @@
+//! One running pipeline, watched from `/proc` alone, an interval at a time: what its members do,
+//! what went through its pipes, how full they are. Nothing is recorded, and no right to measure is
+//! needed.
+
+use pipeprof_runner::discover::{Found, Level};
+use pipeprof_runner::pipeline::{MemberId, Pipe, Pipeline};
+use rustc_hash::FxHashMap;
+
+use crate::accounts::now_ns;
+use crate::meter::{Elsewhere, EndCount, IoCounts, IoWatch, can_splice, estimate};
+use crate::states::{Looker, Timeline};
+
+/// A pipeline that is watched.
+#[derive(Debug)]
+pub struct Live {
+    found: Found,
+    looker: Looker,
+    members: FxHashMap<MemberId, Counted>,
+    since_ns: u64,
+    /// Intervals since the looker was made.
+    age: u32,
+}
+
+#[derive(Debug)]
+struct Counted {
+    io: IoWatch,
+    before: Option<IoCounts>,
+    moved: IoCounts,
+    elsewhere: Elsewhere,
+    splices: bool,
+}
+
+/// What was seen in an interval.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Interval {
+    /// Who and which.
+    pub pipeline: Pipeline,
+    /// Its length.
+    pub elapsed_ns: u64,
+    /// What its members did.
+    pub states: Timeline,
+    /// Of each pipe, in the pipeline's order.
+    pub pipes: Vec<PipeNow>,
+}
+
+/// One pipe in an interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PipeNow {
+    /// Bytes that went through; `None` where neither end can be trusted.
+    pub bytes: Option<u64>,
+    /// How full it is; `None` for a named FIFO and where nobody looked.
+    pub level: Option<Level>,
+}
+
+/// Whoever ended stays in a looker's tables, so that it is replaced now and then.
+const LONGEST_AGE: u32 = 60;
+
+impl Live {
+    /// Starts to watch.
+    pub fn new(found: Found) -> Self {
+        let now = now_ns();
+        let mut live = Live {
+            looker: Looker::new(now, None),
+            found,
+            members: FxHashMap::default(),
+            since_ns: now,
+            age: 0,
+        };
+        live.meet();
+        live
+    }
+
+    /// Who is watched.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.found.pipeline
+    }
+
+    /// The pipeline as a later discovery found it.
+    pub fn follow(&mut self, found: Found) {
+        self.found = found;
+        self.meet();
+        for counted in self.members.values_mut() {
+            counted.elsewhere = counted.io.elsewhere(false);
+        }
+    }
+
+    fn meet(&mut self) {
+        let members = &self.found.pipeline.members;
+        self.members.retain(|id, _| members.iter().any(|member| member.id() == *id));
+        for member in members {
+            let Ok(io) = IoWatch::open(member.pid) else { continue };
+            self.members.entry(member.id()).or_insert_with(|| Counted {
+                before: io.counts(),
+                moved: IoCounts::default(),
+                elsewhere: Elsewhere::default(),
+                splices: can_splice(member.pid),
+                io,
+            });
+        }
+        let pids: Vec<i32> = members.iter().map(|member| member.pid).collect();
+        self.looker.follow(&pids);
+    }
+
+    /// Looks at every thread once, some 2 µs each.
+    pub fn look(&mut self) {
+        self.looker.look(now_ns());
+    }
+
+    /// What was seen since the last interval. `levels` says whether to look into the pipes.
+    pub fn take(&mut self, levels: bool) -> Interval {
+        let now = now_ns();
+        for counted in self.members.values_mut() {
+            let counts = counted.io.counts();
+            counted.moved = match (counts, counted.before) {
+                (Some(now), Some(before)) => now.since(before),
+                _ => IoCounts::default(),
+            };
+            counted.before = counts.or(counted.before);
+            counted.splices |= counted.io.is_splicing();
+        }
+        let pipes = &self.found.pipeline.pipes;
+        let found = if levels { self.found.levels() } else { vec![None; pipes.len()] };
+        let pipes = pipes
+            .iter()
+            .zip(found)
+            .map(|(pipe, level)| PipeNow { bytes: self.bytes(pipe), level })
+            .collect();
+        self.age += 1;
+        let states = if self.age >= LONGEST_AGE {
+            self.age = 0;
+            let old = std::mem::replace(&mut self.looker, Looker::new(now, None));
+            self.meet();
+            old.finish(now)
+        } else {
+            self.looker.take(now)
+        };
+        let elapsed_ns = now.saturating_sub(std::mem::replace(&mut self.since_ns, now));
+        Interval { pipeline: self.found.pipeline.clone(), elapsed_ns, states, pipes }
+    }
+
+    fn bytes(&self, pipe: &Pipe) -> Option<u64> {
+        let held = |id: MemberId, reads: bool| {
+            let pipes = self.found.pipeline.pipes.iter();
+            pipes
+                .filter(|pipe| if reads { &pipe.readers } else { &pipe.writers }.contains(&id))
+                .count()
+        };
+        let end = |ids: &[MemberId], reads: bool| -> Option<EndCount> {
+            let mut sum =
+                EndCount { bytes: 0, calls: 0, splices: false, elsewhere: false, spliced: None };
+            for &id in ids {
+                let counted = self.members.get(&id)?;
+                let (bytes, calls, elsewhere) = match reads {
+                    true => {
+                        (counted.moved.read_bytes, counted.moved.reads, counted.elsewhere.reads)
+                    }
+                    false => (
+                        counted.moved.written_bytes,
+                        counted.moved.writes,
+                        counted.elsewhere.writes,
+                    ),
+                };
+                sum.bytes += bytes;
+                sum.calls += calls;
+                sum.splices |= counted.splices;
+                sum.elsewhere |= elsewhere || held(id, reads) > 1;
+            }
+            (!ids.is_empty()).then_some(sum)
+        };
+        // What the pipe still holds may have been written in this interval and read in the next.
+        let held = pipe.capacity_bytes.unwrap_or(1 << 20);
+        estimate(end(&pipe.writers, false), end(&pipe.readers, true), held).known()
+    }
+}

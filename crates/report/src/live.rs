@@ -1,0 +1,268 @@
+//! Running pipelines as they are now: what `pipeprof top` shows of an interval.
+
+use pipeprof_profiler::live::Interval;
+use pipeprof_runner::pipeline::MemberId;
+use serde::Serialize;
+
+use crate::facts::blame::{Limit, blame, uses};
+use crate::facts::states::Scene;
+
+/// All pipelines at the end of an interval.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Snapshot {
+    /// When, in milliseconds since 1970.
+    pub at_unix_ms: u64,
+    /// The busiest first.
+    pub pipelines: Vec<PipelineNow>,
+    /// Processes of others that may not be read, so that members may be missing.
+    pub unreadable_processes: usize,
+}
+
+/// One pipeline.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct PipelineNow {
+    /// Upstream first.
+    pub members: Vec<MemberNow>,
+    /// In the order of their first writer.
+    pub pipes: Vec<PipeNow>,
+    /// Through the pipe that carries most; `None` where no pipe's bytes are known.
+    pub bytes_per_second: Option<f64>,
+    /// CPUs that all members used together.
+    pub cpus_used: f64,
+    /// What limits it most; `None` where nothing moves or nothing tells.
+    pub limit: Option<LimitNow>,
+    /// Length of the interval, in seconds.
+    pub elapsed_s: f64,
+}
+
+/// One member. Shares are of the interval, 0 to 1, by looks at all its threads.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct MemberNow {
+    /// Thread-group id.
+    pub pid: i32,
+    /// Its name. Untrusted text.
+    pub name: String,
+    /// Its arguments. Untrusted text.
+    pub command_line: Vec<String>,
+    /// CPUs that it used, 1.9 for nearly two.
+    pub cpus_used: f64,
+    /// A thread ran or could have.
+    pub busy: f64,
+    /// All waited, one of them for data of a pipe.
+    pub waits_for_data: f64,
+    /// All waited, one of them for space in a pipe.
+    pub waits_for_space: f64,
+    /// All waited, for something that is no pipe of the pipeline.
+    pub outside: f64,
+    /// Share of the time in which it limited the pipeline.
+    pub limits: f64,
+}
+
+/// One pipe.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct PipeNow {
+    /// Device of its inode.
+    pub device: u64,
+    /// Its inode.
+    pub inode: u64,
+    /// Places in `members`.
+    pub writers: Vec<usize>,
+    /// Places in `members`.
+    pub readers: Vec<usize>,
+    /// `None` where neither end's counts can be trusted.
+    pub bytes_per_second: Option<f64>,
+    /// At the end of the interval.
+    pub fill_bytes: Option<u64>,
+    /// `F_GETPIPE_SZ`.
+    pub capacity_bytes: Option<u64>,
+}
+
+/// What limits a pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct LimitNow {
+    /// Which kind.
+    pub kind: LimitKind,
+    /// Place in `members`.
+    pub member: Option<usize>,
+    /// Place in `pipes`.
+    pub pipe: Option<usize>,
+    /// Share of the time, 0 to 1.
+    pub share: f64,
+}
+
+/// How it limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitKind {
+    /// A member computes.
+    Busy,
+    /// A member waits for something outside of the pipeline.
+    Outside,
+    /// A member could run, and has no CPU.
+    NoCpu,
+    /// The ends of a pipe wait for each other to wake up.
+    WakeUps,
+}
+
+impl PipelineNow {
+    /// What an interval comes to.
+    pub fn of(interval: &Interval) -> PipelineNow {
+        let pipeline = &interval.pipeline;
+        let seconds = (interval.elapsed_ns as f64 / 1e9).max(1e-9);
+        let scene = Scene::of(pipeline, &interval.states);
+        let blamed = blame(&scene).sum(0..scene.spans.len());
+        let mut members: Vec<MemberNow> = pipeline
+            .members
+            .iter()
+            .map(|member| MemberNow {
+                pid: member.pid,
+                name: member.comm.clone(),
+                command_line: member.command_line.clone(),
+                ..MemberNow::default()
+            })
+            .collect();
+        let place = |actor: usize| scene.actors.get(actor).map(|actor| actor.member);
+        for (actor, spent) in uses(&scene, 0..scene.spans.len()).into_iter().enumerate() {
+            let Some(member) = place(actor).and_then(|at| members.get_mut(at)) else { continue };
+            let share = |ns: f64| ns / spent.alive_ns.max(1.0);
+            member.cpus_used = spent.cpu_ns / interval.elapsed_ns.max(1) as f64;
+            member.busy = share(spent.busy_ns);
+            member.waits_for_data = share(spent.data_ns);
+            member.waits_for_space = share(spent.space_ns);
+            member.outside = share(spent.outside_ns + spent.follows_ns);
+            member.limits = blamed.share(|limit| limit.actor() == Some(actor));
+        }
+        let places =
+            |ids: &[MemberId]| ids.iter().filter_map(|&id| pipeline.position(id)).collect();
+        let pipes: Vec<PipeNow> = pipeline
+            .pipes
+            .iter()
+            .zip(&interval.pipes)
+            .map(|(pipe, now)| PipeNow {
+                device: pipe.device,
+                inode: pipe.inode,
+                writers: places(&pipe.writers),
+                readers: places(&pipe.readers),
+                bytes_per_second: now.bytes.map(|bytes| bytes as f64 / seconds),
+                fill_bytes: now.level.map(|level| level.fill_bytes),
+                capacity_bytes: now.level.map(|level| level.capacity_bytes),
+            })
+            .collect();
+        let rates = pipes.iter().filter_map(|pipe| pipe.bytes_per_second);
+        let bytes_per_second = rates.max_by(f64::total_cmp);
+        let cpus_used = members.iter().map(|member| member.cpus_used).sum();
+        // Where nothing flows and nobody computes, whoever waits outside limits nothing.
+        let moves = bytes_per_second.is_none_or(|rate| rate > 0.0) || cpus_used > IDLE_CPUS;
+        let limit = blamed.limits.first().filter(|_| moves).and_then(|&(limit, _)| {
+            let kind = match limit {
+                Limit::Busy(_) => LimitKind::Busy,
+                Limit::Outside(..) => LimitKind::Outside,
+                Limit::NoCpu(_) => LimitKind::NoCpu,
+                Limit::WakeUps(_) => LimitKind::WakeUps,
+                Limit::Unknown => return None,
+            };
+            let pipe = if let Limit::WakeUps(pipe) = limit { Some(pipe) } else { None };
+            let share = blamed.share(|other| other == limit);
+            Some(LimitNow { kind, member: limit.actor().and_then(place), pipe, share })
+        });
+        PipelineNow { members, pipes, bytes_per_second, cpus_used, limit, elapsed_s: seconds }
+    }
+
+    /// `yes | gzip | sha256sum`.
+    pub fn title(&self) -> String {
+        let names: Vec<&str> = self.members.iter().map(|member| member.name.as_str()).collect();
+        names.join(" | ")
+    }
+
+    /// Bytes flow, or somebody computes.
+    pub fn moves(&self) -> bool {
+        self.bytes_per_second.unwrap_or(0.0) > 0.0 || self.cpus_used > IDLE_CPUS
+    }
+
+    /// A name or an argument of a member has this in it.
+    pub fn matches(&self, pattern: &str) -> bool {
+        self.members.iter().any(|member| {
+            member.name.contains(pattern)
+                || member.command_line.iter().any(|word| word.contains(pattern))
+                || member.pid.to_string() == pattern
+        })
+    }
+}
+
+/// Members that use less than this together do nothing to speak of.
+const IDLE_CPUS: f64 = 0.01;
+
+/// What pipelines are ordered by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// The busiest first.
+    #[default]
+    Cpu,
+    /// Most bytes a second first.
+    Throughput,
+    /// By name.
+    Name,
+}
+
+impl Order {
+    /// The next one.
+    pub fn next(self) -> Order {
+        match self {
+            Order::Cpu => Order::Throughput,
+            Order::Throughput => Order::Name,
+            Order::Name => Order::Cpu,
+        }
+    }
+
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Order::Cpu => "CPU",
+            Order::Throughput => "throughput",
+            Order::Name => "name",
+        }
+    }
+
+    /// Sorts.
+    pub fn sort(self, pipelines: &mut [PipelineNow]) {
+        let rate = |pipeline: &PipelineNow| pipeline.bytes_per_second.unwrap_or(0.0);
+        pipelines.sort_by(|a, b| match self {
+            Order::Cpu => b.cpus_used.total_cmp(&a.cpus_used),
+            Order::Throughput => rate(b).total_cmp(&rate(a)),
+            Order::Name => a.title().cmp(&b.title()),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pipeline(name: &str, cpus_used: f64, rate: Option<f64>) -> PipelineNow {
+        let member = MemberNow { name: name.into(), pid: 7, ..MemberNow::default() };
+        PipelineNow {
+            members: vec![member],
+            bytes_per_second: rate,
+            cpus_used,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn pipelines_are_ordered_and_found() {
+        let mut all = [
+            pipeline("a", 0.1, Some(9.0)),
+            pipeline("c", 0.9, None),
+            pipeline("b", 0.0, Some(0.0)),
+        ];
+        let names = |all: &[PipelineNow]| all.iter().map(PipelineNow::title).collect::<String>();
+        for (order, expected) in
+            [(Order::Cpu, "cab"), (Order::Throughput, "acb"), (Order::Name, "abc")]
+        {
+            order.sort(&mut all);
+            assert_eq!(names(&all), expected, "{}", order.name());
+        }
+        assert!(all[0].matches("a") && !all[0].matches("x") && all[0].matches("7"));
+        assert_eq!(all.each_ref().map(PipelineNow::moves), [true, false, true]);
+    }
+}
