@@ -108,7 +108,7 @@ fn what_cannot_be_compared_is_refused_before_anything_runs() {
         ("diff", "nothing to compare"),
         ("diff --stage write", "--stage: give it twice, not 1 times"),
         ("diff -c true -c true -c true", "-c: give it twice, not 3 times"),
-        ("diff --bytes 1G", "are for the built-in pair only"),
+        ("diff --bytes 1G", "options of the built-in pair"),
         ("diff a", "2 values required"),
         ("diff --stage write --stage splice --verify", "--verify"),
     ] {

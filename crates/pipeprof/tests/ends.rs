@@ -17,7 +17,9 @@ const LINE: &str = "echo $$ >>pids; (setsid sleep 300 & echo $! >>pids); \
 const MEMBERS: usize = 4;
 
 fn pipeprof(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pipeprof"));
+    // Tests may run where signals are ignored (nohup), and what is ignored stays ignored.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP,INT,QUIT,TERM", env!("CARGO_BIN_EXE_pipeprof")]);
     command.args(arguments).current_dir(folder);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command

@@ -188,7 +188,7 @@ fn one_end_alone_a_tree_and_a_highlight() {
 fn wrong_usage_is_said_before_anything_runs() {
     let folder = tempfile::tempdir().unwrap();
     for (args, part) in [
-        (&["flame"][..], "--stage vmsplice"),
+        (&["flame"][..], "--stage NAME"),
         (&["flame", "--stage", "write", "-e", "no-such-event"], "cpu-clock"),
         (&["flame", "--stage", "splice", "--verify"], "--read-with read"),
         (&["flame", "--stage", "write", "--highlight", "(("], "(("),
