@@ -511,7 +511,7 @@ impl<'a> Pass<'a> {
             timer_driven: meta.timer_driven,
             kernel_visible: meta.kernel_visible,
             samples: self.samples,
-            foreign_samples: self.foreign_samples,
+            foreign_samples: self.foreign_samples.saturating_add(meta.foreign_samples),
             // The event counts what the rings could no longer tell: a record of loss is only
             // written when the next record fits.
             lost: meta.lost.unwrap_or_else(|| self.losses.of(self.sampled)),

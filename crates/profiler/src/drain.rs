@@ -12,6 +12,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::error::Error;
+use crate::members_only::MembersOnly;
+use crate::perfdata::read::Records;
 use crate::perfdata::record::{RECORD_HEADER, kind};
 use crate::ring::Ring;
 use crate::segments::Segments;
@@ -20,6 +22,8 @@ use crate::segments::Segments;
 pub(crate) struct Drained {
     /// The files, all drained records in them.
     pub segments: Segments,
+    /// Samples of other processes, which were left out.
+    pub foreign_samples: u64,
     /// Why it stopped before it was told to.
     pub failure: Option<Failure>,
 }
@@ -47,6 +51,7 @@ impl Drain {
     pub(crate) fn start(
         rings: Vec<Ring>,
         events: Arc<[OwnedFd]>,
+        members: MembersOnly,
         segments: Segments,
         patience: Option<Duration>,
     ) -> Result<Self, Error> {
@@ -56,7 +61,7 @@ impl Drain {
         let thread_stop = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
             .name("pp-drain".to_owned())
-            .spawn(move || run(rings, &events, segments, &thread_stop, patience))
+            .spawn(move || run(rings, &events, members, segments, &thread_stop, patience))
             .map_err(|source| Error::Control {
                 action: "starting the drain thread of",
                 errno: Errno::from_raw(source.raw_os_error().unwrap_or(libc::EAGAIN)),
@@ -78,25 +83,29 @@ impl Drain {
 fn run(
     mut rings: Vec<Ring>,
     events: &[OwnedFd],
+    mut members: MembersOnly,
     mut segments: Segments,
     stop: &EventFd,
     patience: Option<Duration>,
 ) -> Drained {
     let patience = patience.and_then(|patience| PollTimeout::try_from(patience).ok());
+    let mut lost = 0;
     let mut watched: Vec<BorrowedFd<'_>> = events.iter().map(AsFd::as_fd).collect();
     loop {
         let stopping = wait(&mut watched, stop, patience.unwrap_or(PollTimeout::NONE));
-        let drained = drain_round(&mut rings, segments.file());
+        let drained = drain_round(&mut rings, &mut members, segments.file(), &mut lost);
         let kept = drained.and_then(|()| if stopping { Ok(()) } else { segments.keep_to_limits() });
         if let Err(error) = kept {
             segments.give_up();
             // Without rings the events would lose records without a count of them.
             while !stopping && !wait(&mut Vec::new(), stop, PollTimeout::NONE) {}
-            let lost = rings.iter().map(Ring::records).sum();
-            return Drained { segments, failure: Some(Failure { error, lost }) };
+            let lost = lost + members.waiting(&rings);
+            let foreign_samples = members.left_out();
+            return Drained { segments, foreign_samples, failure: Some(Failure { error, lost }) };
         }
         if stopping {
-            return Drained { segments, failure: None };
+            let foreign_samples = members.left_out();
+            return Drained { segments, foreign_samples, failure: None };
         }
     }
 }
@@ -125,12 +134,13 @@ fn wait(watched: &mut Vec<BorrowedFd<'_>>, stop: &EventFd, patience: PollTimeout
 
 /// Empties every ring once, and marks the round: whatever comes in a later round is younger than
 /// what was in the round before this one, which bounds how much a reader has to sort.
-fn drain_round(rings: &mut [Ring], file: &mut File) -> io::Result<()> {
-    let mut drained = 0;
-    for ring in rings {
-        drained += drain(ring, file)?;
-    }
-    if drained > 0 {
+fn drain_round(
+    rings: &mut [Ring],
+    members: &mut MembersOnly,
+    file: &mut File,
+    lost: &mut u64,
+) -> io::Result<()> {
+    if members.drain(rings, |records| append(file, records, lost))? > 0 {
         let mut mark = [0; RECORD_HEADER];
         mark[..4].copy_from_slice(&kind::FINISHED_ROUND.to_ne_bytes());
         mark[6..].copy_from_slice(&(RECORD_HEADER as u16).to_ne_bytes());
@@ -140,20 +150,50 @@ fn drain_round(rings: &mut [Ring], file: &mut File) -> io::Result<()> {
     Ok(())
 }
 
-/// Empties a ring; where the disk has no room for all, as far as that goes.
-fn drain(ring: &mut Ring, file: &mut File) -> io::Result<usize> {
+/// Appends records; where the disk has no room for all, as many as it has room for, and counts the
+/// others.
+fn append(file: &mut File, records: &[u8], lost: &mut u64) -> io::Result<()> {
     let start = file.stream_position()?;
-    let drained = ring.drain(file);
-    if drained.is_err() {
+    let result = io::Write::write_all(file, records);
+    if result.is_err() {
         let written = file.stream_position()?.saturating_sub(start);
-        let whole = ring.free_whole(usize::try_from(written).unwrap_or(usize::MAX));
+        let (whole, rest) = whole(records, usize::try_from(written).unwrap_or(usize::MAX));
         end_at(file, start + whole as u64);
+        *lost += rest;
     }
-    drained
+    result
+}
+
+/// The bytes of the records that lie within the first `bytes`, and how many records do not.
+fn whole(records: &[u8], bytes: usize) -> (usize, u64) {
+    let (mut whole, mut rest) = (0, 0);
+    for (at, record) in Records::new(records) {
+        let end = at + RECORD_HEADER + record.body.len();
+        if end <= bytes {
+            whole = end;
+        } else {
+            rest += 1;
+        }
+    }
+    (whole, rest)
 }
 
 /// Has a file end with a whole record.
 fn end_at(file: &mut File, end: u64) {
     // Where that fails too, the reader copes with a record that is cut.
     let _ = file.set_len(end).and_then(|()| file.seek(SeekFrom::Start(end)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_of_a_failed_write_is_kept_up_to_its_last_whole_record() {
+        let record = [&9u32.to_ne_bytes()[..], &[0, 0, 24, 0], &[7; 16]].concat();
+        let records = record.repeat(3);
+        assert_eq!(whole(&records, 2 * 24 + 5), (2 * 24, 1));
+        assert_eq!(whole(&records, 23), (0, 3));
+        assert_eq!(whole(&records, 3 * 24), (3 * 24, 0));
+    }
 }

@@ -20,6 +20,7 @@ pub mod kernel_code;
 pub mod live;
 mod losses;
 mod members;
+mod members_only;
 pub mod meter;
 mod opening;
 mod order;

@@ -220,7 +220,7 @@ pub struct Quality {
     pub kernel_visible: bool,
     /// Samples that ended in a member's profile.
     pub samples: u64,
-    /// Samples of processes outside the pipeline, read and dropped.
+    /// Samples of processes outside the pipeline, counted and dropped.
     pub foreign_samples: u64,
     /// Records that the kernel had no room for: the sum of `PERF_RECORD_LOST` and
     /// `PERF_RECORD_LOST_SAMPLES`.

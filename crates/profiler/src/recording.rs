@@ -82,6 +82,9 @@ pub struct Meta {
     pub max_stack: u64,
     /// Records that events had no room for, where the kernel counts them (6.0 and later).
     pub lost: Option<u64>,
+    /// Samples of processes outside the pipeline, which were not written.
+    #[serde(default)]
+    pub foreign_samples: u64,
     /// What each event of the file is for, in their order; empty where their order tells.
     #[serde(default)]
     pub events: Vec<EventRole>,
@@ -358,6 +361,7 @@ pub(crate) mod tests {
             max_stack: 127,
             lost: None,
             events: Vec::new(),
+            foreign_samples: 0,
             switches: false,
             windows: Vec::new(),
             wakeups_until_ns: None,

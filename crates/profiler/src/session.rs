@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -14,12 +14,14 @@ use pipeprof_runner::access;
 use pipeprof_runner::pipeline::{Member, MemberId, Pipeline};
 
 use crate::accounts::{Accounts, boot_offset_ns, now_ns};
-use crate::attr::{CallGraph, EventAttr, flag, sample_type};
+use crate::attr::{CallGraph, EventAttr, event_type, flag, sample_type};
 use crate::drain::Drain;
 use crate::environment::{Environment, Explanation, explain_open_error};
 use crate::error::Error;
 use crate::event::{Candidate, Choice, Event, candidates, choose};
+use crate::members_only::{Joined, MembersOnly};
 use crate::opening::{describe, map_rings, open_all, raise_descriptor_limit, targets};
+use crate::perfdata::layout::Layout;
 use crate::perfdata::synthesizer::Synthesizer;
 use crate::perfdata::write::{EventDescription, Provenance};
 use crate::profile::Scope;
@@ -108,6 +110,8 @@ pub struct Session {
     limits: Limits,
     /// Whom the recording is about, for those who write down how things stand.
     pids: Arc<Mutex<Vec<i32>>>,
+    /// Members that came to light since, for those who leave out what is not a member's.
+    joined: Joined,
     full: Arc<AtomicBool>,
     windows: Option<Windows>,
     states: Option<States>,
@@ -211,6 +215,8 @@ impl Session {
         meta.events = opened.iter().map(|event| event.role).collect();
         let to_unwind = has_stacks.then(|| descriptions.clone());
         let pids = Arc::new(Mutex::new(pids_of(pipeline)));
+        let joined = Joined::default();
+        let members = members_only(&descriptions, &meta, &joined);
         let full = Arc::new(AtomicBool::new(false));
         let provenance = provenance(tracing_data);
         let look = beginning(&descriptions, Arc::clone(&pids), config.limits.keep.is_some());
@@ -233,7 +239,7 @@ impl Session {
         let events: Arc<[OwnedFd]> = events.map(|(fd, _)| fd).collect();
         let patience = config.limits.patience().unwrap_or(KILL_COSTS);
         let patience = dir.outlives_a_kill().then_some(patience).or(config.limits.patience());
-        let drain = Drain::start(rings, Arc::clone(&events), segments, patience)?;
+        let drain = Drain::start(rings, Arc::clone(&events), members, segments, patience)?;
         for (index, event) in events.iter().enumerate() {
             if !by_turns.contains(&index) {
                 system
@@ -260,6 +266,7 @@ impl Session {
             drain,
             limits,
             pids,
+            joined,
             full,
             windows,
             states: Some(states),
@@ -297,6 +304,7 @@ impl Session {
         let there = |id: &MemberId| id.is_there();
         let members: Vec<MemberId> = members.into_iter().chain(new).filter(there).collect();
         let pids: Vec<i32> = members.iter().map(|id| id.pid).collect();
+        self.follow(members.iter().filter(|id| !known.contains(id)).map(|id| id.pid));
         if self.meta.switches {
             self.meta.sleepers.look(pids.iter().copied(), now_ns());
         }
@@ -344,6 +352,12 @@ impl Session {
         (self.dir.path(), &self.meta)
     }
 
+    /// Has the records of these processes be kept from now on: they have joined the pipeline. What
+    /// members start is known from its birth.
+    pub fn follow(&self, pids: impl IntoIterator<Item = i32>) {
+        self.joined.lock().unwrap_or_else(PoisonError::into_inner).extend(pids);
+    }
+
     /// Says who the members were in the end, where more came to light while they were watched.
     pub fn set_pipeline(&mut self, pipeline: Pipeline) {
         self.meta.pipeline = pipeline;
@@ -387,6 +401,7 @@ impl Session {
         }
         let is_full = self.is_full();
         let drained = self.drain.finish()?;
+        self.meta.foreign_samples = drained.foreign_samples;
         if self.counts_lost {
             let lost = |events: &[OwnedFd]| -> Option<u64> {
                 events.iter().map(|event| read_counts(event)?[1]).sum()
@@ -496,6 +511,26 @@ fn recorded_attr(candidate: &Candidate, config: &CaptureConfig) -> EventAttr {
     attr.with_flag(flag::EXCLUDE_CALLCHAIN_KERNEL, !candidate.kernel)
 }
 
+/// What leaves out of the rings whatever is not a member's.
+fn members_only(events: &[EventDescription], meta: &Meta, joined: &Joined) -> MembersOnly {
+    let layout = |event: &EventDescription| {
+        let attr = &event.attr;
+        Layout::new(attr.sample_type, 0, true)
+            .with_user_registers(attr.sample_regs_user, attr.branch_sample_type)
+    };
+    let pids: Vec<i32> = meta.pipeline.members.iter().map(|member| member.pid).collect();
+    let (first, ids) =
+        events.first().map_or((Layout::new(SAMPLE_TYPE, 0, true), &[][..]), |event| {
+            (layout(event), &event.ids[..])
+        });
+    let members = MembersOnly::new(first, ids, &pids, Arc::clone(joined));
+    let waking = events.iter().find(|event| event.attr.kind == event_type::TRACEPOINT);
+    match (&meta.wakeups, waking) {
+        (Ok(format), Some(event)) => members.with_wakeups(layout(event), *format, &event.ids),
+        _ => members,
+    }
+}
+
 /// What writes down how the kernel and these processes stand; and, in the middle of a recording,
 /// those that they started, whose births it may not hold.
 fn beginning(events: &[EventDescription], pids: Arc<Mutex<Vec<i32>>>, with_children: bool) -> Look {
@@ -550,6 +585,7 @@ fn meta(pipeline: &Pipeline, config: &CaptureConfig, choice: &Choice, notes: Vec
         max_stack: read_number("/proc/sys/kernel/perf_event_max_stack").unwrap_or(127),
         lost: None,
         events: Vec::new(),
+        foreign_samples: 0,
         switches: config.switches,
         windows: Vec::new(),
         wakeups_until_ns: None,

@@ -41,6 +41,17 @@ pub(crate) fn tracepoint() -> Result<(Tracefs, Tracepoint, WakeFormat), String> 
 const IN_INTERRUPT: i64 = 0x08 | 0x10 | 0x40;
 
 impl WakeFormat {
+    /// The two fields.
+    #[cfg(test)]
+    pub(crate) fn at(woken: Field, flags: Field) -> Self {
+        WakeFormat { woken, flags }
+    }
+
+    /// The woken thread.
+    pub(crate) fn woken(self, raw: &[u8]) -> Option<i32> {
+        self.read(raw).map(|(woken, _)| woken)
+    }
+
     /// The woken thread, and whether an interrupt woke it, whatever thread it interrupted.
     fn read(self, raw: &[u8]) -> Option<(i32, bool)> {
         let woken = i32::try_from(self.woken.read(raw)?).ok()?;

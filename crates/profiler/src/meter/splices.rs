@@ -212,8 +212,8 @@ impl Splices {
     pub(super) fn look(&mut self) {
         self.drained.clear();
         for (ring, _) in self.rings.values_mut() {
-            // Into memory, which never refuses.
-            let _ = ring.drain(&mut self.drained);
+            // A ring that is broken tells no more.
+            let _ = ring.take_into(&mut self.drained);
         }
         let layout = Layout::new(SAMPLE_TYPE, 0, true);
         let mut rest = &self.drained[..];

@@ -89,6 +89,8 @@ pub struct UserState<'a> {
     pub is_64_bit: bool,
     mask: u64,
     values: &'a [u8],
+    /// Bytes that the record has for the stack.
+    room: usize,
     /// The stack from the stack pointer up, as far as it was copied.
     pub stack: &'a [u8],
 }
@@ -268,7 +270,7 @@ impl Layout {
             stack = stack.get(..copied).unwrap_or(stack);
         }
         let is_64_bit = abi == REGS_ABI_64;
-        let user = UserState { is_64_bit, mask: self.regs_user, values, stack };
+        let user = UserState { is_64_bit, mask: self.regs_user, values, room: size, stack };
         Some((abi != 0).then_some(user))
     }
 
@@ -312,6 +314,27 @@ impl Layout {
         } else {
             None
         }
+    }
+
+    /// Where in its body a sample has room for its slice of the stack that the slice did not fill:
+    /// the kernel leaves there what was in the ring before, of whomever (`perf_output_sample_ustack` in kernel/events/core.c, v6.18).
+    pub fn unfilled_stack(self, body: &[u8]) -> Option<Range<usize>> {
+        if !self.has_stack_slices() {
+            return None;
+        }
+        let user = self.sample(body)?.user?;
+        let start = (user.stack.as_ptr() as usize).checked_sub(body.as_ptr() as usize)?;
+        (user.stack.len() < user.room).then_some(start + user.stack.len()..start + user.room)
+    }
+
+    /// The process of a sample, without parsing the rest of it.
+    pub fn sample_pid(self, body: &[u8]) -> Option<i32> {
+        if !self.has(sample_type::TID) {
+            return None;
+        }
+        let before = sample_type::IDENTIFIER | sample_type::IP;
+        let at = (self.sample_type & before).count_ones() as usize * 8;
+        Cursor(body.get(at..)?).i32()
     }
 
     /// The common fields of any record.
@@ -466,6 +489,10 @@ mod tests {
         let registers = [6, 7, 8, 64].map(|number| user.register(number));
         assert_eq!(registers, [Some(0x66), None, Some(0x88), None]);
         assert_eq!((user.is_64_bit, user.stack.len(), sample.raw), (true, 16, &b"raw!"[..]));
+        // The third word of the stack was not copied; after it comes the word that says so.
+        let unfilled = layout.unfilled_stack(&body).unwrap();
+        assert_eq!(body[unfilled.clone()], 3u64.to_ne_bytes());
+        assert_eq!(body[unfilled.end..][..8], 16u64.to_ne_bytes());
         for cut in 0..body.len() - 8 {
             assert!(layout.sample(&body[..cut]).is_none(), "{cut}");
         }

@@ -61,6 +61,7 @@ fn meta(event: &Event, notes: Vec<String>) -> Meta {
         max_stack: event.max_stack.map_or(UNKNOWN_DEPTH, u64::from),
         lost: None,
         events: Vec::new(),
+        foreign_samples: 0,
         switches: false,
         windows: Vec::new(),
         wakeups: Err("perf.data does not tell".to_owned()),

@@ -161,6 +161,7 @@ pub(crate) fn meta(pids: &[i32]) -> Meta {
         max_stack: 127,
         lost: None,
         events: Vec::new(),
+        foreign_samples: 0,
         switches: false,
         start_ns: 0,
         boot_offset_ns: None,
