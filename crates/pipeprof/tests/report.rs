@@ -40,6 +40,7 @@ fn report(line: &str) -> Option<String> {
 fn rows(text: &str, has_total: bool) -> Vec<(f64, String)> {
     text.lines()
         .skip(1)
+        .filter(|line| !line.contains(" left out: "))
         .map(|line| {
             let mut words = line.split_whitespace();
             let share = words.next().unwrap().trim_matches(['<', '%']).parse().unwrap();

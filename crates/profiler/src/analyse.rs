@@ -6,12 +6,13 @@ use rustc_hash::FxHashSet;
 use crate::address_space::AddressSpaces;
 use crate::depths::Depths;
 use crate::error::Error;
+use crate::grouping::by_name;
 use crate::kernel_code::{RecordedKernel, RecordedModule};
 use crate::losses::Losses;
 use crate::members::Members;
 use crate::paging::Paging;
 use crate::perfdata::build_ids::BuildIds;
-use crate::perfdata::layout::Sample;
+use crate::perfdata::layout::{Sample, SampleId};
 use crate::perfdata::read::{FormatError, PerfDataFile};
 use crate::perfdata::record::{
     CONTEXT_KERNEL, CONTEXT_MAX, CONTEXT_USER, Mapping, Parsed, Record, Task, misc, parse,
@@ -175,6 +176,8 @@ struct Pass<'a> {
     sampled: usize,
     /// What each event of the file is for.
     roles: Vec<EventRole>,
+    /// It is a file of perf with switches, and nobody noted which threads there were.
+    tells_lives: bool,
     members: Members,
     spaces: AddressSpaces,
     stacks: RawStacks,
@@ -216,6 +219,7 @@ impl<'a> Pass<'a> {
             unwinding,
             sampled: file.sampled,
             roles: roles(meta, file),
+            tells_lives: meta.switches && meta.pipeline.members.is_empty(),
             members,
             spaces: AddressSpaces::default(),
             sleep,
@@ -251,7 +255,12 @@ impl<'a> Pass<'a> {
         }
         match parse(record, layout) {
             Some(Parsed::Sample(sample)) => match self.roles[event] {
-                EventRole::Sample => self.sample(&sample, record.misc),
+                EventRole::Sample => {
+                    self.sample(&sample, record.misc);
+                    if self.tells_lives && file.events[event].is_switch() {
+                        self.switch_sample(&sample, EventRole::Switch);
+                    }
+                }
                 EventRole::Wakeup => self.woken(&sample),
                 role @ (EventRole::Switch | EventRole::OwnChain) => {
                     self.switch_sample(&sample, role);
@@ -276,6 +285,7 @@ impl<'a> Pass<'a> {
                 if let (Some(tid), Some(time)) = (id.tid, id.time)
                     && time >= self.gap_until
                 {
+                    self.is_on_cpu(id);
                     self.sleep.switch(id, out, preempted);
                     self.keep_naps();
                     self.wakes.switched(tid, out, time);
@@ -290,6 +300,16 @@ impl<'a> Pass<'a> {
             Some(Parsed::Throttle) => self.throttled += 1,
             Some(Parsed::Other) => {}
             None => self.malformed += 1,
+        }
+    }
+
+    /// In a file of perf threads come to light as they run. The idle task is nobody's.
+    fn is_on_cpu(&mut self, id: SampleId) {
+        if self.tells_lives
+            && let (Some(pid @ 1..), Some(tid), Some(time)) = (id.pid, id.tid, id.time)
+            && let Some(member) = self.members.sampled(pid)
+        {
+            self.sleep.seen(pid, tid, member, time);
         }
     }
 
@@ -340,6 +360,7 @@ impl<'a> Pass<'a> {
             }
         }
         self.samples += 1;
+        self.is_on_cpu(sample.id);
         if let Some(time) = sample.id.time {
             let (first, last) = self.span_ns.unwrap_or((time, time));
             self.span_ns = Some((first.min(time), last.max(time)));
@@ -393,6 +414,7 @@ impl<'a> Pass<'a> {
         } else if self.own_chains.contains(&tid) {
             return;
         }
+        self.is_on_cpu(sample.id);
         let Some(member) = self.members.of(pid) else { return };
         let mut period = sample.period;
         // Both events may sample one switch, and either's id may be in both samples. The event of
@@ -446,7 +468,7 @@ impl<'a> Pass<'a> {
         let mut profile = Profile::new(self.quality(meta));
         self.sleep.end_lives();
         self.keep_naps();
-        let slept = self.sleep.finish();
+        let slept = self.sleep.finish(self.members.names().count());
         profile.span_ns = self.span_ns;
         profile.wakeups = match &meta.wakeups {
             Err(why) => Wakeups::Unknown { why: why.clone() },
@@ -485,15 +507,19 @@ impl<'a> Pass<'a> {
         let sampled: Vec<StackId> = on_cpu.iter().map(|stack| add(stack, false)).collect();
         let slept_in: Vec<StackId> = blocked.iter().map(|stack| add(stack, true)).collect();
         slept.put_into(&mut profile);
-        let mut order: Vec<usize> = (0..profile.members.len()).collect();
+        let mut places: Vec<usize> = (0..profile.members.len()).collect();
         if meta.pipeline.members.is_empty() {
+            let grouped;
+            (grouped, places) = by_name(std::mem::take(&mut profile.members));
             // Nothing says who stands upstream of whom: the heaviest first.
-            order.sort_by_key(|&member| std::cmp::Reverse(profile.members[member].weight()));
-            profile.members.sort_by_key(|member| std::cmp::Reverse(member.weight()));
+            let mut order: Vec<(usize, MemberProfile)> = grouped.into_iter().enumerate().collect();
+            order.sort_by_key(|(_, member)| std::cmp::Reverse(member.weight()));
+            let mut sorted = vec![0; order.len()];
+            order.iter().enumerate().for_each(|(place, &(group, _))| sorted[group] = place);
+            places.iter_mut().for_each(|place| *place = sorted[*place]);
+            profile.members = order.into_iter().map(|(_, member)| member).collect();
         }
         if let Some(spool) = self.spool {
-            let mut places = vec![0; order.len()];
-            order.iter().enumerate().for_each(|(place, &member)| places[member] = place);
             spool.name(sampled, slept_in);
             spool.place(places);
         }

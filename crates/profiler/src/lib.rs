@@ -15,6 +15,7 @@ mod drain;
 pub mod environment;
 pub mod error;
 pub mod event;
+mod grouping;
 mod kallsyms;
 pub mod kernel_code;
 pub mod live;

@@ -73,6 +73,14 @@ impl Members {
     }
 
     fn call(&mut self, pid: i32, name: Arc<str>) {
+        if self.takes_all {
+            // Under another name it is another member from here on: what a shell forks is a shell
+            // until it runs its program.
+            let known = self.of_process.get(&pid).and_then(|&at| self.members[at].comm.as_ref());
+            if known.is_some_and(|known| *known != name) {
+                self.of_process.remove(&pid);
+            }
+        }
         if let Some(member) = self.of_process.get(&pid).map(|&index| &mut self.members[index])
             && member.id.pid == pid
         {

@@ -107,6 +107,8 @@ pub struct MemberProfile {
     pub pid: i32,
     /// `comm`: chosen by the process, untrusted text.
     pub comm: String,
+    /// How many processes of that name it stands for; of several the pid is that of the first.
+    pub processes: usize,
     /// Which end, where the pipeline is a built-in pair.
     pub end: Option<End>,
     /// On-CPU samples, one entry a distinct stack, in order of first appearance.
@@ -147,6 +149,7 @@ impl MemberProfile {
         MemberProfile {
             pid,
             comm,
+            processes: 1,
             end,
             on_cpu: Vec::new(),
             blocked: Vec::new(),

@@ -29,6 +29,8 @@ enum Slept {
 #[derive(Debug)]
 pub(crate) struct Sleep<'a> {
     meta: &'a Meta,
+    /// When lives end that go on.
+    end_ns: u64,
     threads: ThreadTimes<Slept>,
     lives: FxHashMap<i32, Life>,
     /// Lives of threads whose ids were given to others.
@@ -156,6 +158,7 @@ impl<'a> Sleep<'a> {
     pub(crate) fn new(meta: &'a Meta, member_of: &FxHashMap<i32, usize>) -> Self {
         let mut sleep = Sleep {
             meta,
+            end_ns: meta.end_ns,
             threads: ThreadTimes::new(),
             lives: FxHashMap::default(),
             past: Vec::new(),
@@ -180,6 +183,25 @@ impl<'a> Sleep<'a> {
         self.exit(tid, Some(time));
         self.past.extend(self.lives.insert(tid, Life::new(task.pid, member, time)));
         self.threads.begin(tid, recorded, Start::New, None);
+    }
+
+    /// A thread that nobody noted at the start is on a CPU: its life begins here, as far as it is
+    /// known. Where its process has become another member, the life goes on as that one's.
+    pub(crate) fn seen(&mut self, pid: i32, tid: i32, member: usize, time: u64) {
+        self.end_ns = self.end_ns.max(time);
+        match self.lives.get_mut(&tid) {
+            Some(life) if life.ended.is_none() && life.member == member => return,
+            Some(life) if life.ended.is_none() => {
+                if let Some(interval) = self.threads.cut(tid, time) {
+                    self.lived(interval);
+                }
+            }
+            _ => self.threads.begin(tid, time, Start::Running, None),
+        }
+        if let Some(mut life) = self.lives.insert(tid, Life::new(pid, member, time)) {
+            life.ended.get_or_insert(time);
+            self.past.push(life);
+        }
     }
 
     /// A thread of what a member started was there at the start.
@@ -335,19 +357,19 @@ impl<'a> Sleep<'a> {
             return;
         }
         for tid in self.threads.alive() {
-            if let Some(interval) = self.threads.end(tid, self.meta.end_ns) {
+            if let Some(interval) = self.threads.end(tid, self.end_ns) {
                 self.lived(interval);
             }
         }
     }
 
     /// Turns weights into nanoseconds, once all lives have [ended](Self::end_lives).
-    pub(crate) fn finish(mut self) -> SleptTimes {
+    pub(crate) fn finish(mut self, members: usize) -> SleptTimes {
         if !self.meta.switches {
             let (wchans, unsampled) = (Vec::new(), Vec::new());
             return SleptTimes { stacks: RawStacks::default(), splits: None, wchans, unsampled };
         }
-        let (splits, raw_blocked) = self.add_up();
+        let (splits, raw_blocked) = self.add_up(members);
         let mut wchans = Vec::new();
         let mut found_asleep = vec![0; splits.len()];
         for (&(member, wchan), &ns) in &self.wchans {
@@ -386,15 +408,14 @@ impl<'a> Sleep<'a> {
 
     /// The splits of the members, and their blocked time before the scheduler's account corrects
     /// it, which is what the stacks were weighted with.
-    fn add_up(&self) -> (Vec<TimeSplit>, Vec<u64>) {
-        let members = self.meta.pipeline.members.len();
+    fn add_up(&self, members: usize) -> (Vec<TimeSplit>, Vec<u64>) {
         let mut splits = vec![TimeSplit { wake_delay_ns: Some(0), ..Default::default() }; members];
         let mut raw_blocked = vec![0; members];
         let past = self.past.iter().map(|life| (None, life));
         for (tid, life) in self.lives.iter().map(|(&tid, life)| (Some(tid), life)).chain(past) {
             // The account is that of whoever had the number last.
             let account = tid.and_then(|tid| self.meta.accounts.of(tid));
-            let end_ns = self.meta.end_ns;
+            let end_ns = self.end_ns;
             let whole = match self.meta.windows[..] {
                 [] => *life,
                 _ => life.extrapolated(end_ns).counted(account),

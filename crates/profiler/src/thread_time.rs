@@ -135,6 +135,17 @@ impl<S: Copy> ThreadTimes<S> {
         self.threads.iter_mut().filter_map(pause).collect()
     }
 
+    /// What a thread is doing ends here for one reckoning, and goes on for another.
+    pub(crate) fn cut(&mut self, tid: i32, time: u64) -> Option<Interval<S>> {
+        let thread = self.threads.get_mut(&tid)?;
+        let ended = match thread.state {
+            State::On | State::Unseen(Start::Running) => Some((Activity::OnCpu, None)),
+            _ => thread.off_activity(),
+        };
+        let state = thread.state;
+        finish(tid, thread, time, state, ended)
+    }
+
     /// The threads that have not ended.
     pub(crate) fn alive(&self) -> Vec<i32> {
         self.threads.keys().copied().collect()

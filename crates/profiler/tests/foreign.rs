@@ -437,3 +437,89 @@ fn packed_records_that_would_fill_the_disk_are_refused_before_they_do() {
     let error = Recording::open(&path).unwrap().load().unwrap_err();
     assert!(error.to_string().contains("it unpacks to more than 250 times"), "{error}");
 }
+
+/// `perf record -g -e cpu-clock -e sched:sched_switch --switch-events`, as hotspot's users do.
+#[test]
+fn switch_records_tell_how_long_and_samples_of_switches_where_threads_slept() {
+    let mut file = Foreign::new();
+    file.event("cpu-clock", event_type::SOFTWARE, 0, |attr| attr.flags |= flag::CONTEXT_SWITCH);
+    file.event("sched:sched_switch", event_type::TRACEPOINT, 314, |_| {});
+    file.comm(7, "gzip", 0, false);
+    let sampled = |file: &mut Foreign, id, time, at: u64| {
+        let chain = &[KERNEL, 0xffff_ffff_8100_0000 + at];
+        file.sample(Sampled { id, pid: 7, time, period: 1, chain, ..Sampled::default() });
+    };
+    let out = 1 << 13;
+    for (time, at) in [(100, 0x10), (300, 0x20)] {
+        sampled(&mut file, 1, time, 0);
+        sampled(&mut file, 2, time + 50, at);
+        file.record(kind::SWITCH, out, &[], (7, time + 50, 1));
+        file.record(kind::SWITCH, 0, &[], (7, time + 90, 1));
+    }
+    // The idle task's switches are nobody's.
+    file.record(kind::SWITCH, 0, &[], (0, 350, 1)).record(kind::SWITCH, out, &[], (0, 390, 1));
+    sampled(&mut file, 1, 400, 0);
+    let profile = profile(&file);
+    assert_eq!(profile.members.len(), 1);
+    let member = &profile.members[0];
+    let time = member.time.unwrap();
+    // From its first sample to its last, with two sleeps of 40.
+    assert_eq!((time.lifetime_ns, time.blocked_ns, time.sleeps), (300, 80, 2));
+    assert_eq!(member.blocked.iter().map(|weight| weight.weight).sum::<u64>(), 80);
+    assert_eq!(profile.quality.samples, 3);
+}
+
+#[test]
+fn samples_of_switches_alone_are_said_to_tell_no_blocked_time() {
+    let mut file = Foreign::new();
+    file.event("context-switches", event_type::SOFTWARE, 3, |_| {});
+    file.event("dummy:u", event_type::SOFTWARE, 9, |_| {});
+    file.event("cycles", event_type::HARDWARE, CYCLES, |_| {});
+    samples(&mut file, 1, 3);
+    let profile = profile(&file);
+    assert!(profile.members[0].time.is_none());
+    let notes = profile.quality.notes.join("\n");
+    assert!(notes.contains("perf record --switch-events"), "{notes}");
+}
+
+/// A build: thousands of compilers, each of which lives for a sample.
+#[test]
+fn many_processes_of_one_name_are_one_member() {
+    let mut file = Foreign::new();
+    file.event("cpu-clock", event_type::SOFTWARE, 0, |_| {});
+    file.comm(1, "make", 1, true);
+    for number in 0..100i32 {
+        let (pid, time) = (1000 + number, 100 + 10 * number as u64);
+        let sample = |time| Sampled {
+            id: 1,
+            pid,
+            time,
+            period: 2,
+            chain: &[USER, 0x1000],
+            ..Sampled::default()
+        };
+        file.fork(1, pid, time).sample(sample(time + 1));
+        file.comm(pid, "cc1", time + 2, true).sample(sample(time + 3)).sample(sample(time + 4));
+    }
+    let profile = profile(&file);
+    let told: Vec<_> = (profile.members.iter())
+        .map(|member| (member.comm.as_str(), member.processes, member.samples(), member.weight()))
+        .collect();
+    // Until its exec each was a make, which perf's `--sort comm` says too.
+    assert_eq!(told, [("cc1", 100, 200, 400), ("make", 100, 100, 200)]);
+}
+
+#[test]
+fn a_few_processes_of_one_name_stay_apart_and_a_number_given_again_is_another_process() {
+    let mut file = Foreign::new();
+    file.event("cpu-clock", event_type::SOFTWARE, 0, |_| {});
+    let sample =
+        |time| Sampled { id: 1, pid: 7, time, chain: &[USER, 0x1000], ..Sampled::default() };
+    file.comm(7, "first", 1, true).sample(sample(2));
+    file.fork(1, 7, 3).comm(7, "second", 4, true).sample(sample(5)).sample(sample(6));
+    let profile = profile(&file);
+    let told: Vec<_> =
+        profile.members.iter().map(|m| (m.comm.as_str(), m.pid, m.samples())).collect();
+    assert_eq!(told.len(), 2);
+    assert!(told.contains(&("first", 7, 1)) && told.contains(&("second", 7, 2)), "{told:?}");
+}

@@ -98,7 +98,7 @@ pub fn picture(run: &Run, highlights: &Highlights, view: View) -> Result<Picture
 
 /// `writer pp-write (4121)`: how a member is named wherever it is shown.
 pub(crate) fn member_label(member: &MemberProfile) -> String {
-    words::name::label(member.end, &member.comm, member.pid)
+    words::name::label(member.end, &member.comm, member.pid, member.processes)
 }
 
 /// The members in view with their position in the profile, upstream first.

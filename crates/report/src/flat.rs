@@ -12,7 +12,7 @@ use crate::flamegraph::member_label;
 use crate::roles::Role;
 use crate::run::Run;
 use crate::words::layout::Style;
-use crate::words::units::{share, thousands};
+use crate::words::units::{self, share, thousands};
 
 /// What rows are of: each combination that was sampled is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,9 @@ struct Sums {
     itself: u64,
     total: u64,
 }
+
+/// A line of the table.
+type Row<'a> = (Group<'a>, Sums);
 
 /// Writes the table. "Self" counts a sample for the function that it was taken in, "total" for
 /// every function of its stack, once.
@@ -92,10 +95,10 @@ pub fn render(run: &Run, table: &Table, style: Style, mut out: impl Write) -> Re
     }
     let chief = |sums: &Sums| if table.by_total { sums.total } else { sums.itself };
     let least = table.percent_limit / 100.0 * whole as f64;
-    let mut rows: Vec<(Group<'_>, Sums)> = sums
+    let (mut rows, small): (Vec<Row<'_>>, Vec<Row<'_>>) = sums
         .into_iter()
-        .filter(|(_, sums)| chief(sums) > 0 && chief(sums) as f64 >= least)
-        .collect();
+        .filter(|(_, sums)| chief(sums) > 0)
+        .partition(|(_, sums)| chief(sums) as f64 >= least);
     rows.sort_by(|x, y| {
         let second = |sums: &Sums| if table.by_total { sums.itself } else { sums.total };
         (chief(&y.1), second(&y.1)).cmp(&(chief(&x.1), second(&x.1))).then_with(|| x.0.cmp(&y.0))
@@ -132,6 +135,19 @@ pub fn render(run: &Run, table: &Table, style: Style, mut out: impl Write) -> Re
             let _ = write!(line, "  {cell:<width$}");
         }
         let _ = writeln!(text, "{}", line.trim_end());
+    }
+    if !small.is_empty() {
+        // In the columns of the others, so that the table still adds up.
+        let sum =
+            |part: fn(&Sums) -> u64| -> u64 { small.iter().map(|(_, sums)| part(sums)).sum() };
+        let mut line = format!("{:>8}", share(sum(|sums| sums.itself), whole));
+        if has_total {
+            let _ = write!(line, " {:>8}", "");
+        }
+        let rows = units::counted(small.len() as u64, "row", "rows");
+        let samples = thousands(sum(|sums| sums.samples));
+        let _ = write!(line, " {samples:>9}  {rows} left out: --percent-limit 0");
+        let _ = writeln!(text, "{}", style.remark(&line));
     }
     out.write_all(text.as_bytes())?;
     Ok(())

@@ -130,7 +130,7 @@ impl Run {
         };
         if let Some(name) = names.iter().find(|name| !members.iter().any(|m| is(m, name))) {
             let known = members.iter().take(MOST_KNOWN);
-            let known = known.map(|m| name::label(m.end, &m.comm, m.pid)).collect();
+            let known = known.map(|m| name::label(m.end, &m.comm, m.pid, m.processes)).collect();
             return Err(Error::NoSuchMember { name: name.clone(), known });
         }
         let is_asked_for =

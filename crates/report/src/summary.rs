@@ -19,6 +19,9 @@ use crate::verdict::{Evidence, MemberEvidence, PipeEvidence, Verdict, WakeLatenc
 /// Raised whenever a field changes its meaning or goes.
 pub const SCHEMA_VERSION: u32 = 3;
 
+/// So many members are told of one by one, however little they did, where there is no pipe.
+const MOST_TOLD: usize = 8;
+
 /// Functions listed a member.
 const TOP: usize = 10;
 
@@ -57,6 +60,8 @@ pub struct MemberSummary {
     pub pid: i32,
     /// Chosen by the process: untrusted text.
     pub comm: String,
+    /// How many processes of that name it stands for.
+    pub processes: usize,
     /// Which end, where the pipeline is a built-in pair.
     pub end: Option<End>,
     /// Samples taken of it.
@@ -178,6 +183,7 @@ impl Summary {
                 MemberSummary {
                     pid: member.pid,
                     comm: member.comm.clone(),
+                    processes: member.processes,
                     end: member.end,
                     samples: member.samples(),
                     weight: member.weight(),
@@ -235,9 +241,15 @@ impl Summary {
     pub(crate) fn main_members(&self) -> (Vec<&MemberSummary>, Vec<&MemberSummary>) {
         let is_asked_for = |m: &&MemberSummary| self.only.is_empty() || self.only.contains(&m.pid);
         let all: u64 = self.members.iter().filter_map(|member| member.cpu_time_ns).sum();
+        let weights: u64 = self.members.iter().map(|member| member.weight).sum();
+        // A file of perf has all that ran, and no pipe tells what belongs together.
+        let are_few = self.pipes.is_empty() && self.members.len() <= MOST_TOLD;
         let is_main = |member: &&MemberSummary| {
-            let is_busy = member.cpu_time_ns.is_none_or(|ns| ns.saturating_mul(50) >= all);
-            !self.only.is_empty() || self.pipes.is_empty() || member.uses_pipes() || is_busy
+            let is_busy = match member.cpu_time_ns {
+                Some(ns) => ns.saturating_mul(50) >= all,
+                None => member.weight.saturating_mul(50) >= weights,
+            };
+            !self.only.is_empty() || are_few || member.uses_pipes() || is_busy
         };
         self.members.iter().filter(is_asked_for).partition(is_main)
     }

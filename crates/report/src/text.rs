@@ -140,7 +140,7 @@ fn write_table(text: &mut String, names: [&str; 3], rows: &[Row], style: Style) 
 }
 
 fn write_member(text: &mut String, member: &MemberSummary, style: Style) {
-    let label = name::label(member.end, &member.comm, member.pid);
+    let label = name::label(member.end, &member.comm, member.pid, member.processes);
     let head = format!("{label}: {}", member::samples(member));
     let _ = writeln!(text, "{}", style.heading(&head));
     if let Some(life) = &member.life {

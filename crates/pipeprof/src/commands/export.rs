@@ -98,8 +98,10 @@ pub(crate) fn run(args: &ExportArgs, ui: &Ui) -> anyhow::Result<Exit> {
         None => recorded,
         Some(TimeArg::Cpu) => Time::Cpu,
         Some(TimeArg::Blocked | TimeArg::Wall) if !recording.meta.switches => {
-            let error = "the recording has no blocked time: context switches were not recorded";
-            let hint = "leave --time out, or record with pipeprof record";
+            let error = "the recording has no blocked time: it does not tell when threads left their CPUs and \
+                         got them back";
+            let hint =
+                "leave --time out, or record with pipeprof record or perf record --switch-events";
             return Err(hinted(error, Some(hint.into())));
         }
         Some(TimeArg::Blocked) => Time::Blocked,

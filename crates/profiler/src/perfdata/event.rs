@@ -131,6 +131,11 @@ impl Event {
         }
     }
 
+    /// It records when threads leave their CPUs and get them back: `perf record --switch-events`.
+    pub fn records_switches(&self) -> bool {
+        self.flags & flag::CONTEXT_SWITCH != 0
+    }
+
     /// Its samples are stacks that threads slept in, with the nanoseconds that they did as their
     /// periods: what `perf record --off-cpu` adds to a file (tools/perf/util/bpf_off_cpu.c, v6.1).
     pub fn is_off_cpu_time(&self) -> bool {

@@ -46,7 +46,12 @@ pub(super) fn choose(
             best(&named).ok_or_else(|| listed(counted.iter().map(in_words)))?
         }
     };
-    let others = || counted.iter().filter(|&&(index, ..)| index != event);
+    // Where threads sleep is told by samples of switches, beside the records of switches.
+    let tell_sleep = file.events.iter().any(Event::records_switches);
+    let others = || {
+        let is_used = |event: &Event| tell_sleep && event.is_switch();
+        counted.iter().filter(move |&&(index, other, _)| index != event && !is_used(other))
+    };
     let mut notes = Vec::new();
     let sampled: Vec<_> = others().filter(|(.., samples)| *samples > 0).collect();
     if !sampled.is_empty() {
@@ -59,6 +64,13 @@ pub(super) fn choose(
     if !empty.is_empty() {
         let names = empty.iter().map(|(_, event, _)| event.name.clone());
         notes.push(format!("the file has no sample of {}", listed(names)));
+    }
+    if !tell_sleep && counted.iter().any(|(_, event, samples)| event.is_switch() && *samples > 0) {
+        notes.push(
+            "the file has samples of context switches, which tell when threads left their CPUs but \
+             not when they got them back; hint: perf record --switch-events tells blocked time"
+                .to_owned(),
+        );
     }
     Ok(Choice { event, notes })
 }

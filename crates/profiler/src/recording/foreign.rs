@@ -35,7 +35,11 @@ pub(super) fn open(dir: RecordingDir, event: Option<&str>) -> Result<Recording, 
     let kernel = file.kernel_release.clone().unwrap_or_default();
     let until = super::written(&dir.perf_data());
     Ok(Recording {
-        meta: meta(&file.events[choice.event], choice.notes),
+        meta: meta(
+            &file.events[choice.event],
+            file.events.iter().any(Event::records_switches),
+            choice.notes,
+        ),
         event: Some(choice.event),
         dir,
         about: About { title, kernel, ..About::default() },
@@ -49,7 +53,7 @@ pub(super) fn open(dir: RecordingDir, event: Option<&str>) -> Result<Recording, 
     })
 }
 
-fn meta(event: &Event, notes: Vec<String>) -> Meta {
+fn meta(event: &Event, switches: bool, notes: Vec<String>) -> Meta {
     Meta {
         pipeline: Pipeline::default(),
         event: event.name.clone(),
@@ -62,7 +66,7 @@ fn meta(event: &Event, notes: Vec<String>) -> Meta {
         lost: None,
         events: Vec::new(),
         foreign_samples: 0,
-        switches: false,
+        switches,
         windows: Vec::new(),
         wakeups: Err("perf.data does not tell".to_owned()),
         wakeups_until_ns: None,

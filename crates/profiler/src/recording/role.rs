@@ -32,6 +32,7 @@ pub(crate) fn roles(meta: &Meta, file: &PerfDataFile) -> Vec<EventRole> {
     let is_ours = !meta.pipeline.members.is_empty();
     let role = |(index, event): (usize, &Event)| match index {
         _ if index == file.sampled => EventRole::Sample,
+        _ if !is_ours && meta.switches && event.is_switch() => EventRole::Switch,
         _ if !is_ours => EventRole::Other,
         _ if event.tracepoint_id().is_some() => EventRole::Wakeup,
         1 => EventRole::Switch,

@@ -128,6 +128,12 @@ impl Foreign {
         self.record(kind::COMM, if exec { 1 << 13 } else { 0 }, &body, (pid, time, 1))
     }
 
+    pub(crate) fn fork(&mut self, parent: i32, child: i32, time: u64) -> &mut Self {
+        let mut body = [child, parent, child, parent].map(i32::to_ne_bytes).concat();
+        body.extend(time.to_ne_bytes());
+        self.record(kind::FORK, 0, &body, (child, time, 1))
+    }
+
     pub(crate) fn map(&mut self, pid: i32, start: u64, path: &str) -> &mut Self {
         let mut body = [pid, pid].map(i32::to_ne_bytes).concat();
         body.extend([start, 0x10000, 0].map(u64::to_ne_bytes).concat());

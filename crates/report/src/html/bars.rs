@@ -5,7 +5,7 @@ use crate::markup::Markup;
 use crate::picture::palette;
 use crate::roles::{Reason, Role};
 use crate::summary::{MemberSummary, Summary};
-use crate::words::units::{self, duration};
+use crate::words::units::{self, duration, thousands};
 
 /// Narrower than this a part of a bar has no words in it: they would not fit.
 const LETTER_PERCENT: f64 = 1.0;
@@ -66,6 +66,9 @@ pub(super) fn small(member: &MemberSummary) -> Option<Markup> {
 /// `gzip (4121)`, `writer pp-write (4121)`.
 pub(super) fn name(member: &MemberSummary) -> String {
     match member.end {
+        _ if member.processes > 1 => {
+            format!("{} ×{}", member.comm, thousands(member.processes as u64))
+        }
         Some(end) => format!("{} {} ({})", end.as_str(), member.comm, member.pid),
         None => format!("{} ({})", member.comm, member.pid),
     }

@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 
+use rustc_hash::FxHashMap;
+
 use crate::summary::MemberSummary;
 use crate::words::name;
-use crate::words::units::{duration, thousands};
+use crate::words::units::{counted, duration, thousands};
 
 /// `4,000 samples, 1.93 s CPU time`, with the share that they cover where that is less than all.
 pub(crate) fn samples(member: &MemberSummary) -> String {
@@ -25,12 +27,14 @@ const MOST_NAMES: usize = 6;
 /// Members by name, and how many there were of each.
 pub(crate) fn grouped(members: &[&MemberSummary]) -> String {
     let mut groups: Vec<(String, usize)> = Vec::new();
+    let mut places: FxHashMap<String, usize> = FxHashMap::default();
     for member in members {
         let name = name::short(member.end, &member.comm);
-        match groups.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, count)) => *count += 1,
-            None => groups.push((name, 1)),
-        }
+        let place = *places.entry(name).or_insert_with_key(|name| {
+            groups.push((name.clone(), 0));
+            groups.len() - 1
+        });
+        groups[place].1 += member.processes;
     }
     groups.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     let rest: usize = groups.iter().skip(MOST_NAMES).map(|(_, count)| count).sum();
@@ -48,5 +52,12 @@ pub(crate) fn grouped(members: &[&MemberSummary]) -> String {
 /// `other processes: sh, 1.69 ms CPU`.
 pub(crate) fn others(rest: &[&MemberSummary]) -> String {
     let cpu: u64 = rest.iter().filter_map(|member| member.cpu_time_ns).sum();
-    format!("other processes: {}; {} CPU time", grouped(rest), duration(cpu as f64))
+    let took = match rest.iter().any(|member| member.cpu_time_ns.is_some()) {
+        true => format!("{} CPU time", duration(cpu as f64)),
+        false => {
+            let samples = rest.iter().map(|member| member.samples).sum();
+            counted(samples, "sample", "samples")
+        }
+    };
+    format!("other processes: {}; {took}", grouped(rest))
 }

@@ -3,11 +3,14 @@
 use pipeprof_runner::pipeline::End;
 
 use crate::escape::printable;
+use crate::words::units::thousands;
 
-/// `gzip (4121)`, or `writer pp-write (4121)` where it is an end of the built-in pair.
-pub(crate) fn label(end: Option<End>, comm: &str, pid: i32) -> String {
+/// `gzip (4121)`, `writer pp-write (4121)` where it is an end of the built-in pair, `cc1 ×5,000`
+/// where it stands for so many processes.
+pub(crate) fn label(end: Option<End>, comm: &str, pid: i32, processes: usize) -> String {
     let comm = printable(comm);
     match end {
+        _ if processes > 1 => format!("{comm} ×{}", thousands(processes as u64)),
         Some(end) => format!("{} {comm} ({pid})", end.as_str()),
         None => format!("{comm} ({pid})"),
     }
