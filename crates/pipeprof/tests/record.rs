@@ -63,8 +63,12 @@ fn a_recording_renders_the_same_for_a_stranger_without_programs_or_kernel_symbol
         return;
     }
     std::fs::set_permissions(here, std::fs::Permissions::from_mode(0o777)).unwrap();
-    let perf_data = here.join("it.pipeprof/perf.data");
-    std::fs::set_permissions(&perf_data, std::fs::Permissions::from_mode(0o644)).unwrap();
+    // A recording is its owner's alone until that one gives it away.
+    let it = here.join("it.pipeprof");
+    std::fs::set_permissions(&it, std::fs::Permissions::from_mode(0o755)).unwrap();
+    for name in &names {
+        std::fs::set_permissions(it.join(name), std::fs::Permissions::from_mode(0o644)).unwrap();
+    }
     let program = here.join("pipeprof");
     std::fs::copy(env!("CARGO_BIN_EXE_pipeprof"), &program).unwrap();
     let mut stranger = Command::new("setpriv");

@@ -182,13 +182,18 @@ fn measure(folder: &Path, case: &Case, with_remedies: bool) -> Row {
     let whole = line(case.stages, |_, command| command.to_owned());
     let summary = profile(folder, &whole);
     let verdict = &summary["verdict"];
-    let limit = match verdict["limits"][0]["pid"].as_i64() {
+    // Where the CPUs limit, the member that waits for one most.
+    let first = match verdict["kind"].as_str() {
+        Some("pipe_bound") => None,
+        _ => verdict["members"][0].as_i64(),
+    };
+    let limit = match first {
         Some(pid) => {
             let members = summary["members"].as_array().unwrap();
             let member = members.iter().find(|member| member["pid"] == pid);
             member.map_or("?", |member| member["comm"].as_str().unwrap()).to_owned()
         }
-        None => verdict["limits"][0]["kind"].as_str().unwrap_or("none").to_owned(),
+        None => verdict["kind"].as_str().unwrap_or("none").to_owned(),
     };
     let remedy = |word: &str| {
         let remedies = verdict["remedies"].as_array().unwrap();

@@ -262,8 +262,8 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Shares of the limit by member, with its waits for a CPU, and by pipe, with what the members
-    /// do on a CPU only because it is there.
+    /// Shares of the limit by member, by pipe, with what the members do on a CPU only because it is
+    /// there, and of the CPUs that members wait for.
     fn parties(&self, blame: &Blame) -> Vec<(Party, f64)> {
         let mut parties: Vec<(Party, f64)> = Vec::new();
         let mut add = |party: Party, share: f64| {
@@ -290,9 +290,8 @@ impl<'a> Judge<'a> {
                     }
                     add(Party::Member(member), share - of_pipe);
                 }
-                (Limit::NoCpu(_) | Limit::Outside(..), Some(member)) => {
-                    add(Party::Member(member), share);
-                }
+                (Limit::Outside(..), Some(member)) => add(Party::Member(member), share),
+                (Limit::NoCpu(_), _) => add(Party::Cpus, share),
                 _ => add(Party::Unknown, share),
             }
         }
@@ -333,10 +332,8 @@ impl<'a> Judge<'a> {
             judged.outside = Some(outside);
             return;
         }
-        let no_cpu = self.whole.share(|limit| matches!(limit, Limit::NoCpu(_)));
-        if no_cpu >= MOSTLY {
+        if top == Party::Cpus {
             judged.finding = Finding::Starved;
-            judged.share = no_cpu;
             let mut waiting: Vec<(ActorId, f64)> = (0..self.scene.actors.len())
                 .map(|actor| (actor, self.whole.share(|limit| limit == Limit::NoCpu(actor))))
                 .filter(|(_, share)| *share >= 0.05)
@@ -382,9 +379,7 @@ impl<'a> Judge<'a> {
             Limit::Outside(_, outside) if of_member(limit) => Some((outside, ns)),
             _ => None,
         });
-        let busy = self
-            .whole
-            .share(|limit| of_member(limit) && matches!(limit, Limit::Busy(_) | Limit::NoCpu(_)));
+        let busy = self.whole.share(|limit| of_member(limit) && matches!(limit, Limit::Busy(_)));
         let waits =
             self.whole.share(|limit| of_member(limit) && matches!(limit, Limit::Outside(..)));
         match outside {
@@ -460,7 +455,8 @@ impl<'a> Judge<'a> {
         let next = judged.limits.iter().find(|(party, _)| match party {
             Party::Member(member) => !judged.members.contains(member),
             Party::Pipe(pipe) => judged.pipe != Some(*pipe),
-            _ => false,
+            Party::Cpus => judged.finding != Finding::Starved,
+            Party::Unknown => false,
         });
         let (next, second) = next.map_or((Party::Unknown, 0.0), |&(party, share)| (party, share));
         let unknown = self.whole.share(|limit| limit == Limit::Unknown);

@@ -188,6 +188,7 @@ impl Words<'_> {
             Doubt::NextIsNear(Party::Member(member)) => {
                 format!("{} is almost as busy", self.named(member))
             }
+            Doubt::NextIsNear(Party::Cpus) => "waiting for a CPU takes almost as long".to_owned(),
             Doubt::NextIsNear(party) => format!("{} limits almost as often", self.party(party)),
             Doubt::Unexplained(share) => format!(
                 "for {} of the time nothing tells what the members wait for",
