@@ -216,12 +216,13 @@ impl Words<'_> {
             let whole = phases.iter().map(|phase| phase.until_ns - phase.from_ns).sum::<u64>();
             for (at, phase) in phases.iter().enumerate() {
                 lines.push(format!(
-                    "  phase {}, {} to {} ({} of the time): {} limits {} of it",
+                    "  phase {}, {} to {} ({} of the time): {} {} {} of it",
                     at + 1,
                     duration(phase.from_ns as f64),
                     duration(phase.until_ns as f64),
                     super::units::share(phase.until_ns - phase.from_ns, whole),
                     self.party(phase.party),
+                    if phase.party == Party::Cpus { "limit" } else { "limits" },
                     percent(100.0 * phase.share)
                 ));
             }
