@@ -171,7 +171,9 @@ impl Progress {
 
 /// It is a folder of this program's.
 pub(super) fn is_in(folder: &Path) -> bool {
-    folder.join(ABOUT).symlink_metadata().is_ok()
+    // What may not be looked into is not known to be anything else.
+    let found = folder.join(ABOUT).symlink_metadata();
+    !found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 pub(super) fn open(folder: &Path) -> Result<Recording, Error> {
