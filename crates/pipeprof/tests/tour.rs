@@ -65,7 +65,7 @@ fn two_stages_are_run_explained_and_compared() {
 fn a_stage_is_named_once() {
     let output = pipeprof().args(["tour", "--stages", "write,splice,write"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("name each stage once"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("--stages has write twice"), "{}", stderr(&output));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::flamegraph::member_label;
 use crate::roles::Role;
 use crate::run::Run;
 use crate::words::layout::Style;
-use crate::words::units::{self, share, thousands};
+use crate::words::units::{self, tenths, thousands};
 
 /// What rows are of: each combination that was sampled is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +115,7 @@ pub fn render(run: &Run, table: &Table, style: Style, mut out: impl Write) -> Re
             cells.chain([heading(table.keys[column]).len()]).max().unwrap_or(0).min(60)
         })
         .collect();
+    let share = |part: u64, whole: u64| tenths(100.0 * part as f64 / whole as f64);
     let mut text = String::new();
     let mut head = format!("{:>8}", "Self");
     if has_total {

@@ -2,8 +2,10 @@
 
 mod app;
 mod collect;
+mod detail;
 mod draw;
 mod flame;
+mod look;
 mod screen;
 mod text;
 

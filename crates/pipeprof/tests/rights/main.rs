@@ -238,7 +238,10 @@ fn flame_as_an_ordinary_user_draws_the_user_half_and_says_what_is_missing() {
             eprintln!("skipped: kernel.perf_event_paranoid can't be changed here");
             return;
         };
-        let output = as_nobody(binary.flame(&picture)).output().expect("flame");
+        let mut flame = binary.flame(&picture);
+        // What is missing is on the first screen; how to have it, among all tables.
+        flame.arg("--full");
+        let output = as_nobody(flame).output().expect("flame");
         drop(paranoia);
         let (text, complaints) = (text(&output), String::from_utf8_lossy(&output.stderr));
         assert!(!complaints.contains("panicked"), "{complaints}");

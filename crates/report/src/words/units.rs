@@ -28,6 +28,11 @@ pub(crate) fn percent(percent: f64) -> String {
     }
 }
 
+/// `26.1 %`: a column of shares that are added up or held against another tool's.
+pub(crate) fn tenths(percent: f64) -> String {
+    if percent > 0.0 && percent < 0.05 { "<0.1 %".to_owned() } else { format!("{percent:.1} %") }
+}
+
 /// [`percent`] of a part; `–` of nothing.
 pub(crate) fn share(part: u64, whole: u64) -> String {
     if whole == 0 { "–".to_owned() } else { percent(100.0 * part as f64 / whole as f64) }

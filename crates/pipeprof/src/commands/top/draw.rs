@@ -9,15 +9,9 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph};
 
 use super::app::{App, View};
-use super::screen::Detail;
+use super::detail::Detail;
+use super::look::Look;
 use super::text::{counted, headline, hidden, level, size, throughput};
-
-/// How the screen may look.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Look {
-    pub(super) colour: bool,
-    pub(super) unicode: bool,
-}
 
 /// What a member did, as a letter and a colour: a screen without colour has the letter.
 const KINDS: [(&str, &str, Color); 4] = [
@@ -39,18 +33,6 @@ pub(super) fn draw(frame: &mut Frame, app: &mut App, detail: Option<&Detail>, lo
     frame.render_widget(Paragraph::new(foot_line(app, look)), foot);
     if app.help {
         help(frame);
-    }
-}
-
-impl Look {
-    fn style(self, colour: Color) -> Style {
-        if self.colour { Style::new().fg(colour) } else { Style::new() }
-    }
-
-    fn ink(self, pair: &str) -> char {
-        let mut inks = pair.chars();
-        let (unicode, ascii) = (inks.next().unwrap_or(' '), inks.next().unwrap_or(' '));
-        if self.unicode { unicode } else { ascii }
     }
 }
 

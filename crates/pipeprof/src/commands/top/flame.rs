@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use pipeprof_report::escape::printable;
 
-use super::draw::Look;
+use super::look::Look;
 
 /// Profiles for five seconds, then draws.
 pub(super) fn show(mut program: Command, pid: i32, look: Look) -> io::Result<()> {
