@@ -185,7 +185,7 @@ fn measure(folder: &Path, case: &Case, with_remedies: bool) -> Row {
     // Where the CPUs limit, the member that waits for one most.
     let first = match verdict["kind"].as_str() {
         Some("pipe_bound") => None,
-        _ => verdict["members"][0].as_i64(),
+        _ => verdict["members"][0]["pid"].as_i64(),
     };
     let limit = match first {
         Some(pid) => {
