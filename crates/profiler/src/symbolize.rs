@@ -16,6 +16,7 @@ mod stores;
 mod table;
 mod vdso;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -219,7 +220,9 @@ impl LocalSymbols {
         let beside = debug_files::supplement(described, &found.path, self.finder.stores());
         let beside = beside.as_ref().and_then(Image::elf);
         let asked: Vec<u64> = addresses.iter().flatten().copied().collect();
-        let said = inlined::find(described, beside.as_ref(), &asked);
+        // Whatever is wrong in it: should its reader panic, too, the names are there without it.
+        let find = || inlined::find(described, beside.as_ref(), &asked);
+        let said = catch_unwind(AssertUnwindSafe(find)).unwrap_or(Err(inlined::Damaged));
         if !matches!(said, Ok((_, false))) {
             self.notes.damaged(object);
         }
