@@ -84,7 +84,7 @@ fn nonsense_is_usage_and_names_the_flag() {
         ("run --stage tee-large --buf-size 40K", "32KiB"),
         ("run --stage tee --buf-size 2M", "--pipe-size"),
         ("run --bytes 0", "--bytes"),
-        ("run --buf-size 1.5Q", "KiB"),
+        ("run --buf-size 1.5Q", "GiB"),
         ("run --stage fast", "vmsplice, splice"),
         ("run --pin 0", "auto"),
         ("read --stage splice", "pipeprof read"),
