@@ -8,7 +8,7 @@
 //!
 //! At each tick, and nowhere else, new members are looked for, accounts are read, levels noted, and
 //! Ctrl-C, the end of the time, a full recording and the end of the pipeline are seen. What to do
-//! is decided by [`decision`], which knows neither clock nor kernel. Whoever wants to look at more
+//! is decided by `decision`, which knows neither clock nor kernel. Whoever wants to look at more
 //! things at each tick adds a [`Look`].
 
 mod bell;

@@ -1,7 +1,7 @@
 //! A picture: boxes that stand on one another, what their fills mean, and a viewer.
 //!
 //! It is painted once. [`Picture::write_svg`] puts it into a file of its own, and a page embeds the
-//! very same boxes by [`Picture::figure`]. One script (`viewer.js`) and one style (`viewer.css`) serve
+//! very same boxes by `Picture::figure`. One script (`viewer.js`) and one style (`viewer.css`) serve
 //! both, and any number of pictures in a document.
 
 mod boxes;

@@ -26,7 +26,7 @@ const PER_PERCENT: f64 = 1e6;
 ///
 /// # Errors
 ///
-/// As [`picture`], and [`Error::Write`] where `out` fails.
+/// As [`picture()`], and [`Error::Write`] where `out` fails.
 pub fn render(diff: &Diff, unfolded: bool, out: impl Write) -> Result<(), Error> {
     picture(diff, unfolded)?.write_svg(out)
 }

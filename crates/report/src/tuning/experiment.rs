@@ -53,7 +53,7 @@ impl Block {
 pub enum Outcome {
     /// The interval lies above 1.
     Faster,
-    /// The interval lies within [`MARGIN`] of 1.
+    /// The interval lies within 3 % of 1.
     NoEffect,
     /// The interval lies below 1.
     Slower,
