@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::args::target::parse_duration;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
-use crate::ui::{Exit, Ui, wrong_usage};
+use crate::ui::{Exit, Ui, as_usage, hinted};
 use collect::{Collector, What};
 
 /// Show every pipeline of this machine, live
@@ -63,10 +63,9 @@ pub(crate) fn run(args: &TopArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let on_screen = !(args.batch || args.json || args.once);
     if on_screen && (is_dumb || !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal())
     {
-        return Err(wrong_usage(
-            "top draws on a terminal, and there is none\n\
-             hint: pipeprof top --batch, or --json, prints instead",
-        ));
+        let hint = "pipeprof top --batch, or --json, prints instead";
+        let error = "top draws on a terminal, and there is none";
+        return Err(as_usage(hinted(error, Some(hint.to_owned()))));
     }
     let interrupt = Interrupt::install()?;
     let mut collector = Collector::new(what)?;
