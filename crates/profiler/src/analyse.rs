@@ -21,7 +21,7 @@ use crate::profile::{
     MemberProfile, Profile, Quality, StackId, StackWeight, Unwinding, WeightUnit,
 };
 use crate::raw_stacks::{RawStack, RawStacks};
-use crate::recording::{EventRole, Loaded, Meta, Recording, roles};
+use crate::recording::{EventRole, Loaded, Meta, Recording};
 use crate::resolve::Resolver;
 use crate::sleep::Sleep;
 use crate::symbolize::Symbolizer;
@@ -140,7 +140,7 @@ fn analyse_records(
     let Onlookers { spool, mut watch } = onlookers;
     let mut pass = Pass::new(meta, unwinding, file);
     if spool.is_some() {
-        pass.sleep.keep_naps();
+        pass.sleep.keep_sleeps();
     }
     pass.spool = spool;
     pass.build_ids = file.build_ids.clone();
@@ -218,7 +218,7 @@ impl<'a> Pass<'a> {
             meta,
             unwinding,
             sampled: file.sampled,
-            roles: roles(meta, file),
+            roles: meta.roles(file),
             tells_lives: meta.switches && meta.pipeline.members.is_empty(),
             members,
             spaces: AddressSpaces::default(),
@@ -287,7 +287,7 @@ impl<'a> Pass<'a> {
                 {
                     self.is_on_cpu(id);
                     self.sleep.switch(id, out, preempted);
-                    self.keep_naps();
+                    self.keep_sleeps();
                     self.wakes.switched(tid, out, time);
                 }
             }
@@ -375,9 +375,9 @@ impl<'a> Pass<'a> {
         self.chain = chain;
     }
 
-    fn keep_naps(&mut self) {
+    fn keep_sleeps(&mut self) {
         if let Some(spool) = &mut self.spool {
-            self.sleep.take_naps().for_each(|nap| spool.sleep(nap));
+            self.sleep.take_sleeps().for_each(|slept| spool.sleep(slept));
         }
     }
 
@@ -467,7 +467,7 @@ impl<'a> Pass<'a> {
         let meta = self.meta;
         let mut profile = Profile::new(self.quality(meta));
         self.sleep.end_lives();
-        self.keep_naps();
+        self.keep_sleeps();
         let slept = self.sleep.finish(self.members.names().count());
         profile.span_ns = self.span_ns;
         profile.wakeups = match &meta.wakeups {

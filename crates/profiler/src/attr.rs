@@ -4,8 +4,6 @@
 //! recording parses records by exactly the layout that the kernel wrote them in. That is why this
 //! struct is ours: `perf-event-open` keeps its attribute to itself.
 
-use crate::perfdata::layout::without_slices;
-
 /// Size of the attribute we pass: `PERF_ATTR_SIZE_VER6`, known since Linux 5.5
 /// (include/uapi/linux/perf_event.h).
 pub const ATTR_SIZE: usize = 120;
@@ -281,6 +279,27 @@ impl EventAttr {
         }
         self
     }
+}
+
+/// `wakeup_watermark`: 0 is half of the ring, however small that had to be. A mark that the ring
+/// never passes wakes nobody (`ring_buffer_init` in kernel/events/ring_buffer.c, v6.18).
+pub(crate) const HALF_OF_RING: u32 = 0;
+
+/// What every sample carries.
+pub(crate) const SAMPLE_TYPE: u64 = sample_type::IDENTIFIER
+    | sample_type::IP
+    | sample_type::TID
+    | sample_type::TIME
+    | sample_type::CPU
+    | sample_type::PERIOD;
+
+/// `PERF_FORMAT_LOST`, since Linux 6.0: the event counts what it had no room for.
+pub(crate) const FORMAT_LOST: u64 = 1 << 4;
+
+/// A sample type without slices of stack, and without what lies behind them in a sample.
+pub(crate) fn without_slices(sample_type: u64) -> u64 {
+    let up_to_raw = (sample_type::RAW << 1) - 1;
+    sample_type & (up_to_raw | sample_type::IDENTIFIER)
 }
 
 #[cfg(test)]

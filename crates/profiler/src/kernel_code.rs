@@ -2,9 +2,9 @@
 
 use imbl::OrdMap;
 
+use crate::build_id::BuildId;
 use crate::perfdata::build_ids::BuildIds;
 use crate::perfdata::record::KernelSymbol;
-use crate::symbolize::BuildId;
 
 /// The kernel that a recording is of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

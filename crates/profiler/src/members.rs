@@ -6,7 +6,7 @@ use pipeprof_runner::pipeline::{Member, MemberId};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::perfdata::record::Task;
-use crate::recording::{Meta, TICK_NS};
+use crate::recording::meta::{Meta, TICK_NS};
 
 /// A FORK record is written a moment after the process was given its start time
 /// (`copy_process` in kernel/fork.c, v6.18), which is cut off to whole ticks.

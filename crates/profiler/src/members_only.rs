@@ -273,10 +273,9 @@ mod tests {
     use std::fs::File;
 
     use super::*;
-    use crate::attr::sample_type;
+    use crate::attr::{SAMPLE_TYPE, sample_type};
     use crate::perfdata::synthesizer::Synthesizer;
     use crate::ring::page_bytes;
-    use crate::session::SAMPLE_TYPE;
     use crate::tracepoints::Field;
 
     const SAMPLED: u64 = 5;

@@ -5,14 +5,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::attr::{EventAttr, event_type, flag};
+use crate::attr::{EventAttr, FORMAT_LOST, event_type, flag};
 use crate::environment::{Environment, Operation, explain_open_error};
 use crate::error::Error;
 use crate::perfdata::write::EventDescription;
 use crate::profile::Scope;
 use crate::recording::EventRole;
 use crate::ring::{Ring, page_bytes};
-use crate::session::FORMAT_LOST;
 use crate::stop::Stop;
 use crate::sys::PerfSystem;
 

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use pipeprof_runner::stat_line::StatLine;
+
 /// What `/proc` says of a process.
 #[derive(Clone, Debug)]
 pub(crate) struct Process {
@@ -55,14 +57,13 @@ impl Process {
 
 /// When a process began, to a hundredth of a second.
 fn started(pid: i32) -> Option<SystemTime> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in brackets, may hold anything.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let ticks: f64 = fields.split_ascii_whitespace().nth(19)?.parse().ok()?;
+    let ticks =
+        StatLine::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)?.start_time_ticks()?;
     let a_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
     let uptime = fs::read_to_string("/proc/uptime").ok()?;
     let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
-    let age = Duration::try_from_secs_f64(uptime - ticks / a_second as f64).unwrap_or_default();
+    let age =
+        Duration::try_from_secs_f64(uptime - ticks as f64 / a_second as f64).unwrap_or_default();
     SystemTime::now().checked_sub(age)
 }
 

@@ -11,6 +11,7 @@ mod dir;
 mod foreign;
 mod json;
 mod load;
+pub(crate) mod meta;
 pub(crate) mod private;
 mod role;
 pub(crate) mod sidecar;
@@ -21,126 +22,23 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use memmap2::Mmap;
-use pipeprof_runner::pipeline::{MemberId, Pipeline};
-use serde::{Deserialize, Serialize};
 
 pub use about::About;
 pub use dir::{RecordingDir, TemporaryDir};
+pub(crate) use meta::TICK_NS;
+pub use meta::{Meta, ThreadStart, UNKNOWN_DEPTH};
 pub use role::EventRole;
-pub(crate) use role::roles;
 
-use crate::accounts::{Accounts, now_ns};
+use crate::accounts::now_ns;
 use crate::error::Error;
 use crate::perfdata::read::PerfDataFile;
 use crate::perfdata::relabel::relabel;
-use crate::profile::{Scope, Unwinding};
-use crate::sleepers::Sleepers;
-use crate::states::Timeline;
+use crate::profile::Unwinding;
 use crate::symbolize::{LocalSymbols, PerfMaps, SymbolTable, Symbolizer};
 use crate::unwind::records;
-use crate::wakeups::WakeFormat;
-use crate::windows::Window;
 
 /// What a folder's name ends with.
 pub const SUFFIX: &str = "pipeprof";
-
-/// A thread at the time of attaching.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ThreadStart {
-    /// Its process.
-    pub pid: i32,
-    /// The thread.
-    pub tid: i32,
-    /// Asleep, rather than running or waiting for a CPU.
-    pub asleep: bool,
-    /// The kernel functions it slept in, leaf first and joined by `;`, where the kernel tells.
-    pub wchan: Option<String>,
-}
-
-/// In place of the depth at which call chains were cut.
-pub const UNKNOWN_DEPTH: u64 = 0;
-
-/// What the analysis has to know beside the records.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Meta {
-    /// The pipeline at the time of attaching. Without members, every process that was sampled
-    /// becomes one, as nobody said who matters.
-    pub pipeline: Pipeline,
-    /// The sampled event.
-    pub event: String,
-    /// Asked frequency.
-    pub frequency_hz: Option<u64>,
-    /// Why a better event was not used.
-    pub fallback: Option<String>,
-    /// Where it was attached.
-    pub scope: Scope,
-    /// Samples come from a timer that interrupts cannot be off for.
-    pub timer_driven: bool,
-    /// Kernel code was measured.
-    pub kernel_visible: bool,
-    /// Depth at which the kernel cuts call chains; [`UNKNOWN_DEPTH`] where nothing tells.
-    pub max_stack: u64,
-    /// Records that events had no room for, where the kernel counts them (6.0 and later).
-    pub lost: Option<u64>,
-    /// Samples of processes outside the pipeline, which were not written.
-    #[serde(default)]
-    pub foreign_samples: u64,
-    /// What each event of the file is for, in their order; empty where their order tells.
-    #[serde(default)]
-    pub events: Vec<EventRole>,
-    /// Context switches were recorded.
-    pub switches: bool,
-    /// When switches and wake-ups were recorded, where that was by turns; empty for always.
-    pub windows: Vec<Window>,
-    /// When wake-ups were no longer recorded, where that was before the end.
-    pub wakeups_until_ns: Option<u64>,
-    /// How to read the records of wake-ups; `Err` says why there are none.
-    pub wakeups: Result<WakeFormat, String>,
-    /// When the events were started and stopped, `CLOCK_MONOTONIC`.
-    pub start_ns: u64,
-    /// See `start_ns`.
-    pub end_ns: u64,
-    /// How far `CLOCK_BOOTTIME`, in which processes start, was ahead of the clock of the records:
-    /// the time that the machine was suspended. `None` where it was not noted.
-    #[serde(default)]
-    pub boot_offset_ns: Option<u64>,
-    /// The threads that were there at the start.
-    pub threads: Vec<ThreadStart>,
-    /// The scheduler's own account of the threads.
-    pub accounts: Accounts,
-    /// Where threads were seen asleep while they were watched.
-    pub sleepers: Sleepers,
-    /// What every thread did at looks of its own; `None` in recordings from before they were taken.
-    /// A file of its own has them.
-    #[serde(skip)]
-    pub states: Option<Timeline>,
-    /// How user stacks were unwound, where that is done; `None` where callers come from the kernel,
-    /// or are still to be found in slices of the stack.
-    #[serde(default)]
-    pub unwinding: Option<Unwinding>,
-    /// Sentences for the quality block.
-    pub notes: Vec<String>,
-}
-
-/// A clock tick of `/proc/PID/stat`: `USER_HZ` is 100 on every architecture that has perf events.
-pub(crate) const TICK_NS: u64 = 10_000_000;
-
-impl Meta {
-    /// When a process began, by the clock of the records, cut off to whole [ticks](TICK_NS); `None`
-    /// where that was not noted.
-    pub(crate) fn began_ns(&self, id: MemberId) -> Option<u64> {
-        let ticks = id.start_time?;
-        Some(ticks.checked_mul(TICK_NS)?.saturating_sub(self.boot_offset_ns?))
-    }
-
-    /// The time in which wake-ups were recorded.
-    pub(crate) fn wakeups_watched_ns(&self) -> u64 {
-        let whole = [(self.start_ns, self.end_ns)];
-        let windows = if self.windows.is_empty() { &whole[..] } else { &self.windows };
-        let last = self.wakeups_until_ns.unwrap_or(u64::MAX);
-        windows.iter().map(|&(from, until)| until.min(last).saturating_sub(from)).sum()
-    }
-}
 
 /// A finished capture.
 #[derive(Debug)]
@@ -346,7 +244,12 @@ fn written(path: &Path) -> Option<SystemTime> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use pipeprof_runner::pipeline::Pipeline;
+
     use super::*;
+    use crate::accounts::Accounts;
+    use crate::profile::Scope;
+    use crate::sleepers::Sleepers;
 
     /// A capture of nobody.
     pub(crate) fn meta() -> Meta {

@@ -1,8 +1,10 @@
-//! Attaching: opens the events on a pipeline that is held at its gate (or running), and ends with
-//! a recording.
+//! Attaching: opens the events on a pipeline that is held at its gate, or running, and follows it.
+
+mod beginning;
+mod finish;
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,97 +12,41 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use pipeprof_runner::access;
 use pipeprof_runner::pipeline::{Member, MemberId, Pipeline};
 
+use self::beginning::beginning;
 use crate::accounts::{Accounts, boot_offset_ns, now_ns};
-use crate::attr::{CallGraph, EventAttr, event_type, flag, sample_type};
+use crate::attr::{CallGraph, EventAttr, FORMAT_LOST, HALF_OF_RING, SAMPLE_TYPE, event_type, flag};
+pub use crate::capture_config::CaptureConfig;
 use crate::drain::Drain;
 use crate::environment::{Environment, Explanation, explain_open_error};
 use crate::error::Error;
-use crate::event::{Candidate, Choice, Event, candidates, choose};
+use crate::event::{Candidate, Choice, candidates, choose};
 use crate::members_only::{Joined, MembersOnly};
 use crate::opening::{describe, map_rings, open_all, raise_descriptor_limit, targets};
 use crate::perfdata::layout::Layout;
-use crate::perfdata::synthesizer::Synthesizer;
 use crate::perfdata::write::{EventDescription, Provenance};
 use crate::profile::Scope;
 use crate::recording::sidecar::Progress;
-use crate::recording::unwound;
-use crate::recording::{About, EventRole, Meta, Recording, RecordingDir, TICK_NS};
-use crate::segments::{Beginning, Limits, Look, Segments};
+use crate::recording::{About, EventRole, Meta, RecordingDir, TICK_NS};
+use crate::segments::{Limits, Segments};
 use crate::sleepers::Sleepers;
 use crate::states::States;
-use crate::stop::Stop;
 use crate::switching::Switching;
 use crate::symbolize::PerfMaps;
-use crate::synth;
 use crate::sys::PerfSystem;
 use crate::tasks::{online_cpus, thread_starts, threads};
-use crate::windows::{Windows, read_counts};
-
-/// What to capture.
-#[derive(Clone, Debug)]
-pub struct CaptureConfig {
-    /// The event to sample; `None` for the best that can be had.
-    pub event: Option<Event>,
-    /// Samples a second and CPU.
-    pub frequency_hz: u64,
-    /// How callers are found.
-    pub call_graph: CallGraph,
-    /// Record context switches, which tell blocked time, with a call chain for as many
-    /// switches-out a second and thread as samples.
-    pub switches: bool,
-    /// With `switches`, record who wakes the members too, where tracepoints can be read.
-    pub wakeups: bool,
-    /// The members run on these CPUs and nowhere else, so that per-CPU events are needed on no
-    /// other. `None` where they may run anywhere.
-    pub cpus: Option<Vec<u32>>,
-    /// How much of the recording is kept.
-    pub limits: Limits,
-    /// Attaching is given up where somebody asks to stop.
-    pub stop: Stop,
-}
-
-impl Default for CaptureConfig {
-    fn default() -> Self {
-        CaptureConfig {
-            event: None,
-            frequency_hz: 997,
-            call_graph: CallGraph::FramePointers,
-            switches: false,
-            wakeups: true,
-            cpus: None,
-            limits: Limits::default(),
-            stop: Stop::default(),
-        }
-    }
-}
+use crate::windows::Windows;
 
 /// Room for records of one CPU: two seconds of 997 Hz with deep call chains, several times over,
 /// so that the drain thread sleeps through most runs.
-pub(crate) const RING_BYTES: usize = 2 << 20;
+const RING_BYTES: usize = 2 << 20;
 
 /// Likewise, where each sample has a slice of the stack: half a second of 997 Hz with slices of 16 KiB.
-pub(crate) const RING_BYTES_WITH_STACKS: usize = 8 << 20;
-
-/// `wakeup_watermark`: 0 is half of the ring, however small that had to be. A mark that the ring
-/// never passes wakes nobody (`ring_buffer_init` in kernel/events/ring_buffer.c, v6.18).
-pub(crate) const HALF_OF_RING: u32 = 0;
+const RING_BYTES_WITH_STACKS: usize = 8 << 20;
 
 /// Where what is recorded outlives a kill, so much of it may still be in the rings then.
 const KILL_COSTS: Duration = Duration::from_secs(1);
-
-/// What every sample carries.
-pub(crate) const SAMPLE_TYPE: u64 = sample_type::IDENTIFIER
-    | sample_type::IP
-    | sample_type::TID
-    | sample_type::TIME
-    | sample_type::CPU
-    | sample_type::PERIOD;
-
-/// `PERF_FORMAT_LOST`, since Linux 6.0: the event counts what it had no room for.
-pub(crate) const FORMAT_LOST: u64 = 1 << 4;
 
 /// A running capture.
 #[derive(Debug)]
@@ -135,13 +81,6 @@ fn explain(candidate: &Candidate, errno: Errno) -> Explanation {
     explain_open_error(errno, &candidate.operation(), &Environment::read())
 }
 
-pub(crate) fn with_hint(what: &str, why: &Explanation) -> String {
-    match &why.hint {
-        Some(hint) => format!("{what}: {}; hint: {hint}", why.reason),
-        None => format!("{what}: {}", why.reason),
-    }
-}
-
 impl Session {
     /// Opens the events on every thread of every member and starts them. The members are to be
     /// held at their gate, or running; neither is stopped nor signalled.
@@ -174,7 +113,7 @@ impl Session {
         let mut notes = Vec::new();
         if let Some((candidate, errno)) = choice.kernel_refusal() {
             let why = explain(candidate, *errno);
-            notes.push(with_hint("the kernel half is missing", &why));
+            notes.push(why.after("the kernel half is missing"));
         }
         let per_task = tids.len() * cpus.len();
         raise_descriptor_limit((per_task * 2 + cpus.len()) as u64);
@@ -373,124 +312,6 @@ impl Session {
         self.meta.sleepers.forget(before);
         self.meta.accounts.forget(before);
     }
-
-    /// Stops the events and completes the recording.
-    ///
-    /// # Errors
-    /// [`Error::DrainDied`]. A disk that filled up is no error: the recording holds what came
-    /// before, and a note says so.
-    pub fn finish(mut self, system: &dyn PerfSystem) -> Result<Recording, Error> {
-        self.read_accounts(&[]);
-        self.perf_maps.hold(self.meta.pipeline.members.iter().map(|member| member.pid));
-        let turns = self.windows.take().map(Windows::finish).transpose()?.unwrap_or_default();
-        self.meta.end_ns = now_ns();
-        match turns.windows[..] {
-            // On from start to end.
-            [(_, until)] if turns.tracepoints_until.is_none() => self.meta.end_ns = until,
-            _ => self.meta.windows = turns.windows,
-        }
-        self.meta.wakeups_until_ns = turns.tracepoints_until;
-        if let Some(states) = self.states.take() {
-            let mut states = states.finish()?;
-            states.begin_at(self.meta.start_ns);
-            self.meta.states = Some(states);
-        }
-        for event in self.events.iter() {
-            // An event whose task has exited may refuse; there is nothing left to stop then.
-            let _ = system.disable(event.as_fd());
-        }
-        let is_full = self.is_full();
-        let drained = self.drain.finish()?;
-        self.meta.foreign_samples = drained.foreign_samples;
-        if self.counts_lost {
-            let lost = |events: &[OwnedFd]| -> Option<u64> {
-                events.iter().map(|event| read_counts(event)?[1]).sum()
-            };
-            let (samples, switches) = self.events.split_at(self.sampling);
-            self.meta.lost = lost(samples);
-            let switches = lost(switches).unwrap_or(0) + turns.lost;
-            if switches > 0 {
-                self.meta.notes.push(format!(
-                    "{switches} records of context switches and wake-ups were lost: who waited \
-                     then, and for whom, is not known"
-                ));
-            }
-        }
-        if let Some(failure) = &drained.failure {
-            let lost = self.meta.lost.unwrap_or_default() + failure.lost;
-            self.meta.lost = Some(lost);
-            self.meta.notes.push(format!(
-                "the recording ends early, after {:.1} s: writing to {} failed: {}",
-                self.meta.end_ns.saturating_sub(self.meta.start_ns) as f64 / 1e9,
-                self.dir.path().display(),
-                failure.error,
-            ));
-        } else if is_full {
-            let most = self.limits.max_bytes.unwrap_or_default();
-            let seconds = self.meta.end_ns.saturating_sub(self.meta.start_ns) as f64 / 1e9;
-            self.meta.notes.push(format!(
-                "the recording ended after {seconds:.1} s, when its records came to {}",
-                pipeprof_runner::size::exact(most),
-            ));
-        }
-        let finished = drained.segments.join().and_then(|joined| {
-            joined.writer.finish(&self.provenance)?;
-            Ok(joined.began)
-        });
-        match finished {
-            Ok(Some(began)) => begin_at(&mut self.meta, began),
-            Ok(None) => {}
-            Err(error) => {
-                let note = format!("the recording's end could not be written: {error}");
-                self.meta.notes.push(note);
-            }
-        }
-        if let Some(events) = self.to_unwind {
-            let path = self.dir.path().join("perf.data");
-            if let Err(error) = unwound::replace(&path, events, &mut self.meta, &self.provenance) {
-                self.meta.notes.push(format!(
-                    "the recording keeps its slices of the stack, unwound each time that it is \
-                     read: writing it again failed: {error}"
-                ));
-            }
-        }
-        let mut recording = Recording::captured(self.dir, self.meta);
-        recording.perf_maps = self.perf_maps;
-        recording.write_failure = drained.failure.map(|failure| failure.error);
-        Ok(recording)
-    }
-}
-
-/// What is left of a long watch began then, and everything else said of it does too.
-fn begin_at(meta: &mut Meta, began: Beginning) {
-    let Beginning { at_ns, threads, accounts, state: _ } = began;
-    if at_ns <= meta.start_ns {
-        // All of the watch was kept: the files begin while the events are attached.
-        return;
-    }
-    meta.notes.push(format!(
-        "only the last {:.1} s of {:.1} s were kept",
-        meta.end_ns.saturating_sub(at_ns) as f64 / 1e9,
-        meta.end_ns.saturating_sub(meta.start_ns) as f64 / 1e9,
-    ));
-    meta.start_ns = at_ns;
-    meta.threads = threads;
-    meta.accounts.begin_at(&accounts, at_ns);
-    meta.sleepers.forget(at_ns);
-    if let Some(states) = &mut meta.states {
-        states.begin_at(at_ns);
-    }
-    meta.windows.retain_mut(|(from, until)| {
-        *from = at_ns.max(*from);
-        *until > at_ns
-    });
-    // The events counted what they lost over all of the watch.
-    meta.lost = None;
-    if meta.wakeups_until_ns.is_some_and(|until| until <= at_ns) {
-        meta.wakeups = Err("wake-ups were recorded at the beginning of the watch only, of \
-                            which nothing was kept"
-            .to_owned());
-    }
 }
 
 fn recorded_attr(candidate: &Candidate, config: &CaptureConfig) -> EventAttr {
@@ -529,46 +350,6 @@ fn members_only(events: &[EventDescription], meta: &Meta, joined: &Joined) -> Me
         (Ok(format), Some(event)) => members.with_wakeups(layout(event), *format, &event.ids),
         _ => members,
     }
-}
-
-/// What writes down how the kernel and these processes stand; and, in the middle of a recording,
-/// those that they started, whose births it may not hold.
-fn beginning(events: &[EventDescription], pids: Arc<Mutex<Vec<i32>>>, with_children: bool) -> Look {
-    let first = events.first().map(|event| (event.attr.sample_type, event.ids.first().copied()));
-    let (sample_type, id) = first.unwrap_or_default();
-    Box::new(move || {
-        // Older than any record to come, and not 0, which perf takes for "no time".
-        let at_ns = now_ns();
-        let made = Synthesizer::new(sample_type, at_ns, id.unwrap_or(0));
-        let modules = access::with_rights(|| fs::read_to_string("/proc/modules"));
-        let modules = modules.unwrap_or_default();
-        let mut state = synth::kernel(&made, &head_of_kallsyms(), &modules);
-        let members = pids.lock().map(|pids| pids.clone()).unwrap_or_default();
-        let family = match with_children {
-            true => synth::family(Path::new("/proc"), &members),
-            false => members.iter().map(|&pid| (None, pid)).collect(),
-        };
-        let mut builds = synth::Builds::default();
-        let mut began =
-            Beginning { at_ns, threads: Vec::new(), accounts: Accounts::default(), state: vec![] };
-        for (parent, pid) in family {
-            state.extend(synth::process(&made, Path::new("/proc"), pid, parent, &mut builds));
-            began.threads.extend(thread_starts(pid));
-            began.accounts.read(pid, false);
-        }
-        Beginning { state, ..began }
-    })
-}
-
-/// The start of the symbol table, where `_text` is; all of it is 200,000 lines.
-fn head_of_kallsyms() -> String {
-    use std::io::Read;
-    let mut head = Vec::new();
-    if let Ok(file) = access::with_rights(|| File::open("/proc/kallsyms")) {
-        // What was read before an error is still true.
-        let _ = file.take(256 << 10).read_to_end(&mut head);
-    }
-    String::from_utf8_lossy(&head).into_owned()
 }
 
 fn meta(pipeline: &Pipeline, config: &CaptureConfig, choice: &Choice, notes: Vec<String>) -> Meta {

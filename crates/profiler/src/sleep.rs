@@ -14,7 +14,7 @@ use crate::profile::{Frame, FrameKind, Mode, Profile, StackWeight, TimeSplit};
 use crate::raw_stacks::RawStacks;
 use crate::recording::Meta;
 use crate::thread_time::{Activity, Interval, Start, ThreadTimes};
-use crate::timeline::Nap;
+use crate::timeline::Blocked;
 
 /// What is known of where a thread slept.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +41,7 @@ pub(crate) struct Sleep<'a> {
     known: FxHashMap<usize, u64>,
     wchans: BTreeMap<(usize, &'a str), u64>,
     /// Sleeps that have ended and were not taken yet, where they are wanted one by one.
-    naps: Option<Vec<Nap>>,
+    kept: Option<Vec<Blocked>>,
 }
 
 /// One thread's sums, in nanoseconds, by its switches.
@@ -165,7 +165,7 @@ impl<'a> Sleep<'a> {
             stacks: RawStacks::default(),
             known: FxHashMap::default(),
             wchans: BTreeMap::new(),
-            naps: None,
+            kept: None,
         };
         for (index, thread) in meta.threads.iter().enumerate() {
             let Some(&member) = member_of.get(&thread.pid) else { continue };
@@ -216,14 +216,14 @@ impl<'a> Sleep<'a> {
         self.threads.begin(tid, self.meta.start_ns, start, stack);
     }
 
-    /// Keeps each sleep until it is [taken](Self::take_naps).
-    pub(crate) fn keep_naps(&mut self) {
-        self.naps = Some(Vec::new());
+    /// Keeps each sleep until it is [taken](Self::take_sleeps).
+    pub(crate) fn keep_sleeps(&mut self) {
+        self.kept = Some(Vec::new());
     }
 
     /// The sleeps that ended since the last time.
-    pub(crate) fn take_naps(&mut self) -> impl Iterator<Item = Nap> + '_ {
-        self.naps.iter_mut().flat_map(|naps| naps.drain(..))
+    pub(crate) fn take_sleeps(&mut self) -> impl Iterator<Item = Blocked> + '_ {
+        self.kept.iter_mut().flat_map(|kept| kept.drain(..))
     }
 
     /// A thread began that is nobody's: whoever had its number has ended.
@@ -316,14 +316,14 @@ impl<'a> Sleep<'a> {
             }
             Activity::Blocked => {
                 life.blocked += interval.ns;
-                if let Some(naps) = &mut self.naps {
+                if let Some(kept) = &mut self.kept {
                     let stack = match interval.stack {
                         Some(Slept::Sampled { stack, .. }) => Some(stack),
                         _ => None,
                     };
                     let (pid, member) = (life.pid, life.member);
                     let Interval { tid, until, ns, .. } = interval;
-                    naps.push(Nap { pid, tid, member, until, ns, stack });
+                    kept.push(Blocked { pid, tid, member, until, ns, stack });
                 }
                 let from = interval.until.saturating_sub(interval.ns);
                 let looked = self.meta.sleepers.within(interval.tid, from, interval.until);

@@ -12,13 +12,15 @@
 
 use std::time::Duration;
 
-use crate::attr::{CallGraph, EventAttr, event_type, flag, sample_type};
+use crate::attr::{
+    CallGraph, EventAttr, FORMAT_LOST, HALF_OF_RING, SAMPLE_TYPE, event_type, flag, sample_type,
+};
+use crate::capture_config::CaptureConfig;
 use crate::environment::Operation;
 use crate::error::Error;
 use crate::opening::{Opened, open_all, targets};
 use crate::profile::Scope;
 use crate::recording::EventRole;
-use crate::session::{CaptureConfig, FORMAT_LOST, HALF_OF_RING, SAMPLE_TYPE, with_hint};
 use crate::stop::Stop;
 use crate::sys::PerfSystem;
 use crate::wakeups::{self, WakeFormat};
@@ -137,7 +139,7 @@ impl Switching {
                     &targets,
                     &config.stop,
                 )?;
-                notes.push(with_hint("blocked time has no stacks", &why));
+                notes.push(why.after("blocked time has no stacks"));
                 opened
             }
             result => result?,

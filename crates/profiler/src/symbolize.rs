@@ -1,7 +1,6 @@
 //! Names for addresses: the seam behind which a test can put names of its own, and the names of
 //! this machine.
 
-mod build_id;
 mod debug_files;
 mod demangle;
 mod find;
@@ -10,7 +9,6 @@ mod image;
 mod inlined;
 mod kernel;
 mod notes;
-mod object;
 mod perf_map;
 mod stores;
 mod table;
@@ -22,10 +20,8 @@ use std::time::SystemTime;
 
 use rustc_hash::FxHashMap;
 
-pub use build_id::BuildId;
 pub(crate) use find::{Finder, Found, Place, map_file};
 pub(crate) use image::Image;
-pub use object::Object;
 pub use perf_map::PerfMap;
 pub(crate) use perf_map::PerfMaps;
 pub use table::{Remembering, SymbolTable};
@@ -38,7 +34,9 @@ use kernel::KernelNames;
 use notes::Notes;
 use stores::Part;
 
+pub use crate::build_id::BuildId;
 use crate::kernel_code::RecordedKernel;
+pub use crate::object_file::Object;
 
 /// One function at an address.
 #[derive(Clone, Debug, PartialEq, Eq)]

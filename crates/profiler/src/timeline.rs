@@ -91,10 +91,10 @@ impl Spool {
     }
 
     /// A sleep; `stack` is its index among the raw stacks of sleeps.
-    pub(crate) fn sleep(&mut self, nap: Nap) {
-        let stack = nap.stack.map_or(NONE, |stack| stack as u32);
-        let began = nap.until.saturating_sub(nap.ns);
-        self.put(began, nap.ns, stack, nap.member, [nap.pid, nap.tid], None, 1);
+    pub(crate) fn sleep(&mut self, slept: Blocked) {
+        let stack = slept.stack.map_or(NONE, |stack| stack as u32);
+        let began = slept.until.saturating_sub(slept.ns);
+        self.put(began, slept.ns, stack, slept.member, [slept.pid, slept.tid], None, 1);
     }
 
     #[allow(clippy::too_many_arguments)] // One for each field of an entry.
@@ -146,7 +146,7 @@ impl Spool {
 
 /// A sleep as the analysis sees it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Nap {
+pub(crate) struct Blocked {
     pub(crate) pid: i32,
     pub(crate) tid: i32,
     pub(crate) member: usize,

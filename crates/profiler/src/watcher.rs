@@ -19,6 +19,7 @@ mod subject;
 use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
+use pipeprof_runner::cpus::of_thread;
 use pipeprof_runner::discover::{Extent, Found, Level, discover};
 use pipeprof_runner::pair::Reexec;
 use pipeprof_runner::pipeline::{Member, MemberId, Pipeline};
@@ -39,7 +40,6 @@ use crate::recording::{About, Recording, RecordingDir};
 use crate::session::{CaptureConfig, Session};
 use crate::stop::Stop;
 use crate::sys::RunningKernel;
-use crate::tasks::affinity;
 
 /// Something that is looked at ten times a second while a pipeline is watched, and whenever members
 /// were found.
@@ -237,7 +237,7 @@ impl Standby {
 fn pinned_to(pipeline: &Pipeline) -> Option<Vec<u32>> {
     let mut cpus = Vec::new();
     for member in &pipeline.members {
-        cpus.extend(affinity(member.pid)?);
+        cpus.extend(of_thread(member.pid)?.into_iter().map(|cpu| cpu as u32));
     }
     cpus.sort_unstable();
     cpus.dedup();

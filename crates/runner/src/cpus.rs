@@ -1,6 +1,7 @@
 //! Which CPU each end runs on.
 
 use std::fs;
+use std::ops::RangeInclusive;
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
@@ -120,10 +121,24 @@ fn core_of(cpu: usize) -> Option<Core> {
     Some(Core { package: number("physical_package_id")?, core: number("core_id")? })
 }
 
-/// The CPUs that this process may run on.
 fn allowed() -> Vec<usize> {
-    let set = sched_getaffinity(Pid::from_raw(0)).unwrap_or_default();
-    (0..CpuSet::count()).filter(|&cpu| set.is_set(cpu).unwrap_or(false)).collect()
+    of_thread(0).unwrap_or_default()
+}
+
+/// The CPUs that a thread may run on, 0 being the calling one; `None` where it cannot be asked.
+pub fn of_thread(tid: i32) -> Option<Vec<usize>> {
+    let set = sched_getaffinity(Pid::from_raw(tid)).ok()?;
+    Some((0..CpuSet::count()).filter(|&cpu| set.is_set(cpu) == Ok(true)).collect())
+}
+
+/// The ranges of a list as the kernel prints it, `0-3,8`; `None` where it is none.
+pub fn ranges(list: &str) -> Option<Vec<RangeInclusive<u32>>> {
+    let range = |text: &str| {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let range = first.parse().ok()?..=last.parse().ok()?;
+        (!range.is_empty()).then_some(range)
+    };
+    list.trim().split(',').map(range).collect()
 }
 
 /// Pins the calling thread.
@@ -137,6 +152,15 @@ pub(crate) fn pin_to(cpu: usize, end: End) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_of_cpus() {
+        assert_eq!(ranges("0-3,8\n"), Some(vec![0..=3, 8..=8]));
+        assert_eq!(ranges("0"), Some(vec![0..=0]));
+        for list in ["", "0,", "3-1", "a", "0-"] {
+            assert_eq!(ranges(list), None, "{list:?}");
+        }
+    }
 
     #[test]
     fn reads_the_flag() {

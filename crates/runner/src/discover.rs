@@ -42,6 +42,7 @@ mod ends;
 mod error;
 mod level;
 mod looker;
+mod mounted;
 mod process;
 mod scan;
 pub(crate) mod sys;
@@ -50,9 +51,10 @@ mod topology;
 mod walk;
 
 pub use error::DiscoverError;
-pub use level::{Level, Look, never_look};
-pub(crate) use process::parent_of;
-pub use process::{check_proc, threads};
+pub use level::never_look;
+pub use looker::{Level, Look};
+pub use mounted::check_proc;
+pub use process::{parent_of, threads};
 pub use table::{Access, Calls, Descriptor, ProcTable, Process};
 pub use topology::{Found, pipeline_of, pipelines, tree_of};
 

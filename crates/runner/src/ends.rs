@@ -22,13 +22,13 @@ use serde::{Deserialize, Serialize};
 pub use self::alone::{Alone, Moved};
 use self::buffer::Buffer;
 use self::fixed::Fixed;
-pub(crate) use self::fixed::try_fragment;
+pub use self::fixed::try_fragment;
 use self::read::Reading;
 use self::write::Writing;
 use crate::access;
+use crate::capacity::capacity;
 use crate::cpus;
 use crate::error::Error;
-use crate::pair;
 use crate::pipeline::End;
 use crate::plan::PairPlan;
 use crate::stage::{ReadWith, WriteWith};
@@ -260,7 +260,7 @@ impl Loop {
                     Loop::Vmsplice(first, second)
                 }
                 WriteWith::Tee | WriteWith::TeeLarge => {
-                    let capacity = pair::capacity(&io::stdout());
+                    let capacity = capacity(&io::stdout());
                     Loop::Tee(Fixed::new(plan, capacity.or(plan.pipe_size).unwrap_or_default())?)
                 }
             },

@@ -2,7 +2,9 @@
 //! a process belongs to.
 
 pub mod access;
+pub mod bandwidth;
 pub mod buffer;
+mod capacity;
 pub mod command;
 pub mod cost;
 pub mod cpus;
@@ -15,9 +17,9 @@ pub mod outcome;
 pub mod pair;
 pub mod pipeline;
 pub mod plan;
-pub mod roof;
 pub mod signals;
 pub mod size;
 pub mod stage;
+pub mod stat_line;
 mod sys;
 pub mod tuning;

@@ -7,8 +7,6 @@ use std::os::fd::AsFd;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
-use crate::ends;
-use crate::error::Error;
 use crate::sys;
 
 /// Bytes of an ordinary page.
@@ -64,15 +62,6 @@ pub fn vmsplice_shares_pages() -> Result<bool, Errno> {
         return Err(Errno::ENODATA);
     }
     Ok(found == *b"b")
-}
-
-/// Whether a socket's data lies in fragments as large as the stage `tee-large` needs: makes one.
-///
-/// # Errors
-/// [`Error::Fragments`] where they are smaller; the kernel's answer where a socket or a pipe is
-/// refused.
-pub fn socket_fragments() -> Result<(), Error> {
-    ends::try_fragment()
 }
 
 /// What to tell the user of a stage that relies on `vmsplice`, if anything.

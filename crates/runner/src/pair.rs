@@ -16,13 +16,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, ftruncate, pipe2};
 
-use crate::access;
+use crate::capacity::{capacity, set_capacity};
 use crate::cpus;
 use crate::discover::check_proc;
 use crate::ends::{Configuration, Word, monotonic_ns};
@@ -105,22 +105,6 @@ pub fn launch(plan: &PairPlan, again: &Reexec) -> Result<Prepared, Error> {
         }],
     };
     Ok(Prepared { plan: plan.clone(), pipeline, board, ends, notes })
-}
-
-/// Gives a pipe at least `wanted` bytes of space.
-pub(crate) fn set_capacity(pipe: &impl AsFd, wanted: u64) -> Result<(), Error> {
-    let size = i32::try_from(wanted).unwrap_or(i32::MAX);
-    let resized = access::with_rights(|| fcntl(pipe.as_fd(), FcntlArg::F_SETPIPE_SZ(size)));
-    resized.map(drop).map_err(|source| Error::PipeSize {
-        wanted,
-        max: machine::pipe_max_size(),
-        source,
-    })
-}
-
-/// What a pipe holds in bytes, at a page a slot; `None` where it is no pipe.
-pub(crate) fn capacity(pipe: &impl AsFd) -> Option<u64> {
-    fcntl(pipe.as_fd(), FcntlArg::F_GETPIPE_SZ).ok().and_then(|bytes| u64::try_from(bytes).ok())
 }
 
 /// A pair at the gate. Dropping it ends both processes.

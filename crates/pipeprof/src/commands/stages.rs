@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use pipeprof_runner::ends;
 use pipeprof_runner::machine;
 use pipeprof_runner::size;
 use pipeprof_runner::stage::Stage;
@@ -38,7 +39,7 @@ impl Machine {
             huge_page_size_bytes: machine::huge_page_size(),
             can_check_huge_pages: machine::can_read_page_flags(),
             vmsplice_shares_pages: machine::vmsplice_shares_pages().ok(),
-            socket_fragments: machine::socket_fragments().map_err(|error| error.to_string()),
+            socket_fragments: ends::try_fragment().map_err(|error| error.to_string()),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }

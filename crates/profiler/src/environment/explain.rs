@@ -39,6 +39,16 @@ pub struct Explanation {
     pub hint: Option<String>,
 }
 
+impl Explanation {
+    /// A note on what is missing for that reason.
+    pub(crate) fn after(&self, what: &str) -> String {
+        match &self.hint {
+            Some(hint) => format!("{what}: {}; hint: {hint}", self.reason),
+            None => format!("{what}: {}", self.reason),
+        }
+    }
+}
+
 /// Says why the kernel answered `errno` to `what`, in this environment.
 pub fn explain_open_error(errno: Errno, what: &Operation<'_>, env: &Environment) -> Explanation {
     let (asked, Reason { why, hint }) = match *what {

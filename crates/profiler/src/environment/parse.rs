@@ -1,5 +1,6 @@
 //! The text formats of `/proc` and `/sys`, as functions from text to values.
 
+use pipeprof_runner::cpus;
 use serde::Serialize;
 
 use super::KernelSymbols;
@@ -106,10 +107,8 @@ pub(super) fn resource_limit(limits: &str, name: &str) -> Option<(MaxAllowed, Ma
 
 /// How many CPUs a list such as `0-3,8,10-11` names.
 pub(super) fn cpu_count(list: &str) -> Option<u32> {
-    list.trim().split(',').try_fold(0_u32, |sum, range| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (first, last) = (first.parse::<u32>().ok()?, last.parse::<u32>().ok()?);
-        sum.checked_add(last.checked_sub(first)?.checked_add(1)?)
+    cpus::ranges(list)?.into_iter().try_fold(0_u32, |sum, range| {
+        sum.checked_add((range.end() - range.start()).checked_add(1)?)
     })
 }
 

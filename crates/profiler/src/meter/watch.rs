@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use pipeprof_runner::discover::Found;
+use pipeprof_runner::discover::{Found, parent_of};
 use pipeprof_runner::pipeline::{MemberId, Pipe, PipeKey};
 use rustc_hash::FxHashMap;
 
@@ -113,7 +113,7 @@ impl Watch {
                     last: now,
                     fastest: now.since(first),
                     elsewhere: Elsewhere::default(),
-                    parent: parent(member.pid),
+                    parent: parent_of(member.pid),
                     writes_to,
                     reads_from,
                 }
@@ -457,12 +457,6 @@ const COUNTED_LATE: &str = "both ends splice, and the system calls could be coun
 
 const UNCOUNTED: &str = "both ends can splice, which /proc/PID/io does not count, and the system \
      calls cannot be traced; hint: as root, mount -t tracefs tracefs /sys/kernel/tracing";
-
-/// The parent of a process: field 4 of `/proc/PID/stat`.
-fn parent(pid: i32) -> Option<i32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
-}
 
 /// Whether a process can have moved that much after the last look at it.
 fn is_plausible(late: u64, fastest: u64) -> bool {

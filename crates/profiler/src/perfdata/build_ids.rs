@@ -6,9 +6,9 @@ use std::borrow::Cow;
 use rustc_hash::FxHashMap;
 
 use super::cursor::Cursor;
-use super::read::Records;
-use super::record::{Record, misc};
-use crate::symbolize::{BuildId, Object};
+use super::framing::{Record, Records, misc};
+use crate::build_id::BuildId;
+use crate::object_file::Object;
 
 /// Which build a file is (`struct perf_record_header_build_id` in tools/lib/perf/include/perf/event.h,
 /// v6.1).

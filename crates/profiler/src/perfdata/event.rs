@@ -1,8 +1,7 @@
 //! An event of a file, as its attribute and its name tell it.
 
+use super::format_error::{FormatError, word};
 use super::layout::Layout;
-use super::naming::Pmus;
-use super::read::{FormatError, word};
 use crate::attr::{event_type, flag};
 
 /// `PERF_COUNT_SW_BPF_OUTPUT`: what a BPF program reports.
@@ -151,12 +150,5 @@ impl Event {
     /// It counts what happens in software, rather than time or nothing.
     pub(super) fn shares_samples(&self) -> bool {
         self.kind == event_type::SOFTWARE && !self.is_clock() && !self.is_dummy()
-    }
-
-    /// Gives it the name of its numbers, where the file has none.
-    pub(super) fn complete_name(&mut self, pmus: &Pmus) {
-        if self.name.is_empty() {
-            self.name = super::naming::name(self, pmus);
-        }
     }
 }

@@ -5,7 +5,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::build_ids::BuildIds;
 use super::event::Event;
 use super::feature;
-use super::naming::Pmus;
+use super::naming::{Pmus, name};
 use crate::tracepoints::{Tracepoint, in_tracing_data};
 
 /// The features that are read, in place.
@@ -73,7 +73,9 @@ impl<'a> Features<'a> {
             names: self.pmu_mappings.map(pmu_names).unwrap_or_default(),
             tracepoints: tracepoints.iter().map(|point| (point.id, point.name.clone())).collect(),
         };
-        events.iter_mut().for_each(|event| event.complete_name(&pmus));
+        for event in events.iter_mut().filter(|event| event.name.is_empty()) {
+            event.name = name(event, &pmus);
+        }
         Noted {
             kernel_release: self.kernel_release.and_then(header_string),
             arch: self.arch.and_then(header_string),

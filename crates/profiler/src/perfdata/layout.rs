@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::cursor::Cursor;
-use super::record::{Record, kind};
-use crate::attr::sample_type;
+use super::framing::{Record, kind};
+use crate::attr::{sample_type, without_slices};
 
 /// Where the fields are that all records of one event carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -424,12 +424,6 @@ impl Layout {
         }
         Some(())
     }
-}
-
-/// A sample type without slices of stack, and without what lies behind them in a sample.
-pub(crate) fn without_slices(sample_type: u64) -> u64 {
-    let up_to_raw = (sample_type::RAW << 1) - 1;
-    sample_type & (up_to_raw | sample_type::IDENTIFIER)
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use zstd_safe::{DCtx, InBuffer, OutBuffer};
 
 use super::event::Event;
 use super::features::Features;
-use super::read::{FormatError, PerfDataFile, Records, is_compressed, word};
-use super::record::{RECORD_HEADER, Record, kind};
+use super::file::PerfDataFile;
+use super::format_error::{FormatError, word};
+use super::framing::{RECORD_HEADER, Record, Records, is_compressed, kind};
 use super::{STREAM_HEADER_BYTES, feature};
 
 /// Events and features of a stream, wherever in it they come.

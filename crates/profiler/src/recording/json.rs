@@ -8,9 +8,11 @@ use std::path::Path;
 
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::sidecar::VERSION;
 use crate::error::Error;
 use crate::regular_file;
+
+/// Raised whenever a field changes its meaning or goes.
+pub(crate) const VERSION: u32 = 1;
 
 /// More than the largest file of any recording: 1,000 pipes with all their points.
 const MOST_BYTES: u64 = 256 << 20;

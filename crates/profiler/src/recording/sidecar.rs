@@ -16,9 +16,6 @@ use crate::perfdata::record::MOST_TIME;
 use crate::states::Timeline;
 use crate::symbolize::{PerfMaps, SymbolTable};
 
-/// Raised whenever a field changes its meaning or goes.
-pub(crate) const VERSION: u32 = 1;
-
 const ABOUT: &str = "pipeprof.json";
 const SYMBOLS: &str = "symbols.json";
 const STATES: &str = "states.json";
@@ -83,7 +80,7 @@ pub(super) fn write(
     ending: Ending,
 ) -> Result<(), Error> {
     let sidecar = Sidecar {
-        version: VERSION,
+        version: json::VERSION,
         complete: ending == Ending::Complete,
         about: about.clone(),
         capture: meta.clone(),
@@ -91,7 +88,7 @@ pub(super) fn write(
     };
     write_json(dir, ABOUT, ending, |out| serde_json::to_writer_pretty(out, &sidecar))?;
     let Some(states) = &meta.states else { return Ok(()) };
-    let states = States { version: VERSION, states };
+    let states = States { version: json::VERSION, states };
     write_json(dir, STATES, ending, |out| serde_json::to_writer(out, &states))
 }
 
@@ -101,7 +98,7 @@ pub(super) fn environment() -> Value {
 }
 
 pub(super) fn write_symbols(dir: &Path, symbols: &SymbolTable) -> Result<(), Error> {
-    let symbols = Symbols { version: VERSION, symbols };
+    let symbols = Symbols { version: json::VERSION, symbols };
     write_json(dir, SYMBOLS, Ending::Complete, |out| serde_json::to_writer(out, &symbols))
 }
 

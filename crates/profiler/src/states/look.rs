@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
+use pipeprof_runner::stat_line::StatLine;
 use rustc_hash::FxHashMap;
 
 use super::call::Call;
@@ -382,8 +383,8 @@ fn is_there(pid: i32, tid: i32) -> bool {
 
 /// By the letter in `/proc/TID/stat`, which everyone may read.
 fn asleep_somewhere(pid: i32, tid: i32) -> Doing {
-    let text = fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat"));
-    match text.ok().as_deref().and_then(Stat::parse).map(|stat| stat.state) {
+    let line = fs::read(format!("/proc/{pid}/task/{tid}/stat")).unwrap_or_default();
+    match StatLine::parse(&line).and_then(|stat| stat.state()) {
         None | Some('Z' | 'X') => Doing::Ended,
         Some('R') => Doing::Running,
         Some('D') => Doing::Waiting(vec![Wait::For(Why::Disk)]),
@@ -492,19 +493,17 @@ struct Stat {
 
 impl Stat {
     fn read(pid: i32) -> Option<Stat> {
-        Stat::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+        Stat::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    fn parse(text: &str) -> Option<Stat> {
-        // The name may hold anything, a closing parenthesis included.
-        let (head, rest) = text.rsplit_once(')')?;
-        let comm = head.split_once('(')?.1.to_owned();
-        let mut words = rest.split_ascii_whitespace();
-        let state = words.next()?.chars().next()?;
-        let parent = words.next()?.parse().ok()?;
-        // Field 22; the two before were fields 3 and 4.
-        let start_time_ticks = words.nth(17)?.parse().ok()?;
-        Some(Stat { comm, state, parent, start_time_ticks })
+    fn parse(line: &[u8]) -> Option<Stat> {
+        let line = StatLine::parse(line)?;
+        Some(Stat {
+            comm: String::from_utf8_lossy(line.name).into_owned(),
+            state: line.state()?,
+            parent: line.parent()?,
+            start_time_ticks: line.start_time_ticks()?,
+        })
     }
 }
 
@@ -591,13 +590,5 @@ mod tests {
         looker.look(now_ns());
         assert_eq!(looker.found, []);
         let _ = ended.0.wait();
-    }
-
-    #[test]
-    fn a_name_with_blanks_and_parentheses_hides_no_field() {
-        let text = "7 (a) b (c) S 3 7 7 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 4242 1 2 3";
-        let stat = Stat::parse(text).unwrap();
-        assert_eq!((stat.comm.as_str(), stat.state), ("a) b (c", 'S'));
-        assert_eq!((stat.parent, stat.start_time_ticks), (3, 4242));
     }
 }

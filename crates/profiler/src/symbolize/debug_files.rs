@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use object::Object as _;
 
-use super::build_id::BuildId;
 use super::find::{Found, of_build};
 use super::image::Image;
 use super::stores::{Part, Stores};
+use crate::build_id::BuildId;
 
 /// The largest file whose checksum is computed.
 const MOST_CHECKED: usize = 1 << 30;

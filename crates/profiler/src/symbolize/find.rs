@@ -10,10 +10,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::build_id::BuildId;
 use super::image::{Identity, Image};
-use super::object::Object;
 use super::stores::{Part, Stores};
+use crate::build_id::BuildId;
+use crate::object_file::Object;
 use crate::process::Process;
 
 /// What became of an object's file.

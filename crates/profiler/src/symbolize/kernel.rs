@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 use pipeprof_runner::access;
 use rustc_hash::FxHashMap;
 
-use super::build_id::BuildId;
 use super::stores::{Part, Stores};
 use super::{Function, Functions};
+use crate::build_id::BuildId;
 use crate::kallsyms::{Found, Kallsyms};
 use crate::kernel_code::{RecordedKernel, RecordedModule};
 use crate::regular_file;

@@ -1,6 +1,6 @@
 //! What could not be named, in sentences: one a reason, however many objects it is true of.
 
-use super::object::Object;
+use crate::object_file::Object;
 
 /// Objects that a sentence names.
 const MOST_NAMED: usize = 3;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::build_id::BuildId;
+use crate::build_id::BuildId;
 
 /// The places of this machine.
 #[derive(Clone, Debug, Default)]

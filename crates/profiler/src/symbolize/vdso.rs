@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
-use super::build_id::BuildId;
 use super::image::Image;
+use crate::build_id::BuildId;
 
 /// That of the running kernel, which every process has, ours too.
 pub(crate) fn of_running_kernel() -> Option<Image> {

@@ -15,7 +15,7 @@ use crate::perfdata::layout::{Layout, Sample};
 use crate::perfdata::read::PerfDataFile;
 use crate::perfdata::record::{CONTEXT_USER, Parsed, RECORD_HEADER, Record, kind, parse};
 use crate::profile::Unwinding;
-use crate::recording::Meta;
+use crate::recording::meta::Meta;
 use crate::time_order::each_in_time_order;
 
 /// Records between two marks of a round, up to which a reader holds them back to sort them.

@@ -22,37 +22,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::stat::fstatat;
-use serde::Serialize;
 
-use super::looker::{self, Question};
-use super::topology::Found;
+use super::looker::{self, Level, Look, Question};
+use super::topology::{Ends, Found};
 use crate::pipeline::Pipe;
-
-/// How large a pipe is, and how full it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Level {
-    /// `F_GETPIPE_SZ`: its slots times the page size.
-    pub capacity_bytes: u64,
-    /// `FIONREAD`: bytes waiting in it. Can exceed the capacity where huge pages were spliced, and
-    /// is less than the capacity of a full pipe whose slots hold less than a page each.
-    pub fill_bytes: u64,
-}
-
-/// A look into a pipe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Look {
-    /// What it saw.
-    pub level: Level,
-    /// Nanoseconds for which the pipe had one read end more.
-    pub held_ns: u64,
-}
-
-/// The descriptors by which the members hold a pipe, each a pid and a number of its own.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Ends {
-    pub(super) writers: Vec<(i32, i32)>,
-    pub(super) readers: Vec<(i32, i32)>,
-}
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 

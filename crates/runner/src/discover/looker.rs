@@ -18,8 +18,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
-
-use super::level::{Level, Look};
+use serde::Serialize;
 
 /// What takes longer is held by somebody. A busy machine may let it wait so long before it looks.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -34,6 +33,25 @@ pub(super) struct Question {
     pub(super) fd: i32,
     pub(super) device: u64,
     pub(super) inode: u64,
+}
+
+/// How large a pipe is, and how full it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Level {
+    /// `F_GETPIPE_SZ`: its slots times the page size.
+    pub capacity_bytes: u64,
+    /// `FIONREAD`: bytes waiting in it. Can exceed the capacity where huge pages were spliced, and
+    /// is less than the capacity of a full pipe whose slots hold less than a page each.
+    pub fill_bytes: u64,
+}
+
+/// A look into a pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// What it saw.
+    pub level: Level,
+    /// Nanoseconds for which the pipe had one read end more.
+    pub held_ns: u64,
 }
 
 #[derive(Debug)]

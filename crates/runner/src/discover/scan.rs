@@ -20,6 +20,7 @@ use super::error::DiscoverError;
 use super::sys;
 use super::table::{Access, Calls, Descriptor, ProcTable, Process};
 use crate::pipeline::PipeKey;
+use crate::stat_line::StatLine;
 
 /// Room for many directory entries, and for a whole `stat`, `io` or `fdinfo`.
 const BUFFER_BYTES: usize = 32 * 1024;
@@ -30,7 +31,7 @@ const REMOTE: [&str; 9] =
 
 /// Reads every process of the machine.
 pub(super) fn scan() -> Result<ProcTable, DiscoverError> {
-    super::process::check_proc()?;
+    super::mounted::check_proc()?;
     let cannot_read =
         |source: Errno| DiscoverError::Proc { what: "/proc".to_owned(), source: source.into() };
     let proc =
@@ -255,29 +256,22 @@ pub(super) struct Stat {
 }
 
 impl Stat {
-    /// `PID (COMM) STATE PPID PGRP …`, where COMM may itself hold parentheses and spaces.
     pub(super) fn parse(line: &[u8]) -> Option<Self> {
         // include/linux/sched.h, the same from v5.10 to v6.18.
         const PF_FORKNOEXEC: u64 = 0x0000_0040;
         const PF_KTHREAD: u64 = 0x0020_0000;
-        let open = line.iter().position(|&byte| byte == b'(')?;
-        let close = line.iter().rposition(|&byte| byte == b')')?;
-        let comm = String::from_utf8_lossy(line.get(open + 1..close)?).into_owned();
-        let rest = std::str::from_utf8(line.get(close + 1..)?).ok()?;
-        // From field 3 on.
-        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-        let field = |number: usize| fields.get(number - 3).copied();
-        let flags: u64 = field(9)?.parse().ok()?;
-        let threads: u64 = field(20)?.parse().ok()?;
+        let line = StatLine::parse(line)?;
+        let (state, flags, threads) =
+            (line.state()?, line.field::<u64>(9)?, line.field::<u64>(20)?);
         Some(Stat {
-            comm,
-            parent: field(4)?.parse().ok()?,
-            group: field(5)?.parse().ok()?,
-            start_time_ticks: field(22)?.parse().ok()?,
+            comm: String::from_utf8_lossy(line.name).into_owned(),
+            parent: line.parent()?,
+            group: line.field(5)?,
+            start_time_ticks: line.start_time_ticks()?,
             kernel_thread: flags & PF_KTHREAD != 0,
             forked_only: flags & PF_FORKNOEXEC != 0,
-            leader_ended: field(3)? == "Z" && threads > 1,
-            ended: matches!(field(3)?, "Z" | "X") && threads <= 1,
+            leader_ended: state == 'Z' && threads > 1,
+            ended: matches!(state, 'Z' | 'X') && threads <= 1,
         })
     }
 }

@@ -3,11 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ends::Links;
-use super::level;
 use super::table::{Access, ProcTable, Process};
 use super::walk;
 use crate::pipeline::order::upstream_first;
 use crate::pipeline::{Member, MemberId, Pipe, PipeKey, Pipeline};
+
+/// The descriptors by which the members hold a pipe, each a pid and a number of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ends {
+    pub(super) writers: Vec<(i32, i32)>,
+    pub(super) readers: Vec<(i32, i32)>,
+}
 
 /// A pipeline that was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,7 +27,7 @@ pub struct Found {
     /// Processes whose descriptors may not be read, so that members may be missing.
     pub unreadable: usize,
     /// For each pipe the descriptors that hold it, by which it can be opened.
-    pub(super) ends: Vec<level::Ends>,
+    pub(super) ends: Vec<Ends>,
 }
 
 impl Found {
@@ -180,7 +186,7 @@ fn build(
         stands.iter().map(|&at| processes[members[order[at]]].id()).collect()
     };
 
-    let mut pipes: Vec<(Place, Pipe, level::Ends)> = joined
+    let mut pipes: Vec<(Place, Pipe, Ends)> = joined
         .iter()
         .map(|(key, writers, readers)| {
             let place = (in_order(writers), in_order(readers));
@@ -196,7 +202,7 @@ fn build(
                 let of = places.iter().map(|&place| &processes[members[place]]);
                 of.flat_map(|process| handles(process, *key, access)).collect()
             };
-            let ends = level::Ends {
+            let ends = Ends {
                 writers: held(writers, Access::Write),
                 readers: held(readers, Access::Read),
             };

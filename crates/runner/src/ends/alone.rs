@@ -9,11 +9,11 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::{SFlag, fstat};
 
 use super::{Loop, Tally, monotonic_ns};
+use crate::capacity::set_capacity;
 use crate::cpus;
 use crate::error::Error;
 use crate::machine;
 use crate::outcome;
-use crate::pair::set_capacity;
 use crate::pipeline::End;
 use crate::plan::PairPlan;
 use crate::stage::{ReadWith, WriteWith};

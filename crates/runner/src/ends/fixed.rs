@@ -9,9 +9,9 @@ use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
 use super::pattern;
+use crate::capacity::set_capacity;
 use crate::error::Error;
 use crate::machine::page_size;
-use crate::pair::set_capacity;
 use crate::plan::{FRAGMENT, PairPlan};
 use crate::stage::WriteWith;
 use crate::sys;
@@ -140,8 +140,12 @@ fn fill_with_fragments(pipe: &OwnPipe, plan: &PairPlan) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes one, and says why it can't be done.
-pub(crate) fn try_fragment() -> Result<(), Error> {
+/// Whether a socket's data lies in fragments as large as the stage `tee-large` needs: makes one.
+///
+/// # Errors
+/// [`Error::Fragments`] where they are smaller; the kernel's answer where a socket or a pipe is
+/// refused.
+pub fn try_fragment() -> Result<(), Error> {
     let fragment = FRAGMENT.max(page_size()) as usize;
     FragmentSource::new(fragment)?.make_whole(&vec![0; fragment])
 }

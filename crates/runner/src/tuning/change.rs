@@ -6,12 +6,13 @@ use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl, openat};
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::sys;
+use crate::cpus::of_thread;
 use crate::discover::parent_of;
 use crate::pipeline::{MemberId, PipeKey};
 
@@ -119,7 +120,7 @@ impl Change {
     pub fn affinity(process: MemberId, to: Vec<usize>) -> Result<Change, ChangeError> {
         let threads = threads_of(&process);
         let from: Vec<_> =
-            threads.into_iter().filter_map(|tid| Some((tid, cpus_of_thread(tid)?))).collect();
+            threads.into_iter().filter_map(|tid| Some((tid, of_thread(tid)?))).collect();
         if from.is_empty() {
             return Err(ChangeError::Gone { what: format!("pid {}", process.pid) });
         }
@@ -175,7 +176,7 @@ impl Change {
             Change::Affinity { process, from, to } => restore_threads(
                 process,
                 from,
-                |tid| cpus_of_thread(tid).as_ref() == Some(to),
+                |tid| of_thread(tid).as_ref() == Some(to),
                 |tid, cpus| set_cpus(tid, cpus),
             ),
             Change::Nice { process, from, to } => restore_threads(
@@ -306,12 +307,6 @@ fn open_pipe(pipe: PipeKey, holders: &[MemberId]) -> Result<File, ChangeError> {
         }),
         None => Err(ChangeError::Gone { what: format!("pipe:[{}]", pipe.inode) }),
     }
-}
-
-/// The CPUs that a thread may use; `None` where it has gone.
-pub(super) fn cpus_of_thread(tid: i32) -> Option<Vec<usize>> {
-    let set = sched_getaffinity(Pid::from_raw(tid)).ok()?;
-    Some((0..CpuSet::count()).filter(|&cpu| set.is_set(cpu).unwrap_or(false)).collect())
 }
 
 fn set_cpus(tid: i32, cpus: &[usize]) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::change::cpus_of_thread;
+use crate::cpus::of_thread;
 
 /// Where a CPU lies.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,7 +23,7 @@ pub fn allowed_cpus() -> Vec<CpuPlace> {
 
 /// The CPUs that a thread may use; none where it has gone. 0 is the calling thread.
 pub fn cpus_of(tid: i32) -> Vec<usize> {
-    cpus_of_thread(tid).unwrap_or_default()
+    of_thread(tid).unwrap_or_default()
 }
 
 fn place(cpu: usize) -> CpuPlace {

@@ -4,9 +4,8 @@ use std::fs;
 use std::time::Duration;
 
 use pipeprof_profiler::environment::Environment;
-use pipeprof_profiler::tasks::affinity;
 use pipeprof_report::ladder::MachineFact;
-use pipeprof_runner::cpus::Pin;
+use pipeprof_runner::cpus::{Pin, of_thread, ranges};
 use pipeprof_runner::pair::launch;
 use pipeprof_runner::plan::{Knobs, PairPlan};
 use pipeprof_runner::stage::Stage;
@@ -53,7 +52,8 @@ fn placement(pin: Pin) -> Vec<Vec<u32>> {
     let plan = PairPlan::new(Stage::Write, &Knobs { pin, ..Knobs::default() });
     let prepared = plan.and_then(|plan| launch(&plan, &pair_args::reexec()));
     let Ok(prepared) = prepared else { return Vec::new() };
-    prepared.pipeline().members.iter().filter_map(|member| affinity(member.pid)).collect()
+    let cpus = prepared.pipeline().members.iter().filter_map(|member| of_thread(member.pid));
+    cpus.map(|cpus| cpus.into_iter().map(|cpu| cpu as u32).collect()).collect()
 }
 
 fn cpus(placement: &[Vec<u32>]) -> MachineFact {
@@ -77,18 +77,10 @@ fn cpus(placement: &[Vec<u32>]) -> MachineFact {
     }
     let siblings = format!("/sys/devices/system/cpu/cpu{writer}/topology/core_cpus_list");
     let siblings = fs::read_to_string(siblings).unwrap_or_default();
-    if lists(&siblings, *reader) {
+    if ranges(&siblings).is_some_and(|all| all.iter().any(|range| range.contains(reader))) {
         return spoilt(format!("{text}, which are one core"), "--pin with CPUs of two cores");
     }
     fact(text)
-}
-
-/// Whether a list as the kernel prints it, `0-1,4`, holds a CPU.
-fn lists(list: &str, cpu: u32) -> bool {
-    list.trim().split(',').any(|range| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        matches!((first.parse(), last.parse()), (Ok(first), Ok(last)) if (first..=last).contains(&cpu))
-    })
 }
 
 /// Of the CPUs that the ends use, each once.
@@ -169,19 +161,6 @@ fn load(others: Option<(f64, f64)>) -> Option<MachineFact> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cpu_lists_are_read() {
-        for (list, cpu, held) in [
-            ("0-1\n", 1, true),
-            ("0,4", 4, true),
-            ("0,4", 1, false),
-            ("", 0, false),
-            ("7", 7, true),
-        ] {
-            assert_eq!(lists(list, cpu), held, "{list:?} {cpu}");
-        }
-    }
 
     #[test]
     fn what_spoils_the_figures_comes_with_a_remedy() {

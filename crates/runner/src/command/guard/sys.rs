@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 
 use crate::discover::sys::pidfd_open;
 use crate::ends::Usage;
+use crate::stat_line::StatLine;
 
 /// Where [`keep_only`] puts the descriptor that is kept.
 pub(super) const KEPT: RawFd = 0;
@@ -186,11 +187,9 @@ impl Terminal {
 /// Where this process's arguments lie, as `ps` and `pkill -f` read them; `None` where `/proc` does
 /// not tell. To be asked before the fork.
 pub(super) fn arguments() -> Option<(usize, usize)> {
-    // Fields 48 and 49, counted from behind the name (proc(5)).
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-    let start: usize = fields.nth(45)?.parse().ok()?;
-    let end: usize = fields.next()?.parse().ok()?;
+    let line = std::fs::read("/proc/self/stat").ok()?;
+    let stat = StatLine::parse(&line)?;
+    let (start, end) = (stat.field::<usize>(48)?, stat.field(49)?);
     (start > 0 && end > start).then_some((start, end))
 }
 

@@ -7,6 +7,7 @@ use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
 
 use crate::discover::sys as proc;
+use crate::stat_line::StatLine;
 
 /// Processes that a pass has room for. Where there are more, the next pass finds the rest, as those
 /// that were found have ended by then.
@@ -123,21 +124,11 @@ fn name_of(pid: i32, name: &mut [u8; 24]) -> Option<&std::ffi::CStr> {
     std::ffi::CStr::from_bytes_until_nul(name).ok()
 }
 
-/// State, parent and start time, which stand behind the name, and the name may hold anything.
 fn parse(pid: i32, stat: &[u8]) -> Option<Process> {
-    let behind = stat.iter().rposition(|&byte| byte == b')')? + 1;
-    let mut fields = stat.get(behind..)?.split(|&byte| byte == b' ').skip(1);
-    let state = fields.next()?;
-    let parent = number(fields.next()?)?;
-    // Field 22 of all, of which the state is the third.
-    let start_ticks = number(fields.nth(17)?)?;
-    let has_ended = matches!(state, b"Z" | b"X");
-    let parent = i32::try_from(parent).ok()?;
+    let stat = StatLine::parse(stat)?;
+    let has_ended = matches!(stat.state()?, 'Z' | 'X');
+    let (start_ticks, parent) = (stat.start_time_ticks()?, stat.parent()?);
     Some(Process { pid, start_ticks, parent, has_ended, descends: false })
-}
-
-fn number(digits: &[u8]) -> Option<u64> {
-    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -145,11 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_of_proc_is_read_whatever_the_name_of_the_process() {
-        let stat = b"7 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20 21";
-        let process = parse(7, stat).unwrap();
-        assert_eq!((process.parent, process.start_ticks, process.has_ended), (1, 4242, false));
-        assert!(parse(7, b"7 (x) Z 1 2").is_none());
+    fn paths_are_made_without_memory_from_the_heap() {
         let mut name = [0; 24];
         assert_eq!(name_of(i32::MAX, &mut name).unwrap(), c"2147483647/stat");
         assert_eq!(name_of(1, &mut [0; 24]).unwrap(), c"1/stat");

@@ -1,6 +1,6 @@
 //! What lies in an address space.
 
-use super::build_id::BuildId;
+use crate::build_id::BuildId;
 
 /// A mapped object as the records describe it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,5 +1,5 @@
-//! What one thread can do with memory on this machine: the roof that no pipe that looks at its
-//! bytes can get above.
+//! How fast one thread reads and copies memory: the limit of every pipe whose reader looks at its
+//! bytes.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ const PASSES: u32 = 5;
 
 /// Bandwidth of one thread.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Roof {
+pub struct Bandwidths {
     /// Of a block that stays in the cache of a core.
     pub cache: Bandwidth,
     /// Of a block that comes from memory each time.
@@ -40,8 +40,8 @@ pub struct Bandwidth {
 /// copying one half to the other: both are the C library's vectorised loops, whatever this crate
 /// was compiled with. `sysbench memory` reads a word at a time and so stays below, unless its blocks
 /// come from memory.
-pub fn measure() -> Roof {
-    Roof { cache: bandwidth(CACHE_BLOCK), memory: bandwidth(MEMORY_BLOCK) }
+pub fn measure() -> Bandwidths {
+    Bandwidths { cache: bandwidth(CACHE_BLOCK), memory: bandwidth(MEMORY_BLOCK) }
 }
 
 fn bandwidth(block_bytes: usize) -> Bandwidth {
@@ -83,15 +83,15 @@ mod tests {
 
     #[test]
     fn every_figure_is_that_of_a_machine() {
-        let roof = measure();
-        for bandwidth in [roof.cache, roof.memory] {
+        let all = measure();
+        for bandwidth in [all.cache, all.memory] {
             // A byte a cycle would be 1 GiB/s on the slowest machine there is; no core has 4 TiB/s.
             for rate in [bandwidth.read_gib_per_s, bandwidth.copy_gib_per_s] {
-                assert!((0.05..4096.0).contains(&rate), "{roof:?}");
+                assert!((0.05..4096.0).contains(&rate), "{all:?}");
             }
             // Reading twice what is copied takes no more than reading and writing it.
-            assert!(bandwidth.read_gib_per_s > bandwidth.copy_gib_per_s, "{roof:?}");
+            assert!(bandwidth.read_gib_per_s > bandwidth.copy_gib_per_s, "{all:?}");
         }
-        assert!(roof.cache.read_gib_per_s > 0.5 * roof.memory.read_gib_per_s, "{roof:?}");
+        assert!(all.cache.read_gib_per_s > 0.5 * all.memory.read_gib_per_s, "{all:?}");
     }
 }

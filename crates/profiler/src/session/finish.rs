@@ -1,0 +1,131 @@
+//! How a capture ends: what was counted and seen goes beside the records.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::Session;
+use crate::accounts::now_ns;
+use crate::error::Error;
+use crate::recording::{Meta, Recording, unwound};
+use crate::segments::Beginning;
+use crate::sys::PerfSystem;
+use crate::windows::{Windows, read_counts};
+
+impl Session {
+    /// Stops the events and completes the recording.
+    ///
+    /// # Errors
+    /// [`Error::DrainDied`]. A disk that filled up is no error: the recording holds what came
+    /// before, and a note says so.
+    pub fn finish(mut self, system: &dyn PerfSystem) -> Result<Recording, Error> {
+        self.read_accounts(&[]);
+        self.perf_maps.hold(self.meta.pipeline.members.iter().map(|member| member.pid));
+        let turns = self.windows.take().map(Windows::finish).transpose()?.unwrap_or_default();
+        self.meta.end_ns = now_ns();
+        match turns.windows[..] {
+            // On from start to end.
+            [(_, until)] if turns.tracepoints_until.is_none() => self.meta.end_ns = until,
+            _ => self.meta.windows = turns.windows,
+        }
+        self.meta.wakeups_until_ns = turns.tracepoints_until;
+        if let Some(states) = self.states.take() {
+            let mut states = states.finish()?;
+            states.begin_at(self.meta.start_ns);
+            self.meta.states = Some(states);
+        }
+        for event in self.events.iter() {
+            // An event whose task has exited may refuse; there is nothing left to stop then.
+            let _ = system.disable(event.as_fd());
+        }
+        let is_full = self.is_full();
+        let drained = self.drain.finish()?;
+        self.meta.foreign_samples = drained.foreign_samples;
+        if self.counts_lost {
+            let lost = |events: &[OwnedFd]| -> Option<u64> {
+                events.iter().map(|event| read_counts(event)?[1]).sum()
+            };
+            let (samples, switches) = self.events.split_at(self.sampling);
+            self.meta.lost = lost(samples);
+            let switches = lost(switches).unwrap_or(0) + turns.lost;
+            if switches > 0 {
+                self.meta.notes.push(format!(
+                    "{switches} records of context switches and wake-ups were lost: who waited \
+                     then, and for whom, is not known"
+                ));
+            }
+        }
+        if let Some(failure) = &drained.failure {
+            let lost = self.meta.lost.unwrap_or_default() + failure.lost;
+            self.meta.lost = Some(lost);
+            self.meta.notes.push(format!(
+                "the recording ends early, after {:.1} s: writing to {} failed: {}",
+                self.meta.end_ns.saturating_sub(self.meta.start_ns) as f64 / 1e9,
+                self.dir.path().display(),
+                failure.error,
+            ));
+        } else if is_full {
+            let most = self.limits.max_bytes.unwrap_or_default();
+            let seconds = self.meta.end_ns.saturating_sub(self.meta.start_ns) as f64 / 1e9;
+            self.meta.notes.push(format!(
+                "the recording ended after {seconds:.1} s, when its records came to {}",
+                pipeprof_runner::size::exact(most),
+            ));
+        }
+        let finished = drained.segments.join().and_then(|joined| {
+            joined.writer.finish(&self.provenance)?;
+            Ok(joined.began)
+        });
+        match finished {
+            Ok(Some(began)) => begin_at(&mut self.meta, began),
+            Ok(None) => {}
+            Err(error) => {
+                let note = format!("the recording's end could not be written: {error}");
+                self.meta.notes.push(note);
+            }
+        }
+        if let Some(events) = self.to_unwind {
+            let path = self.dir.path().join("perf.data");
+            if let Err(error) = unwound::replace(&path, events, &mut self.meta, &self.provenance) {
+                self.meta.notes.push(format!(
+                    "the recording keeps its slices of the stack, unwound each time that it is \
+                     read: writing it again failed: {error}"
+                ));
+            }
+        }
+        let mut recording = Recording::captured(self.dir, self.meta);
+        recording.perf_maps = self.perf_maps;
+        recording.write_failure = drained.failure.map(|failure| failure.error);
+        Ok(recording)
+    }
+}
+
+/// What is left of a long watch began then, and everything else said of it does too.
+fn begin_at(meta: &mut Meta, began: Beginning) {
+    let Beginning { at_ns, threads, accounts, state: _ } = began;
+    if at_ns <= meta.start_ns {
+        // All of the watch was kept: the files begin while the events are attached.
+        return;
+    }
+    meta.notes.push(format!(
+        "only the last {:.1} s of {:.1} s were kept",
+        meta.end_ns.saturating_sub(at_ns) as f64 / 1e9,
+        meta.end_ns.saturating_sub(meta.start_ns) as f64 / 1e9,
+    ));
+    meta.start_ns = at_ns;
+    meta.threads = threads;
+    meta.accounts.begin_at(&accounts, at_ns);
+    meta.sleepers.forget(at_ns);
+    if let Some(states) = &mut meta.states {
+        states.begin_at(at_ns);
+    }
+    meta.windows.retain_mut(|(from, until)| {
+        *from = at_ns.max(*from);
+        *until > at_ns
+    });
+    // The events counted what they lost over all of the watch.
+    meta.lost = None;
+    if meta.wakeups_until_ns.is_some_and(|until| until <= at_ns) {
+        meta.wakeups = Err("wake-ups were recorded at the beginning of the watch only, of \
+                            which nothing was kept"
+            .to_owned());
+    }
+}
