@@ -87,7 +87,7 @@ fn resident_kib() -> u64 {
 
 fn may_attach() -> bool {
     let mut live = Live::start("sleep 5 | cat");
-    std::thread::sleep(Duration::from_millis(100));
+    found(&live, 2);
     match round(live.pid()) {
         Ok(_) => true,
         Err(why) => {
@@ -120,8 +120,7 @@ fn rounds_of_attaching_change_nothing() {
         ended = ended.display()
     );
     let mut live = Live::start(&line);
-    std::thread::sleep(Duration::from_millis(300));
-    let pid = discover(&[live.pid()], Extent::Whole).unwrap().pipeline.members.last().unwrap().pid;
+    let pid = found(&live, 4).pipeline.members.last().unwrap().pid;
     for _ in 0..5 {
         round(pid).unwrap();
     }
@@ -174,7 +173,7 @@ fn a_writer_gets_its_signal_while_its_pipe_is_looked_at() {
         "(yes; echo $? >&2) 2>/dev/null | (sleep 1; head -c 1 >/dev/null); \
          echo ${PIPESTATUS[*]}",
     );
-    std::thread::sleep(Duration::from_millis(200));
+    found(&live, 2);
     let started = Instant::now();
     while live.is_running() && started.elapsed() < Duration::from_secs(10) {
         round(live.pid()).unwrap();

@@ -8,6 +8,7 @@ use std::process::Child;
 use std::time::Duration;
 
 use common::Pair;
+use common::wait::on_cpu;
 
 use pipeprof_profiler::accounts::now_ns;
 use pipeprof_profiler::analyse::analyse;
@@ -41,7 +42,7 @@ struct Captured {
 fn capture(config: &CaptureConfig, seconds: f64) -> Option<Captured> {
     let pair = Pair::start();
     // Past the exec and the dynamic loader, so that the mappings are the final ones.
-    std::thread::sleep(Duration::from_millis(100));
+    on_cpu(&pair.pids(), Duration::from_millis(20));
     let dir = RecordingDir::temporary().unwrap();
     let session = match Session::attach(&RunningKernel, &pair.pipeline(), config, dir) {
         Ok(session) => session,

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
+#[path = "common/wait.rs"]
+mod wait;
+
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::Command;
 use std::time::Duration;
@@ -19,6 +22,7 @@ use pipeprof_profiler::session::{CaptureConfig, Session};
 use pipeprof_profiler::symbolize::LocalSymbols;
 use pipeprof_profiler::sys::{PerfSystem, RunningKernel};
 use pipeprof_runner::pipeline::{Member, Pipeline};
+use wait::on_cpu;
 
 /// The kernel, with rings that hold some twenty samples.
 struct TinyRings;
@@ -88,7 +92,7 @@ fn what_the_rings_had_no_room_for_is_counted_to_the_record() {
     let event = Event::named("page-faults");
     let config = CaptureConfig { event, frequency_hz: 100_000, ..Default::default() };
     let attached = Session::attach(&TinyRings, &pipeline, &config, dir);
-    std::thread::sleep(Duration::from_millis(1500));
+    on_cpu(&[shell.id()], Duration::from_millis(200));
     shell.kill().unwrap();
     shell.wait().unwrap();
     // What a full ring had no room for is told by the next record that it has.

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
+#[path = "common/wait.rs"]
+mod wait;
+
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,6 +16,7 @@ use pipeprof_profiler::session::{CaptureConfig, Session};
 use pipeprof_profiler::symbolize::{LocalSymbols, Object, Symbolizer};
 use pipeprof_profiler::sys::RunningKernel;
 use pipeprof_runner::pipeline::{Member, Pipeline};
+use wait::on_cpu;
 
 /// Burns a CPU in a function that only a symbol table names.
 const SPIN: &str = r"
@@ -52,9 +56,9 @@ fn program() -> Option<tempfile::TempDir> {
 }
 
 fn start(mut command: Command) -> Killed {
-    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(400));
-    Killed(child)
+    let child = Killed(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
+    on_cpu(&[child.0.id()], Duration::from_millis(50));
+    child
 }
 
 #[track_caller]
@@ -85,7 +89,7 @@ fn names(process: &Killed, before_analysis: impl FnOnce()) -> Option<Vec<String>
             return None;
         }
     };
-    std::thread::sleep(Duration::from_millis(500));
+    on_cpu(&[process.0.id()], Duration::from_millis(200));
     let recording = session.finish(&RunningKernel).unwrap();
     before_analysis();
     let profile = analyse(&recording, &mut LocalSymbols::new()).unwrap();
@@ -209,7 +213,8 @@ fn node_in_a_container(folder: &Path) -> Option<Killed> {
         "mount --bind '{}' /tmp && exec node --perf-basic-prof /tmp/hot.js",
         folder.display()
     ));
-    let process = start(command);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+    let process = Killed(child.unwrap());
     until("node has compiled it", || {
         let map = std::fs::read_to_string(folder.join("perf-1.map"));
         map.is_ok_and(|text| text.contains("hotTwo"))
@@ -242,7 +247,7 @@ fn a_function_that_node_compiled_in_a_container_is_named_even_after_its_end() {
         Ok(session) => session,
         Err(error) => return eprintln!("skipped: {error}"),
     };
-    std::thread::sleep(Duration::from_millis(500));
+    on_cpu(&[child_of(&process) as u32], Duration::from_millis(200));
     let recording = session.finish(&RunningKernel).unwrap();
     drop(process);
     // Nobody sees its /tmp any more, but the map was seen while it lived.

@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use common::Pair;
+use common::wait::on_cpu;
 use pipeprof_profiler::analyse::analyse;
 use pipeprof_profiler::profile::{FrameKind, Mode, Profile};
 use pipeprof_profiler::recording::{Recording, RecordingDir};
@@ -98,7 +99,7 @@ fn perf_script_reads_our_recording_and_sees_the_same_kernel_stacks() {
         return;
     }
     let pair = Pair::start();
-    std::thread::sleep(Duration::from_millis(100));
+    on_cpu(&pair.pids(), Duration::from_millis(20));
     let dir = RecordingDir::temporary().unwrap();
     let config = CaptureConfig { frequency_hz: 1999, ..Default::default() };
     let session = match Session::attach(&RunningKernel, &pair.pipeline(), &config, dir) {
@@ -108,7 +109,7 @@ fn perf_script_reads_our_recording_and_sees_the_same_kernel_stacks() {
             return;
         }
     };
-    std::thread::sleep(Duration::from_secs(1));
+    on_cpu(&pair.pids(), Duration::from_millis(250));
     let recording = session.finish(&RunningKernel).unwrap();
     let profile = analyse(&recording, &mut LocalSymbols::new()).unwrap();
     if !profile.quality.kernel_visible {

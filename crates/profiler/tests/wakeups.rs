@@ -11,6 +11,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use common::Pair;
+use common::wait::on_cpu;
 use pipeprof_profiler::analyse::analyse;
 use pipeprof_profiler::profile::Profile;
 use pipeprof_profiler::recording::RecordingDir;
@@ -30,7 +31,7 @@ fn capture(keep: impl FnOnce(&std::path::Path)) -> Option<Profile> {
         return None;
     }
     let pair = Pair::start();
-    std::thread::sleep(Duration::from_millis(100));
+    on_cpu(&pair.pids(), Duration::from_millis(20));
     let dir = RecordingDir::temporary().unwrap();
     let config = CaptureConfig { switches: true, ..Default::default() };
     let session = match Session::attach(&RunningKernel, &pair.pipeline(), &config, dir) {
@@ -40,7 +41,7 @@ fn capture(keep: impl FnOnce(&std::path::Path)) -> Option<Profile> {
             return None;
         }
     };
-    std::thread::sleep(Duration::from_millis(1_500));
+    on_cpu(&pair.pids(), Duration::from_millis(300));
     let recording = session.finish(&RunningKernel).unwrap();
     keep(&recording.perf_data());
     let profile = analyse(&recording, &mut LocalSymbols::new()).unwrap();

@@ -1,6 +1,8 @@
 //! A real pipe to capture, shared by the live tests.
 #![allow(clippy::unwrap_used)]
 
+pub(crate) mod wait;
+
 use std::process::{Child, Command, Stdio};
 
 use pipeprof_runner::pipeline::{Member, Pipe, Pipeline};
@@ -24,6 +26,10 @@ impl Pair {
             .spawn()
             .unwrap();
         Pair { writer, reader }
+    }
+
+    pub(crate) fn pids(&self) -> [u32; 2] {
+        [self.writer.id(), self.reader.id()]
     }
 
     pub(crate) fn pipeline(&self) -> Pipeline {
