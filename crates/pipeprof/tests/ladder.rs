@@ -47,7 +47,8 @@ fn two_stages_and_a_command_in_two_rounds() {
     );
     assert!(output.status.success(), "{}", stderr(&output));
     let text = stdout(&output);
-    for word in ["write", "busy-loop", "head -c 512M", "× first", "CPU per GiB", "seed 7", "roof:"]
+    for word in
+        ["write", "busy-loop", "head -c 512M", "× first", "CPU per GiB", "seed 7", "memory:"]
     {
         assert!(text.contains(word), "{word}: {text}");
     }
@@ -56,7 +57,7 @@ fn two_stages_and_a_command_in_two_rounds() {
     assert_eq!(runs.len(), 3 * (2 + 2), "a run of each in each round, profiled and not");
     assert_eq!(ladder["seed"], 7);
     for run in runs {
-        let is_stage = run["rung"].as_u64().unwrap() < 2;
+        let is_stage = run["entry"].as_u64().unwrap() < 2;
         if is_stage {
             assert!(run["gib_per_s"].as_f64().unwrap() > 0.0, "{run}");
             assert_eq!(run["bytes"], 128 << 20);
@@ -100,7 +101,7 @@ fn the_order_of_a_seed_is_the_same_again() {
         let ladder: Value = serde_json::from_str(&stdout(&output)).unwrap();
         let runs = ladder["runs"].as_array().unwrap().clone();
         let plain = runs.into_iter().filter(|run| run["profile"].is_null());
-        plain.map(|run| run["rung"].as_u64().unwrap()).collect::<Vec<_>>()
+        plain.map(|run| run["entry"].as_u64().unwrap()).collect::<Vec<_>>()
     };
     let first = order();
     assert_eq!(first.len(), 12);
@@ -222,7 +223,7 @@ fn a_sweep_is_a_heat_map_and_shows_what_the_kernel_refuses() {
     assert!(text.contains("refused: the kernel refused a pipe of 1GiB"), "{text}");
     let sweep = parsed(&folder.path().join("heat.json"));
     assert_eq!(sweep["axes"][0]["knob"], "pipe-size");
-    assert_eq!(sweep["rungs"].as_array().unwrap().len(), 15 * 2);
+    assert_eq!(sweep["entries"].as_array().unwrap().len(), 15 * 2);
     let svg = fs::read_to_string(folder.path().join("heat.svg")).unwrap();
     assert!(svg.contains(">refused</text>") && svg.contains(">64KiB</text>"));
 }

@@ -13,9 +13,9 @@ mod sweep;
 mod table;
 mod words;
 
+use pipeprof_runner::bandwidth::Bandwidths;
 use pipeprof_runner::pipeline::End;
 use pipeprof_runner::plan::PairPlan;
-use pipeprof_runner::roof::Roof;
 use serde::Serialize;
 
 use crate::roles::Role;
@@ -31,7 +31,7 @@ pub use table::render;
 pub use words::sentences;
 
 /// Raised whenever a field changes its meaning or goes.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Every run, with what is needed to repeat it.
 #[derive(Clone, Debug, Serialize)]
@@ -49,9 +49,9 @@ pub struct Ladder {
     /// What was found out about the machine before the first run.
     pub machine: Vec<MachineFact>,
     /// What one thread can do with memory here.
-    pub roof: Option<Roof>,
+    pub bandwidth: Option<Bandwidths>,
     /// What was run: stages in the order of the ladder, then commands.
-    pub rungs: Vec<Rung>,
+    pub entries: Vec<Entry>,
     /// In the order of time.
     pub runs: Vec<Run>,
 }
@@ -81,7 +81,7 @@ pub struct MachineFact {
 
 /// One thing that is run again and again.
 #[derive(Clone, Debug, Serialize)]
-pub struct Rung {
+pub struct Entry {
     /// The stage, or the command line. Untrusted text.
     pub name: String,
     /// Of a stage; a command has none.
@@ -90,7 +90,7 @@ pub struct Rung {
     pub refused: Option<String>,
 }
 
-impl Rung {
+impl Entry {
     /// It is a stage of the built-in pair.
     pub fn is_stage(&self) -> bool {
         self.plan.is_some()
@@ -100,8 +100,8 @@ impl Rung {
 /// One run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Run {
-    /// Index in [`Ladder::rungs`].
-    pub rung: usize,
+    /// Index in [`Ladder::entries`].
+    pub entry: usize,
     /// From 1; rounds with and without a profiler are counted apart.
     pub round: u32,
     /// Place in the shuffled order of its round, from 1.

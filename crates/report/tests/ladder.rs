@@ -7,26 +7,26 @@ mod common;
 use common::{pair, stage as recorded};
 use pipeprof_report::highlight::Highlights;
 use pipeprof_report::ladder::{
-    Axis, CountedBy, EndCost, Ending, Ladder, MachineFact, Profiled, RoleCost, Run, Rung,
+    Axis, CountedBy, EndCost, Ending, Entry, Ladder, MachineFact, Profiled, RoleCost, Run,
     SCHEMA_VERSION, Standings, Sweep, is_narrow, render, render_sweep, sentences, write_csv,
     write_heatmap, write_page, write_picture,
 };
 use pipeprof_report::roles::Role;
 use pipeprof_report::text::Style;
+use pipeprof_runner::bandwidth::{Bandwidth, Bandwidths};
 use pipeprof_runner::pipeline::End;
 use pipeprof_runner::plan::{Knobs, PairPlan};
-use pipeprof_runner::roof::{Bandwidth, Roof};
 use pipeprof_runner::stage::Stage;
 
 const GIB: u64 = 1 << 30;
 
-fn stage(stage: Stage) -> Rung {
+fn stage(stage: Stage) -> Entry {
     let plan = PairPlan::new(stage, &Knobs::default()).unwrap();
-    Rung { name: stage.to_string(), plan: Some(plan), refused: None }
+    Entry { name: stage.to_string(), plan: Some(plan), refused: None }
 }
 
 /// A run of a GiB without a profiler.
-fn plain(rung: usize, round: u32, gib_per_s: f64) -> Run {
+fn plain(entry: usize, round: u32, gib_per_s: f64) -> Run {
     let end = |end: End| EndCost {
         name: end.as_str().to_owned(),
         end: Some(end),
@@ -38,12 +38,12 @@ fn plain(rung: usize, round: u32, gib_per_s: f64) -> Run {
         roles: Vec::new(),
     };
     Run {
-        rung,
+        entry,
         round,
-        position: rung as u32 + 1,
+        position: entry as u32 + 1,
         began_ns: u64::from(round) * 10_000_000_000,
         plan: [Stage::Write, Stage::Vmsplice, Stage::Splice]
-            .get(rung)
+            .get(entry)
             .map(|stage| PairPlan::new(*stage, &Knobs::default()).unwrap()),
         profile: None,
         whole: true,
@@ -56,7 +56,7 @@ fn plain(rung: usize, round: u32, gib_per_s: f64) -> Run {
 }
 
 /// A profiled run of two GiB; costs in milliseconds for one of them.
-fn profiled(rung: usize, round: u32, writer: &[(Role, f64)], reader: &[(Role, f64)]) -> Run {
+fn profiled(entry: usize, round: u32, writer: &[(Role, f64)], reader: &[(Role, f64)]) -> Run {
     let end = |end: End, roles: &[(Role, f64)]| EndCost {
         name: end.as_str().to_owned(),
         end: Some(end),
@@ -81,7 +81,7 @@ fn profiled(rung: usize, round: u32, writer: &[(Role, f64)], reader: &[(Role, f6
         }),
         bytes: Some(2 * GIB),
         ends: vec![end(End::Writer, writer), end(End::Reader, reader)],
-        ..plain(rung, round, 0.5)
+        ..plain(entry, round, 0.5)
     }
 }
 
@@ -121,15 +121,15 @@ fn ladder() -> Ladder {
             MachineFact { text: "2 CPUs".to_owned(), remedy: None },
             MachineFact { text: "others use 1.0 CPUs".to_owned(), remedy: Some("wait".to_owned()) },
         ],
-        roof: Some(Roof {
+        bandwidth: Some(Bandwidths {
             cache: bandwidth(256 << 10, 100.0, 50.0),
             memory: bandwidth(256 << 20, 20.0, 8.0),
         }),
-        rungs: vec![
+        entries: vec![
             stage(Stage::Write),
             stage(Stage::Vmsplice),
             stage(Stage::Splice),
-            Rung {
+            Entry {
                 name: "yes </dev/zero | \u{1b}[31m<script>".to_owned(),
                 plan: None,
                 refused: Some("it ended with exit status: 127".to_owned()),
@@ -163,9 +163,9 @@ fn drift_that_all_share_does_not_hide_who_is_faster() {
 #[test]
 fn the_roles_of_an_end_add_up_to_its_cpu_time() {
     let ladder = ladder();
-    for (rung, standing) in Standings::of(&ladder).standings.iter().enumerate() {
+    for (entry, standing) in Standings::of(&ladder).standings.iter().enumerate() {
         for end in &standing.ends {
-            let runs = ladder.runs.iter().filter(|run| run.rung == rung && run.profile.is_some());
+            let runs = ladder.runs.iter().filter(|run| run.entry == entry && run.profile.is_some());
             let (mut cpu_ns, mut bytes) = (0, 0);
             for run in runs {
                 cpu_ns += run.ends.iter().find(|e| e.end == end.end).unwrap().cpu_ns.unwrap();
@@ -195,7 +195,7 @@ fn what_the_next_stage_removed_is_told_from_what_it_did_not() {
 fn costs_that_vary_more_than_they_differ_are_noise() {
     let mut ladder = ladder();
     for run in &mut ladder.runs {
-        let wild = run.rung == 1 && run.profile.is_some() && run.round == 1;
+        let wild = run.entry == 1 && run.profile.is_some() && run.round == 1;
         if wild {
             let copy = run.ends[1].roles.iter_mut().find(|role| role.role == Role::CopyOut);
             *copy.unwrap() =
@@ -209,7 +209,7 @@ fn costs_that_vary_more_than_they_differ_are_noise() {
 #[test]
 fn rounds_that_agree_are_enough() {
     let mut ladder = ladder();
-    ladder.rungs.pop();
+    ladder.entries.pop();
     assert!(!is_narrow(&ladder), "they drift");
     for run in &mut ladder.runs {
         run.gib_per_s = Some(2.0 + 0.001 * f64::from(run.round));
@@ -235,7 +235,7 @@ fn every_run_is_a_row_with_its_configuration() {
         assert_eq!(row[at("round")], run.round.to_string());
         assert_eq!(row[at("seed")], "4711");
         assert_eq!(row[at("buf_size")], "262144");
-        assert_eq!(row[at("write_with")], if run.rung == 0 { "write" } else { "vmsplice" });
+        assert_eq!(row[at("write_with")], if run.entry == 0 { "write" } else { "vmsplice" });
         assert_eq!(row[at("profiled")] == "1", run.profile.is_some());
     }
     let profiled = rows.iter().find(|row| row[at("profiled")] == "1").unwrap();
@@ -272,13 +272,13 @@ fn the_picture_is_well_formed_and_names_are_text_in_it() {
 /// Two buffers × three pipes, of which one is refused.
 fn sweep() -> Sweep {
     let axis = |knob: &str, values: &[u64]| Axis { knob: knob.to_owned(), values: values.to_vec() };
-    let mut rungs = Vec::new();
+    let mut entries = Vec::new();
     let mut runs = Vec::new();
     for buffer in [16_u64, 64] {
         for pipe in [4_u64, 64, 2048] {
-            let rung = rungs.len();
+            let entry = entries.len();
             let refused = pipe == 2048;
-            rungs.push(Rung {
+            entries.push(Entry {
                 name: format!("buf-size {buffer}KiB, pipe-size {pipe}KiB"),
                 refused: refused.then(|| "the kernel refused a pipe of 2MiB: EPERM".to_owned()),
                 ..stage(Stage::Write)
@@ -286,7 +286,7 @@ fn sweep() -> Sweep {
             for round in 1..=3 {
                 let speed = if pipe == 4 { 0.5 } else { 0.5 * (1.0 + buffer as f64 / 32.0) };
                 if !refused {
-                    runs.push(plain(rung, round, speed * (1.0 + 0.01 * f64::from(round))));
+                    runs.push(plain(entry, round, speed * (1.0 + 0.01 * f64::from(round))));
                 }
             }
         }
@@ -297,7 +297,7 @@ fn sweep() -> Sweep {
             axis("buf-size", &[16 << 10, 64 << 10]),
             axis("pipe-size", &[4 << 10, 64 << 10, 2 << 20]),
         ],
-        ladder: Ladder { rungs, runs, rounds_wanted: 3, ..ladder() },
+        ladder: Ladder { entries, runs, rounds_wanted: 3, ..ladder() },
     }
 }
 
@@ -333,8 +333,8 @@ fn a_heat_map_is_well_formed_and_darker_where_faster() {
 fn a_sweep_along_one_size_has_one_column() {
     let two = sweep();
     let ladder = Ladder {
-        rungs: two.ladder.rungs[..3].to_vec(),
-        runs: two.ladder.runs.iter().filter(|run| run.rung < 3).cloned().collect(),
+        entries: two.ladder.entries[..3].to_vec(),
+        runs: two.ladder.runs.iter().filter(|run| run.entry < 3).cloned().collect(),
         ..two.ladder
     };
     let sweep = Sweep { axes: two.axes[1..].to_vec(), ladder, ..two };
@@ -383,10 +383,10 @@ fn the_page_has_every_stage_and_what_differs_from_the_one_before() {
 #[test]
 fn two_ideas_at_once_are_two_things_to_remove() {
     let mut ladder = ladder();
-    ladder.rungs.remove(1);
-    ladder.runs.retain(|run| run.rung != 1);
+    ladder.entries.remove(1);
+    ladder.runs.retain(|run| run.entry != 1);
     for run in &mut ladder.runs {
-        run.rung = run.rung.min(1);
+        run.entry = run.entry.min(1);
     }
     let said = sentences(&ladder, &Standings::of(&ladder));
     assert!(said[0].contains("the pages it needs; the reader's copy: here it did"), "{}", said[0]);
@@ -396,8 +396,8 @@ fn two_ideas_at_once_are_two_things_to_remove() {
 fn a_stage_off_the_ladder_is_told_by_what_it_builds_on() {
     let said = |stages: [Stage; 2]| {
         let mut ladder = ladder();
-        ladder.rungs = stages.map(stage).to_vec();
-        ladder.runs.retain(|run| run.rung < 2);
+        ladder.entries = stages.map(stage).to_vec();
+        ladder.runs.retain(|run| run.entry < 2);
         sentences(&ladder, &Standings::of(&ladder))[0].clone()
     };
     let same_cpu = said([Stage::Write, Stage::SameCpu]);
@@ -414,7 +414,7 @@ fn a_stage_off_the_ladder_is_told_by_what_it_builds_on() {
 fn a_round_that_was_stopped_is_named() {
     let mut ladder = ladder();
     ladder.ending = Ending::Interrupted;
-    ladder.runs.retain(|run| run.round < 4 || run.round == 4 && run.rung == 0);
+    ladder.runs.retain(|run| run.round < 4 || run.round == 4 && run.entry == 0);
     let mut out = Vec::new();
     render(&ladder, Style::default(), &mut out).unwrap();
     let text = String::from_utf8(out).unwrap();

@@ -136,9 +136,9 @@ fn contend(args: &LadderArgs) -> anyhow::Result<(Vec<Contender>, Vec<Axis>)> {
 fn finish(climb: Climb<'_>, json: &Json, files: &Files, ui: &Ui) -> anyhow::Result<Exit> {
     let Climb { ladder, kept: seen, axes, .. } = climb;
     let (ending, is_sweep) = (ladder.ending, !axes.is_empty());
-    let refused = !is_sweep && ladder.rungs.iter().any(|rung| rung.refused.is_some());
+    let refused = !is_sweep && ladder.entries.iter().any(|entry| entry.refused.is_some());
     let results = if is_sweep {
-        let stages = ladder.rungs.iter().filter_map(|rung| rung.plan.as_ref());
+        let stages = ladder.entries.iter().filter_map(|entry| entry.plan.as_ref());
         let subject = stages.map(|plan| plan.stage.to_string()).next().unwrap_or_default();
         Results::Sweep(Sweep { subject, axes, ladder })
     } else {

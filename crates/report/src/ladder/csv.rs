@@ -47,7 +47,7 @@ pub fn write_csv(ladder: &Ladder, mut out: impl Write) -> Result<(), Error> {
 const ENDS: [End; 2] = [End::Writer, End::Reader];
 
 const RUN_COLUMNS: [&str; 16] = [
-    "rung",
+    "entry",
     "round",
     "position",
     "began_ns",
@@ -66,12 +66,12 @@ const RUN_COLUMNS: [&str; 16] = [
 ];
 
 fn run_cells(ladder: &Ladder, run: &Run) -> Vec<String> {
-    let rung = &ladder.rungs[run.rung];
+    let entry = &ladder.entries[run.entry];
     let number = |number: Option<u64>| number.map(|n| n.to_string()).unwrap_or_default();
     let flag = |flag: bool| u8::from(flag).to_string();
     let profile = run.profile.as_ref();
     vec![
-        rung.name.clone(),
+        entry.name.clone(),
         run.round.to_string(),
         run.position.to_string(),
         run.began_ns.to_string(),
@@ -86,7 +86,7 @@ fn run_cells(ladder: &Ladder, run: &Run) -> Vec<String> {
         number(profile.map(|profile| profile.lost)),
         ladder.seed.to_string(),
         ladder.kernel.clone(),
-        if rung.is_stage() { String::new() } else { rung.name.clone() },
+        if entry.is_stage() { String::new() } else { entry.name.clone() },
     ]
 }
 

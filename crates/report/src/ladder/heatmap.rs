@@ -56,9 +56,9 @@ fn draw(sweep: &Sweep) -> Markup {
     axes(&mut svg, sweep, cell);
     for row in 0..rows {
         for column in 0..columns {
-            let rung = row * columns + column;
+            let entry = row * columns + column;
             let place = [LEFT + column as f64 * cell, TOP + row as f64 * ROW, cell, ROW];
-            draw_cell(&mut svg, sweep, &standings, rung, place, &scale);
+            draw_cell(&mut svg, sweep, &standings, entry, place, &scale);
         }
     }
     scale.legend(&mut svg, below + 26.0);
@@ -92,14 +92,14 @@ fn draw_cell(
     svg: &mut Markup,
     sweep: &Sweep,
     standings: &Standings,
-    rung: usize,
+    entry: usize,
     [x, y, width, height]: [f64; 4],
     scale: &Scale,
 ) {
-    let name = sweep.ladder.rungs.get(rung).map_or("", |rung| &rung.name);
-    let (fill, ink, words, title) = match sweep.cell(standings, rung) {
+    let name = sweep.ladder.entries.get(entry).map_or("", |entry| &entry.name);
+    let (fill, ink, words, title) = match sweep.cell(standings, entry) {
         Cell::Measured(estimate) => {
-            let range = standings.standings[rung].range().unwrap_or_default();
+            let range = standings.standings[entry].range().unwrap_or_default();
             let shade = scale.shade(estimate.median);
             let ink = if shade > 0.45 { WHITE } else { BLACK };
             let words = table::rate(estimate.median);
@@ -127,11 +127,12 @@ struct Scale {
 
 impl Scale {
     fn of(sweep: &Sweep, standings: &Standings) -> Scale {
-        let speeds =
-            (0..sweep.ladder.rungs.len()).filter_map(|rung| match sweep.cell(standings, rung) {
+        let speeds = (0..sweep.ladder.entries.len()).filter_map(|entry| {
+            match sweep.cell(standings, entry) {
                 Cell::Measured(estimate) => Some(estimate.median),
                 _ => None,
-            });
+            }
+        });
         let (slowest, fastest) = speeds.fold((f64::MAX, 0.0), |(low, high): (f64, f64), speed| {
             (low.min(speed), high.max(speed))
         });

@@ -14,7 +14,7 @@ use crate::html::shell::Page;
 use crate::markup::Markup;
 use crate::run::Run;
 
-/// A profiled run, and the index of its stage in [`Ladder::rungs`].
+/// A profiled run, and the index of its stage in [`Ladder::entries`].
 pub type Seen = (usize, Run);
 
 /// Writes the page. `seen` are the profiled runs, in the order of time.
@@ -37,13 +37,13 @@ pub fn write_page(
     page.section("picture", "Picture", &drawn(ladder));
     page.section("table", "Table", &table(ladder, &standings));
     page.open("stages", "Stage by stage");
-    for (rung, sentence) in sentences.iter().enumerate() {
+    for (entry, sentence) in sentences.iter().enumerate() {
         let mut head = Markup::new();
-        head.element("h3", &ladder.rungs[rung].name).raw("<p>").prose(sentence).raw("</p>");
+        head.element("h3", &ladder.entries[entry].name).raw("<p>").prose(sentence).raw("</p>");
         page.append(&head);
-        flames(&mut page, rung, seen, highlights)?;
-        if ladder.rungs[rung].is_stage() {
-            difference(&mut page, ladder, rung, seen)?;
+        flames(&mut page, entry, seen, highlights)?;
+        if ladder.entries[entry].is_stage() {
+            difference(&mut page, ladder, entry, seen)?;
         }
     }
     page.close();
@@ -65,7 +65,7 @@ fn table(ladder: &Ladder, standings: &Standings) -> Markup {
         "min to max",
         "× first",
         "× before",
-        "of roof",
+        "of cache",
         "switches/GiB",
         "wake-ups/GiB",
         "CPU per GiB",
@@ -73,11 +73,11 @@ fn table(ladder: &Ladder, standings: &Standings) -> Markup {
         html.raw("<th class=\"n\">").text(heading).raw("</th>");
     }
     html.raw("</tr></thead><tbody>");
-    let roof = ladder.roof.as_ref().map(|roof| roof.cache.read_gib_per_s);
-    for (rung, standing) in ladder.rungs.iter().zip(&standings.standings) {
-        html.raw("<tr>").element("td", &rung.name);
+    let bandwidth = ladder.bandwidth.as_ref().map(|bandwidth| bandwidth.cache.read_gib_per_s);
+    for (entry, standing) in ladder.entries.iter().zip(&standings.standings) {
+        html.raw("<tr>").element("td", &entry.name);
         let Some(speed) = standing.gib_per_s else {
-            let why = rung.refused.as_deref().unwrap_or("not run");
+            let why = entry.refused.as_deref().unwrap_or("not run");
             html.raw("<td colspan=\"8\">").text(why).raw("</td></tr>");
             continue;
         };
@@ -89,7 +89,7 @@ fn table(ladder: &Ladder, standings: &Standings) -> Markup {
             standing.range().unwrap_or_default(),
             times(standing.of_first),
             times(standing.of_before),
-            roof.map_or_else(|| "-".to_owned(), |roof| percent(median / roof)),
+            bandwidth.map_or_else(|| "-".to_owned(), |bandwidth| percent(median / bandwidth)),
             count(standing.switches_per_gib),
             count(standing.wakeups_per_gib),
             cost,
@@ -105,11 +105,11 @@ fn table(ladder: &Ladder, standings: &Standings) -> Markup {
 /// Of the last profiled run.
 fn flames(
     page: &mut Page,
-    rung: usize,
+    entry: usize,
     seen: &[Seen],
     highlights: &Highlights,
 ) -> Result<(), Error> {
-    let Some((_, run)) = seen.iter().rfind(|(of, _)| *of == rung) else { return Ok(()) };
+    let Some((_, run)) = seen.iter().rfind(|(of, _)| *of == entry) else { return Ok(()) };
     match flamegraph::picture(run, highlights, View::default()) {
         Ok(picture) => {
             page.flame("on CPU", &picture);
@@ -122,11 +122,11 @@ fn flames(
 }
 
 /// From the stage before, over all profiled runs of both.
-fn difference(page: &mut Page, ladder: &Ladder, rung: usize, seen: &[Seen]) -> Result<(), Error> {
-    let Some(before) = rung.checked_sub(1) else { return Ok(()) };
-    let runs = |rung: usize| seen.iter().filter(move |(of, _)| *of == rung).map(|(_, run)| run);
-    let pairs: Vec<_> = runs(before).zip(runs(rung)).collect();
-    let names = [before, rung].map(|rung| &*ladder.rungs[rung].name);
+fn difference(page: &mut Page, ladder: &Ladder, entry: usize, seen: &[Seen]) -> Result<(), Error> {
+    let Some(before) = entry.checked_sub(1) else { return Ok(()) };
+    let runs = |entry: usize| seen.iter().filter(move |(of, _)| *of == entry).map(|(_, run)| run);
+    let pairs: Vec<_> = runs(before).zip(runs(entry)).collect();
+    let names = [before, entry].map(|entry| &*ladder.entries[entry].name);
     let diff = match Diff::of(&pairs, names) {
         Ok(diff) => diff,
         // Too short for samples, or nobody in common.

@@ -41,7 +41,7 @@ const LEAST_LABELLED: f64 = 12.5;
 
 const AXIS: &str = "stroke=\"#1b1f23\" stroke-width=\"1\"";
 const GRID: &str = "stroke=\"#d0d7de\" stroke-width=\"1\"";
-const ROOF: &str = "stroke=\"#1b1f23\" stroke-width=\"1.2\" stroke-dasharray=\"6 4\"";
+const LIMIT: &str = "stroke=\"#1b1f23\" stroke-width=\"1.2\" stroke-dasharray=\"6 4\"";
 
 /// Draws the ladder.
 ///
@@ -79,7 +79,7 @@ impl<'a> Picture<'a> {
             ladder,
             standings,
             roles: Role::ALL.into_iter().filter(is_held).collect(),
-            column: (WIDTH - LEFT - RIGHT) / ladder.rungs.len().max(1) as f64,
+            column: (WIDTH - LEFT - RIGHT) / ladder.entries.len().max(1) as f64,
         }
     }
 
@@ -113,17 +113,17 @@ impl<'a> Picture<'a> {
         standings
             .iter()
             .enumerate()
-            .map(move |(rung, standing)| (rung, LEFT + (rung as f64 + 0.5) * column, standing))
+            .map(move |(entry, standing)| (entry, LEFT + (entry as f64 + 0.5) * column, standing))
     }
 
     fn names(&self, svg: &mut Markup) {
-        for (rung, x, standing) in self.columns() {
-            let name = printable(&self.ladder.rungs[rung].name);
+        for (entry, x, standing) in self.columns() {
+            let name = printable(&self.ladder.entries[entry].name);
             let size = 14.0;
             let fits = (self.column / text_width("x", size)) as usize;
             styled(svg, x, NAMES_Y, size, Anchor::Middle, BOLD, &cut(&name, fits.max(2)));
             let Some(range) = standing.range() else {
-                let why = self.ladder.rungs[rung].refused.as_deref().unwrap_or("not run");
+                let why = self.ladder.entries[entry].refused.as_deref().unwrap_or("not run");
                 let fits = (self.column / text_width("x", LABEL)) as usize;
                 text(svg, x, NAMES_Y + 18.0, LABEL, Anchor::Middle, &cut(&printable(why), fits));
                 continue;
@@ -132,7 +132,7 @@ impl<'a> Picture<'a> {
             let speed = format!("{} GiB/s", table::rate(median));
             styled(svg, x, NAMES_Y + 19.0, 14.0, Anchor::Middle, "", &speed);
             let mut below = range;
-            if rung > 0 && standing.of_first.is_some() {
+            if entry > 0 && standing.of_first.is_some() {
                 below = format!("{below} · × {}", table::times(standing.of_first));
             }
             styled(svg, x, NAMES_Y + 35.0, LABEL, Anchor::Middle, FAINT, &below);
@@ -141,11 +141,13 @@ impl<'a> Picture<'a> {
 
     /// On a logarithmic axis, as points: bars would say that their length means something.
     fn speeds(&self, svg: &mut Markup) {
-        let roofs = self.roofs();
+        let limits = self.limits();
         let speeds = self.columns().filter_map(|(_, _, standing)| standing.gib_per_s);
         let values = speeds.flat_map(|speed| [speed.min, speed.max]);
-        let values: Vec<f64> =
-            values.chain(roofs.iter().map(|roof| roof.0)).filter(|value| *value > 0.0).collect();
+        let values: Vec<f64> = values
+            .chain(limits.iter().map(|bandwidth| bandwidth.0))
+            .filter(|value| *value > 0.0)
+            .collect();
         let least = values.iter().copied().fold(f64::MAX, f64::min);
         let most = values.iter().copied().fold(0.0, f64::max);
         if most == 0.0 {
@@ -162,9 +164,9 @@ impl<'a> Picture<'a> {
             text(svg, LEFT - 6.0, y(rate) + 4.0, LABEL, Anchor::End, &label);
         }
         let mut last_label = f64::MAX;
-        for (rate, label) in roofs {
-            line(svg, (LEFT, y(rate)), (WIDTH - RIGHT, y(rate)), ROOF);
-            // Two roofs that are near each other have their labels on either side of their lines.
+        for (rate, label) in limits {
+            line(svg, (LEFT, y(rate)), (WIDTH - RIGHT, y(rate)), LIMIT);
+            // Two limits that are near each other have their labels on either side of their lines.
             let above = y(rate) - 4.0;
             let at = if (above - last_label).abs() < LABEL + 2.0 { y(rate) + LABEL } else { above };
             last_label = at;
@@ -187,17 +189,17 @@ impl<'a> Picture<'a> {
     }
 
     /// Highest first.
-    fn roofs(&self) -> Vec<(f64, String)> {
-        let Some(roof) = &self.ladder.roof else { return Vec::new() };
+    fn limits(&self) -> Vec<(f64, String)> {
+        let Some(bandwidth) = &self.ladder.bandwidth else { return Vec::new() };
         let label = |what: &str, rate: f64, where_from: &str| {
             (rate, format!("one thread {what} {where_from}: {} GiB/s", table::rate(rate)))
         };
-        let mut roofs = vec![
-            label("reads", roof.cache.read_gib_per_s, "in cache"),
-            label("copies", roof.memory.copy_gib_per_s, "from memory to memory"),
+        let mut limits = vec![
+            label("reads", bandwidth.cache.read_gib_per_s, "in cache"),
+            label("copies", bandwidth.memory.copy_gib_per_s, "from memory to memory"),
         ];
-        roofs.sort_by(|a, b| b.0.total_cmp(&a.0));
-        roofs
+        limits.sort_by(|a, b| b.0.total_cmp(&a.0));
+        limits
     }
 
     fn costs(&self, svg: &mut Markup) {

@@ -1,4 +1,4 @@
-//! What the runs of each rung come to.
+//! What the runs of each entry come to.
 
 use pipeprof_runner::pipeline::End;
 use serde::Serialize;
@@ -15,18 +15,18 @@ const NARROW: f64 = 0.05;
 /// Rounds before which no interval is believed to be narrow: two that happen to agree are.
 const LEAST_ROUNDS: usize = 5;
 
-/// All rungs, and which of them can be told apart.
+/// All entries, and which of them can be told apart.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Standings {
-    /// In the order of [`Ladder::rungs`].
+    /// In the order of [`Ladder::entries`].
     pub standings: Vec<Standing>,
-    /// Rungs that were measured, fastest first.
+    /// Entries that were measured, fastest first.
     pub ranking: Vec<usize>,
     /// Those that can't be told apart: the faster median first.
     pub unranked: Vec<Unranked>,
 }
 
-/// Two rungs whose order may be chance.
+/// Two entries whose order may be chance.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Unranked {
     /// The one with the higher median.
@@ -37,14 +37,14 @@ pub struct Unranked {
     pub ratio: Option<Estimate>,
 }
 
-/// What the runs of one rung come to.
+/// What the runs of one entry come to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Standing {
     /// Runs without a profiler that tell a throughput.
     pub runs: usize,
     /// Of these, in GiB/s.
     pub gib_per_s: Option<Throughput>,
-    /// How many times the first rung: the median of the ratios round by round.
+    /// How many times the first entry: the median of the ratios round by round.
     pub of_first: Option<Estimate>,
     /// How many times the stage before; `None` of the first and of commands.
     pub of_before: Option<Estimate>,
@@ -120,19 +120,19 @@ impl Standings {
     /// Adds the runs up.
     pub fn of(ladder: &Ladder) -> Standings {
         let first = measured(ladder).next();
-        let standings: Vec<Standing> = (0..ladder.rungs.len())
-            .map(|rung| {
-                let before = rung.checked_sub(1).filter(|_| ladder.rungs[rung].is_stage());
+        let standings: Vec<Standing> = (0..ladder.entries.len())
+            .map(|entry| {
+                let before = entry.checked_sub(1).filter(|_| ladder.entries[entry].is_stage());
                 Standing {
-                    of_first: first.and_then(|first| compare(ladder, first, rung)),
-                    of_before: before.and_then(|before| compare(ladder, before, rung)),
-                    ..standing(ladder, rung)
+                    of_first: first.and_then(|first| compare(ladder, first, entry)),
+                    of_before: before.and_then(|before| compare(ladder, before, entry)),
+                    ..standing(ladder, entry)
                 }
             })
             .collect();
-        let median = |rung: &usize| standings[*rung].gib_per_s.map(|t| t.estimate.median);
+        let median = |entry: &usize| standings[*entry].gib_per_s.map(|t| t.estimate.median);
         let mut ranking: Vec<usize> =
-            (0..standings.len()).filter(|rung| median(rung).is_some()).collect();
+            (0..standings.len()).filter(|entry| median(entry).is_some()).collect();
         ranking.sort_by(|a, b| median(b).unwrap_or(0.0).total_cmp(&median(a).unwrap_or(0.0)));
         // Not of neighbours alone: of three whose ends can't be told apart the middle one may be
         // told from either.
@@ -160,36 +160,37 @@ impl Standings {
     }
 }
 
-/// Whether every rung is known so well that more rounds would tell nothing new.
+/// Whether every entry is known so well that more rounds would tell nothing new.
 pub fn is_narrow(ladder: &Ladder) -> bool {
-    let mut rungs = ladder.rungs.iter().enumerate().filter(|(_, rung)| rung.refused.is_none());
-    rungs.all(|(rung, _)| {
-        let Some(sample) = sample(ladder, rung) else { return false };
+    let mut entries =
+        ladder.entries.iter().enumerate().filter(|(_, entry)| entry.refused.is_none());
+    entries.all(|(entry, _)| {
+        let Some(sample) = sample(ladder, entry) else { return false };
         let Estimate { median, interval } = sample.estimate();
         sample.values().len() >= LEAST_ROUNDS
             && interval.is_some_and(|interval| interval.high - interval.low <= NARROW * median)
     })
 }
 
-/// Rungs that have a throughput.
+/// Entries that have a throughput.
 fn measured(ladder: &Ladder) -> impl Iterator<Item = usize> {
-    (0..ladder.rungs.len()).filter(|&rung| sample(ladder, rung).is_some())
+    (0..ladder.entries.len()).filter(|&entry| sample(ladder, entry).is_some())
 }
 
-fn runs(ladder: &Ladder, rung: usize) -> impl Iterator<Item = &Run> {
-    ladder.runs.iter().filter(move |run| run.rung == rung)
+fn runs(ladder: &Ladder, entry: usize) -> impl Iterator<Item = &Run> {
+    ladder.runs.iter().filter(move |run| run.entry == entry)
 }
 
-fn rates(ladder: &Ladder, rung: usize) -> impl Iterator<Item = (u32, f64)> {
-    let plain = runs(ladder, rung).filter(|run| run.is_plain());
+fn rates(ladder: &Ladder, entry: usize) -> impl Iterator<Item = (u32, f64)> {
+    let plain = runs(ladder, entry).filter(|run| run.is_plain());
     plain.filter_map(|run| Some((run.round, run.gib_per_s?)))
 }
 
-fn sample(ladder: &Ladder, rung: usize) -> Option<Sample> {
-    Sample::new(rates(ladder, rung).map(|(_, rate)| rate))
+fn sample(ladder: &Ladder, entry: usize) -> Option<Sample> {
+    Sample::new(rates(ladder, entry).map(|(_, rate)| rate))
 }
 
-/// The runs of two rungs in the rounds that both were run in.
+/// The runs of two entries in the rounds that both were run in.
 fn paired(ladder: &Ladder, a: usize, b: usize) -> Option<(Sample, Sample)> {
     let pairs: Vec<(f64, f64)> = rates(ladder, a)
         .filter_map(|(round, rate)| {
@@ -207,9 +208,9 @@ pub(super) fn compare(ladder: &Ladder, a: usize, b: usize) -> Option<Estimate> {
     ratio(&a, &b)
 }
 
-fn standing(ladder: &Ladder, rung: usize) -> Standing {
-    let sample = sample(ladder, rung);
-    let plain: Vec<&Run> = runs(ladder, rung).filter(|run| run.is_plain()).collect();
+fn standing(ladder: &Ladder, entry: usize) -> Standing {
+    let sample = sample(ladder, entry);
+    let plain: Vec<&Run> = runs(ladder, entry).filter(|run| run.is_plain()).collect();
     let gib: f64 = plain.iter().filter_map(|run| run.bytes).sum::<u64>() as f64 / GIB;
     // Bytes without a count, or the other way round, would make a wrong rate.
     let per_gib = |of: &dyn Fn(&super::EndCost) -> Option<u64>| -> Option<f64> {
@@ -229,7 +230,7 @@ fn standing(ladder: &Ladder, rung: usize) -> Standing {
         of_before: None,
         switches_per_gib: per_gib(&|end| Some(end.voluntary_switches? + end.involuntary_switches?)),
         wakeups_per_gib: per_gib(&|end| end.voluntary_switches),
-        ends: ends(runs(ladder, rung).filter(|run| run.is_profiled())),
+        ends: ends(runs(ladder, entry).filter(|run| run.is_profiled())),
     }
 }
 

@@ -22,7 +22,7 @@ pub struct Axis {
     pub values: Vec<u64>,
 }
 
-/// A ladder whose rungs are the cells of a table: of each value of the first axis one for each
+/// A ladder whose entries are the cells of a table: of each value of the first axis one for each
 /// value of the second.
 #[derive(Clone, Debug, Serialize)]
 pub struct Sweep {
@@ -65,9 +65,9 @@ impl Sweep {
         self.axes.get(1).map_or(1, |axis| axis.values.len())
     }
 
-    pub(super) fn cell<'a>(&'a self, standings: &Standings, rung: usize) -> Cell<'a> {
-        let speed = standings.standings.get(rung).and_then(|standing| standing.gib_per_s);
-        let refused = self.ladder.rungs.get(rung).and_then(|rung| rung.refused.as_deref());
+    pub(super) fn cell<'a>(&'a self, standings: &Standings, entry: usize) -> Cell<'a> {
+        let speed = standings.standings.get(entry).and_then(|standing| standing.gib_per_s);
+        let refused = self.ladder.entries.get(entry).and_then(|entry| entry.refused.as_deref());
         match (speed, refused) {
             (Some(speed), _) => Cell::Measured(speed.estimate),
             (None, Some(why)) => Cell::Refused(why),
@@ -78,9 +78,9 @@ impl Sweep {
     /// What the sizes do, in sentences.
     pub(super) fn findings(&self, standings: &Standings) -> Vec<String> {
         let mut lines = vec![table::rounds(&self.ladder, standings)];
-        let name = |rung: usize| printable(&self.ladder.rungs[rung].name).into_owned();
-        let speed = |rung: usize| {
-            let speed = standings.standings[rung].gib_per_s;
+        let name = |entry: usize| printable(&self.ladder.entries[entry].name).into_owned();
+        let speed = |entry: usize| {
+            let speed = standings.standings[entry].gib_per_s;
             speed.map_or_else(String::new, |speed| table::rate(speed.estimate.median))
         };
         if let [best, .., worst] = standings.ranking[..] {
@@ -94,7 +94,7 @@ impl Sweep {
         }
         lines.extend(self.one_page_against_sixteen());
         let mut refusals: Vec<&str> =
-            self.ladder.rungs.iter().filter_map(|rung| rung.refused.as_deref()).collect();
+            self.ladder.entries.iter().filter_map(|entry| entry.refused.as_deref()).collect();
         refusals.sort_unstable();
         refusals.dedup();
         lines.extend(refusals.iter().map(|why| format!("refused: {}", printable(why))));
@@ -107,13 +107,13 @@ impl Sweep {
         let place = |bytes: u64| self.axes[at].values.iter().position(|value| *value == bytes);
         let (small, large) = (place(4 << 10)?, place(64 << 10)?);
         let others = self.axes.get(1 - at).map_or(1, |axis| axis.values.len());
-        let rung = |size: usize, other: usize| match at {
+        let entry = |size: usize, other: usize| match at {
             0 => size * self.columns() + other,
             _ => other * self.columns() + size,
         };
         let mut ratios: Vec<(f64, usize)> = (0..others)
             .filter_map(|other| {
-                let ratio = compare(&self.ladder, rung(small, other), rung(large, other))?;
+                let ratio = compare(&self.ladder, entry(small, other), entry(large, other))?;
                 Some((ratio.median, other))
             })
             .collect();
@@ -171,14 +171,14 @@ pub fn render_sweep(sweep: &Sweep, style: Style, mut out: impl Write) -> Result<
     for (row, value) in rows.values.iter().enumerate() {
         let _ = write!(text, "{:<10}", size::exact(*value));
         for column in 0..sweep.columns() {
-            let rung = row * sweep.columns() + column;
-            let cell = match sweep.cell(&standings, rung) {
+            let entry = row * sweep.columns() + column;
+            let cell = match sweep.cell(&standings, entry) {
                 Cell::Measured(estimate) => table::rate(estimate.median),
                 Cell::Refused(_) => "refused".to_owned(),
                 Cell::NotRun => "not run".to_owned(),
             };
             let _ = write!(text, "{cell:>CELL$}");
-            if let (None, Some(range)) = (columns, standings.standings[rung].range()) {
+            if let (None, Some(range)) = (columns, standings.standings[entry].range()) {
                 let _ = write!(text, "  {range}");
             }
         }

@@ -17,7 +17,7 @@ const TOP_ROLES: usize = 4;
 /// Rounds below which an interval is too wide to be worth its figures.
 const FEWEST: usize = 3;
 
-/// Columns of a rung's name.
+/// Columns of a entry's name.
 const NAME: usize = 14;
 
 /// Writes the ladder for a person.
@@ -29,7 +29,7 @@ pub fn render(ladder: &Ladder, style: Style, mut out: impl Write) -> Result<(), 
     let standings = Standings::of(ladder);
     let mut text = String::new();
     throughput(&mut text, ladder, &standings, style);
-    roof(&mut text, ladder, style);
+    bandwidth(&mut text, ladder, style);
     costs(&mut text, ladder, &standings, style);
     text.push('\n');
     for sentence in words::sentences(ladder, &standings) {
@@ -44,14 +44,14 @@ pub fn render(ladder: &Ladder, style: Style, mut out: impl Write) -> Result<(), 
 fn throughput(text: &mut String, ladder: &Ladder, standings: &Standings, style: Style) {
     let header = format!(
         "{:NAME$}{:>8}{:>17}{:>9}{:>9}{:>9}{:>13}{:>13}",
-        "", "GiB/s", "min to max", "× first", "× before", "of roof", "switches/GiB", "wakes/GiB"
+        "", "GiB/s", "min to max", "× first", "× before", "of cache", "switches/GiB", "wakes/GiB"
     );
     let _ = writeln!(text, "{}", style.heading(&header));
-    let roof = ladder.roof.as_ref().map(|roof| roof.cache.read_gib_per_s);
-    for (rung, standing) in ladder.rungs.iter().zip(&standings.standings) {
-        let _ = write!(text, "{:NAME$}", cut(&printable(&rung.name), NAME - 1));
+    let bandwidth = ladder.bandwidth.as_ref().map(|bandwidth| bandwidth.cache.read_gib_per_s);
+    for (entry, standing) in ladder.entries.iter().zip(&standings.standings) {
+        let _ = write!(text, "{:NAME$}", cut(&printable(&entry.name), NAME - 1));
         let Some(speed) = standing.gib_per_s else {
-            let why = rung.refused.as_deref().unwrap_or("not run");
+            let why = entry.refused.as_deref().unwrap_or("not run");
             let _ = writeln!(text, "  {}", cut(&printable(why), 84));
             continue;
         };
@@ -63,24 +63,24 @@ fn throughput(text: &mut String, ladder: &Ladder, standings: &Standings, style: 
             rate(median),
             times(standing.of_first),
             times(standing.of_before),
-            roof.map_or_else(|| "-".to_owned(), |roof| percent(median / roof)),
+            bandwidth.map_or_else(|| "-".to_owned(), |bandwidth| percent(median / bandwidth)),
             count(standing.switches_per_gib),
             count(standing.wakeups_per_gib),
         );
     }
 }
 
-fn roof(text: &mut String, ladder: &Ladder, style: Style) {
-    let Some(roof) = &ladder.roof else { return };
+fn bandwidth(text: &mut String, ladder: &Ladder, style: Style) {
+    let Some(bandwidth) = &ladder.bandwidth else { return };
     let line = format!(
-        "roof: one thread reads {} GiB/s and copies {} GiB/s of {} over and over (in cache), and \
-         {} and {} GiB/s of {} (from memory); \"of roof\" is of the first",
-        rate(roof.cache.read_gib_per_s),
-        rate(roof.cache.copy_gib_per_s),
-        pipeprof_runner::size::exact(roof.cache.block_bytes),
-        rate(roof.memory.read_gib_per_s),
-        rate(roof.memory.copy_gib_per_s),
-        pipeprof_runner::size::exact(roof.memory.block_bytes),
+        "memory: one thread reads {} GiB/s and copies {} GiB/s of {} over and over (in cache), and \
+         {} and {} GiB/s of {} (from memory); \"of cache\" is of the first",
+        rate(bandwidth.cache.read_gib_per_s),
+        rate(bandwidth.cache.copy_gib_per_s),
+        pipeprof_runner::size::exact(bandwidth.cache.block_bytes),
+        rate(bandwidth.memory.read_gib_per_s),
+        rate(bandwidth.memory.copy_gib_per_s),
+        pipeprof_runner::size::exact(bandwidth.memory.block_bytes),
     );
     text.push_str(&style.wrap(&line, 2));
 }
@@ -91,9 +91,9 @@ fn costs(text: &mut String, ladder: &Ladder, standings: &Standings, style: Style
     }
     let header = format!("\n{:NAME$}{:<10}{:>10}  of which", "CPU per GiB", "", "");
     let _ = writeln!(text, "{}", style.heading(header.trim_end()));
-    for (rung, standing) in ladder.rungs.iter().zip(&standings.standings) {
+    for (entry, standing) in ladder.entries.iter().zip(&standings.standings) {
         for (at, end) in standing.ends.iter().enumerate() {
-            let name = if at == 0 { cut(&printable(&rung.name), NAME - 1) } else { String::new() };
+            let name = if at == 0 { cut(&printable(&entry.name), NAME - 1) } else { String::new() };
             let who = cut(&printable(&end.name), 9);
             let cost = duration(end.ns_per_gib);
             let head = format!("{name:NAME$}{who:<10}{cost:>10}  {}", top_roles(end));
@@ -131,9 +131,9 @@ fn trust(text: &mut String, ladder: &Ladder, standings: &Standings, style: Style
             thousands(lost),
         ));
     }
-    let commands = ladder.rungs.iter().enumerate().filter(|(_, rung)| !rung.is_stage());
-    for (rung, name) in commands.filter(|(_, rung)| rung.refused.is_none()) {
-        let by = ladder.runs.iter().find(|run| run.rung == rung && run.is_plain());
+    let commands = ladder.entries.iter().enumerate().filter(|(_, entry)| !entry.is_stage());
+    for (entry, name) in commands.filter(|(_, entry)| entry.refused.is_none()) {
+        let by = ladder.runs.iter().find(|run| run.entry == entry && run.is_plain());
         let by = by.map_or(CountedBy::Nobody, |run| run.counted_by);
         let name = cut(&printable(&name.name), words::LONGEST);
         lines.push(format!("the throughput of {name} is {}", by.words()));
@@ -160,8 +160,8 @@ impl CountedBy {
 
 pub(super) fn rounds(ladder: &Ladder, standings: &Standings) -> String {
     let runs = || {
-        let rungs = ladder.rungs.iter().zip(&standings.standings);
-        rungs.filter(|(rung, _)| rung.refused.is_none()).map(|(_, standing)| standing.runs)
+        let entries = ladder.entries.iter().zip(&standings.standings);
+        entries.filter(|(entry, _)| entry.refused.is_none()).map(|(_, standing)| standing.runs)
     };
     let (least, most) = (runs().min().unwrap_or(0), runs().max().unwrap_or(0));
     let (seed, wanted) = (ladder.seed, ladder.rounds_wanted);
@@ -184,7 +184,7 @@ pub(super) fn rounds(ladder: &Ladder, standings: &Standings) -> String {
 
 /// Who may be in the wrong order.
 pub(super) fn noise(ladder: &Ladder, standings: &Standings) -> Vec<String> {
-    let name = |rung: usize| cut(&printable(&ladder.rungs[rung].name), words::LONGEST);
+    let name = |entry: usize| cut(&printable(&ladder.entries[entry].name), words::LONGEST);
     let runs = standings.standings.iter().map(|standing| standing.runs).max().unwrap_or(0);
     if runs < FEWEST {
         let rounds = if runs == 1 { "1 round is".to_owned() } else { format!("{runs} rounds are") };

@@ -7,7 +7,7 @@ use pipeprof_runner::plan::PairPlan;
 use pipeprof_runner::stage::{ReadWith, Stage, WriteWith};
 
 use super::standing::{EndStanding, Standing, Standings};
-use super::{Ladder, Rung};
+use super::{Entry, Ladder};
 use crate::escape::printable;
 use crate::roles::Role;
 use crate::statistics::Sample;
@@ -30,26 +30,26 @@ struct Aim {
     roles: Vec<(End, Role)>,
 }
 
-/// A sentence or two for each rung, in the order of the rungs.
+/// A sentence or two for each entry, in the order of the entries.
 pub fn sentences(ladder: &Ladder, standings: &Standings) -> Vec<String> {
-    (0..ladder.rungs.len()).map(|rung| sentence(ladder, standings, rung)).collect()
+    (0..ladder.entries.len()).map(|entry| sentence(ladder, standings, entry)).collect()
 }
 
-fn sentence(ladder: &Ladder, standings: &Standings, rung: usize) -> String {
-    let this = &ladder.rungs[rung];
+fn sentence(ladder: &Ladder, standings: &Standings, entry: usize) -> String {
+    let this = &ladder.entries[entry];
     let name = cut(&printable(&this.name), LONGEST);
     if let Some(why) = &this.refused {
         return format!("{name} could not be run: {}.", printable(why));
     }
-    let standing = &standings.standings[rung];
+    let standing = &standings.standings[entry];
     let mut text = match dominated_by(standing) {
         Some(by) => format!("{name} spends most on {by}."),
         None => format!("{name} has no profile that tells what it spends CPU time on."),
     };
-    let next = ladder.rungs.get(rung + 1).filter(|next| next.is_stage() && this.is_stage());
+    let next = ladder.entries.get(entry + 1).filter(|next| next.is_stage() && this.is_stage());
     if let Some(next) = next {
         text.push(' ');
-        text.push_str(&step(ladder, standings, rung, next));
+        text.push_str(&step(ladder, standings, entry, next));
     }
     text
 }
@@ -90,19 +90,19 @@ fn whose(standing: &Standing, role: Role, ns: f64) -> String {
     }
 }
 
-fn step(ladder: &Ladder, standings: &Standings, rung: usize, next: &Rung) -> String {
+fn step(ladder: &Ladder, standings: &Standings, entry: usize, next: &Entry) -> String {
     let name = printable(&next.name);
-    let Some(aim) = aim(&ladder.rungs[rung], next) else {
-        let what = if builds_on(next, &ladder.rungs[rung]) {
+    let Some(aim) = aim(&ladder.entries[entry], next) else {
+        let what = if builds_on(next, &ladder.entries[entry]) {
             "builds on it to show something, and is to remove nothing"
         } else {
             "is another idea, not one added to it"
         };
-        return format!("{name} {what}{}.", speed(ladder, standings, rung, next));
+        return format!("{name} {what}{}.", speed(ladder, standings, entry, next));
     };
-    let [before, after] = [rung, rung + 1].map(|rung| &standings.standings[rung]);
+    let [before, after] = [entry, entry + 1].map(|entry| &standings.standings[entry]);
     let removed = removed(before, after, &aim);
-    format!("{name} is to remove {}: {removed}{}.", aim.what, speed(ladder, standings, rung, next))
+    format!("{name} is to remove {}: {removed}{}.", aim.what, speed(ladder, standings, entry, next))
 }
 
 /// `here it did: 410 ms to 2 ms per GiB (−99 %)`.
@@ -189,13 +189,13 @@ impl Cost {
 }
 
 /// `, and it is 3.40 times as fast`.
-fn speed(ladder: &Ladder, standings: &Standings, rung: usize, next: &Rung) -> String {
+fn speed(ladder: &Ladder, standings: &Standings, entry: usize, next: &Entry) -> String {
     if let Some(why) = &next.refused {
         return format!("; it could not be run: {}", printable(why));
     }
-    let Some(ratio) = standings.standings[rung + 1].of_before else { return String::new() };
+    let Some(ratio) = standings.standings[entry + 1].of_before else { return String::new() };
     let times = ratio.median;
-    if standings.may_be_chance(ladder, rung, rung + 1) {
+    if standings.may_be_chance(ladder, entry, entry + 1) {
         return "; the two can't be told apart by throughput".to_owned();
     }
     if times >= 1.0 {
@@ -205,14 +205,14 @@ fn speed(ladder: &Ladder, standings: &Standings, rung: usize, next: &Rung) -> St
     }
 }
 
-fn builds_on(next: &Rung, this: &Rung) -> bool {
-    let stage = |rung: &Rung| rung.plan.as_ref().map(|plan| plan.stage);
+fn builds_on(next: &Entry, this: &Entry) -> bool {
+    let stage = |entry: &Entry| entry.plan.as_ref().map(|plan| plan.stage);
     stage(this).is_some() && stage(next).and_then(Stage::builds_on) == stage(this)
 }
 
 /// What a step between two stages is meant to remove, by what differs between their plans; `None`
 /// where that removes nothing.
-fn aim(before: &Rung, after: &Rung) -> Option<Aim> {
+fn aim(before: &Entry, after: &Entry) -> Option<Aim> {
     let (before, after) = (before.plan.as_ref()?, after.plan.as_ref()?);
     let mut aims = Vec::new();
     if before.write_with != after.write_with {

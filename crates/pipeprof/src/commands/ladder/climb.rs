@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use pipeprof_report::ladder::{Axis, Ending, Ladder, Run, Rung, SCHEMA_VERSION, Seen, is_narrow};
-use pipeprof_runner::roof;
+use pipeprof_report::ladder::{Axis, Ending, Entry, Ladder, Run, SCHEMA_VERSION, Seen, is_narrow};
+use pipeprof_runner::bandwidth;
 
 use super::files::Files;
 use super::measured::Measured;
@@ -50,7 +50,7 @@ impl<'a> Climb<'a> {
             ui.warn_of(&hinted(&fact.text, fact.remedy.clone()));
         }
         let seed = args.seed();
-        let rungs = contenders.iter().map(|contender| Rung {
+        let entries = contenders.iter().map(|contender| Entry {
             name: contender.name(),
             plan: contender.plan().cloned(),
             refused: None,
@@ -62,8 +62,8 @@ impl<'a> Climb<'a> {
             rounds_wanted: args.rounds(),
             ending: Ending::Unfinished,
             machine,
-            roof: Some(roof::measure()),
-            rungs: rungs.collect(),
+            bandwidth: Some(bandwidth::measure()),
+            entries: entries.collect(),
             runs: Vec::new(),
         };
         let (length, profiled) = match axes[..] {
@@ -93,25 +93,25 @@ impl<'a> Climb<'a> {
             true => Watching::steps(steps as u64, self.ui),
             false => Watching::hidden(),
         };
-        for rung in 0..self.contenders.len() {
-            bar.step(format_args!("sizing {}", self.contenders[rung].name()));
+        for entry in 0..self.contenders.len() {
+            bar.step(format_args!("sizing {}", self.contenders[entry].name()));
             if self.interrupt.is_set() {
                 break;
             }
-            let sized = self.runs.size(&mut self.contenders[rung]);
-            self.settle(rung, sized);
-            self.ladder.rungs[rung].plan = self.contenders[rung].plan().cloned();
+            let sized = self.runs.size(&mut self.contenders[entry]);
+            self.settle(entry, sized);
+            self.ladder.entries[entry].plan = self.contenders[entry].plan().cloned();
         }
         for step in self.schedule.steps() {
-            for (at, rung) in self.schedule.shuffled(self.contenders.len()).into_iter().enumerate()
+            for (at, entry) in self.schedule.shuffled(self.contenders.len()).into_iter().enumerate()
             {
-                let name = self.contenders[rung].name();
+                let name = self.contenders[entry].name();
                 bar.step(format_args!("{}: {name}", step.words(self.ladder.rounds_wanted)));
                 if self.interrupt.is_set() {
                     break;
                 }
-                if self.ladder.rungs[rung].refused.is_none() {
-                    self.take(step, at as u32 + 1, rung);
+                if self.ladder.entries[entry].refused.is_none() {
+                    self.take(step, at as u32 + 1, entry);
                 }
             }
             // The end tries again, and tells.
@@ -134,20 +134,20 @@ impl<'a> Climb<'a> {
         }
     }
 
-    fn take(&mut self, step: Step, position: u32, rung: usize) {
+    fn take(&mut self, step: Step, position: u32, entry: usize) {
         let began_ns = self.began.elapsed().as_nanos() as u64;
-        let contender = &self.contenders[rung];
+        let contender = &self.contenders[entry];
         let measured = match step {
             Step::Plain(_) => self.runs.plain(contender).map(|measured| (measured, None)),
             Step::Profiled(_) => {
                 self.runs.profiled(contender).map(|(measured, kept)| (measured, Some(kept)))
             }
         };
-        let Some((measured, kept)) = self.settle(rung, measured) else { return };
-        self.kept.extend(kept.filter(|_| !self.interrupt.is_set()).map(|kept| (rung, kept)));
+        let Some((measured, kept)) = self.settle(entry, measured) else { return };
+        self.kept.extend(kept.filter(|_| !self.interrupt.is_set()).map(|kept| (entry, kept)));
         let Measured { plan, bytes, elapsed, gib_per_s, counted_by, ends, profile } = measured;
         self.ladder.runs.push(Run {
-            rung,
+            entry,
             round: step.round(),
             position,
             began_ns,
@@ -163,7 +163,7 @@ impl<'a> Climb<'a> {
     }
 
     /// What fails once is left out from there on, and the others go on.
-    fn settle<T>(&mut self, rung: usize, result: anyhow::Result<T>) -> Option<T> {
+    fn settle<T>(&mut self, entry: usize, result: anyhow::Result<T>) -> Option<T> {
         match result {
             Ok(value) => Some(value),
             // Ctrl-C reaches a command too, whose end is then no failure of its own.
@@ -171,14 +171,14 @@ impl<'a> Climb<'a> {
             Err(error) => {
                 let first = format!("{error:#}");
                 let why = first.lines().next().unwrap_or_default().to_owned();
-                let error = error.context(format!("{} is left out", self.contenders[rung].name()));
+                let error = error.context(format!("{} is left out", self.contenders[entry].name()));
                 // In a heat map it is an answer like others.
                 if self.axes.is_empty() {
                     self.ui.warn_of(&error);
                 } else {
                     self.ui.detail(format_args!("{error:#}"));
                 }
-                self.ladder.rungs[rung].refused = Some(why);
+                self.ladder.entries[entry].refused = Some(why);
                 None
             }
         }
