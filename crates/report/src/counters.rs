@@ -1,4 +1,5 @@
-//! The table of `pipeprof stat`: what each member cost, in all and for each GiB that it piped.
+//! The table of `pipeprof stat`: what each member cost, in all and for each GiB of
+//! the pipeline's input.
 
 use std::io::{self, Write};
 
@@ -6,8 +7,8 @@ use pipeprof_profiler::counters::{Counter, CounterUnit, CounterValue, MemberCoun
 use serde::Serialize;
 
 use crate::escape::printable;
-
-const GIB: f64 = (1_u64 << 30) as f64;
+use crate::words::layout::Style;
+use crate::words::units::GIB;
 
 /// The counts of a run.
 #[derive(Clone, Debug)]
@@ -23,7 +24,7 @@ pub struct CounterReport<'a> {
 pub struct CountedMember<'a> {
     /// `writer pp-write (4121)`. May hold a process's own words: they are escaped here.
     pub label: &'a str,
-    /// Bytes that it wrote into or read from its pipe; `None` where that could not be measured.
+    /// Bytes of the pipeline's input; `None` where they could not be measured.
     pub bytes: Option<u64>,
     /// Its counts.
     pub counters: &'a MemberCounters,
@@ -47,20 +48,26 @@ impl CountedMember<'_> {
     }
 }
 
-/// Writes the table, two members side by side, in at most 100 columns where labels are short.
-pub fn write_text(report: &CounterReport<'_>, out: &mut impl Write) -> io::Result<()> {
-    for (index, pair) in report.members.chunks(2).enumerate() {
+/// Writes the table, two members side by side where the terminal is wide enough.
+pub fn write_text(
+    report: &CounterReport<'_>,
+    style: Style,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let beside = if style.columns >= NAME_WIDTH + 2 * MEMBER_WIDTH { 2 } else { 1 };
+    for (index, members) in report.members.chunks(beside).enumerate() {
         if index > 0 {
             writeln!(out)?;
         }
-        write_table(pair, report.elapsed_ns, out)?;
+        write_table(members, report.elapsed_ns, out)?;
     }
-    write_notes(&report.members, out)
+    write_notes(&report.members, style, out)
 }
 
 const NAME_WIDTH: usize = 20;
 const TOTAL_WIDTH: usize = 18;
 const PER_GIB_WIDTH: usize = 15;
+const MEMBER_WIDTH: usize = TOTAL_WIDTH + PER_GIB_WIDTH;
 
 fn write_table(
     members: &[CountedMember<'_>],
@@ -70,8 +77,9 @@ fn write_table(
     let mut head = " ".repeat(NAME_WIDTH);
     let mut second = " ".repeat(NAME_WIDTH);
     for member in members {
-        head += &format!(" {:>1$}", printable(member.label), TOTAL_WIDTH + PER_GIB_WIDTH - 1);
-        second += &format!("{:>TOTAL_WIDTH$}{:>PER_GIB_WIDTH$}", "total  ", "per GiB");
+        head += &format!(" {:>1$}", printable(member.label), MEMBER_WIDTH - 1);
+        let per_gib = if member.bytes.is_some() { "per GiB" } else { "" };
+        second += &format!("{:>TOTAL_WIDTH$}{per_gib:>PER_GIB_WIDTH$}", "total  ");
     }
     writeln!(out, "{}", head.trim_end())?;
     writeln!(out, "{}", second.trim_end())?;
@@ -144,7 +152,7 @@ fn cells(member: &CountedMember<'_>, counter: &Counter) -> [String; 2] {
     let mark = if counter.user_only { " u" } else { "  " };
     let per_gib = match member.per_gib(number) {
         Some(number) => format!(" {estimate}{}", rate(number, counter.unit)),
-        None => "-".to_owned(),
+        None => String::new(),
     };
     [format!(" {estimate}{}{mark}", total(number, counter.unit)), per_gib]
 }
@@ -195,7 +203,11 @@ struct Missing<'a> {
     names: Vec<&'static str>,
 }
 
-fn write_notes(members: &[CountedMember<'_>], out: &mut impl Write) -> io::Result<()> {
+fn write_notes(
+    members: &[CountedMember<'_>],
+    style: Style,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let counters = || members.iter().flat_map(|member| &member.counters.counters);
     let shares: Vec<f64> = counters()
         .filter_map(|counter| match counter.value {
@@ -224,7 +236,8 @@ fn write_notes(members: &[CountedMember<'_>], out: &mut impl Write) -> io::Resul
         }
     }
     for Missing { what, reason, hint, names } in missing(members) {
-        notes.push(format!("{what}: {}\n    {reason}", names.join(", ")));
+        notes.push(format!("{what}: {}", names.join(", ")));
+        notes.push(format!("    {reason}"));
         if let Some(hint) = hint {
             notes.push(format!("    fix: {hint}"));
         }
@@ -233,7 +246,12 @@ fn write_notes(members: &[CountedMember<'_>], out: &mut impl Write) -> io::Resul
         return Ok(());
     }
     writeln!(out)?;
-    notes.iter().try_for_each(|note| writeln!(out, "{note}"))
+    // A fix stays on one line: it is pasted.
+    let is_fix = |note: &String| note.starts_with("    fix: ");
+    notes.iter().try_for_each(|note| match is_fix(note) {
+        true => writeln!(out, "{note}"),
+        false => write!(out, "{}", style.wrap(note, 4)),
+    })
 }
 
 fn missing<'a>(members: &'a [CountedMember<'_>]) -> Vec<Missing<'a>> {

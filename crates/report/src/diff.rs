@@ -28,6 +28,7 @@ pub use unit::Unit;
 use crate::error::Error;
 use crate::run::Run;
 use crate::statistics::{self, Estimate, Sample};
+use crate::words::units::thousands;
 
 /// Raised whenever a field changes its meaning or goes.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -268,7 +269,11 @@ fn notes(a: &[&Run], b: &[&Run]) -> Vec<String> {
     // What was lost may be of others, as what was taken is.
     let taken: u64 = qualities().map(|q| q.samples.saturating_add(q.foreign_samples)).sum();
     if lost.saturating_mul(100) > taken {
-        notes.push(format!("{lost} records were lost, beside {taken} samples"));
+        notes.push(format!(
+            "{} records were lost, beside {} samples",
+            thousands(lost),
+            thousands(taken)
+        ));
     }
     if a.iter().chain(b).any(|run| run.profile.quality.timer_driven) {
         notes.push(

@@ -1,6 +1,7 @@
 //! What follows from a run, as data without a word of text: who was in which state when, who
 //! limited the pipeline, and in which phases.
 
+pub mod averages;
 pub mod blame;
 pub mod phases;
 pub mod states;

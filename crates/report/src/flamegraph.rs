@@ -71,7 +71,7 @@ pub fn render(
 /// by.
 pub fn picture(run: &Run, highlights: &Highlights, view: View) -> Result<Picture, Error> {
     let payload = match view.per_byte {
-        true => Some(Payload::of(run).map_err(|why| Error::NoBytes { why })?),
+        true => Some(run.payload().map_err(|why| Error::NoBytes { why })?),
         false => None,
     };
     let towers = tower::towers(run, view, payload);
@@ -143,7 +143,8 @@ fn subtitle(run: &Run, view: View, payload: Option<Payload>) -> String {
         (Time::Blocked, _) => "time asleep".into(),
         (Time::Wall, _) => "time: on a CPU, blocked (hatched), waiting for a CPU".to_owned(),
     };
-    let per = payload.map_or_else(String::new, |payload| format!(", {}", payload.words(run)));
+    let per =
+        payload.map_or_else(String::new, |payload| format!(", {}", payload.words(&run.pipeline)));
     parts.push(format!("width is {width}{per}"));
     parts.join(" · ")
 }

@@ -16,8 +16,9 @@ use crate::highlight::Highlights;
 use crate::markup::Markup;
 use crate::run::Run;
 use crate::summary::Summary;
+use crate::words::member;
 use crate::words::units::{duration, thousands, throughput};
-use crate::words::{confidence, member};
+use crate::words::verdict::{Line, lines};
 use shell::Page;
 
 /// Writes the report of a run as one page.
@@ -116,12 +117,12 @@ fn lead(page: &mut Page, summary: &Summary) {
     };
     if !verdict.evidence.is_empty() {
         below.raw("<ul class=\"evidence\">");
-        for line in &verdict.evidence {
-            below.append(&evidence(line));
+        for line in lines(verdict) {
+            below.append(&evidence(&line));
         }
         below.raw("</ul>");
     }
-    if let Some(doubt) = confidence::doubt(verdict) {
+    if let Some(doubt) = &verdict.doubt {
         below.raw("<p class=\"warn\">").text(doubt).raw("</p>");
     }
     for remedy in &verdict.remedies {
@@ -130,19 +131,15 @@ fn lead(page: &mut Page, summary: &Summary) {
     page.lead(&verdict.headline, &below);
 }
 
-/// A line of evidence: where it has columns, the first is who it is about.
-fn evidence(line: &str) -> Markup {
-    let columns: Vec<&str> =
-        line.split("  ").map(str::trim).filter(|words| !words.is_empty()).collect();
+fn evidence(line: &Line) -> Markup {
     let mut html = Markup::new();
     html.raw("<li>");
-    match &columns[..] {
-        [who, what @ ..] if !what.is_empty() => {
-            html.raw("<b>").text(who).raw("</b> ").prose(what.join(" · "));
-        }
-        _ => {
-            html.prose(columns.join(" "));
-        }
+    if !line.who.is_empty() {
+        html.raw("<b>").text(&line.who).raw("</b> ");
+    }
+    html.prose(&line.what);
+    if !line.pipe.is_empty() {
+        html.text(format_args!(" · {}", line.pipe));
     }
     html.raw("</li>");
     html

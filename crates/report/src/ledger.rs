@@ -10,6 +10,7 @@ use pipeprof_runner::pipeline::{End, Member, MemberId, Pipe, PipeKey};
 use serde::Serialize;
 
 use crate::moved::{Moved, moved};
+use crate::payload::Payload;
 use crate::roles::{Reason, Role};
 use crate::run::Run;
 use crate::words::units::{GIB, duration};
@@ -49,7 +50,7 @@ pub struct BlockedShare {
     pub ns: u64,
     /// Share of the member's lifetime.
     pub percent: f64,
-    /// Per GiB that the member moved; `None` where that is not known.
+    /// Per GiB of the pipeline's [input](crate::payload); `None` where that is not known.
     pub ns_per_gib: Option<f64>,
     /// The kernel function slept in longest, where the reason doesn't say it.
     pub kernel_function: Option<String>,
@@ -169,7 +170,7 @@ pub(crate) fn life(member: &MemberProfile) -> Option<Life> {
 pub(crate) fn blocked_table(
     run: &Run,
     member: &MemberProfile,
-    moved: Option<u64>,
+    gib: Option<f64>,
 ) -> Vec<BlockedShare> {
     let Some(split) = member.time else { return Vec::new() };
     let mut sums = [0u64; Reason::ALL.len()];
@@ -189,7 +190,6 @@ pub(crate) fn blocked_table(
     }
     let accounted: u64 = sums.iter().sum();
     sums[Reason::Unknown as usize] += split.blocked_ns.saturating_sub(accounted);
-    let gib = gib(moved);
     let mut table: Vec<BlockedShare> = Reason::ALL
         .into_iter()
         .filter(|&reason| sums[reason as usize] > 0)
@@ -238,6 +238,15 @@ impl Run {
         let Some(id) = self.pipeline.members.get(member).map(Member::id) else { return Vec::new() };
         let pipes = &self.pipeline.pipes;
         (0..pipes.len()).filter(|&at| pipes[at].at(end).contains(&id)).collect()
+    }
+
+    /// What every figure per GiB is divided by, or why that is not known.
+    ///
+    /// # Errors
+    ///
+    /// As [`Payload::of`].
+    pub fn payload(&self) -> Result<Payload, String> {
+        Payload::of(&self.pipeline, &self.flows)
     }
 
     /// What a member moved.

@@ -3,10 +3,10 @@
 //! One divisor for all members. A compressor's neighbours move different amounts, and a GiB of one
 //! would be no GiB of the other.
 
-use pipeprof_runner::pipeline::MemberId;
+use pipeprof_profiler::meter::PipeFlow;
+use pipeprof_runner::pipeline::{MemberId, Pipeline};
 
 use crate::escape::printable;
-use crate::run::Run;
 use crate::words::units::{GIB, bytes as size};
 
 /// Less than this says nothing of a GiB.
@@ -22,16 +22,16 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// The payload of a run, or why it isn't known.
+    /// The payload of a pipeline, or why it isn't known.
     ///
     /// # Errors
     ///
     /// A sentence without its end, where no pipe is known to have carried 1 MiB.
-    pub fn of(run: &Run) -> Result<Payload, String> {
-        let pipes = &run.pipeline.pipes;
-        let order = run.order();
+    pub fn of(pipeline: &Pipeline, flows: &[PipeFlow]) -> Result<Payload, String> {
+        let pipes = &pipeline.pipes;
+        let order = pipeline.upstream_first();
         let place = |&id: &MemberId| {
-            let member = run.pipeline.position(id)?;
+            let member = pipeline.position(id)?;
             order.iter().position(|&at| at == member)
         };
         let mut upstream: Vec<usize> = (0..pipes.len()).collect();
@@ -39,7 +39,7 @@ impl Payload {
             pipes[at].writers.iter().filter_map(place).min().unwrap_or(usize::MAX)
         });
         let bytes = |at: usize| {
-            let flow = run.flows.iter().find(|flow| flow.is_of(&pipes[at]))?;
+            let flow = flows.iter().find(|flow| flow.is_of(&pipes[at]))?;
             flow.bytes.known()
         };
         let first = upstream
@@ -56,15 +56,15 @@ impl Payload {
     }
 
     /// What figures are per: `per GiB of input (8.2 GiB from zcat to sort)`.
-    pub fn words(self, run: &Run) -> String {
+    pub fn words(self, pipeline: &Pipeline) -> String {
         let names = |ids: &[MemberId]| -> String {
-            let members = ids.iter().filter_map(|&id| run.pipeline.member(id));
+            let members = ids.iter().filter_map(|&id| pipeline.member(id));
             let mut names: Vec<_> = members.map(|member| printable(&member.comm)).collect();
             names.dedup();
             names.truncate(3);
             names.join(", ")
         };
-        let Some(pipe) = run.pipeline.pipes.get(self.pipe) else { return "per GiB".to_owned() };
+        let Some(pipe) = pipeline.pipes.get(self.pipe) else { return "per GiB".to_owned() };
         let (from, to) = (names(&pipe.writers), names(&pipe.readers));
         format!("per GiB of input ({} from {from} to {to})", size(self.bytes as f64))
     }

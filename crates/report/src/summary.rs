@@ -8,16 +8,18 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::escape::printable;
+use crate::facts;
 use crate::facts::states::Scene;
 use crate::flamegraph::{View, members};
 use crate::highlight::{Highlights, Sighting};
 use crate::ledger::{self, BlockedShare, Life, PipeSummary};
 use crate::roles::{Basis, Role, source_name};
 use crate::run::Run;
-use crate::verdict::{Evidence, MemberEvidence, PipeEvidence, Verdict, WakeLatency, judge};
+use crate::verdict::{Evidence, MemberEvidence, PipeEvidence, Verdict, WakeLatency};
+use crate::words;
 
 /// Raised whenever a field changes its meaning or goes.
-pub const SCHEMA_VERSION: u32 = 3;
+pub const SCHEMA_VERSION: u32 = 4;
 
 /// So many members are told of one by one, however little they did, where there is no pipe.
 const MOST_TOLD: usize = 8;
@@ -38,6 +40,8 @@ pub struct Summary {
     pub bytes_per_second: Option<f64>,
     /// Bytes through the pipe while it was profiled.
     pub bytes_piped: Option<u64>,
+    /// What every `ns_per_gib` is per, in words; `None` where that is not known.
+    pub per_gib_of: Option<String>,
     /// What holds the pipeline back; `None` where blocked time was not asked for.
     pub verdict: Option<Verdict>,
     /// How long it was watched.
@@ -80,7 +84,7 @@ pub struct MemberSummary {
     pub cpus: Option<f64>,
     /// Its life; `None` where context switches were not recorded.
     pub life: Option<Life>,
-    /// Bytes that it moved, which `ns_per_gib` refers to; `None` where they are not known.
+    /// Bytes that it moved; `None` where they are not known.
     pub bytes_moved: Option<u64>,
     /// Which bytes those are, or why they are not known.
     pub bytes_moved_are: String,
@@ -117,7 +121,7 @@ pub struct RoleShare {
     pub weight: u64,
     /// Share of the member's weight, in percent.
     pub percent: f64,
-    /// CPU nanoseconds for a GiB piped. `None` where bytes or CPU time are unknown, and where
+    /// CPU nanoseconds for a GiB of the pipeline's input. `None` where bytes or CPU time are unknown, and where
     /// shares of the samples are not shares of CPU time.
     pub ns_per_gib: Option<f64>,
     /// Samples that a timer could only take once interrupts came on again.
@@ -147,7 +151,7 @@ pub struct QualitySummary {
     /// As recorded.
     #[serde(flatten)]
     pub recorded: Quality,
-    /// Where a timer took the samples: the functions that took those of code that ran with
+    /// Where a timer samples: the functions that took those of code that ran with
     /// interrupts off. `None` where samples can be taken anywhere.
     pub skid: Option<Vec<Absorber>>,
     /// Samples in a role only by inference.
@@ -176,6 +180,8 @@ impl Summary {
     pub fn of(run: &Run, highlights: &Highlights, view: View) -> Self {
         let Run { profile, roles, .. } = run;
         let shown = members(run, view);
+        let payload = run.payload();
+        let gib = payload.as_ref().ok().map(|payload| payload.gib());
         let mut members: Vec<MemberSummary> = shown
             .iter()
             .map(|&(index, member)| {
@@ -194,8 +200,8 @@ impl Summary {
                         .map(|ns| ns as f64 / run.elapsed_ns as f64),
                     life: ledger::life(member),
                     only_holds: false,
-                    blocked: ledger::blocked_table(run, member, moved.bytes),
-                    roles: role_table(run, member, moved.bytes),
+                    blocked: ledger::blocked_table(run, member, gib),
+                    roles: role_table(run, member, gib),
                     bytes_moved: moved.bytes,
                     bytes_moved_are: moved.what,
                     reads_from: run.keys_at(index, End::Reader),
@@ -219,6 +225,7 @@ impl Summary {
         };
         Summary {
             schema_version: SCHEMA_VERSION,
+            per_gib_of: payload.ok().map(|payload| payload.words(&run.pipeline)),
             subject: run.subject.clone(),
             kernel: (!run.kernel.is_empty()).then(|| run.kernel.clone()),
             bytes_per_second: run.bytes_per_second(),
@@ -252,6 +259,15 @@ impl Summary {
             !self.only.is_empty() || are_few || member.uses_pipes() || is_busy
         };
         self.members.iter().filter(is_asked_for).partition(is_main)
+    }
+
+    /// Some figure is per GiB.
+    pub(crate) fn has_rates(&self) -> bool {
+        let rates = |member: &MemberSummary| {
+            let roles = member.roles.iter().map(|share| share.ns_per_gib);
+            roles.chain(member.blocked.iter().map(|share| share.ns_per_gib)).any(|ns| ns.is_some())
+        };
+        self.members.iter().any(rates)
     }
 
     /// Leaves out all members but these, and the pipes of others. The verdict stays that of the
@@ -320,12 +336,10 @@ fn is_held(pipe: &PipeSummary, pids: &[i32]) -> bool {
 fn verdict(evidence: &Evidence, run: &Run) -> Verdict {
     let by_states = run.states.as_ref().and_then(|timeline| {
         let scene = Scene::of(&run.pipeline, timeline);
-        crate::facts::verdict::judge(evidence, &scene, &run.pipeline)
+        facts::verdict::judge(evidence, &scene, &run.pipeline)
     });
-    match by_states {
-        Some(judged) => crate::words::verdict::verdict(evidence, &judged),
-        None => judge(evidence),
-    }
+    let judged = by_states.unwrap_or_else(|| facts::averages::judge(evidence));
+    words::verdict::verdict(evidence, &judged)
 }
 
 /// What the verdict is drawn from: what the tables say, and nothing else.
@@ -393,7 +407,7 @@ fn coverage_percent(quality: &Quality, member: &MemberProfile) -> Option<f64> {
     (quality.unit == WeightUnit::Nanoseconds).then(|| ledger::percent(member.weight(), account))
 }
 
-fn role_table(run: &Run, member: &MemberProfile, bytes_moved: Option<u64>) -> Vec<RoleShare> {
+fn role_table(run: &Run, member: &MemberProfile, gib: Option<f64>) -> Vec<RoleShare> {
     let Run { profile, roles, .. } = run;
     #[derive(Clone, Copy, Default)]
     struct Sum {
@@ -415,7 +429,6 @@ fn role_table(run: &Run, member: &MemberProfile, bytes_moved: Option<u64>) -> Ve
         }
     }
     let whole = member.weight();
-    let gib = ledger::gib(bytes_moved);
     let ns_per_gib = cpu_time_ns(profile, member)
         .filter(|_| profile.quality.shares_are_of_cpu_time())
         .zip(gib)

@@ -13,10 +13,11 @@ use crate::ledger::Life;
 use crate::summary::{MemberSummary, Summary};
 use crate::verdict::Verdict;
 use crate::words::units::{duration, percent, share, thousands, throughput};
-use crate::words::{confidence, member, name, pipe, quality};
+use crate::words::{member, name, pipe, quality};
 
 pub use crate::words::layout::Style;
 use crate::words::layout::cut;
+use crate::words::verdict::{Line, lines};
 pub use screen::screen;
 
 /// Roles below this share are left to `--json`.
@@ -35,6 +36,11 @@ pub fn full(summary: &Summary, style: Style, mut out: impl Write) -> Result<(), 
         text.push('\n');
     }
     let _ = writeln!(text, "{}", style.heading(&subject(summary, style)));
+    if let Some(of) = summary.per_gib_of.as_ref().filter(|_| summary.has_rates()) {
+        for line in style.wrap(of, 4).lines() {
+            let _ = writeln!(text, "{}", style.remark(line));
+        }
+    }
     let (shown, rest) = summary.main_members();
     for member in shown {
         text.push('\n');
@@ -75,10 +81,20 @@ fn write_verdict(text: &mut String, verdict: &Verdict, style: Style) {
     for line in style.wrap(&verdict.headline, 4).lines() {
         let _ = writeln!(text, "{}", style.heading(line));
     }
-    for line in &verdict.evidence {
-        text.push_str(&style.wrap(line, 6));
+    let lines = lines(verdict);
+    let width = |column: fn(&Line) -> &String| {
+        let members = lines.iter().filter(|line| !line.who.is_empty());
+        members.map(|line| column(line).chars().count()).max().unwrap_or(0)
+    };
+    let (first, second) = (width(|line| &line.who), width(|line| &line.what));
+    for Line { who, what, pipe } in &lines {
+        let line = match who.is_empty() {
+            true => format!("  {what}"),
+            false => format!("  {who:first$}  {what:second$}  {pipe}"),
+        };
+        text.push_str(&style.wrap(line.trim_end(), 6));
     }
-    if let Some(sure) = confidence::doubt(verdict) {
+    if let Some(sure) = &verdict.doubt {
         let _ = writeln!(text, "{}", style.remark(sure));
     }
     for remedy in &verdict.remedies {

@@ -3,11 +3,11 @@
 //! Each kind of quantity has one formatter, so that no two of one screen look different; and what
 //! more than one output says, it says in these words.
 
-pub(crate) mod confidence;
 pub(crate) mod layout;
 pub(crate) mod member;
 pub(crate) mod name;
 pub(crate) mod pipe;
+pub(crate) mod pipe_bound;
 pub(crate) mod quality;
 pub(crate) mod units;
 pub(crate) mod verdict;

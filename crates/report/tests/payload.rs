@@ -6,10 +6,8 @@ mod common;
 
 use std::borrow::Cow;
 
-use common::Builder;
 use pipeprof_profiler::meter::{Bytes, PipeFlow, Source};
 use pipeprof_report::payload::Payload;
-use pipeprof_report::run::Run;
 use pipeprof_runner::pipeline::{Member, MemberId, Pipe, Pipeline};
 
 /// Pipes between members 0, 1, 2…, in any order: (writer, bytes where known).
@@ -48,8 +46,7 @@ fn payload(pipes: &[(usize, Option<u64>)]) -> Result<Payload, String> {
         members: (1..5).map(member).collect(),
         pipes: pipes.iter().enumerate().map(pipe).collect(),
     };
-    let flows = pipes.iter().enumerate().map(flow).collect();
-    Payload::of(&Run { pipeline, flows, ..Run::bare(Builder::new().profile) })
+    Payload::of(&pipeline, &pipes.iter().enumerate().map(flow).collect::<Vec<_>>())
 }
 
 #[test]

@@ -23,6 +23,7 @@ fn is_a(value: &Value, name: &str) -> bool {
         "integer" => value.is_i64() || value.is_u64(),
         "number" => value.is_number(),
         "array" => value.is_array(),
+        "boolean" => value.is_boolean(),
         "object" => value.is_object(),
         other => panic!("the schema has a type {other}"),
     }

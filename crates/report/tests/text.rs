@@ -129,7 +129,7 @@ fn what_is_not_known_is_not_zero() {
         summary.write_json(&mut out).unwrap();
         serde_json::from_slice(&out).unwrap()
     };
-    assert_eq!(json["schema_version"], 3);
+    assert_eq!(json["schema_version"], 4);
     assert_eq!(json["members"][0]["cpu_time_ns"], serde_json::Value::Null);
     assert_eq!(json["members"][0]["roles"][0]["ns_per_gib"], serde_json::Value::Null);
     assert_eq!(json["quality"]["skid"], serde_json::Value::Null);

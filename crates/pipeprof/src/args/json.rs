@@ -13,7 +13,7 @@ use crate::ui::{Ui, as_usage, hinted};
 
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct JsonArgs {
-    /// Print JSON on stdout, and what launched commands print on stderr; or write it to FILE
+    /// Print JSON on stdout (what launched commands print then goes to stderr), or write it to FILE
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true,
           default_missing_value = "-", help_heading = "Output")]
     json: Option<PathBuf>,

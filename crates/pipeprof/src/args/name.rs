@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use pipeprof_runner::discover::{Extent, discover};
+use pipeprof_runner::discover::{Extent, Found, discover};
 use regex::Regex;
 
 use crate::ui::{as_usage, hinted, wrong_usage};
@@ -23,23 +23,37 @@ pub(crate) fn pids(pattern: &Regex) -> anyhow::Result<Vec<i32>> {
         let error = format_args!("--name {pattern}: no process has a name that matches");
         return Err(as_usage(hinted(error, Some("pipeprof ls".to_owned()))));
     };
-    let pipeline = discover(&[first.pid], Extent::Whole);
-    let pipeline = pipeline.map_err(|error| hinted(&error, error.hint()))?;
-    let is_of_it = |pid: i32| {
-        let members = pipeline.pipeline.members.iter().chain(&pipeline.wrappers);
-        members.into_iter().any(|member| member.pid == pid)
-    };
-    if found.iter().all(|other| is_of_it(other.pid)) {
+    let mut pipelines = vec![of(first)?];
+    for other in &found {
+        if !pipelines.iter().any(|known| holds(known, other.pid)) {
+            pipelines.push(of(other)?);
+        }
+    }
+    if pipelines.len() == 1 {
         return Ok(found.iter().map(|found| found.pid).collect());
     }
-    let list: Vec<String> =
-        found.iter().map(|Match { pid, comm }| format!("{pid} {comm}")).collect();
+    let list = pipelines.iter().map(|pipeline| {
+        let names: Vec<&str> =
+            pipeline.pipeline.members.iter().map(|member| &member.comm[..]).collect();
+        let pids = found.iter().filter(|found| holds(pipeline, found.pid));
+        let pids: Vec<String> = pids.map(|found| found.pid.to_string()).collect();
+        format!("{} (pid {})", names.join(" | "), pids.join(", "))
+    });
     let error = format_args!(
-        "--name {pattern}: {} processes of several pipelines match: {}",
+        "--name {pattern}: {} processes in {} pipelines match: {}",
         found.len(),
-        list.join(", ")
+        pipelines.len(),
+        list.collect::<Vec<_>>().join("; ")
     );
     Err(as_usage(hinted(error, Some(format!("--pid {}", first.pid)))))
+}
+
+fn of(process: &Match) -> anyhow::Result<Found> {
+    discover(&[process.pid], Extent::Whole).map_err(|error| hinted(&error, error.hint()))
+}
+
+fn holds(pipeline: &Found, pid: i32) -> bool {
+    pipeline.pipeline.members.iter().chain(&pipeline.wrappers).any(|member| member.pid == pid)
 }
 
 fn matches(pattern: &Regex) -> Vec<Match> {

@@ -3,12 +3,14 @@
 mod checks;
 
 use pipeprof_profiler::environment::Environment;
+use pipeprof_report::text::Style;
 use serde::Serialize;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use self::checks::{Check, Findings, Trials};
 use crate::args::json::JsonArgs;
+use crate::terminal;
 use crate::ui::{Exit, Ui};
 
 /// Check what can be measured on this machine, and how to fix the rest
@@ -35,11 +37,9 @@ pub(crate) fn run(args: &DoctorArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let findings = checks::judge(&environment, &tried);
     let json = || {
         let report = Report { findings: &findings, environment: &environment, tried: &tried };
-        Ok(serde_json::to_string_pretty(&report)?
-            + "
-")
+        Ok(serde_json::to_string_pretty(&report)? + "\n")
     };
-    args.json.open(&[])?.write(json, || Ok(render(&findings)), ui)?;
+    args.json.open(&[])?.write(json, || Ok(render(&findings, terminal::style(ui))), ui)?;
     Ok(if findings.works { Exit::Done } else { Exit::Failed })
 }
 
@@ -57,20 +57,22 @@ pub(crate) fn kernel_limit() -> Option<String> {
 }
 
 /// A line a check; a fix below the first check that it lifts.
-fn render(findings: &Findings) -> String {
+fn render(findings: &Findings, style: Style) -> String {
     let width = findings.checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
     let mut text = String::new();
     let mut fixes = HashSet::new();
     for Check { name, status, value, fix } in &findings.checks {
         let status = status.as_str();
-        let _ = writeln!(text, "{status:<7}  {name:<width$}  {}", harmless(value));
+        let line = format!("{status:<7}  {name:<width$}  {}", harmless(value));
+        text.push_str(&style.wrap(&line, width + 11));
         if let Some(fix) = fix
             && fixes.insert(fix)
         {
             let _ = writeln!(text, "{:<7}  {:<width$}  fix: {}", "", "", harmless(fix));
         }
     }
-    let _ = writeln!(text, "\n{}", findings.verdict);
+    text.push('\n');
+    text.push_str(&style.wrap(&findings.verdict, 0));
     text
 }
 
@@ -111,6 +113,6 @@ missing  b          \\u{1b}[2J
 
 It works.
 ";
-        assert_eq!(render(&findings), expected);
+        assert_eq!(render(&findings, Style::default()), expected);
     }
 }

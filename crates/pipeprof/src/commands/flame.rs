@@ -20,7 +20,7 @@ use crate::commands::answer::{Answer, AnswerArgs};
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::salvage::{Attempts, again};
-use crate::ui::{Exit, Ui, as_usage, hinted};
+use crate::ui::{Exit, Ui, as_usage, hinted, wrong_usage};
 
 /// Profile a pipeline and draw a flame graph
 ///
@@ -122,6 +122,8 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
         refuse_knobs(&args.pair)?;
         let files = output.open(|| beside(path, "svg"))?;
         let captured = reopen(path, args.sampling.event.as_deref(), ui)?;
+        let is_pair = captured.run.pipeline.members.iter().any(|member| member.end.is_some());
+        refuse_end(output, is_pair)?;
         let recorded = if captured.taken.recording.meta.switches { Time::Wall } else { Time::Cpu };
         let time = output.time.map_or(recorded, Time::from);
         let view = view(output, time);
@@ -129,6 +131,7 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
     }
     let mut config = args.sampling.config(args.target.attaches())?;
     let target = args.target.target(&args.pair)?;
+    refuse_end(output, matches!(target, Target::Pair(_)))?;
     let time = output.time.map_or_else(|| default_time(&target), Time::from);
     // Members that wait cost something to watch; the classic picture shows only the CPU.
     config.switches = time != Time::Cpu || !matches!(target, Target::Pair(_));
@@ -138,6 +141,14 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
     drop(diverted);
     let view = view(output, time);
     Drawing { captured, highlights, view }.write(&files, output, ui)
+}
+
+/// Only the built-in pair has ends of that name.
+fn refuse_end(output: &OutputArgs, is_pair: bool) -> anyhow::Result<()> {
+    match output.end {
+        Some(_) if !is_pair => Err(wrong_usage("--end: only the built-in pair has such ends")),
+        _ => Ok(()),
+    }
 }
 
 /// Where all of it goes.

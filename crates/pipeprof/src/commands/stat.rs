@@ -8,7 +8,7 @@ use pipeprof_profiler::counters::{
 use pipeprof_profiler::environment::Environment;
 use pipeprof_profiler::watcher::Came;
 use pipeprof_report::counters::{CountedMember, CounterReport, write_json, write_text};
-use pipeprof_report::moved::moved;
+use pipeprof_report::payload::Payload;
 use pipeprof_runner::ends::{Complaint, Usage};
 use pipeprof_runner::pipeline::Member;
 
@@ -18,6 +18,7 @@ use crate::args::target::{Target, TargetArgs};
 use crate::capture::{self, standby};
 use crate::interrupt::Interrupt;
 use crate::progress::Watching;
+use crate::terminal;
 use crate::ui::{Exit, Ui, hinted};
 
 /// Count events in every process of a pipeline
@@ -65,7 +66,7 @@ pub(crate) fn run(args: &StatArgs, ui: &Ui) -> anyhow::Result<Exit> {
     };
     let text = || {
         let mut out = Vec::new();
-        write_text(&report, &mut out)?;
+        write_text(&report, terminal::style(ui), &mut out)?;
         Ok(String::from_utf8(out)?)
     };
     to.write(json, text, ui)?;
@@ -118,13 +119,12 @@ fn count(target: Target, interrupt: &Interrupt, ui: &Ui) -> anyhow::Result<Count
         Came::Command(command) => capture::failures(command.status),
         Came::Processes => Vec::new(),
     };
+    let payload = Payload::of(&seen.pipeline, &seen.flows).ok().map(|payload| payload.bytes);
     let of_member = |(member, counts): (&Member, MemberCounters)| match &seen.came {
         // One set of counters for the command and all that it starts.
         Came::Command(_) => (title.clone(), None, counts),
         Came::Pair(outcome) => (label(member), Some(outcome.bytes), counts),
-        Came::Processes => {
-            (label(member), moved(&seen.pipeline, &seen.flows, member.id()).bytes, counts)
-        }
+        Came::Processes => (label(member), payload, counts),
     };
     let members = pipeline.members.iter().zip(counters.read()).map(of_member).collect();
     Ok(Counts { members, elapsed: seen.elapsed, failures })

@@ -19,7 +19,7 @@ fn unsupported(name: &'static str) -> Counter {
 
 fn text(report: &CounterReport<'_>) -> String {
     let mut out = Vec::new();
-    write_text(report, &mut out).expect("a table");
+    write_text(report, Style { columns: 100, ..Style::default() }, &mut out).expect("a table");
     String::from_utf8(out).expect("text")
 }
 

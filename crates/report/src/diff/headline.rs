@@ -7,13 +7,25 @@ use crate::roles::Role;
 use crate::words::layout::cut;
 use crate::words::units::{percent, throughput};
 
-/// How the sentence calls a side; names may be alike, letters are not.
-fn called(letter: char, name: &str) -> String {
-    format!("{letter} ({})", cut(&printable(name), 40))
+/// What tells the two sides apart, in so many columns: long names lose the words that both begin
+/// with.
+pub(super) fn names(diff: &Diff, most: usize) -> [String; 2] {
+    let names = [&diff.a.name, &diff.b.name].map(|name| printable(name));
+    let [a, b] = names.each_ref().map(|name| name.split(' ').collect::<Vec<_>>());
+    let alike = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
+    let is_long = names.iter().any(|name| name.chars().count() > most);
+    [a, b].map(|words| match words.get(alike..) {
+        Some(rest) if is_long && alike > 0 && !rest.is_empty() => {
+            cut(&format!("… {}", rest.join(" ")), most)
+        }
+        _ => cut(&words.join(" "), most),
+    })
 }
 
 pub(super) fn headline(diff: &Diff) -> String {
-    let (a, b) = (called('A', &diff.a.name), called('B', &diff.b.name));
+    // Names may be alike, letters are not.
+    let [a, b] = names(diff, 40);
+    let (a, b) = (format!("A ({a})"), format!("B ({b})"));
     let Some(speed) = &diff.speed else {
         let why = match &diff.unit_because {
             Some(why) => format!("which is faster is not known, as {why}"),

@@ -13,7 +13,6 @@ use super::unit::{Scales, Unit};
 use super::{NotCompared, Which};
 use crate::escape::printable;
 use crate::ledger::blocked_table;
-use crate::payload::Payload;
 use crate::roles::{Reason, Role, source_name};
 use crate::run::Run;
 
@@ -333,7 +332,7 @@ fn asleep(
     let side = |runs: &[&Run], members: &[usize]| -> Option<Vec<Asleep>> {
         let of_run = |(run, &at): (&&Run, &usize)| {
             let member = &run.profile.members[at];
-            let gib = Payload::of(run).ok()?.gib();
+            let gib = run.payload().ok()?.gib();
             let mut reasons = vec![0.0; Reason::ALL.len()];
             for share in blocked_table(run, member, None) {
                 reasons[share.reason as usize] = share.ns as f64 / gib;

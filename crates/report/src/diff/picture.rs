@@ -7,6 +7,7 @@
 use std::io::Write;
 
 use super::cost::{Change, Judgement};
+use super::headline::names;
 use super::tree::Both;
 use super::{Diff, MemberDiff, Unit};
 use crate::calltree::{Frame, Key, Row, Shown, Tree};
@@ -14,7 +15,6 @@ use crate::error::Error;
 use crate::escape::printable;
 use crate::picture::{self, Boxes, Legend, NARROWEST, Paint, Picture, palette};
 use crate::roles::Role;
-use crate::words::layout::cut;
 use crate::words::units::throughput;
 
 /// Members that have a line in the legend, the dearest first.
@@ -53,19 +53,17 @@ pub fn picture(diff: &Diff, unfolded: bool) -> Result<Picture, Error> {
 }
 
 fn title(diff: &Diff) -> String {
-    let side = |letter: char, name: &str, rate: Option<f64>| {
-        let name = cut(&printable(name), 26);
-        match rate {
-            Some(rate) => format!("{letter}: {name} {}", throughput(rate)),
-            None => format!("{letter}: {name}"),
-        }
+    let side = |letter: char, name: &str, rate: Option<f64>| match rate {
+        Some(rate) => format!("{letter}: {name} {}", throughput(rate)),
+        None => format!("{letter}: {name}"),
     };
     let (a, b) = (diff.speed.map(|speed| speed.a), diff.speed.map(|speed| speed.b));
     let ratio = match diff.speed.map(|speed| speed.ratio.median) {
         Some(ratio) if ratio > 0.0 => format!(": {ratio:.2}×"),
         _ => String::new(),
     };
-    format!("{} → {}{ratio}", side('A', &diff.a.name, a), side('B', &diff.b.name, b))
+    let names = names(diff, 26);
+    format!("{} → {}{ratio}", side('A', &names[0], a), side('B', &names[1], b))
 }
 
 fn subtitle(diff: &Diff) -> String {

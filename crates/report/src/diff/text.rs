@@ -51,7 +51,7 @@ pub fn render(diff: &Diff, style: Style, mut out: impl Write) -> Result<(), Erro
     }
     if diff.members.len() > 1 {
         text.push('\n');
-        let _ = writeln!(text, "{}", style.remark(&columns("", diff.unit)));
+        let _ = writeln!(text, "{}", style.remark(&Widths::of(style).header("", diff.unit)));
         row(&mut text, diff.unit, "all together", &diff.total, style);
     }
     for member in &diff.members {
@@ -82,9 +82,49 @@ fn about(letter: char, side: &Side) -> String {
     line
 }
 
-fn columns(label: &str, unit: Unit) -> String {
-    format!("  {label:<21}{:>11}{:>11}{:>12}  interval", "A", "B", "B − A")
-        + if unit == Unit::Percent { " (points)" } else { "" }
+/// Columns of a table.
+#[derive(Clone, Copy)]
+struct Widths {
+    label: usize,
+    /// Of A, and of B.
+    cost: usize,
+    difference: usize,
+    interval: usize,
+    noise: &'static str,
+}
+
+const WIDE: Widths =
+    Widths { label: 21, cost: 11, difference: 12, interval: 24, noise: "within the noise" };
+
+/// For terminals of 80 columns.
+const NARROW: Widths = Widths { label: 17, cost: 9, difference: 10, interval: 21, noise: "noise" };
+
+impl Widths {
+    fn of(style: Style) -> Self {
+        let Widths { label, cost, difference, interval, noise } = WIDE;
+        let wide = 2 + label + 2 * cost + difference + 2 + interval + noise.len();
+        if style.columns >= wide { WIDE } else { NARROW }
+    }
+
+    /// A label and three costs.
+    fn costs(self, label: &str, [a, b, difference]: [&str; 3]) -> String {
+        let Widths { label: first, cost, difference: last, .. } = self;
+        format!("  {label:<first$}{a:>cost$}{b:>cost$}{difference:>last$}")
+    }
+
+    fn header(self, label: &str, unit: Unit) -> String {
+        let points = if unit == Unit::Percent { " (points)" } else { "" };
+        format!("{}  interval{points}", self.costs(label, ["A", "B", "B − A"]))
+    }
+
+    fn judged(self, change: &Change, style: Style) -> String {
+        match change.judgement {
+            Judgement::Dearer => style.alarm("dearer"),
+            Judgement::Cheaper => style.relief("cheaper"),
+            Judgement::WithinNoise => self.noise.to_owned(),
+            Judgement::Unknown => "one run".to_owned(),
+        }
+    }
 }
 
 fn row(text: &mut String, unit: Unit, label: &str, change: &Change, style: Style) {
@@ -94,23 +134,17 @@ fn row(text: &mut String, unit: Unit, label: &str, change: &Change, style: Style
         }
         None => "-".to_owned(),
     };
+    let widths = Widths::of(style);
     let _ = writeln!(
         text,
-        "  {label:<21}{:>11}{:>11}{:>12}  {interval:<24}{}",
-        unit.show(change.a),
-        unit.show(change.b),
-        unit.show_signed(change.difference),
-        judged(change, style),
+        "{}  {interval:<width$}{}",
+        widths.costs(
+            label,
+            [&unit.show(change.a), &unit.show(change.b), &unit.show_signed(change.difference)]
+        ),
+        widths.judged(change, style),
+        width = widths.interval,
     );
-}
-
-fn judged(change: &Change, style: Style) -> String {
-    match change.judgement {
-        Judgement::Dearer => style.alarm("dearer"),
-        Judgement::Cheaper => style.relief("cheaper"),
-        Judgement::WithinNoise => "within the noise".to_owned(),
-        Judgement::Unknown => "one run".to_owned(),
-    }
 }
 
 impl Style {
@@ -133,8 +167,9 @@ fn write_member(text: &mut String, unit: Unit, member: &MemberDiff, style: Style
         (None, _) => a.into_owned(),
     };
     let _ = write!(head, ": {}", unit.words());
+    let widths = Widths::of(style);
     let _ = writeln!(text, "{}", style.heading(&head));
-    let _ = writeln!(text, "{}", style.remark(&columns("role", unit)));
+    let _ = writeln!(text, "{}", style.remark(&widths.header("role", unit)));
     row(text, unit, "all", &member.total, style);
     let least = LEAST * member.total.a.max(member.total.b);
     let matters = |change: &Change| change.a.max(change.b) >= least;
@@ -144,7 +179,7 @@ fn write_member(text: &mut String, unit: Unit, member: &MemberDiff, style: Style
     write_functions(text, unit, member, style);
     let slept: Vec<_> = member.blocked.iter().filter(|share| matters(&share.change)).collect();
     if !slept.is_empty() || member.runnable.is_some() {
-        let _ = writeln!(text, "{}", style.remark(&columns("not on a CPU", unit)));
+        let _ = writeln!(text, "{}", style.remark(&widths.header("not on a CPU", unit)));
     }
     for share in slept {
         row(text, unit, share.reason.label(), &share.change, style);
@@ -155,10 +190,10 @@ fn write_member(text: &mut String, unit: Unit, member: &MemberDiff, style: Style
 }
 
 fn write_functions(text: &mut String, unit: Unit, member: &MemberDiff, style: Style) {
-    for (direction, words) in [
-        (Judgement::Cheaper, "functions cheaper in B"),
-        (Judgement::Dearer, "functions dearer in B"),
-    ] {
+    let widths = Widths::of(style);
+    for (direction, words) in
+        [(Judgement::Cheaper, "cheaper functions"), (Judgement::Dearer, "dearer functions")]
+    {
         let all: Vec<&FunctionChange> = member
             .functions
             .iter()
@@ -167,7 +202,8 @@ fn write_functions(text: &mut String, unit: Unit, member: &MemberDiff, style: St
         if all.is_empty() {
             continue;
         }
-        let _ = writeln!(text, "{}", style.remark(&columns(words, unit).replace("  interval", "")));
+        let header = widths.costs(words, ["A", "B", "B − A"]);
+        let _ = writeln!(text, "{}", style.remark(&header));
         for function in all.iter().take(TOP) {
             let change = &function.change;
             let mut name = printable(&function.name).into_owned();
@@ -179,20 +215,17 @@ fn write_functions(text: &mut String, unit: Unit, member: &MemberDiff, style: St
                 Seen::New => ", new",
                 Seen::Gone => ", gone",
             });
-            let _ = writeln!(
-                text,
-                "  {:<21}{:>11}{:>11}{:>12}  {}",
+            let costs = widths.costs(
                 "",
-                unit.show(change.a),
-                unit.show(change.b),
-                unit.show_signed(change.difference),
-                cut(&name, 41),
+                [&unit.show(change.a), &unit.show(change.b), &unit.show_signed(change.difference)],
             );
+            let room = style.columns.saturating_sub(costs.chars().count() + 2);
+            let _ = writeln!(text, "{costs}  {}", cut(&name, room.clamp(20, 41)));
         }
         if all.len() > TOP {
             let rest: f64 = all[TOP..].iter().map(|function| function.change.difference).sum();
             let more = format!("and {} more", all.len() - TOP);
-            let _ = writeln!(text, "  {more:<43}{:>12}", unit.show_signed(rest));
+            let _ = writeln!(text, "{}", widths.costs(&more, ["", "", &unit.show_signed(rest)]));
         }
     }
 }

@@ -7,7 +7,6 @@ use super::cost::{Scale, Series};
 use super::matching::Matched;
 use super::{NotCompared, Which};
 use crate::error::Error;
-use crate::payload::Payload;
 use crate::run::Run;
 use crate::summary::cpu_time_ns;
 use crate::words::units::duration;
@@ -73,7 +72,7 @@ fn ns_per_gib(run: &Run, member: usize) -> Result<f64, String> {
     if !run.profile.quality.shares_are_of_cpu_time() {
         return Err(format!("{} doesn't measure CPU time", run.profile.quality.event));
     }
-    let gib = Payload::of(run)?.gib();
+    let gib = run.payload()?.gib();
     // A shell around the pipeline.
     if !run.holds_pipe(member) {
         return Err("it holds no pipe".to_owned());

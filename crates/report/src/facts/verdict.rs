@@ -36,6 +36,23 @@ pub enum Unclear {
     FewLooks(u64),
     /// Share of the time for which nothing tells who limits.
     Unexplained(f64),
+    /// Context switches were not recorded.
+    NoSwitches,
+    /// Share of the records that were lost.
+    Lost(f64),
+    /// Kernel code was not measured.
+    NoKernel,
+    /// No member lived long enough.
+    NoMember,
+    /// Every member waited for a neighbour most of the time, this one least.
+    AllWait {
+        /// Place in the evidence.
+        member: usize,
+        /// Share of the time.
+        share: f64,
+    },
+    /// No call chain tells why this member sleeps.
+    NoCause(usize),
 }
 
 /// What speaks against a verdict.
@@ -53,6 +70,10 @@ pub enum Doubt {
     LooksOnly,
     /// No share is large.
     Scattered,
+    /// Its neighbours do not wait as they should.
+    Neighbours,
+    /// Averages alone were recorded.
+    Averages,
 }
 
 /// What takes over.
@@ -101,6 +122,8 @@ pub enum Parallel {
     AllCpus,
     /// Neither.
     Some,
+    /// Only the sums of its threads are known.
+    Summed,
 }
 
 /// A member by its states.
@@ -165,7 +188,7 @@ const ALIKE: f64 = 4.0;
 const MOSTLY: f64 = 0.5;
 
 /// Both ends of a pipe wait for this share of the time where they alternate.
-const LEAST_ALTERNATION: f64 = 0.1;
+pub(crate) const LEAST_ALTERNATION: f64 = 0.1;
 
 /// A gain below this is none: looks do not tell it from chance.
 pub const LEAST_GAIN: f64 = 1.05;

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::summary::{MemberSummary, Summary};
 use crate::words::layout::{cut, padded};
 use crate::words::units::{duration, percent};
-use crate::words::{confidence, member, name, pipe, quality};
+use crate::words::{member, name, pipe, quality};
 
 /// Lines for members; with the rest of the screen that is what 24 lines hold.
 const MOST_LINES: usize = 10;
@@ -26,7 +26,7 @@ pub fn screen(summary: &Summary, style: Style, mut out: impl Write) -> Result<()
         for line in style.wrap(&verdict.headline, 4).lines() {
             let _ = writeln!(text, "{}", style.heading(line));
         }
-        if let Some(sure) = confidence::doubt(verdict) {
+        if let Some(sure) = &verdict.doubt {
             text.push_str(&style.wrap(sure, 4));
         }
         text.push('\n');
@@ -138,28 +138,31 @@ struct Columns {
     /// 0 where there is no room for it.
     pid: usize,
     bar: usize,
+    /// Of the shares on CPU, blocked, and runnable.
+    shares: [usize; 3],
 }
 
-/// The columns right of the bar: on CPU, blocked, runnable, input.
-const NUMBERS: usize = 9 + 11 + 12 + 2 + 11;
+/// Room for how full the input pipe was, behind two blanks.
+const INPUT: usize = 2 + "empty 100 %".len();
 
 impl Columns {
     fn of(lines: &[Line<'_>], style: Style) -> Self {
         let longest = lines.iter().map(|line| line.name().chars().count()).max().unwrap_or(0);
         let is_narrow = style.columns < 76;
-        let (name, pid) = match is_narrow {
-            true => (longest.clamp(6, 10), 0),
-            false => (longest.clamp(6, 15), 9),
+        let (name, pid, shares) = match is_narrow {
+            true => (longest.clamp(6, 10), 0, [9, 10, 11]),
+            false => (longest.clamp(6, 15), 9, [9, 11, 12]),
         };
-        let room = style.columns.saturating_sub(2 + name + pid + 1 + NUMBERS);
-        Columns { name, pid, bar: room.clamp(4, 30) }
+        let numbers = shares.iter().sum::<usize>() + INPUT;
+        let room = style.columns.saturating_sub(2 + name + pid + 1 + numbers);
+        Columns { name, pid, bar: room.clamp(4, 30), shares }
     }
 
     fn header(&self, text: &mut String, style: Style) {
         let [busy, blocked, runnable] = glyphs(style);
         let pid = if self.pid == 0 { "" } else { "pid" };
         let header = format!(
-            "  {:name$}{pid:>pids$} {:bar$}{:>9}{:>11}{:>12}  {}",
+            "  {:name$}{pid:>pids$} {:bar$}{:>first$}{:>second$}{:>third$}  {}",
             "member",
             "",
             format!("{busy} on CPU"),
@@ -169,6 +172,9 @@ impl Columns {
             name = self.name,
             pids = self.pid,
             bar = self.bar,
+            first = self.shares[0],
+            second = self.shares[1],
+            third = self.shares[2],
         );
         let _ = writeln!(text, "{}", style.remark(header.trim_end()));
     }
@@ -192,12 +198,15 @@ impl Columns {
         let on_cpu =
             if line.cpus >= 1.05 { format!("{:.1} CPUs", line.cpus) } else { percent(shares[0]) };
         let line = format!(
-            "{marker} {name}{pid:>pids$} {}{on_cpu:>9}{:>11}{:>12}  {}",
+            "{marker} {name}{pid:>pids$} {}{on_cpu:>first$}{:>second$}{:>third$}  {}",
             bar(shares, self.bar, style),
             percent(shares[1]),
             percent(shares[2]),
             input(summary, line),
             pids = self.pid,
+            first = self.shares[0],
+            second = self.shares[1],
+            third = self.shares[2],
         );
         let _ = writeln!(text, "{}", line.trim_end());
     }

@@ -1,7 +1,10 @@
 //! What a verdict is drawn from: plain numbers of members and pipes, and what follows from them.
 
-use super::{LEAST_DRIVE, PipeCause, TINY_CALL};
+use super::{PipeCause, TINY_CALL};
 use crate::roles::{Reason, Role};
+
+/// Whoever is below this does not hold anybody back.
+pub(crate) const LEAST_DRIVE: f64 = 0.3;
 
 /// Everything that a verdict may know.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -230,23 +233,27 @@ impl Evidence {
         shared(|m| &m.reads_from) && shared(|m| &m.writes_to)
     }
 
-    fn share(&self, ns: u64) -> f64 {
+    pub(crate) fn share(&self, ns: u64) -> f64 {
         ns as f64 / self.elapsed_ns.max(1) as f64
     }
 
-    /// Time that a member waited for its neighbours, in nanoseconds. Time in poll, or where no stack
-    /// was sampled, counts as far as its pipes were found empty, or full: nothing else tells what it
-    /// waited for.
-    pub(crate) fn waited(&self, member: usize) -> u64 {
-        let member = &self.members[member];
+    /// Time that a member waited for its neighbours, in nanoseconds.
+    pub(crate) fn waited(&self, at: usize) -> u64 {
+        let member = &self.members[at];
         let pipes: u64 = [Reason::WaitSpace, Reason::WaitData, Reason::PipeLock]
             .into_iter()
             .filter(|&reason| member.is_neighbours(reason))
             .map(|reason| member.blocked_for(reason))
             .sum();
+        (pipes + self.waited_untold(at) as u64).min(self.elapsed_ns)
+    }
+
+    /// The part of it in poll, or where no stack was sampled: as much as its pipes were found empty,
+    /// or full, as nothing else tells what it waited for.
+    pub(crate) fn waited_untold(&self, member: usize) -> f64 {
+        let member = &self.members[member];
         let untold = member.blocked_for(Reason::Poll) + member.blocked_for(Reason::Unknown);
-        let untold = untold as f64 * self.polls_for_neighbours(member);
-        (pipes + untold as u64).min(self.elapsed_ns)
+        untold as f64 * self.polls_for_neighbours(member)
     }
 
     fn polls_for_neighbours(&self, member: &MemberEvidence) -> f64 {
@@ -333,8 +340,9 @@ impl Evidence {
         member.roles.iter().filter(|(role, _)| is_side(*role)).map(|(_, ns)| ns).sum()
     }
 
-    /// The pipe at which writer and reader wait for each other, where nobody does much else.
-    pub(crate) fn taking_turns(&self) -> Option<(usize, PipeCause)> {
+    /// The pipe at which writer and reader wait for each other most, and the share of the time in
+    /// which both do.
+    pub(crate) fn alternation(&self) -> Option<(usize, f64)> {
         let waits = |at: usize| {
             let pipe = |held: fn(&MemberEvidence) -> &Vec<usize>, reason| {
                 let ends = self.members.iter().filter(|member| held(member).contains(&at));
@@ -343,10 +351,12 @@ impl Evidence {
             let space = pipe(|member| &member.writes_to, Reason::WaitSpace);
             space.min(pipe(|member| &member.reads_from, Reason::WaitData))
         };
-        let pipe = (0..self.pipes.len()).max_by(|&a, &b| waits(a).total_cmp(&waits(b)))?;
-        if waits(pipe) < 0.15 {
-            return None;
-        }
+        (0..self.pipes.len()).map(|at| (at, waits(at))).max_by(|a, b| a.1.total_cmp(&b.1))
+    }
+
+    /// That pipe, where nobody does much else.
+    pub(crate) fn taking_turns(&self) -> Option<(usize, PipeCause)> {
+        let (pipe, _) = self.alternation().filter(|(_, waits)| *waits >= 0.15)?;
         let idle = self.nobody();
         let cause = if idle >= 0.1 { PipeCause::WakeUps } else { PipeCause::TooSmall };
         Some((pipe, cause))

@@ -39,7 +39,7 @@ impl Style {
     }
 
     /// Breaks a line at blanks. It keeps its margin; what follows is indented by so much.
-    pub(crate) fn wrap(self, line: &str, indent: usize) -> String {
+    pub fn wrap(self, line: &str, indent: usize) -> String {
         let margin = &line[..line.len() - line.trim_start().len()];
         let hanging = " ".repeat(indent);
         let options = textwrap::Options::new(self.columns.max(indent + 20))

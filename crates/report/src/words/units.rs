@@ -2,6 +2,8 @@
 
 use pipeprof_profiler::profile::WeightUnit;
 
+use crate::facts::verdict::LEAST_GAIN;
+
 /// One GiB.
 pub(crate) const GIB: f64 = 1_073_741_824.0;
 
@@ -83,6 +85,15 @@ pub(crate) fn duration(ns: f64) -> String {
         _ => 0,
     };
     format!("{value:.decimals$} {unit}")
+}
+
+/// `at most 1.8× faster`.
+pub(crate) fn gain(bound: f64) -> String {
+    match bound {
+        ..LEAST_GAIN => "negligible".to_owned(),
+        ..20.0 => format!("at most {bound:.1}× faster"),
+        _ => "no bound found".to_owned(),
+    }
 }
 
 /// `one`, `one and two`, `one, two and three`.

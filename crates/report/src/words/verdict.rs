@@ -1,15 +1,17 @@
-//! Every sentence of a verdict that was drawn from states.
+//! Every sentence of a verdict.
 
 use pipeprof_profiler::states::Why;
 
-use super::units::{bytes, duration, listed, percent};
+use super::pipe_bound;
+use super::units::{bytes, duration, gain, listed, percent};
 use crate::facts::states::Outside;
 use crate::facts::verdict::{
     Doubt, Judged, LEAST_GAIN, MemberFacts, Next, Parallel, Party, PhaseFacts, Unclear,
 };
-use crate::verdict::evidence::Evidence;
+use crate::verdict::evidence::{Evidence, MemberEvidence, Work};
 use crate::verdict::{
-    Finding, Found, LimitShare, PhaseSummary, PipeCause, Remedy, Verdict, remedy, words as averages,
+    Fact, Finding, LimitShare, PhaseSummary, PipeCause, PipeLevel, Remedy, State, Verdict,
+    WorkShare,
 };
 
 /// Members that are told of beside the limiting one.
@@ -26,7 +28,7 @@ pub(crate) fn verdict(evidence: &Evidence, judged: &Judged) -> Verdict {
         limits: judged.limits.iter().map(|&(party, share)| words.limit(party, share)).collect(),
         phases: judged.phases.iter().map(|phase| words.phase_summary(phase)).collect(),
         headline: words.headline(),
-        evidence: words.lines(),
+        evidence: words.facts(),
         remedies: words.remedies(),
     }
 }
@@ -38,7 +40,8 @@ struct Words<'a> {
 
 impl Words<'_> {
     fn named(&self, member: usize) -> String {
-        averages::named(&self.evidence.members[member])
+        let MemberEvidence { label, pid, .. } = &self.evidence.members[member];
+        format!("{label} (pid {pid})")
     }
 
     fn party(&self, party: Party) -> String {
@@ -51,13 +54,21 @@ impl Words<'_> {
     }
 
     fn limit(&self, party: Party, share: f64) -> LimitShare {
-        let (kind, pid, inode) = match party {
-            Party::Member(member) => ("member", Some(self.evidence.members[member].pid), None),
-            Party::Pipe(pipe) => ("pipe", None, Some(self.evidence.pipes[pipe].inode)),
-            Party::Cpus => ("cpus", None, None),
-            Party::Unknown => ("unknown", None, None),
+        let (mut pid, mut name, mut inode) = (None, None, None);
+        let kind = match party {
+            Party::Member(member) => {
+                let member = &self.evidence.members[member];
+                (pid, name) = (Some(member.pid), Some(member.label.clone()));
+                "member"
+            }
+            Party::Pipe(pipe) => {
+                inode = Some(self.evidence.pipes[pipe].inode);
+                "pipe"
+            }
+            Party::Cpus => "cpus",
+            Party::Unknown => "unknown",
         };
-        LimitShare { kind, pid, inode, percent: 100.0 * share }
+        LimitShare { kind, pid, name, inode, percent: 100.0 * share }
     }
 
     fn phase_summary(&self, phase: &PhaseFacts) -> PhaseSummary {
@@ -98,7 +109,9 @@ impl Words<'_> {
             ),
             (Finding::Balanced, Some(_)) => {
                 let names: Vec<String> = judged.members.iter().map(|&at| self.named(at)).collect();
-                format!("bottleneck: {} alike, each {share} of the time", listed(&names))
+                // Without states it is the time in which each of them does not wait.
+                let each = if judged.limits.is_empty() { "each busy" } else { "each" };
+                format!("bottleneck: {} alike, {each} {share} of the time", listed(&names))
             }
             (Finding::PipeBound(cause), Some(_)) => {
                 let names: Vec<String> = judged.members.iter().map(|&at| self.named(at)).collect();
@@ -106,7 +119,7 @@ impl Words<'_> {
                 format!(
                     "bottleneck: pipe:[{pipe}] between {}: {}",
                     listed(&names),
-                    self.pipe_words(cause)
+                    pipe_bound::cause(self.evidence, judged, cause)
                 )
             }
             (Finding::Unclear, _) | (_, None) => format!("no verdict: {}", self.unclear()),
@@ -123,6 +136,24 @@ impl Words<'_> {
                 "for {} of the time nothing tells what the members wait for",
                 percent(100.0 * share)
             ),
+            Some(Unclear::NoSwitches) => {
+                "context switches were not recorded, so waiting is unknown".to_owned()
+            }
+            Some(Unclear::Lost(share)) => {
+                format!("{} of the records were lost", percent(100.0 * share))
+            }
+            Some(Unclear::NoKernel) => {
+                "kernel code was not measured, and members wait there".to_owned()
+            }
+            Some(Unclear::NoMember) => "no member lived long enough to be judged".to_owned(),
+            Some(Unclear::AllWait { member, share }) => format!(
+                "every member waited for a neighbour most of the time ({}: {})",
+                self.named(member),
+                percent(100.0 * share)
+            ),
+            Some(Unclear::NoCause(member)) => {
+                format!("{} sleeps, cause unknown: no call chain was sampled", self.named(member))
+            }
             None => "no member could be looked at".to_owned(),
         }
     }
@@ -131,9 +162,16 @@ impl Words<'_> {
         let alive = life.used.alive_ns.max(1.0);
         let busy = percent(100.0 * life.used.busy_ns / alive);
         let mut text = match life.cpus {
+            cpus if life.parallel == Parallel::Summed => {
+                return format!("its threads use {cpus:.1} CPUs");
+            }
             cpus if cpus >= 1.15 => format!("busy {busy} of its life, on {cpus:.1} CPUs"),
             _ => format!("busy {busy} of its life"),
         };
+        if let [first, rest @ ..] = &life.children[..] {
+            let more = if rest.is_empty() { "" } else { " and others" };
+            text += &format!(" with its children ({}{more})", crate::escape::printable(first));
+        }
         match life.parallel {
             Parallel::OneThread => {
                 let name = life.busiest_thread.as_deref().unwrap_or("main");
@@ -142,40 +180,13 @@ impl Words<'_> {
                     &format!("; its thread {name} uses one CPU fully, so more CPUs do not help");
             }
             Parallel::AllCpus => text += "; it uses all CPUs",
-            Parallel::Some => {}
+            Parallel::Some | Parallel::Summed => {}
         }
         let waits = life.used.run_delay_ns / (life.used.run_delay_ns + life.used.cpu_ns).max(1.0);
         if waits >= 0.1 {
             text += &format!("; its threads waited for a CPU {} of that", percent(100.0 * waits));
         }
         text
-    }
-
-    fn found(&self) -> Found {
-        let Judged { finding, members, pipe, confidence, .. } = self.judged;
-        Found {
-            finding: *finding,
-            members: members.clone(),
-            pipe: *pipe,
-            confidence: *confidence,
-            why: None,
-        }
-    }
-
-    fn pipe_words(&self, cause: PipeCause) -> String {
-        match cause {
-            PipeCause::TooSmall => {
-                let pipe = self.judged.pipe.map(|at| &self.evidence.pipes[at]);
-                let size = pipe.and_then(|pipe| pipe.capacity_bytes);
-                let size = size
-                    .map_or_else(|| "it".to_owned(), |size| format!("its {}", bytes(size as f64)));
-                let burst = self.judged.larger_pipe.burst_bytes;
-                let burst =
-                    burst.map_or_else(String::new, |burst| format!(" of about {}", bytes(burst)));
-                format!("{size} hold less than one batch{burst}, so writer and reader alternate")
-            }
-            cause => averages::pipe_words(self.evidence, &self.found(), cause),
-        }
     }
 
     fn doubt(&self, doubt: Doubt) -> String {
@@ -200,93 +211,79 @@ impl Words<'_> {
             Doubt::LooksOnly => "drawn from looks at /proc alone; `pipeprof doctor` says how to \
                                  allow kernel profiling"
                 .to_owned(),
+            Doubt::Neighbours => "not every neighbour waits as expected".to_owned(),
+            Doubt::Averages => "drawn from averages; states over time were not recorded".to_owned(),
             Doubt::Scattered => "no member or pipe limits half of the time".to_owned(),
         };
         format!("{level}: {why}")
     }
 
-    /// A line for each phase where there are several, one for each member, and one for the pipes.
-    fn lines(&self) -> Vec<String> {
+    /// What each member did most, but one that alone limits, and what the pipes cost.
+    fn facts(&self) -> Vec<Fact> {
         if self.judged.finding == Finding::Unclear {
             return Vec::new();
         }
-        let mut lines = Vec::new();
-        let phases = &self.judged.phases;
-        if phases.len() > 1 {
-            let whole = phases.iter().map(|phase| phase.until_ns - phase.from_ns).sum::<u64>();
-            for (at, phase) in phases.iter().enumerate() {
-                lines.push(format!(
-                    "  phase {}, {} to {} ({} of the time): {} {} {} of it",
-                    at + 1,
-                    duration(phase.from_ns as f64),
-                    duration(phase.until_ns as f64),
-                    super::units::share(phase.until_ns - phase.from_ns, whole),
-                    self.party(phase.party),
-                    if phase.party == Party::Cpus { "limit" } else { "limits" },
-                    percent(100.0 * phase.share)
-                ));
-            }
-        }
-        lines.extend(self.members());
-        lines.extend(averages::in_pipes(self.evidence));
-        lines
-    }
-
-    fn members(&self) -> Vec<String> {
         let is_sole = matches!(self.judged.finding, Finding::CpuBound | Finding::Outside(_));
-        let mut shown: Vec<&MemberFacts> = self
-            .judged
-            .lives
-            .iter()
-            .filter(|life| !(is_sole && self.judged.members.contains(&life.member)))
-            .collect();
+        let is_told = |life: &&MemberFacts| is_sole && self.judged.members.contains(&life.member);
+        let mut shown: Vec<&MemberFacts> =
+            self.judged.lives.iter().filter(|life| !is_told(life)).collect();
         shown.sort_by_key(|life| life.member);
-        let rows: Vec<(String, String, String)> =
-            shown.iter().take(MOST_LINES).map(|life| self.row(life)).collect();
-        let width = |column: fn(&(String, String, String)) -> &String| {
-            rows.iter().map(|row| column(row).chars().count()).max().unwrap_or(0)
-        };
-        let (first, second) = (width(|row| &row.0), width(|row| &row.1));
-        let mut lines: Vec<String> = rows
-            .iter()
-            .map(|(name, what, pipe)| {
-                format!("  {name:first$}  {what:second$}  {pipe}").trim_end().to_owned()
-            })
-            .collect();
-        if shown.len() > MOST_LINES {
-            lines.push(format!("  and {} more", shown.len() - MOST_LINES));
-        }
-        lines
+        shown.into_iter().map(|life| self.member(life)).chain(self.pipe_code()).collect()
     }
 
-    fn row(&self, life: &MemberFacts) -> (String, String, String) {
+    fn member(&self, life: &MemberFacts) -> Fact {
         let member = &self.evidence.members[life.member];
-        let same = self.evidence.members.iter().filter(|other| other.label == member.label);
-        let name = if same.count() > 1 {
-            format!("{} ({})", member.label, member.pid)
-        } else {
-            member.label.clone()
-        };
         let used = &life.used;
-        let share = |ns: f64| percent(100.0 * ns / used.alive_ns.max(1.0));
         let states = [
-            (used.busy_ns, "busy".to_owned()),
-            (used.data_ns, "waits for data".to_owned()),
-            (used.space_ns, "waits for space".to_owned()),
-            (
-                used.outside_ns,
-                life.outside.first().map_or("waits", |(of, _)| outside(*of)).to_owned(),
-            ),
-            (used.follows_ns, "waits for its children".to_owned()),
+            (used.busy_ns, State::Busy),
+            (used.data_ns, State::WaitsForData),
+            (used.space_ns, State::WaitsForSpace),
+            (used.outside_ns, State::WaitsOutside),
+            (used.follows_ns, State::WaitsForChildren),
         ];
-        let most =
-            (0..states.len()).max_by(|&a, &b| states[a].0.total_cmp(&states[b].0)).unwrap_or(0);
-        let pipe = match most {
-            1 => averages::pipe_at(self.evidence, &member.reads_from, false),
-            2 => averages::pipe_at(self.evidence, &member.writes_to, true),
-            _ => String::new(),
+        let most = states.into_iter().max_by(|a, b| a.0.total_cmp(&b.0));
+        let (ns, state) = most.unwrap_or((0.0, State::Busy));
+        let pipe = match state {
+            State::WaitsForData => self.level(&member.reads_from, false),
+            State::WaitsForSpace => self.level(&member.writes_to, true),
+            _ => None,
         };
-        (name, format!("{} {}", states[most].1, share(states[most].0)), pipe)
+        let outside = life.outside.first().map(|(outside, _)| *outside);
+        Fact::Member {
+            pid: member.pid,
+            name: member.label.clone(),
+            state,
+            waits_for: outside.filter(|_| state == State::WaitsOutside),
+            percent: 100.0 * ns / used.alive_ns.max(1.0),
+            pipe,
+        }
+    }
+
+    /// The fullest, or emptiest, of some pipes.
+    fn level(&self, pipes: &[usize], is_full: bool) -> Option<PipeLevel> {
+        let level = |at: &usize| {
+            let pipe = &self.evidence.pipes[*at];
+            let share = if is_full { pipe.full } else { pipe.empty }?;
+            Some(PipeLevel { inode: pipe.inode, is_full, percent: 100.0 * share })
+        };
+        pipes.iter().filter_map(level).max_by(|a, b| a.percent.total_cmp(&b.percent))
+    }
+
+    /// What the pipes themselves cost.
+    fn pipe_code(&self) -> Option<Fact> {
+        if self.evidence.pipes.is_empty() {
+            return None;
+        }
+        let members = &self.evidence.members;
+        let on_cpu = members.iter().map(|member| member.on_cpu_ns).sum::<u64>().max(1) as f64;
+        let mut work = Vec::from(Work::ALL.map(|work| {
+            let ns: u64 = members.iter().map(|member| member.work(work)).sum();
+            WorkShare { what: work.label(), percent: 100.0 * ns as f64 / on_cpu }
+        }));
+        let percent = work.iter().map(|share| share.percent).sum();
+        work.retain(|share| share.percent >= 0.5);
+        work.sort_by(|a, b| b.percent.total_cmp(&a.percent));
+        Some(Fact::PipeCode { percent, work })
     }
 
     fn remedies(&self) -> Vec<Remedy> {
@@ -298,12 +295,12 @@ impl Words<'_> {
                 let name = &self.evidence.members[member].label;
                 let what = match judged.life(member).map(|life| life.parallel) {
                     Some(Parallel::OneThread) => {
-                        format!("make the busy thread of {name} cheaper, or split its work")
+                        format!("reduce the work of the busy thread of {name}, or split it")
                     }
                     Some(Parallel::AllCpus) => {
-                        format!("make {name} cheaper, or give it more CPUs")
+                        format!("reduce the CPU time of {name}, or give it more CPUs")
                     }
-                    _ => format!("make {name} cheaper, or spread it over more CPUs"),
+                    _ => format!("reduce the CPU time of {name}, or spread it over more CPUs"),
                 };
                 vec![self.without_limit(what), self.larger_pipe()]
             }
@@ -333,7 +330,7 @@ impl Words<'_> {
             )],
             (Finding::PipeBound(PipeCause::TooSmall), Some(_)) => vec![self.larger_pipe()],
             (Finding::PipeBound(cause), Some(_)) => {
-                remedy::pipe(self.evidence, &self.found(), cause)
+                pipe_bound::remedies(self.evidence, judged, cause)
             }
         };
         remedies.extend(self.removal());
@@ -413,12 +410,92 @@ impl Words<'_> {
     }
 }
 
-/// `at most 1.8× faster`.
-fn gain(bound: f64) -> String {
-    match bound {
-        ..LEAST_GAIN => "negligible".to_owned(),
-        ..20.0 => format!("at most {bound:.1}× as fast"),
-        _ => "no bound found".to_owned(),
+/// A line of evidence.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// Who it is about, where it is a member.
+    pub(crate) who: String,
+    pub(crate) what: String,
+    /// Where that shows.
+    pub(crate) pipe: String,
+}
+
+/// What bears a verdict out: a line for each phase where there are several, for each member beside
+/// the limiting one, and for the pipes.
+pub(crate) fn lines(verdict: &Verdict) -> Vec<Line> {
+    let sentence = |what: String| Line { what, ..Line::default() };
+    let mut lines = Vec::new();
+    let phases = &verdict.phases;
+    if phases.len() > 1 && verdict.finding != Finding::Unclear {
+        let whole = phases.iter().map(|phase| phase.until_ns - phase.from_ns).sum::<u64>();
+        lines.extend(phases.iter().enumerate().map(|(at, phase)| {
+            sentence(format!(
+                "phase {}, {} to {} ({} of the time): {} {} of it",
+                at + 1,
+                duration(phase.from_ns as f64),
+                duration(phase.until_ns as f64),
+                super::units::share(phase.until_ns - phase.from_ns, whole),
+                limited_by(&phase.limit),
+                percent(phase.limit.percent)
+            ))
+        }));
+    }
+    let names = |name: &str| {
+        let same = |fact: &&Fact| matches!(fact, Fact::Member { name: other, .. } if other == name);
+        verdict.evidence.iter().filter(same).count()
+    };
+    let mut left_out = 0;
+    for fact in &verdict.evidence {
+        match fact {
+            Fact::Member { .. }
+                if lines.iter().filter(|l: &&Line| !l.who.is_empty()).count() >= MOST_LINES =>
+            {
+                left_out += 1;
+            }
+            Fact::Member { pid, name, state, waits_for, percent: share, pipe } => {
+                let who = if names(name) > 1 { format!("{name} ({pid})") } else { name.clone() };
+                let what = match (state, waits_for) {
+                    (State::Busy, _) => "busy",
+                    (State::WaitsForData, _) => "waits for data",
+                    (State::WaitsForSpace, _) => "waits for space",
+                    (State::WaitsOutside, Some(of)) => outside(*of),
+                    (State::WaitsOutside, None) => "waits",
+                    (State::WaitsForChildren, _) => "waits for its children",
+                };
+                let pipe = pipe.map_or_else(String::new, |pipe| {
+                    let level = if pipe.is_full { "full" } else { "empty" };
+                    format!("pipe:[{}] {level} {}", pipe.inode, percent(pipe.percent))
+                });
+                lines.push(Line { who, what: format!("{what} {}", percent(*share)), pipe });
+            }
+            Fact::PipeCode { percent: share, work } => {
+                if left_out > 0 {
+                    lines.push(sentence(format!("and {left_out} more")));
+                }
+                let each: Vec<String> = work
+                    .iter()
+                    .map(|one| format!("{} {}", one.what, percent(one.percent)))
+                    .collect();
+                let each = match &each[..] {
+                    [] => String::new(),
+                    each => format!(" ({})", each.join(", ")),
+                };
+                lines.push(sentence(format!(
+                    "pipe code: {} of all CPU time{each}",
+                    percent(*share)
+                )));
+            }
+        }
+    }
+    lines
+}
+
+fn limited_by(limit: &LimitShare) -> String {
+    match (limit.kind, &limit.name, limit.pid, limit.inode) {
+        (_, Some(name), Some(pid), _) => format!("{name} (pid {pid}) limits"),
+        (_, _, _, Some(inode)) => format!("pipe:[{inode}] limits"),
+        ("cpus", ..) => "the CPUs limit".to_owned(),
+        _ => "nothing tells what limits".to_owned(),
     }
 }
 

@@ -205,7 +205,8 @@ fn phases_name_who_limits_each() {
     let phases: Vec<(u64, Party)> =
         judged.phases.iter().map(|phase| (phase.until_ns / 1_000_000, phase.party)).collect();
     assert_eq!(phases, [(2000, Party::Member(1)), (3200, Party::Member(2))]);
-    assert!(verdict.evidence[0].contains("phase 1"), "{:?}", verdict.evidence);
+    let lines = words::verdict::lines(&verdict);
+    assert!(lines[0].what.starts_with("phase 1, 0 ns to 2.00 s"), "{lines:?}");
     // Without m1 the first phase takes no time, and m2 still needs all of the second.
     assert!((judged.next.unwrap().bound - 3.2 / 1.2).abs() < 0.05, "{:?}", judged.next);
 }

@@ -4,6 +4,8 @@
 
 use super::*;
 use crate::roles::Role;
+use crate::verdict::{PipeCause, PipeEvidence, Verdict, WakeLatency};
+use crate::words::verdict::{lines, verdict};
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1000 * MS;
@@ -76,9 +78,14 @@ fn sorting() -> Evidence {
     evidence
 }
 
+fn judge(evidence: &Evidence) -> Verdict {
+    verdict(evidence, &super::judge(evidence))
+}
+
 fn text(verdict: &Verdict) -> String {
     let remedies = verdict.remedies.iter().map(|r| format!("try: {}; {}", r.what, r.buys));
-    let lines = [verdict.headline.clone()].into_iter().chain(verdict.evidence.clone());
+    let facts = lines(verdict).into_iter().map(|line| [line.who, line.what, line.pipe].join(" | "));
+    let lines = [verdict.headline.clone()].into_iter().chain(facts);
     lines.chain(remedies).collect::<Vec<_>>().join("\n")
 }
 
@@ -87,12 +94,12 @@ fn the_paragraph() {
     let verdict = judge(&sorting());
     assert_eq!(verdict.confidence, Some(Confidence::High));
     insta::assert_snapshot!(text(&verdict), @r"
-    bottleneck: sort (pid 101), on CPU 97 % of the time
-      zcat  blocked 71 % on a full pipe (wait for space)   pipe:[1000] full 93 %
-      uniq  blocked 96 % on an empty pipe (wait for data)  pipe:[1001] empty 99 %
-    pipe code: 2 % of all CPU time (copy 2 %)
-    try: make sort cheaper, or spread it over more CPUs; next limit: zcat, busy 29 % of the time: at most 3.4× faster
-    try: a larger pipe, or vmsplice and splice; negligible: pipes use 0 % of its CPU time
+    bottleneck: sort (pid 101), 98 % of the time: busy 98 % of its life
+    zcat | waits for space 71 % | pipe:[1000] full 93 %
+    uniq | waits for data 96 % | pipe:[1001] empty 99 %
+     | pipe code: 2.0 % of all CPU time (copy 2.0 %) | 
+    try: reduce the CPU time of sort, or spread it over more CPUs; next limit: zcat (pid 100), busy 29 % of the time: at most 3.4× faster
+    try: a larger pipe; negligible: no writer and reader alternate
     ");
 }
 
@@ -169,7 +176,7 @@ fn threads_that_wait_for_the_one_that_computes() {
     let members = vec![member(0, 2, 50, 0, &[(WaitSpace, 950)]), packer];
     let verdict = judge(&evidence(members, vec![pipe(0, 1.0, 0.0)]));
     assert_eq!((verdict.finding, &verdict.members[..]), (Finding::CpuBound, &[101][..]));
-    assert!(verdict.headline.contains("on 1.0 CPUs"), "{}", verdict.headline);
+    assert!(verdict.headline.contains("its threads use 1.0 CPUs"), "{}", verdict.headline);
 }
 
 #[test]
@@ -276,7 +283,7 @@ fn who_only_holds_an_end_is_not_in_the_way() {
     let verdict = judge(&evidence(members, vec![pipe(0, 1.0, 0.0)]));
     assert_eq!((verdict.finding, &verdict.members[..]), (Finding::CpuBound, &[101][..]));
     assert_eq!(verdict.confidence, Some(Confidence::High));
-    assert!(!verdict.evidence.iter().any(|line| line.contains("timeout")));
+    assert!(!text(&verdict).contains("timeout"), "{}", text(&verdict));
     // A shell that never reads, and what it starts: the shell stands for them.
     let mut child = member(1, 2, 1, 0, &[(Sleep, 99)]);
     child.lifetime_ns = 100 * MS;
@@ -327,7 +334,7 @@ fn thin_evidence_is_no_verdict() {
         verdict.headline
     };
     for (headline, why) in [
-        (change(|e| e.elapsed_ns = 34 * MS), "only 34 ms were recorded"),
+        (change(|e| e.elapsed_ns = 34 * MS), "34.0 ms are too short to judge"),
         (change(|e| e.lost = 500), "33 % of the records were lost"),
         (change(|e| (e.lost, e.foreign_samples) = (1000, 2000)), "25 % of the records were lost"),
         (change(|e| e.kernel_visible = false), "kernel code was not measured"),
