@@ -217,10 +217,12 @@ impl Guide<'_> {
         let config =
             CaptureConfig { frequency_hz: 997, switches: true, ..CaptureConfig::default() };
         let target = Target::Pair(Box::new(plan));
-        let captured = capture(target, &config, &self.interrupt, self.ui)?;
+        let captured = capture(target, &config, &self.interrupt, self.ui);
         if self.interrupt.is_set() {
+            // Whatever came of a run that had hardly begun.
             return Err(Stop::Interrupted);
         }
+        let captured = captured?;
         if let Some(failure) = captured.failures.first() {
             return Err(pair_args::complaint(failure).into());
         }
