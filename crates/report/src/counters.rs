@@ -250,7 +250,7 @@ fn write_notes(
     let is_fix = |note: &String| note.starts_with("    fix: ");
     notes.iter().try_for_each(|note| match is_fix(note) {
         true => writeln!(out, "{note}"),
-        false => write!(out, "{}", style.wrap(note, 4)),
+        false => write!(out, "{}", style.wrap(note, 6)),
     })
 }
 

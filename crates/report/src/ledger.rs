@@ -283,7 +283,7 @@ impl Run {
             let calls = calls.filter(|calls| *calls > 0)?;
             Some(bytes? as f64 / calls as f64)
         };
-        let gib = gib(bytes);
+        let gib = self.payload().ok().map(Payload::gib);
         let cost = self.cost(at);
         let (wakeups, wakeups_unknown) = match self.wakeups(at, gib) {
             Ok(wakeups) => (wakeups, None),

@@ -12,7 +12,7 @@ use crate::escape::printable;
 use crate::ledger::Life;
 use crate::summary::{MemberSummary, Summary};
 use crate::verdict::Verdict;
-use crate::words::units::{duration, percent, share, thousands, throughput};
+use crate::words::units::{counted, duration, percent, share, thousands, throughput};
 use crate::words::{member, name, pipe, quality};
 
 pub use crate::words::layout::Style;
@@ -105,13 +105,13 @@ fn write_verdict(text: &mut String, verdict: &Verdict, style: Style) {
 fn write_life(text: &mut String, member: &MemberSummary, life: &Life, style: Style) {
     let split = &life.split;
     let line = format!(
-        "  life {}: on CPU {}, blocked {}, runnable {} ({} sleeps, {} preemptions)",
+        "  life {}: on CPU {}, blocked {}, runnable {} ({}, {})",
         duration(split.lifetime_ns as f64),
         percent(life.on_cpu_percent),
         percent(life.blocked_percent),
         percent(life.runnable_percent),
-        thousands(split.sleeps),
-        thousands(split.preemptions),
+        counted(split.sleeps, "sleep", "sleeps"),
+        counted(split.preemptions, "preemption", "preemptions"),
     );
     text.push_str(&style.wrap(&line, 4));
     let rows = member.blocked.iter().filter(|share| share.percent >= LEAST_PERCENT).map(|share| {

@@ -94,15 +94,15 @@ struct Widths {
 }
 
 const WIDE: Widths =
-    Widths { label: 21, cost: 11, difference: 12, interval: 24, noise: "within the noise" };
+    Widths { label: 21, cost: 11, difference: 12, interval: 23, noise: "within the noise" };
 
 /// For terminals of 80 columns.
-const NARROW: Widths = Widths { label: 17, cost: 9, difference: 10, interval: 21, noise: "noise" };
+const NARROW: Widths = Widths { label: 17, cost: 9, difference: 10, interval: 20, noise: "noise" };
 
 impl Widths {
     fn of(style: Style) -> Self {
         let Widths { label, cost, difference, interval, noise } = WIDE;
-        let wide = 2 + label + 2 * cost + difference + 2 + interval + noise.len();
+        let wide = 2 + label + 2 * cost + difference + 3 + interval + noise.len();
         if style.columns >= wide { WIDE } else { NARROW }
     }
 
@@ -137,7 +137,7 @@ fn row(text: &mut String, unit: Unit, label: &str, change: &Change, style: Style
     let widths = Widths::of(style);
     let _ = writeln!(
         text,
-        "{}  {interval:<width$}{}",
+        "{}  {interval:<width$} {}",
         widths.costs(
             label,
             [&unit.show(change.a), &unit.show(change.b), &unit.show_signed(change.difference)]

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::escape::printable;
 use crate::statistics::Estimate;
 use crate::words::layout::{Style, cut};
-use crate::words::units::{duration, thousands};
+use crate::words::units::{self, bytes, duration, thousands};
 
 /// Roles shown of each end.
 const TOP_ROLES: usize = 4;
@@ -19,6 +19,8 @@ const FEWEST: usize = 3;
 
 /// Columns of a entry's name.
 const NAME: usize = 14;
+/// Columns of the table of throughputs with wake-ups in it.
+const WIDE: usize = NAME + 78;
 
 /// Writes the ladder for a person.
 ///
@@ -42,10 +44,14 @@ pub fn render(ladder: &Ladder, style: Style, mut out: impl Write) -> Result<(), 
 }
 
 fn throughput(text: &mut String, ladder: &Ladder, standings: &Standings, style: Style) {
-    let header = format!(
-        "{:NAME$}{:>8}{:>17}{:>9}{:>9}{:>9}{:>13}{:>13}",
-        "", "GiB/s", "min to max", "× first", "× before", "of cache", "switches/GiB", "wakes/GiB"
+    let is_wide = style.columns >= WIDE;
+    let mut header = format!(
+        "{:NAME$}{:>8}{:>17}{:>9}{:>9}{:>9}{:>13}",
+        "", "GiB/s", "min to max", "× first", "× before", "of cache", "switches/GiB"
     );
+    if is_wide {
+        let _ = write!(header, "{:>13}", "wakes/GiB");
+    }
     let _ = writeln!(text, "{}", style.heading(&header));
     let bandwidth = ladder.bandwidth.as_ref().map(|bandwidth| bandwidth.cache.read_gib_per_s);
     for (entry, standing) in ladder.entries.iter().zip(&standings.standings) {
@@ -57,16 +63,19 @@ fn throughput(text: &mut String, ladder: &Ladder, standings: &Standings, style: 
         };
         let median = speed.estimate.median;
         let range = format!("{} to {}", rate(speed.min), rate(speed.max));
-        let _ = writeln!(
+        let _ = write!(
             text,
-            "{:>8}{range:>17}{:>9}{:>9}{:>9}{:>13}{:>13}",
+            "{:>8}{range:>17}{:>9}{:>9}{:>9}{:>13}",
             rate(median),
             times(standing.of_first),
             times(standing.of_before),
             bandwidth.map_or_else(|| "-".to_owned(), |bandwidth| percent(median / bandwidth)),
             count(standing.switches_per_gib),
-            count(standing.wakeups_per_gib),
         );
+        if is_wide {
+            let _ = write!(text, "{:>13}", count(standing.wakeups_per_gib));
+        }
+        text.push('\n');
     }
 }
 
@@ -77,10 +86,10 @@ fn bandwidth(text: &mut String, ladder: &Ladder, style: Style) {
          {} and {} GiB/s of {} (from memory); \"of cache\" is of the first",
         rate(bandwidth.cache.read_gib_per_s),
         rate(bandwidth.cache.copy_gib_per_s),
-        pipeprof_runner::size::exact(bandwidth.cache.block_bytes),
+        bytes(bandwidth.cache.block_bytes as f64),
         rate(bandwidth.memory.read_gib_per_s),
         rate(bandwidth.memory.copy_gib_per_s),
-        pipeprof_runner::size::exact(bandwidth.memory.block_bytes),
+        bytes(bandwidth.memory.block_bytes as f64),
     );
     text.push_str(&style.wrap(&line, 2));
 }
@@ -97,7 +106,7 @@ fn costs(text: &mut String, ladder: &Ladder, standings: &Standings, style: Style
             let who = cut(&printable(&end.name), 9);
             let cost = duration(end.ns_per_gib);
             let head = format!("{name:NAME$}{who:<10}{cost:>10}  {}", top_roles(end));
-            let _ = writeln!(text, "{}", head.trim_end());
+            text.push_str(&style.wrap(head.trim_end(), NAME + 22));
         }
     }
 }
@@ -219,8 +228,7 @@ pub(super) fn times(estimate: Option<Estimate>) -> String {
 }
 
 pub(super) fn percent(share: f64) -> String {
-    let percent = 100.0 * share;
-    if percent < 9.95 { format!("{percent:.1}%") } else { format!("{percent:.0}%") }
+    units::percent(100.0 * share)
 }
 
 pub(super) fn count(per_gib: Option<f64>) -> String {

@@ -6,15 +6,18 @@ use rustc_hash::FxHashMap;
 
 use crate::summary::MemberSummary;
 use crate::words::name;
-use crate::words::units::{counted, duration, thousands};
+use crate::words::units::{counted, duration};
 
 /// `4,000 samples, 1.93 s CPU time`, with the share that they cover where that is less than all.
 pub(crate) fn samples(member: &MemberSummary) -> String {
-    let mut text = format!("{} samples", thousands(member.samples));
+    let mut text = counted(member.samples, "sample", "samples");
     if let Some(ns) = member.cpu_time_ns {
         let time = duration(ns as f64);
         let _ = match member.coverage_percent {
-            Some(percent) => write!(text, " cover {percent:.0} % of {time} CPU time"),
+            Some(percent) => {
+                let cover = if member.samples == 1 { "covers" } else { "cover" };
+                write!(text, " {cover} {percent:.0} % of {time} CPU time")
+            }
             None => write!(text, ", {time} CPU time"),
         };
     }

@@ -27,9 +27,9 @@ pub(crate) fn lines(summary: &Summary) -> Vec<(usize, String)> {
     }
     if summary.quality.inferred_samples > 0 {
         let line = format!(
-            "{} samples ({}) are taken for wake-ups only because the sampled function ends wake-ups; \
-             no other call chain shows what is called there",
-            thousands(summary.quality.inferred_samples),
+            "{} ({}) counted as wake-ups only because the sampled function ends wake-ups; no other \
+             call chain shows what is called there",
+            counted(summary.quality.inferred_samples, "sample", "samples"),
             share(summary.quality.inferred_samples, samples),
         );
         lines.push((0, line));

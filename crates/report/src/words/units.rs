@@ -74,6 +74,10 @@ pub(crate) fn weight(weight: u64, unit: WeightUnit, event: &str) -> String {
 /// Nanoseconds for a person, in three digits.
 pub(crate) fn duration(ns: f64) -> String {
     let (value, unit) = match ns {
+        // An interval of few runs has no end that means anything.
+        _ if ns >= 3.6e15 => return "over 1000 h".to_owned(),
+        _ if ns >= 59_970e9 => (ns / 3.6e12, "h"),
+        _ if ns >= 999.5e9 => (ns / 60e9, "min"),
         _ if ns >= 999.5e6 => (ns / 1e9, "s"),
         _ if ns >= 999.5e3 => (ns / 1e6, "ms"),
         _ if ns >= 999.5 => (ns / 1e3, "µs"),
@@ -125,6 +129,10 @@ mod tests {
             (999_600.0, "1.00 ms"),
             (123_400_000.0, "123 ms"),
             (1_204_000_000.0, "1.20 s"),
+            (999.0e9, "999 s"),
+            (1.2e12, "20.0 min"),
+            (1.8e14, "50.0 h"),
+            (1e20, "over 1000 h"),
         ] {
             assert_eq!(duration(ns), text);
         }

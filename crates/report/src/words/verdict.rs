@@ -184,7 +184,8 @@ impl Words<'_> {
         }
         let waits = life.used.run_delay_ns / (life.used.run_delay_ns + life.used.cpu_ns).max(1.0);
         if waits >= 0.1 {
-            text += &format!("; its threads waited for a CPU {} of that", percent(100.0 * waits));
+            let who = if life.children.is_empty() { "its threads" } else { "they" };
+            text += &format!("; {who} waited for a CPU {} of that", percent(100.0 * waits));
         }
         text
     }
