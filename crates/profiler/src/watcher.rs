@@ -389,7 +389,8 @@ impl Watcher {
             return false;
         }
         let Some(found) = self.subject.look(known) else { return false };
-        if !self.pipeline.merge(&found.pipeline, &found.wrappers) {
+        let is_larger = self.pipeline.merge(&found.pipeline, &found.wrappers);
+        if !self.pipeline.set_apart(&found.handed_down) && !is_larger {
             return false;
         }
         if let Some(bell) = &mut self.bell {

@@ -152,9 +152,10 @@ impl Pipeline {
         with_pipes.into_iter().chain(bare).collect()
     }
 
-    /// Adds the members and pipes of a later look, and `others` behind them; whether any was new.
+    /// Adds the members and pipes of a later look, and `others` behind them; whether that changed
+    /// who is in it, or who holds which end.
     pub fn merge(&mut self, later: &Pipeline, others: &[Member]) -> bool {
-        let before = (self.members.len(), self.pipes.len());
+        let before = self.size();
         let mut places = self.places();
         for member in later.members.iter().chain(others) {
             let place = *places.entry(member.id()).or_insert_with(|| {
@@ -178,7 +179,26 @@ impl Pipeline {
                 None => self.pipes.push(pipe.clone()),
             }
         }
-        before != (self.members.len(), self.pipes.len())
+        before != self.size()
+    }
+
+    /// Takes these from the ends of pipes: what they held, they were about to hand down. A pipe
+    /// keeps at least one process at each end. Whether that changed anything.
+    pub fn set_apart(&mut self, handed_down: &[MemberId]) -> bool {
+        let before = self.size();
+        let ends = self.pipes.iter_mut().flat_map(|pipe| [&mut pipe.writers, &mut pipe.readers]);
+        for holders in ends {
+            if holders.iter().any(|id| !handed_down.contains(id)) {
+                holders.retain(|id| !handed_down.contains(id));
+            }
+        }
+        before != self.size()
+    }
+
+    /// How many members, pipes and ends there are.
+    fn size(&self) -> (usize, usize, usize) {
+        let ends = self.pipes.iter().map(|pipe| pipe.writers.len() + pipe.readers.len()).sum();
+        (self.members.len(), self.pipes.len(), ends)
     }
 
     fn places(&self) -> HashMap<MemberId, usize> {
@@ -247,6 +267,33 @@ mod tests {
         );
         assert_eq!(all.edges(), BTreeSet::from([(0, 1), (0, 4), (4, 3)]));
         assert_eq!(all.upstream_first(), [0, 1, 4, 3, 2]);
+    }
+
+    #[test]
+    fn what_a_shell_handed_down_is_its_childs() {
+        let [shell, head, cat] = [9, 1, 2].map(|pid| id(pid, 0));
+        // Seen between two forks, the shell alone held the end that is for `cat`.
+        let mut all = Pipeline {
+            members: vec![member(1, 0), member(9, 0)],
+            pipes: vec![pipe(7, head, shell)],
+        };
+        assert!(!all.set_apart(&[shell]), "a pipe has somebody at each end");
+        let later =
+            Pipeline { members: vec![member(1, 0), member(2, 0)], pipes: vec![pipe(7, head, cat)] };
+        assert!(all.merge(&later, &[member(9, 0)]));
+        assert!(all.set_apart(&[shell]));
+        assert_eq!((&all.pipes[0].writers, &all.pipes[0].readers), (&vec![head], &vec![cat]));
+        assert!(!all.set_apart(&[shell]));
+        assert!(!all.merge(&later, &[]));
+    }
+
+    #[test]
+    fn a_second_process_at_a_known_end_is_news() {
+        let members = vec![member(1, 0), member(2, 0), member(3, 0)];
+        let mut all = Pipeline { members, pipes: vec![pipe(7, id(1, 0), id(2, 0))] };
+        let later = Pipeline { members: Vec::new(), pipes: vec![pipe(7, id(1, 0), id(3, 0))] };
+        assert!(all.merge(&later, &[]));
+        assert!(!all.merge(&later, &[]));
     }
 
     #[test]

@@ -441,6 +441,14 @@ fn the_tree_of_a_command_is_all_that_it_started() {
     let found = tree_of(&scene(text), 10);
     assert_eq!(shape(&found), "a b lone sh; 1:a>b");
     assert_eq!(found.wrappers.iter().map(|member| member.pid).collect::<Vec<_>>(), [10]);
+    // Nobody knows what it read and wrote, so an end that it had may have been its own.
+    assert!(found.handed_down.is_empty());
+    for (calls, expected) in [("3/0", &[10][..]), ("3/1", &[]), ("400/0", &[])] {
+        let text = text.replace("1w8 | waits", &format!("1w8 | waits calls={calls}"));
+        let found = tree_of(&scene(&text), 10);
+        let pids: Vec<i32> = found.handed_down.iter().map(|id| id.pid).collect();
+        assert_eq!(pids, expected, "{calls}");
+    }
 }
 
 #[test]

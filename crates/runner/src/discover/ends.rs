@@ -115,7 +115,7 @@ impl Ends {
 
 /// Evidence that a process has used none of its ends and is not about to. What it read and wrote
 /// since its fork counts, whatever the descriptor: a loop that read its first line has not written yet.
-fn only_waits(process: &Process) -> bool {
+pub(super) fn only_waits(process: &Process) -> bool {
     let start_up = if process.forked_only { 0 } else { START_UP_READS };
     let Some(calls) = process.calls else { return false };
     process.waits_for_child && calls.writes == 0 && calls.reads <= start_up

@@ -126,6 +126,9 @@ impl Reader {
         process.waits_for_child = self.read(&dir, "wchan").is_ok_and(is_wait_for_child);
         if !process.descriptors.is_empty() {
             process.command_line = split_arguments(&self.read_all(&dir, "cmdline")?);
+        }
+        // Without an end it may have handed one down, of which this tells.
+        if !process.descriptors.is_empty() || process.waits_for_child {
             process.calls = self.read(&dir, "io").ok().and_then(parse_calls);
         }
         Ok((process, true))

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ends::Links;
+use super::ends::{Links, only_waits};
 use super::table::{Access, ProcTable, Process};
 use super::walk;
 use crate::pipeline::order::upstream_first;
@@ -24,6 +24,9 @@ pub struct Found {
     /// and waits for that process. They move no data, but what they start next belongs to the
     /// pipeline.
     pub wrappers: Vec<Member>,
+    /// Wrappers that have moved nothing so far: what an earlier look found in their hands, between
+    /// two forks, was on its way to a child.
+    pub handed_down: Vec<MemberId>,
     /// Processes whose descriptors may not be read, so that members may be missing.
     pub unreadable: usize,
     /// For each pipe the descriptors that hold it, by which it can be opened.
@@ -217,12 +220,15 @@ fn build(
         let part = held.iter().any(|key| joined.iter().any(|(joined, ..)| joined == key));
         (part && members.iter().any(around)).then_some(at)
     }));
+    let idle = wrappers.iter().map(|&at| &processes[at]).filter(|process| only_waits(process));
+    let handed_down = idle.map(Process::id).collect();
     Found {
         pipeline: Pipeline {
             members: order.iter().map(|&place| member(&processes[members[place]])).collect(),
             pipes,
         },
         wrappers: wrappers.into_iter().map(|at| member(&processes[at])).collect(),
+        handed_down,
         unreadable: table.unreadable,
         ends,
     }
