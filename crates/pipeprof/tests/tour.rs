@@ -40,7 +40,7 @@ fn two_stages_are_run_explained_and_compared() {
         "\nwhat vmsplice made of it\n",
         "writer  copy in ",
         "writer  all CPU time ",
-        "reader  asleep ",
+        "reader  blocked ",
         " times",
         "\nin one table\n",
         "\nwrite ",

@@ -20,7 +20,7 @@ use crate::ledger::gib;
 use crate::lessons::{self, Function, Name, Release};
 use crate::roles::{Role, source_name};
 use crate::summary::{MemberSummary, RoleShare, Summary};
-use crate::words::units::{duration, share, thousands, throughput};
+use crate::words::units::{duration, percent, share, thousands, throughput};
 
 /// A role below this share of an end's CPU time is added to the rest.
 const LEAST_PERCENT: f64 = 1.0;
@@ -258,8 +258,10 @@ impl Tour {
         for end in ENDS {
             let Some(member) = step.end(end) else { continue };
             let leaders = leading(member);
-            let named: Vec<String> =
-                leaders.iter().map(|l| format!("{}, {:.1}%", l.role.label(), l.percent)).collect();
+            let named: Vec<String> = leaders
+                .iter()
+                .map(|l| format!("{}, {}", l.role.label(), percent(l.percent)))
+                .collect();
             let close = if leaders.len() > 1 { ", too close to rank" } else { "" };
             text += &self.page.paragraph(&format!(
                 "Largest in the {}'s CPU time: {}{close}.",
@@ -324,9 +326,10 @@ fn busy(step: &Step, page: Page) -> String {
         return String::new();
     }
     page.remark(&format!(
-        "An end waited for a CPU for {most:.0}% of its life, which something else was using: the \
+        "An end waited for a CPU for {} of its life, which something else was using: the \
          throughput is the machine's as much as the stage's, and so is what the other end spent \
-         spinning meanwhile."
+         spinning meanwhile.",
+        percent(most)
     ))
 }
 
@@ -350,7 +353,7 @@ fn capitalised(text: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
-/// `1.93 s on CPU, 26% of its life; asleep 70%, waiting for a CPU 4%; 12,345 sleeps a GiB`.
+/// `1.93 s on CPU, 26 % of its life; blocked 70 %, waiting for a CPU 4.0 %; 12,345 sleeps a GiB`.
 fn life(member: &MemberSummary) -> String {
     let mut text = match member.cpu_time_ns {
         Some(ns) => format!("{} on CPU", duration(ns as f64)),
@@ -359,13 +362,15 @@ fn life(member: &MemberSummary) -> String {
     let Some(life) = &member.life else { return text };
     let _ = write!(
         text,
-        ", {:.0}% of its life; asleep {:.0}%, waiting for a CPU {:.0}%",
-        life.on_cpu_percent, life.blocked_percent, life.runnable_percent
+        ", {} of its life; blocked {}, waiting for a CPU {}",
+        percent(life.on_cpu_percent),
+        percent(life.blocked_percent),
+        percent(life.runnable_percent)
     );
     if let Some(gib) = gib(member.bytes_moved) {
         let sleeps = (life.split.sleeps as f64 / gib).round() as u64;
         let plural = if sleeps == 1 { "" } else { "s" };
-        let _ = write!(text, "; {} sleep{plural} a GiB", thousands(sleeps));
+        let _ = write!(text, "; {} sleep{plural} per GiB", thousands(sleeps));
     }
     text
 }

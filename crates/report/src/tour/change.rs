@@ -145,7 +145,7 @@ pub(super) fn describe(before: &Step, after: &Step, is_last: bool, page: Page) -
 fn table(before: &Step, after: &Step, all: &[Row], page: Page) -> String {
     let mut text = page.remark(&format!(
         "{:<25}{:>10}{:>10}{:>8}  {}",
-        "a GiB",
+        "per GiB",
         before.stage.as_str(),
         after.stage.as_str(),
         "",
@@ -181,7 +181,7 @@ fn table(before: &Step, after: &Step, all: &[Row], page: Page) -> String {
         line(end, "all CPU time", a, b, &ratio, "");
         if let (Some(old), Some(new)) = (old.asleep_ns, new.asleep_ns) {
             let (a, b, ratio) = both(old, new);
-            line(end, "asleep", a, b, &ratio, "");
+            line(end, "blocked", a, b, &ratio, "");
         }
     }
     if all.iter().any(|row| !row.why().is_empty() && row.ratio() == FEW) {
@@ -247,7 +247,7 @@ fn aim(after: &Step, all: &[Row]) -> String {
             };
             let _ = write!(
                 words,
-                "What it is for, {named}, took {} of CPU time a GiB before and {after}. ",
+                "What it is for, {named}, took {} of CPU time per GiB before and {after}. ",
                 duration(old.ns_per_gib)
             );
         }
@@ -264,7 +264,7 @@ fn aim(after: &Step, all: &[Row]) -> String {
             let elsewhere = if row.is_aim || aims.is_empty() { "" } else { "elsewhere: " };
             let _ = write!(
                 words,
-                "The largest saving of CPU time is {elsewhere}the {}'s {}, {} a GiB less. ",
+                "The largest saving of CPU time is {elsewhere}the {}'s {}, {} per GiB less. ",
                 row.end.as_str(),
                 row.role.label(),
                 duration(row.saved_ns())
@@ -274,7 +274,7 @@ fn aim(after: &Step, all: &[Row]) -> String {
     words
 }
 
-/// Where the time of a GiB went: on a CPU or asleep.
+/// Where the time of a GiB went: on a CPU or blocked.
 fn time(before: &Step, after: &Step) -> String {
     let (Some(old), Some(new)) = (before.bytes_per_second, after.bytes_per_second) else {
         return String::new();
@@ -287,7 +287,7 @@ fn time(before: &Step, after: &Step) -> String {
         .filter_map(|end| {
             let (old, new) = (life(before.end(end)?)?, life(after.end(end)?)?);
             Some(format!(
-                "the {} is on a CPU for {}, asleep for {}, and waits for a CPU for {}",
+                "the {} is on a CPU for {}, blocked for {}, and waits for a CPU for {}",
                 end.as_str(),
                 difference(old.on_cpu_ns - new.on_cpu_ns),
                 difference(old.asleep_ns? - new.asleep_ns?),

@@ -9,7 +9,7 @@ use crate::escape::printable;
 use crate::lessons::{Function, Release};
 use crate::summary::MemberSummary;
 use crate::words::layout::Style;
-use crate::words::units::{duration, share};
+use crate::words::units::{self, duration, share};
 
 /// How wide, and with which characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,15 +87,15 @@ impl Page {
 
     /// The roles of an end as bars, largest first.
     pub(super) fn bars(self, end: End, member: &MemberSummary) -> String {
-        let width = (self.columns - 42).min(40);
+        let width = (self.columns - 43).min(40);
         let mut text = self.hanging(&format!("{}: {}", end.as_str(), life(member)), 8);
         let mut row = |label: &str, percent: f64, ns_per_gib: Option<f64>| {
-            let cost = ns_per_gib.map_or_else(String::new, |ns| format!("{} a GiB", duration(ns)));
+            let cost = ns_per_gib.map_or_else(String::new, |ns| duration(ns) + " per GiB");
             let _ = writeln!(
                 text,
-                "  {label:<17}{}{:>7}{cost:>15}",
+                "  {label:<17}{}{:>7}{cost:>16}",
                 self.bar(percent, width),
-                format!("{percent:.1}%")
+                units::percent(percent)
             );
         };
         let (shown, rest): (Vec<_>, Vec<_>) =

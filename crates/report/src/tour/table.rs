@@ -4,7 +4,7 @@ use pipeprof_runner::pipeline::End;
 use pipeprof_runner::stage::Stage;
 
 use super::{Step, Tour, base, faster, times};
-use crate::words::units::throughput;
+use crate::words::units::{percent, throughput};
 
 impl Tour {
     /// All steps in one table; empty where there was none.
@@ -30,7 +30,7 @@ impl Tour {
                 let leader = step.end(end).and_then(|member| member.roles.first());
                 leader.map_or_else(
                     || "not profiled".to_owned(),
-                    |leader| format!("{} {:.0}%", leader.role.label(), leader.percent),
+                    |leader| format!("{} {}", leader.role.label(), percent(leader.percent)),
                 )
             };
             let line = format!(
