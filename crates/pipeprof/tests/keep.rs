@@ -57,7 +57,7 @@ fn only_the_last_second_of_four_is_kept_and_all_that_is_said_is_of_that() {
     let here = folder.path();
     // `yes` was born long before what is kept begins, and by a shell that is no member.
     let line = "(yes | head -c 100G) | cat >/dev/null";
-    let args = ["record", "--keep", "1s", "--duration", "4s", "-o", "it", "-c", line];
+    let args = ["record", "-F", "997", "--keep", "1s", "--duration", "4s", "-o", "it", "-c", line];
     let output = run_in(here, &args);
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(stderr(&output).contains("were kept"), "{}", stderr(&output));
@@ -84,7 +84,8 @@ fn only_the_last_second_of_four_is_kept_and_all_that_is_said_is_of_that() {
         let sum: f64 = parts.iter().map(|part| time[*part].as_f64().unwrap()).sum();
         assert!((sum / life - 1.0).abs() < 0.01, "{time}");
         // More than it ran in what was kept would be what it ran in all the four seconds.
-        let sampled = member["samples"].as_f64().unwrap() / 997.0 * 1e9;
+        // Samples are taken for at least half of the time.
+        let sampled = 2.0 * member["samples"].as_f64().unwrap() / 997.0 * 1e9;
         let on_cpu = time["on_cpu_ns"].as_f64().unwrap();
         assert!(on_cpu < 2.5 * sampled.max(0.1e9), "{comm}: {sampled} sampled, {on_cpu} charged");
     }

@@ -4,7 +4,8 @@
 use std::fs;
 use std::path::Path;
 
-use nix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,12 @@ pub struct Charged {
     pub account: Account,
     /// When the latest was made, `CLOCK_MONOTONIC` ns.
     pub read_at_ns: u64,
+}
+
+/// CPU time of a process, all threads together; `None` where it has ended.
+pub(crate) fn process_cpu_ns(pid: i32) -> Option<u64> {
+    let time = clock_gettime(clock_getcpuclockid(Pid::from_raw(pid)).ok()?).ok()?;
+    Some(time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
 }
 
 /// First and latest reading of each thread. A thread that ends keeps its last one, so reading now

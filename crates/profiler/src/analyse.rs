@@ -5,6 +5,7 @@ use rustc_hash::FxHashSet;
 
 use crate::address_space::AddressSpaces;
 use crate::depths::Depths;
+use crate::effect::{Observed, Scale};
 use crate::error::Error;
 use crate::grouping::by_name;
 use crate::kernel_code::{RecordedKernel, RecordedModule};
@@ -195,8 +196,9 @@ struct Pass<'a> {
     kernel: RecordedKernel,
     build_ids: BuildIds,
     samples: u64,
-    /// Sum of their periods.
+    /// Sum of what their periods stand for.
     weight: u64,
+    scale: Scale<'a>,
     /// The times of the first and the last of them.
     span_ns: Option<(u64, u64)>,
     foreign_samples: u64,
@@ -236,6 +238,7 @@ impl<'a> Pass<'a> {
             build_ids: BuildIds::default(),
             samples: 0,
             weight: 0,
+            scale: Scale::new(meta.observed.as_ref(), meta.timer_driven),
             span_ns: None,
             foreign_samples: 0,
             losses: Losses::new(file.events.len()),
@@ -351,7 +354,7 @@ impl<'a> Pass<'a> {
             self.foreign_samples += 1;
             return;
         };
-        let period = sample.period;
+        let period = self.scale.of(sample.period, sample.id.time);
         match self.weight.checked_add(period).filter(|&weight| weight <= MOST_WEIGHT) {
             Some(weight) => self.weight = weight,
             None => {
@@ -532,9 +535,14 @@ impl<'a> Pass<'a> {
             event: meta.event.clone(),
             fallback: meta.fallback.clone(),
             frequency_hz: meta.frequency_hz,
+            frequency_range_hz: (meta.observed.as_ref())
+                .and_then(Observed::range_hz)
+                .filter(|(lowest, highest)| lowest < highest),
+            sampling_effect: meta.observed.as_ref().and_then(Observed::effect),
             scope: meta.scope,
             unit: if meta.timer_driven { WeightUnit::Nanoseconds } else { WeightUnit::Events },
             timer_driven: meta.timer_driven,
+            interrupts_wait: meta.timer_driven || meta.interrupts_wait,
             kernel_visible: meta.kernel_visible,
             samples: self.samples,
             foreign_samples: self.foreign_samples.saturating_add(meta.foreign_samples),

@@ -1,7 +1,11 @@
 //! What a capture is asked for.
 
+use std::time::Duration;
+
 use crate::attr::CallGraph;
+use crate::effect::Frequency;
 use crate::event::Event;
+use crate::frequency::granted;
 use crate::segments::Limits;
 use crate::stop::Stop;
 
@@ -12,6 +16,8 @@ pub struct CaptureConfig {
     pub event: Option<Event>,
     /// Samples a second and CPU.
     pub frequency_hz: u64,
+    /// Begin with fewer, and come to `frequency_hz` only as far as that does not slow the pipeline.
+    pub rises: bool,
     /// How callers are found.
     pub call_graph: CallGraph,
     /// Record context switches, which tell blocked time, with a call chain for as many
@@ -19,6 +25,8 @@ pub struct CaptureConfig {
     pub switches: bool,
     /// With `switches`, record who wakes the members too, where tracepoints can be read.
     pub wakeups: bool,
+    /// Where nobody says how long: the watch goes on until there are enough samples.
+    pub enough: Option<Enough>,
     /// The members run on these CPUs and nowhere else, so that per-CPU events are needed on no
     /// other. `None` where they may run anywhere.
     pub cpus: Option<Vec<u32>>,
@@ -33,12 +41,34 @@ impl Default for CaptureConfig {
         CaptureConfig {
             event: None,
             frequency_hz: 997,
+            rises: false,
+            enough: None,
             call_graph: CallGraph::FramePointers,
             switches: false,
             wakeups: true,
             cpus: None,
             limits: Limits::default(),
             stop: Stop::default(),
+        }
+    }
+}
+
+/// When there is enough of a watch that has no end of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Enough {
+    /// The built-in pair moves so many bytes at least.
+    pub least_bytes: u64,
+    /// It ends after so long, however few samples there are.
+    pub most: Duration,
+}
+
+impl CaptureConfig {
+    /// How fast to sample, as far as the kernel grants it.
+    pub(crate) fn frequency(&self) -> Frequency {
+        let hz = granted(self.frequency_hz);
+        match self.rises {
+            true => Frequency::UpTo(hz),
+            false => Frequency::Fixed(hz),
         }
     }
 }

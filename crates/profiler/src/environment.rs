@@ -38,6 +38,9 @@ pub struct Environment {
     pub ptrace_scope: Option<i32>,
     /// The NMI watchdog holds a hardware counter of every CPU.
     pub nmi_watchdog: Option<bool>,
+    /// Interrupts of the PMU reach code that has interrupts off: on arm64 only where the kernel was
+    /// booted with pseudo-NMIs, and this kernel was not if `Some(false)`.
+    pub pmu_interrupts_are_nmis: Option<bool>,
     /// What this process is.
     pub process: ProcessRights,
     /// What `/proc/kallsyms` shows to this process.
@@ -177,7 +180,9 @@ impl Environment {
             },
             kptr_restrict: number(kernel("kptr_restrict")).map(|n| n as i32),
             ptrace_scope: number(kernel("yama/ptrace_scope")).map(|n| n as i32),
-            nmi_watchdog: number(kernel("nmi_watchdog")).map(|n| n != 0),
+            nmi_watchdog: number(kernel("nmi_watchdog"))
+                .map(|n| n != 0 && !files.has_buddy_watchdog(kernel("osrelease").as_deref())),
+            pmu_interrupts_are_nmis: files.pmu_interrupts_are_nmis(),
             process: files.process_rights(),
             kernel_symbols: files.kernel_symbols(),
             tracing: files.tracing(),
@@ -216,6 +221,22 @@ impl Environment {
     }
 }
 
+/// What the firmware of virtual machines calls itself, where the CPU does not tell, as on arm64
+/// (`dmi_vendor_table` in src/basic/virt.c, systemd 252).
+const VIRTUAL: [&str; 11] = [
+    "QEMU",
+    "KVM",
+    "VMware",
+    "VirtualBox",
+    "innotek",
+    "Xen",
+    "Bochs",
+    "Parallels",
+    "BHYVE",
+    "Apple Virtualization",
+    "Google Compute Engine",
+];
+
 /// Reads files below a root.
 struct Files<'a> {
     root: &'a Path,
@@ -229,6 +250,27 @@ impl Files<'_> {
         let mut bytes = Vec::new();
         File::open(self.root.join(path)).ok()?.take(ENOUGH_BYTES).read_to_end(&mut bytes).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The watchdog in which CPUs watch each other (`CONFIG_HARDLOCKUP_DETECTOR_BUDDY`, since 6.5)
+    /// needs no counter, though `kernel.nmi_watchdog` turns it on as well.
+    fn has_buddy_watchdog(&self, release: Option<&str>) -> bool {
+        let Some(release) = release else { return false };
+        let config = self.root.join(format!("boot/config-{}", release.trim()));
+        let config = std::fs::read_to_string(config).unwrap_or_default();
+        config.lines().any(|line| line == "CONFIG_HARDLOCKUP_DETECTOR_BUDDY=y")
+    }
+
+    /// On arm64 "NMIs" are interrupts of a higher priority, which have to be asked for
+    /// (`irqchip.gicv3_pseudo_nmi` in Documentation/admin-guide/kernel-parameters.txt, v6.12).
+    fn pmu_interrupts_are_nmis(&self) -> Option<bool> {
+        let is_arm = self.text("proc/cpuinfo")?.contains("CPU implementer");
+        let command_line = self.text("proc/cmdline").unwrap_or_default();
+        let asked = command_line.split_ascii_whitespace().any(|word| {
+            let value = word.strip_prefix("irqchip.gicv3_pseudo_nmi=");
+            value.is_some_and(|value| matches!(value, "1" | "y" | "Y" | "on"))
+        });
+        is_arm.then_some(asked)
     }
 
     fn process_rights(&self) -> ProcessRights {
@@ -311,7 +353,12 @@ impl Files<'_> {
         let firmware = [line("sys/class/dmi/id/sys_vendor"), line("sys/class/dmi/id/product_name")];
         let firmware: Vec<String> = firmware.into_iter().flatten().collect();
         let cpu_says = self.text("proc/cpuinfo").is_some_and(|s| parse::has_hypervisor_flag(&s));
-        let guest = cpu_says || hypervisor.is_some();
+        let board = self.text("proc/device-tree/compatible").unwrap_or_default();
+        let is_virtual = |name: &String| VIRTUAL.iter().any(|known| name.contains(known));
+        let guest = cpu_says
+            || hypervisor.is_some()
+            || board.contains("dummy-virt")
+            || firmware.iter().any(is_virtual);
         let product = hypervisor.or((!firmware.is_empty()).then(|| firmware.join(" ")));
         Virtualisation { guest, product }
     }

@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use pipeprof_runner::discover::Found;
+use pipeprof_runner::pipeline::PipeKey;
 use watch::Watch;
 
 pub use estimate::{Bytes, EndCount, Source, estimate};
@@ -105,6 +106,21 @@ impl Meter {
     pub fn follow(&self, found: Found) {
         // Fails only where the thread has died, which `finish` reports.
         let _ = self.requests.send(Request::Follow(found));
+    }
+
+    /// Who asks for the same from another thread: the bytes of each pipe of which they are known. It
+    /// has to go before [`Meter::finish`].
+    pub(crate) fn asker(&self) -> impl FnMut() -> Vec<(PipeKey, u64)> + Send + use<> {
+        let requests = self.requests.clone();
+        move || {
+            let (answer, answered) = mpsc::channel();
+            let totals = requests.send(Request::Totals(answer)).ok().and(answered.recv().ok());
+            let known = |total: Total| {
+                let key = PipeKey { device: total.device, inode: total.inode };
+                Some((key, total.bytes.known()?))
+            };
+            totals.unwrap_or_default().into_iter().filter_map(known).collect()
+        }
     }
 
     /// Looks now, and tells what went through each pipe so far, in the order in which they were

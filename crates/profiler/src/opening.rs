@@ -8,6 +8,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use crate::attr::{EventAttr, FORMAT_LOST, event_type, flag};
 use crate::environment::{Environment, Operation, explain_open_error};
 use crate::error::Error;
+use crate::frequency::{granted, staggered_frequency};
 use crate::perfdata::write::EventDescription;
 use crate::profile::Scope;
 use crate::recording::EventRole;
@@ -65,19 +66,25 @@ pub(crate) fn open_all(
     stop: &Stop,
 ) -> Result<Opened, Error> {
     let mut fds = Vec::with_capacity(targets.len());
-    let asked = attr.period_or_frequency;
+    let mut asked = attr.period_or_frequency;
+    let is_frequency = attr.flags & flag::FREQ != 0;
     let staggered = attr.kind == event_type::SOFTWARE && attr.config <= 1;
     for target in targets {
         if stop.is_asked() {
             return Err(Error::Stopped);
         }
-        if staggered {
-            attr.period_or_frequency = staggered_frequency(asked, target.cpu);
-        }
-        let mut result = system.open(&attr, target.pid, target.cpu);
-        while matches!(result, Err(Errno::EINVAL)) && leave_out_newest(&mut attr) {
-            result = system.open(&attr, target.pid, target.cpu);
-        }
+        let result = loop {
+            attr.period_or_frequency =
+                if staggered { staggered_frequency(asked, target.cpu) } else { asked };
+            match system.open(&attr, target.pid, target.cpu) {
+                // The limit may have been lowered since it was last read.
+                Err(Errno::EINVAL) if is_frequency && granted(asked) < asked => {
+                    asked = granted(asked);
+                }
+                Err(Errno::EINVAL) if leave_out_newest(&mut attr) => {}
+                result => break result,
+            }
+        };
         match result {
             Ok(fd) => fds.push((fd, target.cpu)),
             Err(Errno::ESRCH | Errno::ENODEV) => {}
@@ -105,17 +112,6 @@ fn leave_out_newest(attr: &mut EventAttr) -> bool {
     let has_newest = attr.flags & flag::KSYMBOL != 0;
     attr.flags &= !flag::KSYMBOL;
     has_newest
-}
-
-/// The frequency of a clock on one CPU, up to 2 % below what was asked.
-///
-/// Clocks of one frequency on two CPUs keep their distance for a whole run. The two ends of a pipe
-/// depend on each other within microseconds, so each would always be sampled in the same state of
-/// the other: in that of having just been interrupted, if the distance happens to be small.
-fn staggered_frequency(asked: u64, cpu: i32) -> u64 {
-    const STEPS: u64 = 8;
-    let step = (asked / 400).max(1);
-    asked.saturating_sub(cpu as u64 % STEPS * step).max(1)
 }
 
 /// The events as the file describes them.
@@ -210,13 +206,5 @@ mod tests {
         assert!(leave_out_newest(&mut attr));
         assert_eq!(attr.flags, plain);
         assert!(!leave_out_newest(&mut attr));
-    }
-
-    #[test]
-    fn clocks_of_neighbouring_cpus_drift_apart() {
-        let on = |cpu| staggered_frequency(997, cpu);
-        assert_eq!((on(0), on(1), on(8)), (997, 995, 997));
-        assert!((0..64).all(|cpu| on(cpu) * 100 >= 997 * 98));
-        assert_eq!(staggered_frequency(1, 5), 1);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::effect::Effect;
 use pipeprof_runner::pipeline::End;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -204,14 +205,18 @@ pub struct Unwinding {
 }
 
 /// What limits trust in the numbers. Every output carries it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Quality {
     /// The sampled event, in perf's spelling: `cycles`, `cpu-clock`.
     pub event: String,
     /// Why a better event was not used: what was tried first, and the kernel's answer.
     pub fallback: Option<String>,
-    /// Asked frequency; `None` for a fixed period.
+    /// Asked frequency, or the one used most; `None` for a fixed period.
     pub frequency_hz: Option<u64>,
+    /// The lowest and the highest frequency, where it changed.
+    pub frequency_range_hz: Option<(u64, u64)>,
+    /// What sampling did to the pipeline; `None` where nobody tried to measure it.
+    pub sampling_effect: Option<Effect>,
     /// Where it was attached.
     pub scope: Scope,
     /// What a weight counts.
@@ -219,6 +224,9 @@ pub struct Quality {
     /// Samples come from a timer that cannot fire while interrupts are off (cpu-clock): code that
     /// runs so is charged to whatever turns them on again.
     pub timer_driven: bool,
+    /// Whatever takes the samples waits while interrupts are off, as a timer does, and as the PMU of
+    /// arm64 does without pseudo-NMIs.
+    pub interrupts_wait: bool,
     /// The event measured kernel code as well as user code.
     pub kernel_visible: bool,
     /// Samples that ended in a member's profile.

@@ -15,10 +15,11 @@ use nix::errno::Errno;
 use pipeprof_runner::pipeline::{Member, MemberId, Pipeline};
 
 use self::beginning::beginning;
-use crate::accounts::{Accounts, boot_offset_ns, now_ns};
+use crate::accounts::{Accounts, boot_offset_ns, now_ns, process_cpu_ns};
 use crate::attr::{CallGraph, EventAttr, FORMAT_LOST, HALF_OF_RING, SAMPLE_TYPE, event_type, flag};
-pub use crate::capture_config::CaptureConfig;
+pub use crate::capture_config::{CaptureConfig, Enough};
 use crate::drain::Drain;
+use crate::effect::{Frequency, Measuring, Moved, Sampling};
 use crate::environment::{Environment, Explanation, explain_open_error};
 use crate::error::Error;
 use crate::event::{Candidate, Choice, candidates, choose};
@@ -37,6 +38,16 @@ use crate::symbolize::PerfMaps;
 use crate::sys::PerfSystem;
 use crate::tasks::{online_cpus, thread_starts, threads};
 use crate::windows::Windows;
+
+/// Samples of each busy member that are enough: a share of 25 % is known within ±3 points then.
+const ENOUGH_SAMPLES: f64 = 1_000.0;
+
+/// A member that uses less of a CPU than this is not waited for.
+const BUSY: f64 = 0.1;
+
+/// More events than this are not switched off and on: each takes some microseconds, and interrupts
+/// whoever runs there.
+const MOST_SWITCHED: usize = 256;
 
 /// Room for records of one CPU: two seconds of 997 Hz with deep call chains, several times over,
 /// so that the drain thread sleeps through most runs.
@@ -65,8 +76,12 @@ pub struct Session {
     /// The events, where their stacks are to be unwound in the end.
     to_unwind: Option<Vec<EventDescription>>,
     counts_lost: bool,
-    /// How many of `events` sample; the others tell switches and wake-ups.
-    sampling: usize,
+    /// Those of `events` that sample; the others tell switches and wake-ups.
+    sampling: Sampling,
+    frequency: Frequency,
+    measuring: Option<Measuring>,
+    /// When that began, and the CPU time of the members until then.
+    measured_from: (u64, Vec<(i32, u64)>),
     dir: RecordingDir,
     meta: Meta,
     perf_maps: PerfMaps,
@@ -114,6 +129,9 @@ impl Session {
         if let Some((candidate, errno)) = choice.kernel_refusal() {
             let why = explain(candidate, *errno);
             notes.push(why.after("the kernel half is missing"));
+        }
+        if config.frequency().most_hz() < config.frequency_hz {
+            notes.push(limit_note(config.frequency().most_hz(), config.frequency_hz));
         }
         let per_task = tids.len() * cpus.len();
         raise_descriptor_limit((per_task * 2 + cpus.len()) as u64);
@@ -173,7 +191,10 @@ impl Session {
         let tracepoints = if meta.wakeups.is_ok() { opened.pop() } else { None };
         let tracepoints = tracepoints.into_iter().flat_map(|event| event.fds);
         let tracepoints = tracepoints.map(|(fd, _)| fd).collect();
-        let sampling = opened.first().map_or(0, |event| event.fds.len());
+        let sampling: Vec<i32> = opened
+            .first()
+            .map(|event| event.fds.iter().map(|(_, cpu)| *cpu).collect())
+            .unwrap_or_default();
         let events = opened.into_iter().flat_map(|event| event.fds);
         let events: Arc<[OwnedFd]> = events.map(|(fd, _)| fd).collect();
         let patience = config.limits.patience().unwrap_or(KILL_COSTS);
@@ -201,7 +222,6 @@ impl Session {
         let states = States::start(&pids_of(pipeline), limits.keep)?;
         Ok(Session {
             progress: Progress::new(),
-            events,
             drain,
             limits,
             pids,
@@ -212,7 +232,15 @@ impl Session {
             provenance,
             to_unwind,
             counts_lost,
-            sampling,
+            sampling: Sampling {
+                events: Arc::clone(&events),
+                cpus: sampling,
+                is_clock: choice.candidate.event.is_timer_driven(),
+            },
+            frequency: config.frequency(),
+            measuring: None,
+            measured_from: (0, Vec::new()),
+            events,
             dir,
             meta,
             perf_maps: PerfMaps::default(),
@@ -262,6 +290,53 @@ impl Session {
         self.perf_maps.hold_some(&pids);
     }
 
+    /// Measures from now on what sampling does to the pipeline, by the bytes that have moved so far,
+    /// and samples as often as that allows where the frequency is to rise.
+    ///
+    /// # Errors
+    /// [`Error::Control`] where no thread can be started.
+    pub(crate) fn measure_effect(&mut self, moved: Moved) -> Result<(), Error> {
+        if self.sampling.cpus.len() > MOST_SWITCHED {
+            return Ok(());
+        }
+        let pids = Arc::clone(&self.pids);
+        let cpu_time = Box::new(move || {
+            let pids = pids.lock().map(|pids| pids.clone()).unwrap_or_default();
+            pids.into_iter().filter_map(|pid| Some((pid, process_cpu_ns(pid)?))).collect()
+        });
+        let members = pids_of(&self.meta.pipeline).into_iter();
+        let used = members.filter_map(|pid| Some((pid, process_cpu_ns(pid)?))).collect();
+        self.measured_from = (now_ns(), used);
+        let (sampling, frequency) = (self.sampling.clone(), self.frequency);
+        self.measuring = Some(Measuring::start(sampling, frequency, moved, cpu_time)?);
+        Ok(())
+    }
+
+    /// Each busy member has [`ENOUGH_SAMPLES`], as far as its CPU time tells: the records are still
+    /// in the rings.
+    pub(crate) fn has_enough_samples(&self) -> bool {
+        let Some(measuring) = &self.measuring else { return true };
+        let elapsed_ns = now_ns().saturating_sub(self.measured_from.0).max(1) as f64;
+        let given = measuring.samples_of_a_busy_cpu() as f64;
+        self.measured_from.1.iter().all(|&(pid, before)| {
+            let Some(now) = process_cpu_ns(pid) else { return true };
+            let share = now.saturating_sub(before) as f64 / elapsed_ns;
+            share < BUSY || given * share >= ENOUGH_SAMPLES
+        })
+    }
+
+    /// Ends that, as the pipeline has ended, or nothing counts its bytes any longer.
+    ///
+    /// # Errors
+    /// [`Error::DrainDied`] where the thread died.
+    pub(crate) fn end_measuring(&mut self) -> Result<(), Error> {
+        let Some(measuring) = self.measuring.take() else { return Ok(()) };
+        let observed = measuring.finish()?;
+        self.meta.frequency_hz = observed.usual_hz().or(self.meta.frequency_hz);
+        self.meta.observed = Some(observed);
+        Ok(())
+    }
+
     /// There are as many records as there may be: it is time to finish.
     pub fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
@@ -304,10 +379,10 @@ impl Session {
 
     /// Memory does not grow with the watch, either.
     fn forget_what_is_not_kept(&mut self, there: Vec<i32>) {
-        let Some(keep) = self.limits.keep else { return };
         if let Ok(mut pids) = self.pids.lock() {
             *pids = there;
         }
+        let Some(keep) = self.limits.keep else { return };
         let before = now_ns().saturating_sub(2 * keep.as_nanos() as u64);
         self.meta.sleepers.forget(before);
         self.meta.accounts.forget(before);
@@ -316,7 +391,7 @@ impl Session {
 
 fn recorded_attr(candidate: &Candidate, config: &CaptureConfig) -> EventAttr {
     let mut attr = candidate.attr();
-    attr.period_or_frequency = config.frequency_hz;
+    attr.period_or_frequency = config.frequency().first_hz();
     attr.sample_type = SAMPLE_TYPE;
     attr = attr.with_call_graph(config.call_graph);
     attr.flags |= flag::FREQ
@@ -330,6 +405,15 @@ fn recorded_attr(candidate: &Candidate, config: &CaptureConfig) -> EventAttr {
     attr.wakeup = HALF_OF_RING;
     attr.read_format = FORMAT_LOST;
     attr.with_flag(flag::EXCLUDE_CALLCHAIN_KERNEL, !candidate.kernel)
+}
+
+/// What the kernel's limit makes of a frequency.
+fn limit_note(granted_hz: u64, asked_hz: u64) -> String {
+    format!(
+        "the kernel allows {granted_hz} samples a second, so no more were taken (it lowers \
+         kernel.perf_event_max_sample_rate where interrupts take long); \
+         hint: sudo sysctl kernel.perf_event_max_sample_rate={asked_hz}"
+    )
 }
 
 /// What leaves out of the rings whatever is not a member's.
@@ -358,10 +442,12 @@ fn meta(pipeline: &Pipeline, config: &CaptureConfig, choice: &Choice, notes: Vec
     Meta {
         pipeline: pipeline.clone(),
         event: candidate.event.name.clone(),
-        frequency_hz: Some(config.frequency_hz),
+        frequency_hz: Some(config.frequency().first_hz()),
+        observed: None,
         fallback,
         scope: candidate.scope,
         timer_driven: candidate.event.is_timer_driven(),
+        interrupts_wait: Environment::read().pmu_interrupts_are_nmis == Some(false),
         kernel_visible: candidate.kernel,
         max_stack: read_number("/proc/sys/kernel/perf_event_max_stack").unwrap_or(127),
         lost: None,

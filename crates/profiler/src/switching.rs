@@ -39,6 +39,9 @@ const FAST: f64 = 2_000.0;
 /// Where the others sleep is known from looks and from the chains of their CPU.
 const MOST_WITH_OWN: usize = 256;
 
+/// Call chains a second of each event where no frequency was asked for.
+const CHAINS_HZ: u64 = 249;
+
 /// What was opened.
 pub(crate) struct Switching {
     /// Records switches, with a call chain for some.
@@ -130,7 +133,10 @@ impl Switching {
             Err(Error::Open(why)) => {
                 // Without the kernel half the switches are still recorded, so blocked time is
                 // known.
-                attr.flags |= flag::EXCLUDE_KERNEL | flag::EXCLUDE_HV;
+                // Kernels of 2026 (6.12.118, 7.2) refuse a kernel call chain to who may not sample
+                // the kernel, even of an event that leaves the kernel out.
+                attr.flags |=
+                    flag::EXCLUDE_KERNEL | flag::EXCLUDE_HV | flag::EXCLUDE_CALLCHAIN_KERNEL;
                 let opened = open_all(
                     system,
                     &operation(false, false),
@@ -192,7 +198,8 @@ fn chains(config: &CaptureConfig) -> EventAttr {
     };
     let mut attr = EventAttr::new(event_type::SOFTWARE, CONTEXT_SWITCHES)
         .with_flag(flag::FREQ | flag::WATERMARK, true);
-    attr.period_or_frequency = config.frequency_hz;
+    attr.period_or_frequency =
+        if config.rises { config.frequency_hz.min(CHAINS_HZ) } else { config.frequency_hz };
     attr.sample_type = SAMPLE_TYPE;
     attr = attr.with_call_graph(call_graph);
     attr.wakeup = HALF_OF_RING;

@@ -22,7 +22,7 @@ use nix::time::{ClockId, clock_gettime};
 use pipeprof_runner::cpus::of_thread;
 use pipeprof_runner::discover::{Extent, Found, Level, discover};
 use pipeprof_runner::pair::Reexec;
-use pipeprof_runner::pipeline::{Member, MemberId, Pipeline};
+use pipeprof_runner::pipeline::{Member, MemberId, Pipe, Pipeline};
 use pipeprof_runner::plan::PairPlan;
 use pipeprof_runner::{command, pair};
 
@@ -37,7 +37,7 @@ use crate::accounts::now_ns;
 use crate::error::Error;
 use crate::meter::{Bytes, Gauge, Meter, PipeFlow, Point, Series, Source};
 use crate::recording::{About, Recording, RecordingDir};
-use crate::session::{CaptureConfig, Session};
+use crate::session::{CaptureConfig, Enough, Session};
 use crate::stop::Stop;
 use crate::sys::RunningKernel;
 
@@ -75,6 +75,7 @@ pub struct Standby {
     session: Option<Session>,
     counts: bool,
     keep: Option<Duration>,
+    enough: Option<Enough>,
 }
 
 #[derive(Debug)]
@@ -119,7 +120,7 @@ impl Standby {
     }
 
     fn new(gate: Gate, found: Found, title: String, stop: Stop) -> Self {
-        Standby { gate, found, title, stop, session: None, counts: false, keep: None }
+        Standby { gate, found, title, stop, session: None, counts: false, keep: None, enough: None }
     }
 
     /// The members and pipes so far.
@@ -138,7 +139,10 @@ impl Standby {
     /// How much a pair is to move; 0 where that has no limit, and `None` where it is no pair.
     pub fn bytes(&self) -> Option<u64> {
         match &self.gate {
-            Gate::Pair(prepared) => Some(prepared.plan().bytes.unwrap_or_default()),
+            Gate::Pair(prepared) => {
+                let least = self.enough.map(|enough| enough.least_bytes);
+                Some(prepared.plan().bytes.or(least).unwrap_or_default())
+            }
             Gate::Command(_) | Gate::Processes(_) => None,
         }
     }
@@ -159,6 +163,7 @@ impl Standby {
             config.cpus = pinned_to(&self.found.pipeline);
         }
         self.keep = config.limits.keep;
+        self.enough = config.enough;
         let pipeline = match self.gate {
             Gate::Processes(_) => everyone(&self.found),
             Gate::Pair(_) | Gate::Command(_) => self.found.pipeline.clone(),
@@ -179,7 +184,7 @@ impl Standby {
     /// [`Error::Command`] where it cannot be executed, [`Error::Control`] where no thread can be
     /// started.
     pub fn release(self) -> Result<Watcher, Error> {
-        let Standby { gate, found, title, stop, mut session, counts, keep } = self;
+        let Standby { gate, found, title, stop, mut session, counts, keep, enough } = self;
         let launched = !matches!(gate, Gate::Processes(_));
         let pipeline = everyone(&found);
         let counted_ns = now_ns();
@@ -217,6 +222,9 @@ impl Standby {
             }
             Gate::Processes(extent) => Subject::Processes { extent, alive: None },
         };
+        if let Some(session) = &mut session {
+            measure_effect(session, &counting, &subject, &pipeline)?;
+        }
         let watch = Watcher {
             subject,
             pipeline,
@@ -228,9 +236,28 @@ impl Standby {
             bell,
             started,
             counted_ns,
+            enough,
             ending: Ending::Ended,
         };
         Ok(watch)
+    }
+}
+
+/// Has a session measure what sampling does, where anything tells how much is moved.
+fn measure_effect(
+    session: &mut Session,
+    counting: &Counting,
+    subject: &Subject,
+    pipeline: &Pipeline,
+) -> Result<(), Error> {
+    match (counting, subject) {
+        (Counting::Pair { .. }, Subject::Pair(running)) => {
+            let Some(key) = pipeline.pipes.first().map(Pipe::key) else { return Ok(()) };
+            let progress = running.progress();
+            session.measure_effect(Box::new(move || vec![(key, progress.moved().read)]))
+        }
+        (Counting::Meter(meter), _) => session.measure_effect(Box::new(meter.asker())),
+        _ => Ok(()),
     }
 }
 
@@ -282,6 +309,7 @@ pub struct Watcher {
     started: Instant,
     /// When the counting of bytes began.
     counted_ns: u64,
+    enough: Option<Enough>,
     ending: Ending,
 }
 
@@ -320,6 +348,8 @@ impl Watcher {
             Subject::Pair(_) | Subject::Processes { .. } => (RELOOK, RELOOK),
         };
         let drains = matches!(self.subject, Subject::Pair(_));
+        // A pair without a limit has no other end.
+        let duration = duration.or(self.enough.filter(|_| drains).map(|_| Duration::ZERO));
         let mut decisions = Decisions::new(Timing { duration, first_look, last_look, drains });
         let mut known = self.ids();
         looks.iter_mut().for_each(|look| look.follow(&known));
@@ -333,6 +363,7 @@ impl Watcher {
                 asked: self.stop.is_asked(),
                 full: self.session.as_ref().is_some_and(Session::is_full),
                 stirred,
+                enough: self.has_enough(),
             };
             match decisions.step(seen) {
                 Step::End(ending) => {
@@ -362,6 +393,13 @@ impl Watcher {
             }
             pause = decisions.pause(self.started.elapsed(), stirred);
         }
+    }
+
+    /// There is as much of the watch as was wanted, beside its time.
+    fn has_enough(&self) -> bool {
+        let (Some(enough), Some(session)) = (&self.enough, &self.session) else { return true };
+        let has_moved = self.subject.moved().is_none_or(|bytes| bytes >= enough.least_bytes);
+        has_moved && (self.started.elapsed() >= enough.most || session.has_enough_samples())
     }
 
     /// Everyone who was seen so far; wrappers are the last of the members.
@@ -414,7 +452,7 @@ impl Watcher {
         if let (Counting::Pair { series, gauge, .. }, Some(bytes)) = (&mut self.counting, moved) {
             let at_ns = elapsed.as_nanos() as u64;
             series.add(Point { at_ns, bytes });
-            let key = self.pipeline.pipes.first().map(pipeprof_runner::pipeline::Pipe::key);
+            let key = self.pipeline.pipes.first().map(Pipe::key);
             let levels = self.found.pipeline.pipes.iter().zip(self.found.levels());
             let level =
                 levels.filter(|(pipe, _)| Some(pipe.key()) == key).find_map(|(_, level)| level);
@@ -431,7 +469,10 @@ impl Watcher {
     /// # Errors
     /// Where a thread died, or waiting for what was launched fails.
     pub fn finish(self) -> Result<Seen, Error> {
-        let Watcher { mut subject, pipeline, title, stop, session, counting, started, .. } = self;
+        let Watcher { mut subject, pipeline, title, stop, mut session, counting, started, .. } =
+            self;
+        // Who is told to end moves no bytes that say anything.
+        session.as_mut().map_or(Ok(()), Session::end_measuring)?;
         let is_pair = matches!(subject, Subject::Pair(_));
         subject.end(stop.is_asked(), stop.ending());
         // A pair has ended, and is waited for before the rest.

@@ -275,7 +275,7 @@ fn notes(a: &[&Run], b: &[&Run]) -> Vec<String> {
             thousands(taken)
         ));
     }
-    if a.iter().chain(b).any(|run| run.profile.quality.timer_driven) {
+    if a.iter().chain(b).any(|run| run.profile.quality.interrupts_wait) {
         notes.push(
             "timer sampling cannot see code that runs with interrupts disabled: wake-ups and waits \
              are underestimated on both sides"

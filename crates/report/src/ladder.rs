@@ -13,6 +13,7 @@ mod sweep;
 mod table;
 mod words;
 
+use pipeprof_profiler::effect::Effect;
 use pipeprof_runner::bandwidth::Bandwidths;
 use pipeprof_runner::pipeline::End;
 use pipeprof_runner::plan::PairPlan;
@@ -148,6 +149,8 @@ pub struct Profiled {
     pub event: String,
     /// Asked frequency.
     pub frequency_hz: Option<u64>,
+    /// What sampling did to the run; `None` where nobody tried to measure it.
+    pub sampling_effect: Option<Effect>,
     /// Samples of the members.
     pub samples: u64,
     /// Records that the kernel had no room for.

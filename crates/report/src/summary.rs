@@ -235,7 +235,7 @@ impl Summary {
             pipes,
             quality: QualitySummary {
                 recorded: profile.quality.clone(),
-                skid: profile.quality.timer_driven.then(|| skid(run, &shown)),
+                skid: profile.quality.interrupts_wait.then(|| skid(run, &shown)),
                 inferred_samples: members.iter().map(inferred).sum(),
             },
             members,
@@ -421,7 +421,8 @@ fn role_table(run: &Run, member: &MemberProfile, gib: Option<f64>) -> Vec<RoleSh
         let sum = &mut sums[roles.role(weight.stack).index()];
         sum.samples += weight.samples;
         sum.weight += weight.weight;
-        if profile.quality.timer_driven && roles.absorber(profile.stack(weight.stack)).is_some() {
+        if profile.quality.interrupts_wait && roles.absorber(profile.stack(weight.stack)).is_some()
+        {
             sum.deferred += weight.samples;
         }
         if roles.basis(weight.stack) == Basis::Inferred {

@@ -303,7 +303,7 @@ impl Tour {
             thousands(quality.lost)
         );
         let first = self.steps.iter().all(|step| step.profiled.is_err());
-        if quality.timer_driven && first {
+        if quality.interrupts_wait && first {
             line += " Timer sampling cannot see code that runs with interrupts disabled: what ran then, \
                      wake-ups above all, was sampled where they came on again, and counts as the work \
                      of the caller there.";

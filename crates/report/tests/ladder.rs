@@ -76,6 +76,7 @@ fn profiled(entry: usize, round: u32, writer: &[(Role, f64)], reader: &[(Role, f
         profile: Some(Profiled {
             event: "cpu-clock".to_owned(),
             frequency_hz: Some(997),
+            sampling_effect: None,
             samples: 900,
             lost: 0,
         }),

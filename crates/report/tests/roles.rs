@@ -142,6 +142,9 @@ fn stacks_that_slept() {
         ("schedule < do_nanosleep < hrtimer_nanosleep", Role::WaitSleep),
         ("schedule < futex_wait_queue < __futex_wait < futex_wait < do_futex", Role::WaitFutex),
         ("schedule < exit_to_user_mode_loop", Role::Preempted),
+        ("schedule < syscall_exit_to_user_mode", Role::Preempted),
+        ("schedule < do_notify_resume < work_pending", Role::Preempted),
+        ("schedule < rwsem_down_read < __fput < task_work_run < do_notify_resume", Role::Scheduler),
         (
             "schedule < exit_to_user_mode_loop < irqentry_exit_to_user_mode < \
              asm_sysvec_apic_timer_interrupt",

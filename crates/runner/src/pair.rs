@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -139,6 +140,7 @@ impl Prepared {
         let Prepared { plan, pipeline, board, ends, notes } = self;
         let opened_ns = monotonic_ns();
         sys::open(&board.gate.0);
+        let board = Progress(Arc::new(board));
         Running { plan, pipeline, board, ends, notes, opened_ns, interrupted: false }
     }
 }
@@ -148,7 +150,7 @@ impl Prepared {
 pub struct Running {
     plan: PairPlan,
     pipeline: Pipeline,
-    board: SharedBoard,
+    board: Progress,
     ends: [EndProcess; 2],
     notes: Vec<String>,
     opened_ns: u64,
@@ -164,6 +166,20 @@ pub struct Moved {
     pub read: u64,
 }
 
+/// The bytes that a pair has moved so far, for whoever reads them from another thread.
+#[derive(Clone, Debug)]
+pub struct Progress(Arc<SharedBoard>);
+
+impl Progress {
+    /// Bytes moved so far, as the ends publish them; costs the pair almost nothing.
+    pub fn moved(&self) -> Moved {
+        Moved {
+            written: self.0.written_bytes.0.load(Ordering::Relaxed),
+            read: self.0.read_bytes.0.load(Ordering::Relaxed),
+        }
+    }
+}
+
 impl Running {
     /// The two ends and the pipe between them.
     pub fn pipeline(&self) -> &Pipeline {
@@ -172,10 +188,12 @@ impl Running {
 
     /// Bytes moved so far, as the ends publish them; costs the pair almost nothing.
     pub fn moved(&self) -> Moved {
-        Moved {
-            written: self.board.written_bytes.0.load(Ordering::Relaxed),
-            read: self.board.read_bytes.0.load(Ordering::Relaxed),
-        }
+        self.board.moved()
+    }
+
+    /// Who tells the same from another thread.
+    pub fn progress(&self) -> Progress {
+        self.board.clone()
     }
 
     /// `CLOCK_MONOTONIC` when the gate opened.
@@ -224,7 +242,7 @@ impl Running {
         let [writer, reader] = &mut self.ends;
         let (writer, reader) = (writer.finish()?, reader.finish()?);
         let moved = self.moved();
-        let finished_ns = match self.board.finished_ns.0.load(Ordering::Acquire) {
+        let finished_ns = match self.board.0.finished_ns.0.load(Ordering::Acquire) {
             0 => noticed_ns,
             finished_ns => finished_ns,
         };

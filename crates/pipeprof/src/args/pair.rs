@@ -38,8 +38,8 @@ pub(crate) struct CommonArgs {
     /// Bytes per buffer, as in 64K, 1.5M, 10GiB or 10GB [default: 256K; tiny: 64]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     buf_size: Option<u64>,
-    /// Bytes to transfer [default: 10G; tee: 64G, tee-large: 512G, tiny: 512M; write and read alone:
-    /// no limit]
+    /// Bytes to transfer [default: 10G; tee: 64G, tee-large: 512G, tiny: 512M; where it is sampled,
+    /// that and until each end has 1,000 samples, or 10s; write and read alone: no limit]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     bytes: Option<u64>,
     /// Capacity of the pipe [default: 64K; vmsplice: half a buffer; tee: 1M]
@@ -205,6 +205,11 @@ impl PairArgs {
     pub(crate) fn is_empty(&self) -> bool {
         let knobs = self.reader.add_to(self.writer.add_to(self.common.knobs()));
         self.common.stage.is_none() && knobs == Knobs::default()
+    }
+
+    /// Nobody said how much it is to move.
+    pub(crate) fn has_no_bytes(&self) -> bool {
+        self.common.bytes.is_none()
     }
 
     /// The pair as asked for; without `--stage`, on the basis of `write`.

@@ -10,7 +10,8 @@ use crate::ui::wrong_usage;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Sampling")]
 pub(crate) struct SamplingArgs {
-    /// Samples per second on each CPU [default: 997; with --pid or --name: 249, to disturb less]
+    /// Samples per second on each CPU [default: as many as slow the pipeline by less than 2 %, up
+    /// to 997]
     #[arg(short = 'F', long, value_name = "HZ",
           value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub(crate) freq: Option<u64>,
@@ -47,10 +48,12 @@ fn call_graph(text: &str) -> Result<CallGraph, String> {
     }
 }
 
+/// Samples a second where nobody asks for another frequency, and they slow nothing.
+pub(crate) const MOST_HZ: u64 = 997;
+
 impl SamplingArgs {
-    /// The capture that was asked for. Where it attaches to what runs already, somebody waits for
-    /// that, so it is disturbed less: docs/measurement.md says what either costs.
-    pub(crate) fn config(&self, attaches: bool) -> anyhow::Result<CaptureConfig> {
+    /// The capture that was asked for.
+    pub(crate) fn config(&self) -> anyhow::Result<CaptureConfig> {
         let event = match &self.event {
             None => None,
             Some(name) => match Event::named(name) {
@@ -66,7 +69,8 @@ impl SamplingArgs {
         };
         Ok(CaptureConfig {
             event,
-            frequency_hz: self.freq.unwrap_or(if attaches { 249 } else { 997 }),
+            frequency_hz: self.freq.unwrap_or(MOST_HZ),
+            rises: self.freq.is_none(),
             call_graph: self.call_graph,
             ..CaptureConfig::default()
         })

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::Args;
+use pipeprof_profiler::session::Enough;
 use pipeprof_runner::command::Spec;
 use pipeprof_runner::discover::Extent;
 use pipeprof_runner::plan::PairPlan;
@@ -32,8 +33,8 @@ pub(crate) struct TargetArgs {
     /// Run a program and profile it and every process that it starts
     #[arg(last = true, value_name = "PROGRAM", conflicts_with = "stage")]
     program: Vec<OsString>,
-    /// Stop after this time: 10s, 500ms, 2m [default with --pid and --name: 10s; with record --keep
-    /// or --max-size: none]. A command that still runs then gets SIGTERM, and SIGKILL 2 s later
+    /// Stop after this time: 10s, 500ms, 2m [default with --pid and --name: 10s, or up to 30s until
+    /// each busy process has 1,000 samples; with record --keep or --max-size: none]. A command that still runs then gets SIGTERM, and SIGKILL 2 s later
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     duration: Option<Duration>,
     /// Profile only the processes given with --pid, not the rest of their pipeline
@@ -67,6 +68,12 @@ impl Target {
 
 /// How long something that runs is watched where nobody says.
 pub(crate) const WATCH: Duration = Duration::from_secs(10);
+
+/// And at most, where there are few samples by then.
+const LONGEST_WATCH: Duration = Duration::from_secs(30);
+
+/// How long a pair that has moved its bytes goes on for more samples.
+const LONGEST_PAIR: Duration = Duration::from_secs(10);
 
 impl TargetArgs {
     /// It is something that runs already.
@@ -113,6 +120,19 @@ impl TargetArgs {
             return Err(wrong_usage(NO_TARGET));
         }
         Ok(Target::Pair(Box::new(pair.plan()?)))
+    }
+}
+
+impl TargetArgs {
+    /// When there is enough, where nobody said how much: neither `--bytes` nor `--duration`. The pair
+    /// has no end of its own then.
+    pub(crate) fn enough(&self, pair: &PairArgs, target: &mut Target) -> Option<Enough> {
+        let (least_bytes, most) = match target {
+            Target::Pair(plan) if pair.has_no_bytes() => (plan.bytes.take()?, LONGEST_PAIR),
+            Target::Running { .. } if self.duration.is_none() => (0, LONGEST_WATCH),
+            _ => return None,
+        };
+        Some(Enough { least_bytes, most })
     }
 }
 

@@ -138,7 +138,7 @@ pub(crate) fn run(args: &DiffArgs, ui: &Ui) -> anyhow::Result<Exit> {
             Ok(attempts.conclude(Exit::Done, &mut [], again("diff"), ui))
         }
         Sides::Launched { names, runs } => {
-            let mut config = args.sampling.config(false)?;
+            let mut config = args.sampling.config()?;
             // As in a flame graph: members that wait cost something to watch.
             config.switches = !args.line.is_empty();
             for side in 0..2 {

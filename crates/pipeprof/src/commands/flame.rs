@@ -129,9 +129,10 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
         let view = view(output, time);
         return Drawing { captured, highlights, view }.write(&files, output, ui);
     }
-    let mut config = args.sampling.config(args.target.attaches())?;
-    let target = args.target.target(&args.pair)?;
+    let mut config = args.sampling.config()?;
+    let mut target = args.target.target(&args.pair)?;
     refuse_end(output, matches!(target, Target::Pair(_)))?;
+    config.enough = args.target.enough(&args.pair, &mut target);
     let time = output.time.map_or_else(|| default_time(&target), Time::from);
     // Members that wait cost something to watch; the classic picture shows only the CPU.
     config.switches = time != Time::Cpu || !matches!(target, Target::Pair(_));

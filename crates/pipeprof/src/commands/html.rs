@@ -53,9 +53,10 @@ pub(crate) fn run(args: &HtmlArgs, ui: &Ui) -> anyhow::Result<Exit> {
         let answer = args.answer.open(&[&page])?;
         return write(reopen(path, args.sampling.event.as_deref(), ui)?, &page, &answer, args, ui);
     }
-    let config = args.sampling.config(args.target.attaches())?;
-    let config = CaptureConfig { switches: true, ..config };
-    let target = args.target.target(&args.pair)?;
+    let config = args.sampling.config()?;
+    let mut config = CaptureConfig { switches: true, ..config };
+    let mut target = args.target.target(&args.pair)?;
+    config.enough = args.target.enough(&args.pair, &mut target);
     let page = args.output.clone().unwrap_or_else(|| default_path(&target, "html"));
     let page = Output::open(&page)?;
     let answer = args.answer.open(&[&page])?;

@@ -50,13 +50,14 @@ pub(crate) struct RecordArgs {
 }
 
 pub(crate) fn run(args: &RecordArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    let config = args.sampling.config(args.target.attaches())?;
+    let config = args.sampling.config()?;
     let limits = Limits { keep: args.keep, max_bytes: args.max_size };
     // What a reader will ask for is not known yet, and blocked time can't be added later.
-    let config = CaptureConfig { switches: true, limits, ..config };
+    let mut config = CaptureConfig { switches: true, limits, ..config };
     // A limit is what a long watch is given: its pipeline ends it, Ctrl-C, or the limit.
     let watch = (limits == Limits::default()).then_some(WATCH);
-    let target = args.target.target_for(&args.pair, watch)?;
+    let mut target = args.target.target_for(&args.pair, watch)?;
+    config.enough = args.target.enough(&args.pair, &mut target);
     let stdout = stdout(&args.output)?;
     let answer = args.answer.open(&stdout.iter().collect::<Vec<_>>())?;
     let dir = match stdout {

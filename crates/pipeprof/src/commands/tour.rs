@@ -214,8 +214,7 @@ impl Guide<'_> {
             let rate = outcome.bytes as f64 / outcome.elapsed.as_secs_f64();
             return Ok(Step::unprofiled(stage, Some(rate), limit.clone()));
         }
-        let config =
-            CaptureConfig { frequency_hz: 997, switches: true, ..CaptureConfig::default() };
+        let config = CaptureConfig { switches: true, rises: true, ..CaptureConfig::default() };
         let target = Target::Pair(Box::new(plan));
         let captured = capture(target, &config, &self.interrupt, self.ui);
         if self.interrupt.is_set() {

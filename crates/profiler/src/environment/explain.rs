@@ -154,6 +154,15 @@ fn open_reason(
 fn denied(kernel: bool, per_cpu: bool, pid: Option<i32>, env: &Environment) -> Reason {
     let rights = env.rights();
     let privileged = env.has(Capabilities::SYS_ADMIN);
+    if let Some(level) = env.perf.paranoid.filter(|&n| n >= DISTRIBUTION_LEVEL && !privileged)
+        && env.is_perfmon()
+    {
+        return Reason::new(format!(
+            "kernel.perf_event_paranoid is {level}, which on this distribution's kernels closes \
+             perf events to everybody without CAP_SYS_ADMIN: CAP_PERFMON is not enough"
+        ))
+        .hint(env.on_host("sudo sysctl kernel.perf_event_paranoid=2".to_owned()));
+    }
     if let Some(level) = env.perf.paranoid.filter(|&n| n >= DISTRIBUTION_LEVEL && !privileged) {
         // Whether this kernel has the patch can't be seen, but had it not, user-only events would
         // have been opened.

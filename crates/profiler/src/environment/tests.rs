@@ -102,6 +102,7 @@ fn a_machine_is_read_from_its_files() {
             kptr_restrict: Some(1),
             ptrace_scope: Some(1),
             nmi_watchdog: Some(true),
+            pmu_interrupts_are_nmis: None,
             process: ProcessRights {
                 effective_uid: Some(1001),
                 capabilities: caps(&[Capabilities::PERFMON, Capabilities::IPC_LOCK]),
@@ -140,6 +141,42 @@ fn a_machine_without_files_is_unknown_and_not_free() {
     let env = Environment::read_from(root.path());
     assert_eq!(env, Environment::default());
     assert_eq!(env.ring_allowance_bytes(), None);
+}
+
+#[test]
+fn an_arm64_guest_is_known_by_its_board_and_has_no_nmis_unasked() {
+    let root = tempfile::tempdir().expect("a directory");
+    let root = root.path();
+    put(root, "proc/cpuinfo", "processor\t: 0\nCPU implementer\t: 0x00\n");
+    put(root, "proc/cmdline", "console=ttyAMA0 quiet\n");
+    let env = Environment::read_from(root);
+    assert!(!env.virtualisation.guest);
+    assert_eq!(env.pmu_interrupts_are_nmis, Some(false));
+    put(root, "proc/device-tree/compatible", "linux,dummy-virt\0");
+    put(root, "proc/cmdline", "console=ttyAMA0 irqchip.gicv3_pseudo_nmi=1\n");
+    let env = Environment::read_from(root);
+    assert!(env.virtualisation.guest);
+    assert_eq!(env.pmu_interrupts_are_nmis, Some(true));
+}
+
+#[test]
+fn a_guest_without_a_hypervisor_flag_is_known_by_its_firmware() {
+    let root = tempfile::tempdir().expect("a directory");
+    put(root.path(), "sys/class/dmi/id/sys_vendor", "QEMU\n");
+    assert!(Environment::read_from(root.path()).virtualisation.guest);
+    put(root.path(), "sys/class/dmi/id/sys_vendor", "LENOVO\n");
+    assert!(!Environment::read_from(root.path()).virtualisation.guest);
+}
+
+#[test]
+fn cpus_that_watch_each_other_hold_no_counter() {
+    let root = tempfile::tempdir().expect("a directory");
+    let root = root.path();
+    put(root, "proc/sys/kernel/osrelease", "6.12.1-arm64\n");
+    put(root, "proc/sys/kernel/nmi_watchdog", "1\n");
+    assert_eq!(Environment::read_from(root).nmi_watchdog, Some(true));
+    put(root, "boot/config-6.12.1-arm64", "CONFIG_HARDLOCKUP_DETECTOR_BUDDY=y\n");
+    assert_eq!(Environment::read_from(root).nmi_watchdog, Some(false));
 }
 
 #[test]
@@ -262,7 +299,8 @@ fn ring_memory_is_the_users_share_and_the_process_limit() {
 fn refusals_say_what_to_change() {
     let open = |kernel, per_cpu, pid| Operation::Open { event: "cycles", kernel, per_cpu, pid };
     let ordinary = machine(2, 0, &[]);
-    let patched = machine(4, 0, &[Capabilities::PERFMON]);
+    let patched = machine(4, 0, &[]);
+    let patched_perfmon = machine(3, 0, &[Capabilities::PERFMON]);
     let mut filtered = machine(2, 0, &[Capabilities::SYS_ADMIN]);
     filtered.process.seccomp_mode = Some(2);
     let mut guest = machine(2, 0, &[Capabilities::SYS_ADMIN]);
@@ -292,6 +330,13 @@ fn refusals_say_what_to_change() {
             &patched,
             "closes perf events to ordinary users",
             Some("sudo sysctl kernel.perf_event_paranoid=1"),
+        ),
+        (
+            Errno::EACCES,
+            open(true, true, None),
+            &patched_perfmon,
+            "everybody without CAP_SYS_ADMIN: CAP_PERFMON is not enough",
+            Some("sudo sysctl kernel.perf_event_paranoid=2"),
         ),
         (
             Errno::EACCES,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::role::EventRole;
 use crate::accounts::Accounts;
+use crate::effect::Observed;
 use crate::perfdata::event::Event;
 use crate::perfdata::file::PerfDataFile;
 use crate::profile::{Scope, Unwinding};
@@ -37,14 +38,21 @@ pub struct Meta {
     pub pipeline: Pipeline,
     /// The sampled event.
     pub event: String,
-    /// Asked frequency.
+    /// Asked frequency; the one used most, where it changed.
     pub frequency_hz: Option<u64>,
+    /// When samples were taken, and what they did to the pipeline; `None` where it was all the time,
+    /// at one frequency, and nothing was measured.
+    #[serde(default)]
+    pub observed: Option<Observed>,
     /// Why a better event was not used.
     pub fallback: Option<String>,
     /// Where it was attached.
     pub scope: Scope,
     /// Samples come from a timer that interrupts cannot be off for.
     pub timer_driven: bool,
+    /// Samples come from interrupts that wait while interrupts are off, though from no timer.
+    #[serde(default)]
+    pub interrupts_wait: bool,
     /// Kernel code was measured.
     pub kernel_visible: bool,
     /// Depth at which the kernel cuts call chains; [`UNKNOWN_DEPTH`] where nothing tells.

@@ -19,6 +19,7 @@ impl Session {
     pub fn finish(mut self, system: &dyn PerfSystem) -> Result<Recording, Error> {
         self.read_accounts(&[]);
         self.perf_maps.hold(self.meta.pipeline.members.iter().map(|member| member.pid));
+        self.end_measuring()?;
         let turns = self.windows.take().map(Windows::finish).transpose()?.unwrap_or_default();
         self.meta.end_ns = now_ns();
         match turns.windows[..] {
@@ -43,7 +44,7 @@ impl Session {
             let lost = |events: &[OwnedFd]| -> Option<u64> {
                 events.iter().map(|event| read_counts(event)?[1]).sum()
             };
-            let (samples, switches) = self.events.split_at(self.sampling);
+            let (samples, switches) = self.events.split_at(self.sampling.cpus.len());
             self.meta.lost = lost(samples);
             let switches = lost(switches).unwrap_or(0) + turns.lost;
             if switches > 0 {
@@ -116,6 +117,9 @@ fn begin_at(meta: &mut Meta, began: Beginning) {
     meta.sleepers.forget(at_ns);
     if let Some(states) = &mut meta.states {
         states.begin_at(at_ns);
+    }
+    if let Some(observed) = &mut meta.observed {
+        observed.begin_at(at_ns);
     }
     meta.windows.retain_mut(|(from, until)| {
         *from = at_ns.max(*from);

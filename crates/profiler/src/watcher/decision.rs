@@ -43,6 +43,8 @@ pub(super) struct Seen {
     pub(super) full: bool,
     /// A process was started, executed a program, or ended.
     pub(super) stirred: bool,
+    /// There is enough of it; else the end of the time is waited beyond.
+    pub(super) enough: bool,
 }
 
 /// What to do.
@@ -122,7 +124,8 @@ impl Decisions {
         if seen.ended {
             return Step::End(self.asked.unwrap_or(Ending::Ended));
         }
-        let over = self.timing.duration.is_some_and(|duration| seen.elapsed >= duration);
+        let over =
+            seen.enough && self.timing.duration.is_some_and(|duration| seen.elapsed >= duration);
         let ending = match (seen.asked, seen.full, over) {
             (true, _, _) => Some(Ending::Interrupted),
             (_, true, _) => Some(Ending::Full),
@@ -165,7 +168,8 @@ impl Decisions {
     pub(super) fn pause(&self, now: Duration, stirred: bool) -> Duration {
         let members = if stirred { self.members.earliest } else { self.members.latest };
         let next = members.min(self.accounts.latest).min(now + TICK);
-        let next = self.timing.duration.map_or(next, |duration| next.min(duration));
+        let end = self.timing.duration.filter(|duration| *duration > now);
+        let next = end.map_or(next, |end| next.min(end));
         next.saturating_sub(now).max(CLOSEST / 2)
     }
 }
@@ -181,7 +185,7 @@ mod tests {
     }
 
     fn at(ms: u64) -> Seen {
-        Seen { elapsed: MS(ms), ..Seen::default() }
+        Seen { elapsed: MS(ms), enough: true, ..Seen::default() }
     }
 
     #[test]
@@ -198,6 +202,20 @@ mod tests {
             assert_eq!(Decisions::new(limited).step(seen), step, "{seen:?}");
         }
         assert_eq!(Decisions::new(timing()).step(at(1_000_000)), nothing);
+    }
+
+    #[test]
+    fn a_watch_goes_on_until_there_is_enough() {
+        let mut decisions = Decisions::new(Timing { duration: Some(MS(50)), ..timing() });
+        let few = |ms| Seen { enough: false, ..at(ms) };
+        assert!(matches!(decisions.step(few(60)), Step::Look { .. }));
+        decisions.spent = CREDIT;
+        decisions.looked(MS(60), MS(40), false);
+        decisions.read_accounts(MS(60), Duration::ZERO);
+        assert_eq!(decisions.pause(MS(60), false), MS(100), "it does not spin beyond the end");
+        assert_eq!(decisions.step(few(70)), Step::Look { accounts: false, members: false });
+        assert_eq!(decisions.step(at(70)), Step::End(Ending::Elapsed));
+        assert_eq!(decisions.step(Seen { asked: true, ..few(70) }), Step::End(Ending::Interrupted));
     }
 
     #[test]

@@ -161,7 +161,7 @@ fn highlight_texts(run: &Run, highlights: &Highlights, view: View) -> Vec<(bool,
 fn notes(profile: &Profile, whole: u64, absorbed: u64, inferred: u64) -> Vec<String> {
     let quality = &profile.quality;
     let mut notes = Vec::new();
-    if quality.timer_driven && absorbed > 0 {
+    if quality.interrupts_wait && absorbed > 0 {
         notes.push(format!(
             "! Timer sampling cannot see code that runs with interrupts disabled: {} was sampled where they \
              come on again, and is shown in its caller's role.",
@@ -170,7 +170,7 @@ fn notes(profile: &Profile, whole: u64, absorbed: u64, inferred: u64) -> Vec<Str
     }
     if inferred > 0 {
         notes.push(format!(
-            "! {} counts as wake-up only because wake-ups end in the function sampled.",
+            "! {} counts as wake-up but may be the end of a wait: both end in the function sampled.",
             percent(inferred, whole)
         ));
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
+use pipeprof_profiler::effect::{Effect, Slowdown};
 use pipeprof_runner::pipeline::End;
 use serde_json::Value;
 
@@ -46,7 +47,7 @@ pub fn write_csv(ladder: &Ladder, mut out: impl Write) -> Result<(), Error> {
 
 const ENDS: [End; 2] = [End::Writer, End::Reader];
 
-const RUN_COLUMNS: [&str; 16] = [
+const RUN_COLUMNS: [&str; 19] = [
     "entry",
     "round",
     "position",
@@ -60,6 +61,9 @@ const RUN_COLUMNS: [&str; 16] = [
     "event",
     "samples",
     "lost",
+    "sampling_slowed_percent",
+    "sampling_slowed_low_percent",
+    "sampling_slowed_high_percent",
     "seed",
     "kernel",
     "command",
@@ -70,6 +74,11 @@ fn run_cells(ladder: &Ladder, run: &Run) -> Vec<String> {
     let number = |number: Option<u64>| number.map(|n| n.to_string()).unwrap_or_default();
     let flag = |flag: bool| u8::from(flag).to_string();
     let profile = run.profile.as_ref();
+    let effect = profile.and_then(|profile| profile.sampling_effect.as_ref());
+    let percent = |of: fn(&Slowdown) -> f64| {
+        let slowdown = effect.and_then(Effect::slowdown);
+        slowdown.map(|slowdown| format!("{:.3}", of(slowdown))).unwrap_or_default()
+    };
     vec![
         entry.name.clone(),
         run.round.to_string(),
@@ -84,6 +93,9 @@ fn run_cells(ladder: &Ladder, run: &Run) -> Vec<String> {
         profile.map(|profile| profile.event.clone()).unwrap_or_default(),
         number(profile.map(|profile| profile.samples)),
         number(profile.map(|profile| profile.lost)),
+        percent(|slowdown| slowdown.percent),
+        percent(|slowdown| slowdown.low_percent),
+        percent(|slowdown| slowdown.high_percent),
         ladder.seed.to_string(),
         ladder.kernel.clone(),
         if entry.is_stage() { String::new() } else { entry.name.clone() },

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 use std::io::Write;
 
 use super::standing::{EndStanding, Standing, Standings};
-use super::{CountedBy, Ending, Ladder, words};
+use super::{CountedBy, Ending, Ladder, Run, words};
 use crate::error::Error;
 use crate::escape::printable;
-use crate::statistics::Estimate;
+use crate::statistics::{Estimate, Sample};
 use crate::words::layout::{Style, cut};
 use crate::words::units::{self, bytes, duration, thousands};
 
@@ -140,6 +140,7 @@ fn trust(text: &mut String, ladder: &Ladder, standings: &Standings, style: Style
             thousands(lost),
         ));
     }
+    lines.extend(sampling_effects(ladder));
     let commands = ladder.entries.iter().enumerate().filter(|(_, entry)| !entry.is_stage());
     for (entry, name) in commands.filter(|(_, entry)| entry.refused.is_none()) {
         let by = ladder.runs.iter().find(|run| run.entry == entry && run.is_plain());
@@ -154,6 +155,26 @@ fn trust(text: &mut String, ladder: &Ladder, standings: &Standings, style: Style
     for line in lines {
         text.push_str(&style.wrap(&format!("  {line}"), 4));
     }
+}
+
+/// What sampling did to the profiled runs of each entry.
+fn sampling_effects(ladder: &Ladder) -> Option<String> {
+    let effect = |entry: usize| {
+        let runs = ladder.runs.iter().filter(|run| run.entry == entry);
+        let of =
+            |run: &Run| Some(run.profile.as_ref()?.sampling_effect.as_ref()?.slowdown()?.percent);
+        Sample::new(runs.filter_map(of)).map(|all| all.median())
+    };
+    let each: Vec<String> = (ladder.entries.iter().enumerate())
+        .filter_map(|(index, entry)| {
+            let name = cut(&printable(&entry.name), words::LONGEST);
+            // No "-0.0".
+            Some(format!("{name} {:.1} %", effect(index)? + 0.0))
+        })
+        .collect();
+    (!each.is_empty()).then(|| {
+        format!("sampling slowed the profiled runs, in the median, by: {}", each.join(", "))
+    })
 }
 
 impl CountedBy {

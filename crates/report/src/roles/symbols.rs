@@ -66,6 +66,9 @@ pub(super) fn traits(name: &str) -> Traits {
     }
 }
 
+/// The entry of `tee`, by kernel and architecture, where `do_tee` is inlined into it.
+const TEE: &[&str] = &["__x64_sys_tee", "__arm64_sys_tee", "__do_sys_tee", "sys_tee", "SyS_tee"];
+
 fn starts_with_any(name: &str, prefixes: &[&str]) -> bool {
     prefixes.iter().any(|prefix| name.starts_with(prefix))
 }
@@ -205,9 +208,7 @@ fn role(name: &str) -> Option<Role> {
         | "page_cache_pipe_buf_confirm" => Role::Splice,
         // splice_from_pipe_next waits for data only where it sleeps; see `waits_for`.
         _ if name.contains("splice") => Role::Splice,
-        _ if starts_with_any(name, &["__x64_sys_tee", "__do_sys_tee", "sys_tee", "SyS_tee"]) => {
-            Role::Splice
-        }
+        _ if starts_with_any(name, TEE) => Role::Splice,
         _ if starts_with_any(name, &["__wake_up_", "ttwu_", "wake_up_"]) => Role::Wakeup,
         _ if name.starts_with("ep_") => Role::Poll,
         _ if starts_with_any(name, &["mutex_lock", "__mutex_lock", "__mutex_trylock"])
@@ -285,6 +286,10 @@ fn is_system_call(name: &str) -> bool {
             | "exit_to_usermode_loop"
             | "prepare_exit_to_usermode"
             | "invoke_syscall"
+            // arch/arm64/kernel/syscall.c: the stack's offset is drawn anew for each call.
+            | "get_random_u16"
+            | "_get_random_bytes"
+            | "work_pending"
             | "fsnotify"
             | "__fsnotify_parent"
             | "rseq_syscall"
@@ -317,7 +322,10 @@ fn is_system_call(name: &str) -> bool {
             "import_iovec",
             "__import_iovec",
             "exit_to_user_mode",
+            // arch/arm64/kernel: entry.S up to 5.10, entry-common.c since.
             "el0_svc",
+            "do_el0_svc",
+            "el0_sync",
             "el0t_64_sync",
         ],
     )
@@ -340,7 +348,9 @@ fn waits_for(name: &str) -> Option<Wait> {
         | "__splice_from_pipe"
         | "splice_from_pipe" => For(Role::WaitData),
         // Where the helpers of vmsplice are inlined only its entry is left.
-        "do_vmsplice" | "__do_sys_vmsplice" | "__x64_sys_vmsplice" => For(Role::WaitSpace),
+        "do_vmsplice" | "__do_sys_vmsplice" | "__x64_sys_vmsplice" | "__arm64_sys_vmsplice" => {
+            For(Role::WaitSpace)
+        }
         "do_sys_poll"
         | "do_poll"
         | "poll_schedule_timeout"
@@ -361,6 +371,11 @@ fn waits_for(name: &str) -> Option<Wait> {
         | "exit_to_usermode_loop"
         | "prepare_exit_to_usermode"
         | "retint_user"
+        // On the way out of a system call (x86 in 6.12), and on arm64 out of anything.
+        | "syscall_exit_to_user_mode"
+        | "syscall_exit_to_user_mode_work"
+        | "do_notify_resume"
+        | "work_pending"
         | "dynamic_cond_resched"
         | "do_sched_yield" => Wait::Preempted,
         _ if starts_with_any(
@@ -370,6 +385,9 @@ fn waits_for(name: &str) -> Option<Wait> {
         {
             Wait::Preempted
         }
+
+        // What is done on that way may sleep for reasons of its own.
+        "task_work_run" | "get_signal" => For(Role::Scheduler),
 
         // A parent of vfork (posix_spawn) sleeps until the child has its own memory.
         "do_wait" | "kernel_wait4" | "kernel_waitid" | "wait_for_vfork_done" => {
@@ -497,6 +515,9 @@ fn part(name: &str) -> Part {
         | "asm_exc_nmi"
         | "el1h_64_irq"
         | "el0t_64_irq"
+        | "el0_irq"
+        | "el0_irq_naked"
+        | "el1_irq"
         | "gic_handle_irq" => Part::InterruptEntry,
         _ if starts_with_any(name, &["asm_sysvec_", "sysvec_"]) => Part::InterruptEntry,
 
@@ -665,11 +686,27 @@ mod tests {
             (Role::Poll, &["do_sys_poll", "ep_poll", "do_select", "pipe_poll"]),
             (
                 Role::Splice,
-                &["__do_sys_vmsplice", "do_vmsplice", "do_tee", "__splice_from_pipe", "do_splice"],
+                &[
+                    "__do_sys_vmsplice",
+                    "do_vmsplice",
+                    "do_tee",
+                    "__splice_from_pipe",
+                    "do_splice",
+                    "__arm64_sys_tee",
+                    "__arm64_sys_vmsplice",
+                ],
             ),
             (
                 Role::Syscall,
-                &["entry_SYSCALL_64_after_hwframe", "ksys_write", "__vfs_read", "fdget_pos"],
+                &[
+                    "entry_SYSCALL_64_after_hwframe",
+                    "ksys_write",
+                    "__vfs_read",
+                    "fdget_pos",
+                    "do_el0_svc",
+                    "el0_sync_compat",
+                    "get_random_u16",
+                ],
             ),
         ] {
             for name in names {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use pipeprof_profiler::effect::{Basis, Effect, Slowdown};
 use pipeprof_profiler::profile::{Quality, Scope, Unwinding};
 
 use crate::escape::printable;
@@ -27,8 +28,8 @@ pub(crate) fn lines(summary: &Summary) -> Vec<(usize, String)> {
     }
     if summary.quality.inferred_samples > 0 {
         let line = format!(
-            "{} ({}) counted as wake-ups only because the sampled function ends wake-ups; no other \
-             call chain shows what is called there",
+            "{} ({}) counted as wake-ups that may be ends of waits: both end in the sampled \
+             function, and no other call chain shows what is called there",
             counted(summary.quality.inferred_samples, "sample", "samples"),
             share(summary.quality.inferred_samples, samples),
         );
@@ -49,6 +50,11 @@ pub(crate) fn warnings(summary: &Summary) -> Vec<String> {
     if quality.throttled * 100 > quality.samples {
         warnings
             .push(format!("the kernel throttled sampling {} times", thousands(quality.throttled)));
+    }
+    if let Some(effect @ Effect::Measured { slowdown, .. }) = &quality.sampling_effect
+        && slowdown.low_percent > NOTICED_PERCENT
+    {
+        warnings.push(sampling_effect(effect));
     }
     if !quality.kernel_visible {
         warnings.push("kernel code was not measured".to_owned());
@@ -96,7 +102,12 @@ fn skidded(summary: &Summary, skid: &[Absorber]) -> Vec<(usize, String)> {
 fn recorded(quality: &Quality) -> Vec<String> {
     let mut event = format!("event {}", printable(&quality.event));
     if let Some(hz) = quality.frequency_hz {
-        let _ = write!(event, " at {hz} Hz");
+        let _ = match quality.frequency_range_hz {
+            Some((lowest, highest)) => {
+                write!(event, " at {lowest} to {highest} Hz, mostly {hz} Hz")
+            }
+            None => write!(event, " at {hz} Hz"),
+        };
     }
     event.push_str(match quality.scope {
         Scope::PerCpu => " on each CPU",
@@ -125,6 +136,7 @@ fn recorded(quality: &Quality) -> Vec<String> {
         );
     }
     let mut lines = vec![event, counts];
+    lines.extend(quality.sampling_effect.as_ref().map(sampling_effect));
     if !quality.kernel_visible {
         lines.push("kernel code was not measured: this event was allowed user code only".into());
     }
@@ -145,6 +157,30 @@ fn recorded(quality: &Quality) -> Vec<String> {
     }
     lines.extend(quality.notes.iter().map(|note| printable(note).into_owned()));
     lines
+}
+
+/// What is slowed by more than this is another pipeline than the one that runs unwatched.
+const NOTICED_PERCENT: f64 = 2.0;
+
+/// What sampling did to the pipeline.
+pub(crate) fn sampling_effect(effect: &Effect) -> String {
+    match effect {
+        Effect::Measured { slowdown, basis } => {
+            let Slowdown { percent, low_percent, high_percent, .. } = slowdown;
+            let what = match basis {
+                Basis::Bytes => "slowed the pipeline",
+                Basis::CpuTime => "raised the CPU time of the pipeline",
+            };
+            // No "-0.0".
+            let percent = if percent.abs() < 0.05 { 0.0 } else { *percent };
+            format!(
+                "sampling {what} by {percent:.1} % (95 %: {low_percent:.1} to {high_percent:.1} %)"
+            )
+        }
+        Effect::Unknown { why } => {
+            format!("how much sampling slowed the pipeline is not known: {}", printable(why))
+        }
+    }
 }
 
 /// How far user stacks could be unwound, and what stopped the others.

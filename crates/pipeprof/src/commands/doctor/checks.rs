@@ -10,7 +10,7 @@ use serde::Serialize;
 /// Data pages of the ring that is tried: 2⁷, as `perf record` takes for an ordinary user.
 const RING_EXPONENT: u8 = 7;
 
-/// The sample rate that `flame` asks for unless told otherwise.
+/// The highest sample rate that `flame` comes to unless told otherwise.
 const DEFAULT_RATE_HZ: u64 = 997;
 
 /// The pipe that the article's fastest stages use.
@@ -107,7 +107,7 @@ pub(super) fn judge(env: &Environment, tried: &Trials) -> Findings {
         cpus(env),
         machine(env),
     ];
-    let (works, verdict) = verdict(tried, &rights);
+    let (works, verdict) = verdict(env, tried, &rights);
     Findings { checks, works, verdict }
 }
 
@@ -235,6 +235,14 @@ fn interrupts(env: &Environment, tried: &Trials) -> Check {
             NAME,
             Status::Limited,
             "timer sampling cannot see code that runs with interrupts disabled",
+        );
+    }
+    if env.pmu_interrupts_are_nmis == Some(false) {
+        return Check::new(
+            NAME,
+            Status::Limited,
+            "interrupts of the PMU wait while interrupts are disabled, so sampling cannot see such \
+             code: this kernel was not booted with irqchip.gicv3_pseudo_nmi=1",
         );
     }
     if env.nmi_watchdog == Some(true) {
@@ -365,7 +373,7 @@ fn size(bytes: u64) -> String {
         .map_or_else(|| format!("{bytes} B"), |(unit, name)| format!("{} {name}", bytes / unit))
 }
 
-fn verdict(tried: &Trials, rights: &Rights) -> (bool, String) {
+fn verdict(env: &Environment, tried: &Trials, rights: &Rights) -> (bool, String) {
     const FLAME: &str = "`pipeprof flame --stage vmsplice`";
     if !sampling_works(tried) {
         let verdict = format!(
@@ -383,6 +391,9 @@ fn verdict(tried: &Trials, rights: &Rights) -> (bool, String) {
     if !hardware_works(tried) {
         wanting.push("cpu-clock instead of cycles");
     }
+    let rate = env.perf.max_sample_rate_hz.filter(|&rate| rate < DEFAULT_RATE_HZ);
+    let rate = rate.map(|rate| format!("at most {rate} samples a second"));
+    wanting.extend(rate.as_deref());
     let verdict = if wanting.is_empty() {
         format!("{FLAME} will work, without limits.")
     } else {

@@ -23,8 +23,9 @@ use crate::ui::{Colour, Ui};
 /// How long a run without a profiler is to take: starting and ending it is then less than 1 %.
 pub(super) const PLAIN: Duration = Duration::from_secs(1);
 
-/// And with one: some 1,500 samples an end that is never idle, at 997 a second.
-const PROFILED: Duration = Duration::from_millis(1500);
+/// And with one: some 1,500 samples an end that is never idle, at 997 a second, of which the first
+/// second goes into finding out whether that slows it.
+const PROFILED: Duration = Duration::from_millis(2500);
 
 /// A run of a sweep, of which there are many.
 pub(super) const SHORT: Duration = Duration::from_millis(250);
@@ -149,7 +150,7 @@ impl<'a> Runs<'a> {
             Contender::Refused { why, .. } => bail!("{why}"),
         };
         // Costs are of the time on a CPU, and recording sleeps would add to them.
-        let config = CaptureConfig { switches: false, ..CaptureConfig::default() };
+        let config = CaptureConfig { switches: false, rises: true, ..CaptureConfig::default() };
         let captured = capture(target, &config, self.interrupt, &self.quiet)?;
         if let Some(failure) = captured.failures.first() {
             return Err(pair_args::complaint(failure));
@@ -211,6 +212,7 @@ fn costs(run: &Run) -> Measured {
         profile: Some(Profiled {
             event: quality.event.clone(),
             frequency_hz: quality.frequency_hz,
+            sampling_effect: quality.sampling_effect.clone(),
             samples: quality.samples,
             lost: quality.lost,
         }),
