@@ -152,7 +152,10 @@ impl Plan {
         let Some(effect) = self.effect() else { return };
         // Some five in six: a standard error.
         let probably = (effect.high_percent - effect.low_percent) / 4.0;
-        let is_dear = effect.percent > TARGET_PERCENT && effect.low_percent > 0.0
+        // The data are looked at after each block, and each look may be wrong: an interval of half as
+        // much again has to lie above 0.
+        let is_shown = effect.percent > 1.5 * (effect.percent - effect.low_percent);
+        let is_dear = effect.percent > TARGET_PERCENT && is_shown
             || effect.percent - probably > TARGET_PERCENT && effect.blocks >= BEFORE_DOUBT;
         if is_dear {
             if self.level > 0 {
@@ -258,7 +261,9 @@ mod tests {
         }
         assert_eq!(plan.hz(), 499);
         plan.limit(50);
-        assert_eq!(plan.hz(), 50);
+        assert_eq!(plan.hz(), 47);
+        plan.limit(10);
+        assert_eq!(plan.hz(), 10);
     }
 
     #[test]
