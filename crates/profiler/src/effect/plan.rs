@@ -120,7 +120,7 @@ impl Plan {
             return Next::On(BEGINNING);
         }
         if measured && self.idle >= IDLE {
-            return Next::On(10 * block);
+            return Next::On((10 * block).max(elapsed / 20).min(MOST_ON));
         }
         if measured && self.is_settled() {
             // A tenth of the time at first, and less and less.
