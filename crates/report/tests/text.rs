@@ -121,6 +121,7 @@ fn roles_add_up() {
 fn what_is_not_known_is_not_zero() {
     let mut profile = stage("write");
     profile.quality.timer_driven = false;
+    profile.quality.interrupts_wait = false;
     profile.quality.unit = WeightUnit::Events;
     profile.quality.event = "cycles".into();
     let summary = summary(&without_bytes(run(&profile, "write")));

@@ -19,9 +19,12 @@ pub(crate) fn lines(summary: &Summary) -> Vec<(usize, String)> {
     let samples: u64 = summary.members.iter().map(|member| member.samples).sum();
     match summary.quality.skid.as_deref() {
         Some([]) if quality.kernel_visible && samples > 0 => {
-            let line = "timer sampling cannot see code that runs with interrupts disabled; there \
-                        was little of it, as no sample was taken where interrupts are enabled again";
-            lines.push((0, line.to_owned()));
+            let line = format!(
+                "{} cannot see code that runs with interrupts disabled; there was little of it, as \
+                 no sample was taken where interrupts are enabled again",
+                sampling_by(quality)
+            );
+            lines.push((0, line));
         }
         Some(skid @ [_, ..]) => lines.extend(skidded(summary, skid)),
         _ => {}
@@ -65,10 +68,18 @@ pub(crate) fn warnings(summary: &Summary) -> Vec<String> {
     warnings
 }
 
+/// Whose interrupts wait while interrupts are off.
+fn sampling_by(quality: &Quality) -> &'static str {
+    if quality.timer_driven { "timer sampling" } else { "sampling by this CPU's counters" }
+}
+
 fn skidded(summary: &Summary, skid: &[Absorber]) -> Vec<(usize, String)> {
-    let line = "timer sampling cannot see code that runs with interrupts disabled; its time is \
-                charged to the caller, where interrupts are enabled again:";
-    let mut lines = vec![(0, line.to_owned())];
+    let line = format!(
+        "{} cannot see code that runs with interrupts disabled; its time is charged to the caller, \
+         where interrupts are enabled again:",
+        sampling_by(&summary.quality.recorded)
+    );
+    let mut lines = vec![(0, line)];
     for absorber in skid {
         let each: Vec<String> = summary
             .members
