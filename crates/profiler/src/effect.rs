@@ -8,7 +8,7 @@
 //!
 //! The events stay open and count nothing while they are off. A clock keeps what is left of its
 //! period (`cpu_clock_event_stop` in kernel/events/core.c, v6.18), so that windows favour no moment
-//! of a period. What samples stand for is scaled to the whole time, stretch by stretch
+//! of a period. What each sample represents is scaled to the whole time, stretch by stretch
 //! ([`Stretch`]).
 
 mod estimate;
