@@ -199,7 +199,7 @@ fn scaled(value: u64, by: u64, of: u64) -> u64 {
     (u128::from(value) * u128::from(by) / u128::from(of.max(1))) as u64
 }
 
-/// What the periods of samples stand for, where samples were taken in windows.
+/// What the period of a sample represents, where samples were taken in windows.
 #[derive(Debug)]
 pub(crate) struct Scale<'a> {
     stretches: &'a [Stretch],
