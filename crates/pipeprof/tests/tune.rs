@@ -89,7 +89,8 @@ fn a_killed_tuning_leaves_everything_as_it_was() {
     let before = bursts.setting();
     for signal in ["-KILL", "-TERM", "-KILL"] {
         let mut tune = pipeprof()
-            .args(["tune", "--yes", "--pid", &bursts.pid()])
+            // What can matter is another thing on a crowded machine.
+            .args(["tune", "--yes", "--all", "--pid", &bursts.pid()])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -135,6 +136,59 @@ fn a_tuning_reports_what_it_tried_and_touches_no_data() {
     let sums = std::fs::read_to_string(&sum).unwrap();
     let sums: Vec<&str> = sums.lines().collect();
     assert!(sums.windows(2).all(|pair| pair[0] == pair[1]), "{sums:?}");
+}
+
+#[test]
+fn two_tunings_of_one_pipeline_refuse_each_other() {
+    let bursts = Bursts::start();
+    let before = bursts.setting();
+    let mut first = pipeprof()
+        .args(["tune", "--yes", "--all", "--pid", &bursts.pid()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    assert!(wait_until(Duration::from_secs(60), || bursts.setting() != before));
+    let second =
+        pipeprof().args(["tune", "--yes", "--all", "--pid", &bursts.pid()]).output().unwrap();
+    assert_eq!(second.status.code(), Some(1), "{}", stderr(&second));
+    assert!(stderr(&second).contains("another pipeprof tunes"), "{}", stderr(&second));
+    let pid = first.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    first.wait().unwrap();
+    assert!(wait_until(Duration::from_secs(10), || bursts.setting() == before));
+}
+
+#[test]
+fn other_lines_are_run_in_full_and_a_gap_takes_a_buffer() {
+    let tune = |arguments: &[&str], line: &str| -> serde_json::Value {
+        let output = pipeprof()
+            .args(["tune", "--yes", "--json"])
+            .args(arguments)
+            .args(["-c", line])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let lines = |proof: &serde_json::Value| -> Vec<String> {
+        let tried = proof["tried"].as_array().unwrap().iter();
+        let lines = tried.filter_map(|one| one["treatment"]["line"].as_str());
+        lines.map(str::to_owned).collect()
+    };
+    let slow = "perl -e 'for (1..4000) { print \"x\" x 1000; select undef, undef, undef, 0.001 }'";
+    let line = format!("{slow} | @ | cat >/dev/null");
+    let proof = tune(&["--time", "25s"], &line);
+    assert_eq!(lines(&proof), [line.replace('@', "pipeprof buffer -m 64M")]);
+    let of_line = |one: &&serde_json::Value| one["treatment"]["kind"] == "line";
+    let buffer = proof["tried"].as_array().unwrap().iter().find(of_line).unwrap();
+    assert_eq!(buffer["failed"], serde_json::Value::Null, "{proof}");
+
+    let line = format!("{slow} | sort --parallel=1 | tail -n 1 >/dev/null");
+    let proof = tune(&["--try-flags", "--time", "15s"], &line);
+    let others = lines(&proof);
+    assert!(others.iter().all(|other| other.contains("| sort --parallel=")), "{proof}");
+    assert!(!others.contains(&line), "{proof}");
 }
 
 #[test]

@@ -9,6 +9,6 @@ mod text;
 pub use experiment::{
     Block, Judged, Outcome, Side, block_order, interval, judge, phase_changed, window,
 };
-pub use plan::{NotTried, Plan, Seen, SeenMember, SeenPipe, Treatment, plan};
+pub use plan::{NotTried, Plan, Planned, Seen, SeenBlame, SeenMember, SeenPipe, Treatment, plan};
 pub use proof::{Confirmed, Proof, Rate, Tried, Window};
 pub use text::{announcement, outcome_text, render};

@@ -55,6 +55,19 @@ impl Spec {
         Spec { arguments: arguments.into_iter().collect() }
     }
 
+    /// The line for a shell; `None` where it is another program.
+    pub fn line(&self) -> Option<&OsStr> {
+        let [_, option, line] = &self.arguments[..] else { return None };
+        (option == "-c").then_some(line)
+    }
+
+    /// The same shell with another line; `None` where it is another program.
+    pub fn with_line(&self, line: &OsStr) -> Option<Spec> {
+        self.line()?;
+        let [shell, option, _] = &self.arguments[..] else { return None };
+        Some(Spec { arguments: vec![shell.clone(), option.clone(), line.to_owned()] })
+    }
+
     /// Forks the child that will become the command, and leaves it waiting.
     ///
     /// # Errors

@@ -40,10 +40,12 @@
 
 mod ends;
 mod error;
+mod files;
 mod level;
 mod looker;
 mod mounted;
 mod process;
+pub(crate) mod resize;
 mod scan;
 pub(crate) mod sys;
 mod table;
@@ -51,10 +53,11 @@ mod topology;
 mod walk;
 
 pub use error::DiscoverError;
+pub use files::{OpenFile, open_files};
 pub use level::never_look;
 pub use looker::{Level, Look};
 pub use mounted::check_proc;
-pub use process::{parent_of, threads};
+pub use process::{parent_of, threads, user_of};
 pub use table::{Access, Calls, Descriptor, ProcTable, Process};
 pub use topology::{Found, pipeline_of, pipelines, tree_of};
 

@@ -5,6 +5,7 @@ pub mod access;
 pub mod bandwidth;
 pub mod buffer;
 mod capacity;
+pub mod cgroup;
 pub mod command;
 pub mod cost;
 pub mod cpus;

@@ -6,11 +6,12 @@
 
 mod change;
 mod guardian;
+pub mod line;
 mod machine;
 mod sys;
 
 pub use change::{Change, ChangeError, Restored};
 pub use guardian::{Guardian, HoldId, guard};
 pub use machine::{
-    CpuPlace, PipeLimits, allowed_cpus, cpus_of, cpus_text, may_renice, pipe_limits,
+    CpuPlace, PipeLimits, allowed_cpus, cpus_of, cpus_text, may_renice, pipe_limits, pipes_of_user,
 };

@@ -3,6 +3,7 @@
 
 mod advice;
 mod lab;
+mod lines;
 mod look;
 mod subject;
 
@@ -10,8 +11,10 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use pipeprof_report::tuning::{
-    Confirmed, Outcome, Plan, Proof, Rate, Treatment, Tried, announcement, plan, render,
+    Confirmed, NotTried, Outcome, Plan, Planned, Proof, Rate, Treatment, Tried, announcement, plan,
+    render,
 };
+use pipeprof_runner::pipeline::Pipe;
 use pipeprof_runner::tuning::Guardian;
 
 use crate::args::json::JsonArgs;
@@ -21,6 +24,7 @@ use crate::interrupt::Interrupt;
 use crate::progress::Watching;
 use crate::ui::{Exit, Ui, as_usage, hinted, wrong_usage};
 use lab::{Lab, Measured};
+use lines::{Bench, Lines};
 use subject::Subject;
 
 /// Try changes on a running pipeline and report which of them make it faster
@@ -28,6 +32,9 @@ use subject::Subject;
 /// Changes one thing at a time (capacity of a pipe, CPUs of its ends, nice values) in windows of a
 /// fraction of a second, compares the bytes that go through with and without it, and takes it back.
 /// What cannot matter is not tried. The winners are measured together once more.
+///
+/// With -c, a gap marked by a command named @ (A | @ | B) also tries a buffer there, and --try-flags
+/// other numbers of threads; both run the command again and again.
 ///
 /// Everything is restored at the end, on Ctrl-C, and by a process of its own also when pipeprof is
 /// killed. Data, their order and exit statuses are not touched.
@@ -44,6 +51,13 @@ pub(crate) struct TuneArgs {
     /// Leave the best combination in place
     #[arg(long)]
     keep_best: bool,
+    /// Try other numbers of threads where a member of the command line takes one (zstd, xz, pigz,
+    /// pbzip2, sort), by running it again
+    #[arg(long)]
+    try_flags: bool,
+    /// Try also what cannot matter by what limits the pipeline
+    #[arg(long)]
+    all: bool,
     #[command(flatten)]
     json: JsonArgs,
     #[command(flatten)]
@@ -75,27 +89,66 @@ pub(crate) fn run(args: &TuneArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let to = args.json.open(&[])?;
     let diverted = to.divert()?;
     let interrupt = Interrupt::install()?;
+    let (target, lines) = lines_of(target, args.try_flags)?;
     let mut subject = Subject::of(target, &interrupt)?;
-    let seen = look::watch(&mut subject, &interrupt, ui)?;
+    let seen = look::watch(&mut subject, args.all, &interrupt, ui)?;
     let plan = plan(&seen.pipeline);
     let mut proof = Proof {
         subject: subject.title.clone(),
         measure: seen.pipeline.pipe_name(seen.payload),
         original: Rate { bytes_per_second: seen.bytes_per_second },
+        limit: seen.pipeline.limit_text(),
         window_ms: seen.window_ms,
         tried: Vec::new(),
         not_tried: plan.not_tried.clone(),
         best: None,
+        best_line: None,
         not_restored: Vec::new(),
         stopped: None,
     };
-    if !plan.treatments.is_empty() && !interrupt.is_set() {
-        let seconds = estimated_seconds(&plan, seen.window_ms).min(args.time.as_secs());
-        ui.note(announcement(&seen.pipeline, &plan, &proof.subject, seconds).trim_end());
+    let others = lines.as_ref().map_or(&[][..], |lines| &lines.others[..]);
+    if args.try_flags && others.is_empty() {
+        let what = "other numbers of threads".to_owned();
+        let why = "no member of the line is known to take one".to_owned();
+        proof.not_tried.push(NotTried { what, why });
+    }
+    let comparisons = plan.treatments.len() + others.len();
+    if comparisons > 0 && !interrupt.is_set() {
+        let shown: Vec<_> =
+            others.iter().map(|other| (other.what.clone(), other.line.clone())).collect();
+        let seconds = match others.is_empty() {
+            true => estimated_seconds(&plan, seen.window_ms).min(args.time.as_secs()),
+            false => args.time.as_secs(),
+        };
+        ui.note(announcement(&seen.pipeline, &plan, &shown, &proof.subject, seconds).trim_end());
         if !args.yes && !agreed()? {
             return Ok(Exit::Done);
         }
-        experiment(args, &mut subject, &seen, &plan, &mut proof, &interrupt, ui)?;
+        // Each comparison has its part of the time.
+        let until = Instant::now() + args.time;
+        if !plan.treatments.is_empty() {
+            let part = plan.treatments.len() as f64 / comparisons as f64;
+            let time = args.time.mul_f64(part);
+            let what = Experiment { seen: &seen, plan: &plan, family: comparisons, time };
+            experiment(args, &mut subject, &what, &mut proof, &interrupt, ui)?;
+        }
+        if let Some(lines) = lines.filter(|lines| !lines.others.is_empty())
+            && !interrupt.is_set()
+        {
+            let from_end = subject.found.pipeline.pipes.len() - seen.payload;
+            // What runs ends here.
+            drop(subject);
+            let mut bar = Watching::beside(&[], Some(args.time), ui);
+            let mut bench = Bench::new(&lines, &interrupt, until);
+            let began = Instant::now();
+            let step = |what: &str| bar.doing(began.elapsed(), what);
+            let (tried, best) = bench.run(from_end, comparisons, step);
+            let stopped = bench.stopped.take();
+            bar.done();
+            proof.tried.extend(tried);
+            proof.best_line = best;
+            proof.stopped = proof.stopped.take().or(stopped);
+        }
     }
     drop(diverted);
     let json = || Ok(serde_json::to_string_pretty(&proof)? + "\n");
@@ -116,6 +169,23 @@ fn hinted_usage() -> anyhow::Error {
     as_usage(hinted(error, Some("--yes makes the changes without asking".to_owned())))
 }
 
+/// The target without its mark, and the other lines to try.
+fn lines_of(target: Target, try_flags: bool) -> anyhow::Result<(Target, Option<Lines>)> {
+    let (spec, title, duration) = match target {
+        Target::Command { spec, title, duration } => (spec, title, duration),
+        target if try_flags => {
+            drop(target);
+            return Err(wrong_usage("--try-flags runs a command line again: give it by -c"));
+        }
+        target => return Ok((target, None)),
+    };
+    let line = spec.line().and_then(std::ffi::OsStr::to_str).map(str::to_owned);
+    let lines = line.map(|line| Lines::of(spec.clone(), &line, try_flags)).transpose();
+    let lines = lines.map_err(wrong_usage)?;
+    let spec = lines.as_ref().map_or(spec, |lines| lines.original.clone());
+    Ok((Target::Command { spec, title, duration }, lines))
+}
+
 /// A yes on standard input.
 fn agreed() -> anyhow::Result<bool> {
     let mut ask = std::io::stderr().lock();
@@ -126,43 +196,63 @@ fn agreed() -> anyhow::Result<bool> {
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
+fn not_guarded(error: std::io::Error) -> anyhow::Error {
+    match error.kind() {
+        std::io::ErrorKind::ResourceBusy => hinted(
+            "another pipeprof tunes this pipeline, or still takes its changes back",
+            Some("wait for it; `pgrep -f __guard` finds its guardian".to_owned()),
+        ),
+        _ => hinted(format!("starting the guardian process: {error}"), None),
+    }
+}
+
 /// Six blocks of four windows for each treatment, and for the winners together.
 fn estimated_seconds(plan: &Plan, window_ms: u64) -> u64 {
     let treatments = plan.treatments.len() as u64 + 1;
     (treatments * 6 * 4 * (window_ms + lab::warm_up_ms(window_ms))).div_ceil(1000)
 }
 
+/// What is tried on what runs.
+struct Experiment<'a> {
+    seen: &'a look::Looked,
+    plan: &'a Plan,
+    /// Comparisons that share the error.
+    family: usize,
+    time: Duration,
+}
+
 fn experiment(
     args: &TuneArgs,
     subject: &mut Subject,
-    seen: &look::Looked,
-    plan: &Plan,
+    what: &Experiment<'_>,
     proof: &mut Proof,
     interrupt: &Interrupt,
     ui: &Ui,
 ) -> anyhow::Result<()> {
+    let Experiment { seen, plan, family, time } = *what;
     let again = pipeprof_runner::pair::Reexec::this_program([guard::NAME]);
-    let guardian = Guardian::start(&again)
-        .map_err(|error| hinted(format!("starting the guardian process: {error}"), None))?;
-    let until = Instant::now() + args.time;
+    let claims = subject.found.pipeline.pipes.iter().map(Pipe::key).collect();
+    let guardian = Guardian::start(&again, claims).map_err(not_guarded)?;
+    let until = Instant::now() + time;
     let pids: Vec<i32> = subject.found.pipeline.members.iter().map(|m| m.pid).collect();
     let mut lab = Lab::new(subject, guardian, seen, interrupt, until);
     let names: Vec<String> =
-        plan.treatments.iter().map(|treatment| seen.pipeline.name(treatment)).collect();
-    let mut bar = Watching::beside(&pids, Some(args.time), ui);
+        plan.treatments.iter().map(|planned| seen.pipeline.name(&planned.treatment)).collect();
+    let mut bar = Watching::beside(&pids, Some(time), ui);
     let began = Instant::now();
     let singly: Vec<Vec<Treatment>> =
-        plan.treatments.iter().map(|treatment| vec![treatment.clone()]).collect();
-    let measured = lab.compare(&singly, |at| bar.doing(began.elapsed(), &names[at]));
-    for ((treatment, name), measured) in plan.treatments.iter().zip(names).zip(measured) {
+        plan.treatments.iter().map(|planned| vec![planned.treatment.clone()]).collect();
+    let measured = lab.compare(&singly, family, |at| bar.doing(began.elapsed(), &names[at]));
+    for ((planned, name), measured) in plan.treatments.iter().zip(names).zip(measured) {
+        let Planned { treatment, share } = planned.clone();
         let Measured { judged, failed, windows } = measured;
-        proof.tried.push(Tried { name, treatment: treatment.clone(), judged, failed, windows });
+        proof.tried.push(Tried { name, treatment, share, judged, failed, windows });
     }
     let winners = winners(&proof.tried);
     if !winners.is_empty() && lab.stopped.is_none() {
         let together = std::slice::from_ref(&winners);
         let step = |_| bar.doing(began.elapsed(), "the best together, once more");
-        let measured = lab.compare(together, step).pop().unwrap_or_default();
+        let measured = lab.compare(together, 1, step).pop().unwrap_or_default();
         let Measured { judged, windows, failed: _ } = measured;
         let is_proven = judged.is_some_and(|judged| judged.outcome == Outcome::Faster);
         let kept = args.keep_best && is_proven && lab.keep(&winners);

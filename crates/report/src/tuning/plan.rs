@@ -1,17 +1,25 @@
-//! Which treatments can matter to a pipeline, and why the others are not tried.
+//! Which treatments can matter to a pipeline, in which order, and why the others are not tried.
 //!
-//! - *Capacity* smooths turns: it can help only where a pipe is sometimes full, so that its writer
-//!   waits, and sometimes empty, so that its reader does. What it saves is at most the smaller of
-//!   the two shares.
-//! - *Both ends on one CPU* saves wake-ups from CPU to CPU, so it takes ends that wake each other.
-//! - *Ends on different CPUs*, *members spread* and *one member alone* save waiting for a CPU, so
-//!   they take members that do wait for one, or that the scheduler moves about.
-//! - *Nice* makes room for the busiest member where another one competes with it for a CPU.
+//! The order comes from the blame (`facts/blame.rs`): who or what limited the pipeline, and for which
+//! share of the time. A treatment can save no more of the time than what it works on limits, and
+//! those that can save most are tried first.
+//!
+//! - *Capacity* smooths turns. It can save the time in which the two ends wake each other up, and
+//!   what the less limiting side of the pipe limits: were the pipe endless, the other side alone
+//!   would set the pace. A pipe that was never full, or never empty, has one side that never waits.
+//! - *Both ends on one CPU* makes wake-ups cheap. It can save their time, and what they cost an end
+//!   that limits.
+//! - *Ends on different CPUs*, *members spread* and *one member alone* save a limiting member's
+//!   waiting for a CPU.
+//! - *Nice* makes room for the limiting member where another one competes with it for a CPU.
 
 use serde::Serialize;
 
 use pipeprof_runner::size;
 use pipeprof_runner::tuning::{CpuPlace, PipeLimits, cpus_text};
+
+use crate::facts::blame::{Limit, blame};
+use crate::facts::states::Scene;
 
 /// What was seen of a pipeline before anything was changed.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,6 +34,59 @@ pub struct Seen {
     pub limits: Option<PipeLimits>,
     /// A nice value that was raised can be lowered again (`CAP_SYS_NICE`).
     pub may_renice: bool,
+    /// What limited it; `None` where the looks were too few to tell, or the kernel did not say what
+    /// members wait for.
+    pub blame: Option<SeenBlame>,
+    /// Try also what cannot matter, as far as it can be taken back.
+    pub all: bool,
+}
+
+/// What limited a pipeline, as shares of the time, 0 to 1.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SeenBlame {
+    /// By member: it computed.
+    pub busy: Vec<f64>,
+    /// By member: it could have run, and had no CPU.
+    pub no_cpu: Vec<f64>,
+    /// By member: it waited for something outside of the pipeline.
+    pub outside: Vec<f64>,
+    /// By pipe: its ends woke each other up.
+    pub wake_ups: Vec<f64>,
+}
+
+impl SeenBlame {
+    /// Of a scene.
+    pub fn of(scene: &Scene, members: usize, pipes: usize) -> Option<SeenBlame> {
+        let blamed = blame(scene).sum(0..scene.spans.len());
+        if scene.looks < ENOUGH_LOOKS || scene.blind_share > SELDOM || blamed.whole_ns <= 0.0 {
+            return None;
+        }
+        let mut seen = SeenBlame {
+            busy: vec![0.0; members],
+            no_cpu: vec![0.0; members],
+            outside: vec![0.0; members],
+            wake_ups: vec![0.0; pipes],
+        };
+        let member = |actor: usize| scene.actors.get(actor).map_or(usize::MAX, |a| a.member);
+        for &(limit, ns) in &blamed.limits {
+            let slot = match limit {
+                Limit::Busy(actor) => seen.busy.get_mut(member(actor)),
+                Limit::NoCpu(actor) => seen.no_cpu.get_mut(member(actor)),
+                Limit::Outside(actor, _) => seen.outside.get_mut(member(actor)),
+                Limit::WakeUps(pipe) => seen.wake_ups.get_mut(pipe),
+                Limit::Unknown => None,
+            };
+            if let Some(slot) = slot {
+                *slot += ns / blamed.whole_ns;
+            }
+        }
+        Some(seen)
+    }
+
+    /// All that a member limits.
+    fn member(&self, at: usize) -> f64 {
+        [&self.busy, &self.no_cpu, &self.outside].iter().filter_map(|shares| shares.get(at)).sum()
+    }
 }
 
 /// A member, by what it did while it was watched.
@@ -85,6 +146,11 @@ pub enum Treatment {
         /// By so much.
         by: i32,
     },
+    /// Another command line, run anew.
+    Line {
+        /// The whole line.
+        line: String,
+    },
 }
 
 /// What CPUs are assigned for.
@@ -112,11 +178,21 @@ pub struct NotTried {
     pub why: String,
 }
 
-/// What to try, likeliest first, and what not.
+/// A treatment that can matter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planned {
+    /// What to do.
+    pub treatment: Treatment,
+    /// Share of the time that it works on, 0 to 1: it can save no more. `None` where that is not
+    /// known.
+    pub share: Option<f64>,
+}
+
+/// What to try, what can save most first, and what not.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// To try.
-    pub treatments: Vec<Treatment>,
+    pub treatments: Vec<Planned>,
     /// Not to try.
     pub not_tried: Vec<NotTried>,
 }
@@ -137,6 +213,9 @@ const MISSED: f64 = 0.05;
 /// How much higher a competitor's nice value becomes: a weight of about a tenth.
 const NICE_BY: i32 = 10;
 
+/// A wake-up from CPU to CPU costs no more than this, in seconds.
+const WAKE_UP_S: f64 = 50e-6;
+
 /// What to try.
 pub fn plan(seen: &Seen) -> Plan {
     let mut plan = Plan::default();
@@ -148,13 +227,15 @@ pub fn plan(seen: &Seen) -> Plan {
     }
     if seen.cpus.len() < 2 {
         plan.leave("members on different CPUs", "this process may use one CPU only");
-        return plan;
+    } else {
+        for pipe in 0..seen.pipes.len() {
+            different_cpus(seen, pipe, &mut plan);
+        }
+        spread(seen, &mut plan);
+        limiting_first(seen, &mut plan);
     }
-    for pipe in 0..seen.pipes.len() {
-        different_cpus(seen, pipe, &mut plan);
-    }
-    spread(seen, &mut plan);
-    busiest_first(seen, &mut plan);
+    let share = |planned: &Planned| planned.share.unwrap_or(0.0);
+    plan.treatments.sort_by(|a, b| share(b).total_cmp(&share(a)));
     plan
 }
 
@@ -163,13 +244,17 @@ impl Plan {
         self.not_tried.push(NotTried { what: what.into(), why: why.into() });
     }
 
-    fn try_cpus(&mut self, why: Placement, members: Vec<(usize, Vec<usize>)>) {
-        let known = self.treatments.iter().any(|known| match known {
+    fn try_it(&mut self, treatment: Treatment, share: Option<f64>) {
+        self.treatments.push(Planned { treatment, share });
+    }
+
+    fn try_cpus(&mut self, why: Placement, members: Vec<(usize, Vec<usize>)>, share: Option<f64>) {
+        let known = self.treatments.iter().any(|known| match &known.treatment {
             Treatment::Cpus { members: known, .. } => *known == members,
             _ => false,
         });
         if !known {
-            self.treatments.push(Treatment::Cpus { why, members });
+            self.try_it(Treatment::Cpus { why, members }, share);
         }
     }
 }
@@ -209,13 +294,68 @@ impl Seen {
             Treatment::Nice { member, by } => {
                 format!("{}: nice value {by} higher", self.members[*member].name)
             }
+            Treatment::Line { line } => line.clone(),
         }
     }
 
-    /// The member that uses most of one CPU.
-    fn busiest(&self) -> Option<usize> {
-        let used = |at: &usize| self.members[*at].cpus_used + self.members[*at].cpus_missed;
-        (0..self.members.len()).max_by(|a, b| used(a).total_cmp(&used(b)))
+    /// The member that limits most, or uses most of a CPU where that is not known.
+    fn limiting(&self) -> Option<usize> {
+        let used = |at: usize| self.members[at].cpus_used + self.members[at].cpus_missed;
+        let share = |&at: &usize| match &self.blame {
+            Some(blame) => blame.busy[at] + blame.no_cpu[at],
+            None => used(at),
+        };
+        (0..self.members.len()).max_by(|a, b| share(a).total_cmp(&share(b)))
+    }
+
+    /// What limits it most, in words; `None` where that is not known.
+    pub fn limit_text(&self) -> Option<String> {
+        let blame = self.blame.as_ref()?;
+        let name = |at: usize| self.members[at].name.clone();
+        let of_members = |shares: &[f64], how: &str| -> Vec<(f64, String)> {
+            let text = |at: usize| format!("{} {how}", name(at));
+            shares.iter().enumerate().map(|(at, &share)| (share, text(at))).collect()
+        };
+        let pipes = blame.wake_ups.iter().enumerate().map(|(at, &share)| {
+            (share, format!("the ends of {} wake each other up", self.pipe_name(at)))
+        });
+        let mut all: Vec<(f64, String)> = pipes.collect();
+        all.extend(of_members(&blame.busy, "is on a CPU"));
+        all.extend(of_members(&blame.no_cpu, "waits for a CPU"));
+        all.extend(of_members(&blame.outside, "waits for something outside of these pipes"));
+        let (share, what) = all.into_iter().max_by(|a, b| a.0.total_cmp(&b.0))?;
+        (share >= SELDOM).then(|| format!("{what}, and limits it {}", percent(share)))
+    }
+
+    /// What the members before and behind a pipe limit, and its own wake-ups, where known.
+    fn sides(&self, pipe: usize) -> Option<Sides> {
+        let blame = self.blame.as_ref()?;
+        let SeenPipe { writer, reader, .. } = self.pipes[pipe];
+        let side = |from: usize, up: bool| {
+            let mut found = vec![from];
+            let mut at = 0;
+            while let Some(&member) = found.get(at) {
+                at += 1;
+                for other in &self.pipes {
+                    let (near, far) = match up {
+                        true => (other.reader, other.writer),
+                        false => (other.writer, other.reader),
+                    };
+                    if near == member && !found.contains(&far) {
+                        found.push(far);
+                    }
+                }
+            }
+            found
+        };
+        let sum = |members: Vec<usize>| members.into_iter().map(|at| blame.member(at)).sum();
+        Some(Sides {
+            before: sum(side(writer, true)),
+            behind: sum(side(reader, false)),
+            ends: blame.member(writer) + blame.member(reader),
+            no_cpu: blame.no_cpu[writer] + blame.no_cpu[reader],
+            wake_ups: blame.wake_ups[pipe],
+        })
     }
 
     /// All CPUs that both members may use.
@@ -225,45 +365,70 @@ impl Seen {
     }
 }
 
+/// Shares of the time that what lies around a pipe limits.
+struct Sides {
+    before: f64,
+    behind: f64,
+    /// Its writer and its reader.
+    ends: f64,
+    /// Waiting of these two for a CPU.
+    no_cpu: f64,
+    wake_ups: f64,
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} % of the time", 100.0 * share)
+}
+
 fn capacities(seen: &Seen, at: usize, plan: &mut Plan) {
     let pipe = &seen.pipes[at];
     let what = format!("larger pipe {}", seen.pipe_name(at));
     let Some(capacity) = pipe.capacity_bytes else {
         return plan.leave(what, "it may not be opened: a named FIFO, or another user's");
     };
-    if pipe.looks >= ENOUGH_LOOKS {
-        let percent = |share: f64| format!("{:.0} %", 100.0 * share);
-        if pipe.empty < SELDOM {
-            let why = format!(
-                "no effect possible: never empty (full {} of the time), so its reader never waits",
-                percent(pipe.full)
-            );
-            return plan.leave(what, why);
-        }
-        if pipe.full < SELDOM {
-            let why = format!(
-                "no effect possible: never full (empty {} of the time), so its writer never waits",
-                percent(pipe.empty)
-            );
-            return plan.leave(what, why);
-        }
+    let sides = seen.sides(at);
+    let share = sides.as_ref().map(|sides| sides.wake_ups + sides.before.min(sides.behind));
+    // A pipe that is always full could not be made smaller again, so this holds with --all, too.
+    if pipe.looks >= ENOUGH_LOOKS && pipe.empty < SELDOM {
+        let why = format!(
+            "no effect possible: never empty (full {}), so its reader never waits",
+            percent(pipe.full)
+        );
+        return plan.leave(what, why);
+    }
+    if !seen.all && pipe.looks >= ENOUGH_LOOKS && pipe.full < SELDOM {
+        let why = format!(
+            "no effect possible: never full (empty {}), so its writer never waits",
+            percent(pipe.empty)
+        );
+        return plan.leave(what, why);
+    }
+    if let (false, Some(sides), Some(share)) = (seen.all, &sides, share)
+        && share < SELDOM
+    {
+        let (less, more) = match sides.before < sides.behind {
+            true => ("before", "behind"),
+            false => ("behind", "before"),
+        };
+        let why = format!(
+            "no effect possible: what is {more} it limits {}, what is {less} it {}",
+            percent(sides.before.max(sides.behind)),
+            percent(sides.before.min(sides.behind))
+        );
+        return plan.leave(what, why);
     }
     let most = seen.limits.map_or(u64::MAX, |limits| limits.most_bytes);
-    let mut tried = 0;
-    for factor in [4, 16] {
-        let bytes = capacity.saturating_mul(factor).min(most);
-        let known = plan.treatments.iter().any(|known| {
-            matches!(known, Treatment::Capacity { pipe, bytes: b } if *pipe == at && *b == bytes)
-        });
-        if bytes > capacity && !known {
-            plan.treatments.push(Treatment::Capacity { pipe: at, bytes });
-            tried += 1;
-        }
-    }
-    if tried == 0 {
+    let mut sizes: Vec<u64> =
+        [4, 16].map(|factor| capacity.saturating_mul(factor).min(most)).to_vec();
+    sizes.dedup();
+    sizes.retain(|&bytes| bytes > capacity);
+    if sizes.is_empty() {
         let why =
             format!("it holds {}, and fs.pipe-max-size allows no more", size::exact(capacity));
         plan.leave(what, why);
+    }
+    for bytes in sizes {
+        plan.try_it(Treatment::Capacity { pipe: at, bytes }, share);
     }
 }
 
@@ -275,14 +440,20 @@ fn same_cpu(seen: &Seen, at: usize, plan: &mut Plan) {
     let names = seen.pipe_name(at);
     let sleeps = seen.members[writer].sleeps_per_second + seen.members[reader].sleeps_per_second;
     let what = format!("{names} on one CPU");
-    if sleeps < WAKES_PER_SECOND {
+    if !seen.all && sleeps < WAKES_PER_SECOND {
         let why = format!("no effect possible: its ends sleep only {sleeps:.0} times a second");
         return plan.leave(what, why);
+    }
+    let sides = seen.sides(at);
+    let share = sides.map(|sides| sides.wake_ups + sides.ends.min(sleeps * WAKE_UP_S));
+    if !seen.all && share.is_some_and(|share| share < SELDOM) {
+        return plan.leave(what, "no effect possible: neither of them limits it");
     }
     match seen.shared_cpus(writer, reader).first() {
         Some(place) => {
             let cpus = vec![place.cpu];
-            plan.try_cpus(Placement::SameCpu, vec![(writer, cpus.clone()), (reader, cpus)]);
+            let members = vec![(writer, cpus.clone()), (reader, cpus)];
+            plan.try_cpus(Placement::SameCpu, members, share);
         }
         None => plan.leave(what, "there is no CPU that both may use"),
     }
@@ -292,15 +463,26 @@ fn different_cpus(seen: &Seen, at: usize, plan: &mut Plan) {
     let SeenPipe { writer, reader, .. } = seen.pipes[at];
     let together = seen.members[writer].cpus_used + seen.members[reader].cpus_used;
     let missed = seen.members[writer].cpus_missed + seen.members[reader].cpus_missed;
+    let sleeps = seen.members[writer].sleeps_per_second + seen.members[reader].sleeps_per_second;
     let what = format!("{} on different CPUs", seen.pipe_name(at));
     if writer == reader {
         return;
     }
-    if missed < MISSED && together < 1.0 {
+    // The scheduler puts who is woken now here, now there.
+    let moves_about = together >= 1.0 && sleeps >= WAKES_PER_SECOND;
+    if !seen.all && missed < MISSED && !moves_about {
         let why = format!(
             "no effect possible: they use {together:.1} CPUs together and do not wait for one"
         );
         return plan.leave(what, why);
+    }
+    let sides = seen.sides(at);
+    let share = sides.map(|sides| {
+        let moving = if moves_about { sides.ends.min(sleeps * WAKE_UP_S) } else { 0.0 };
+        sides.no_cpu + moving
+    });
+    if !seen.all && share.is_some_and(|share| share < SELDOM) {
+        return plan.leave(what, "no effect possible: their waiting for a CPU does not limit it");
     }
     let shared = seen.shared_cpus(writer, reader);
     let Some((first, rest)) = shared.split_first() else {
@@ -312,10 +494,10 @@ fn different_cpus(seen: &Seen, at: usize, plan: &mut Plan) {
     let far = rest.iter().filter(other_core).find(|other| !same_cache(other));
     let place = |other: &CpuPlace| vec![(writer, vec![first.cpu]), (reader, vec![other.cpu])];
     if let Some(near) = near {
-        plan.try_cpus(Placement::DifferentCores, place(near));
+        plan.try_cpus(Placement::DifferentCores, place(near), share);
     }
     if let Some(far) = far {
-        plan.try_cpus(Placement::DifferentCaches, place(far));
+        plan.try_cpus(Placement::DifferentCaches, place(far), share);
     }
     if near.or(far).is_none() {
         plan.leave(what, "all CPUs that both may use are threads of one core");
@@ -332,38 +514,50 @@ fn spread(seen: &Seen, plan: &mut Plan) {
     if members > seen.cpus.len() {
         return plan.leave(what, format!("{members} members, {} CPUs", seen.cpus.len()));
     }
-    if missed < MISSED {
+    if !seen.all && missed < MISSED {
         return plan.leave(what, "no effect possible: members do not wait for a CPU");
     }
+    let share = seen.blame.as_ref().map(|blame| blame.no_cpu.iter().sum::<f64>());
+    if !seen.all && share.is_some_and(|share| share < SELDOM) {
+        return plan.leave(what, "no effect possible: their waiting for a CPU does not limit it");
+    }
+    let may = |at: usize, cpu: usize| seen.members[at].allowed.contains(&cpu);
+    if !(0..members).all(|at| may(at, seen.cpus[at].cpu)) {
+        return plan.leave(what, "some members may not use every CPU");
+    }
     let placed = (0..members).map(|at| (at, vec![seen.cpus[at].cpu])).collect();
-    plan.try_cpus(Placement::Spread, placed);
+    plan.try_cpus(Placement::Spread, placed, share);
 }
 
-fn busiest_first(seen: &Seen, plan: &mut Plan) {
-    let Some(busiest) = seen.busiest() else { return };
-    let name = &seen.members[busiest].name;
+fn limiting_first(seen: &Seen, plan: &mut Plan) {
+    let Some(limiting) = seen.limiting() else { return };
+    let name = &seen.members[limiting].name;
     let what = format!("{name} alone on a CPU");
-    let missed = seen.members[busiest].cpus_missed;
-    if missed < MISSED {
-        let why = format!(
-            "no effect possible: {name} waits for a CPU {:.0} % of the time",
-            100.0 * missed
-        );
+    let missed = seen.members[limiting].cpus_missed;
+    let share = seen.blame.as_ref().map(|blame| blame.no_cpu[limiting]);
+    if !seen.all && (missed < MISSED || share.is_some_and(|share| share < SELDOM)) {
+        let why =
+            format!("no effect possible: {name} waits for a CPU only {}", percent(missed.min(1.0)));
         return plan.leave(what, why);
     }
-    if seen.members.len() > 1 && seen.members[busiest].cpus_used < 1.05 {
+    if seen.members.len() > 1 && seen.members[limiting].cpus_used < 1.05 {
         let own = seen.cpus[0].cpu;
         let others: Vec<usize> = seen.cpus[1..].iter().map(|place| place.cpu).collect();
-        let placed = |at| if at == busiest { vec![own] } else { others.clone() };
-        let members = (0..seen.members.len()).map(|at| (at, placed(at))).collect();
-        plan.try_cpus(Placement::Alone, members);
+        let placed = |at| if at == limiting { vec![own] } else { others.clone() };
+        let may = |at: usize| placed(at).iter().any(|cpu| seen.members[at].allowed.contains(cpu));
+        if (0..seen.members.len()).all(may) {
+            let members = (0..seen.members.len()).map(|at| (at, placed(at))).collect();
+            plan.try_cpus(Placement::Alone, members, share);
+        } else {
+            plan.leave(what, "some members may not use every CPU");
+        }
     }
-    let rivals = (0..seen.members.len()).filter(|&at| at != busiest);
+    let rivals = (0..seen.members.len()).filter(|&at| at != limiting);
     let rival =
         rivals.max_by(|&a, &b| seen.members[a].cpus_used.total_cmp(&seen.members[b].cpus_used));
     let Some(rival) = rival.filter(|&at| seen.members[at].cpus_used >= MISSED) else { return };
     if seen.may_renice {
-        plan.treatments.push(Treatment::Nice { member: rival, by: NICE_BY });
+        plan.try_it(Treatment::Nice { member: rival, by: NICE_BY }, share);
     } else {
         plan.leave(
             format!("nice {}", seen.members[rival].name),
@@ -397,11 +591,23 @@ mod tests {
 
     fn seen(members: Vec<SeenMember>, pipes: Vec<SeenPipe>) -> Seen {
         let limits = Some(PipeLimits { most_bytes: 1 << 20, user_bytes: None });
-        Seen { members, pipes, cpus: cpus(2), limits, may_renice: true }
+        Seen { members, pipes, cpus: cpus(2), limits, may_renice: true, ..Seen::default() }
+    }
+
+    /// Shares by which members, and pipes by their wake-ups, limit.
+    fn blamed(mut seen: Seen, busy: &[f64], wake_ups: &[f64]) -> Seen {
+        let none = vec![0.0; busy.len()];
+        seen.blame = Some(SeenBlame {
+            busy: busy.to_vec(),
+            no_cpu: none.clone(),
+            outside: none,
+            wake_ups: wake_ups.to_vec(),
+        });
+        seen
     }
 
     fn names(seen: &Seen) -> Vec<String> {
-        plan(seen).treatments.iter().map(|treatment| seen.name(treatment)).collect()
+        plan(seen).treatments.iter().map(|planned| seen.name(&planned.treatment)).collect()
     }
 
     #[test]
@@ -427,6 +633,49 @@ mod tests {
         let why: Vec<&str> = plan.not_tried.iter().map(|not| not.why.as_str()).collect();
         assert!(why[0].contains("never empty (full 97 % of the time)"), "{why:?}");
         assert!(why.iter().all(|why| why.contains("no effect possible")), "{why:?}");
+    }
+
+    #[test]
+    fn the_order_is_that_of_the_time_that_could_be_saved() {
+        let members = vec![
+            member("a", 0.7, 0.0, 9_000.0),
+            member("b", 0.6, 0.0, 9_000.0),
+            member("c", 0.5, 0.0, 9_000.0),
+        ];
+        let pipes = vec![pipe(0.3, 0.2), SeenPipe { writer: 1, reader: 2, ..pipe(0.3, 0.2) }];
+        let seen = blamed(seen(members, pipes), &[0.05, 0.55, 0.4], &[0.0, 0.0]);
+        let plan = plan(&seen);
+        let shares: Vec<f64> = plan.treatments.iter().filter_map(|planned| planned.share).collect();
+        assert!(shares.is_sorted_by(|a, b| a >= b) && shares.len() >= 6, "{plan:?}");
+        // Between b and c, 40 % of the time can be saved; between a and b 5 %.
+        let capacities: Vec<String> = names(&seen);
+        let at = |name: &str| capacities.iter().position(|known| known == name).unwrap();
+        assert!(at("pipe b → c: 256KiB") < at("pipe a → b: 256KiB"), "{capacities:?}");
+        assert_eq!(seen.limit_text().unwrap(), "b is on a CPU, and limits it 55 % of the time");
+    }
+
+    #[test]
+    fn a_pipe_far_from_what_limits_is_not_tried() {
+        // The first two take turns, but the third is what everybody waits for.
+        let members = vec![
+            member("a", 0.3, 0.0, 9_000.0),
+            member("b", 0.3, 0.0, 300.0),
+            member("gzip", 1.0, 0.0, 100.0),
+        ];
+        let pipes = vec![pipe(0.3, 0.2), SeenPipe { writer: 1, reader: 2, ..pipe(0.97, 0.0) }];
+        let mut seen = blamed(seen(members, pipes), &[0.0, 0.01, 0.99], &[0.0, 0.0]);
+        assert_eq!(plan(&seen).treatments, []);
+        let why = &plan(&seen).not_tried[0].why;
+        assert_eq!(
+            why,
+            "no effect possible: what is behind it limits 100 % of the time, what is before it \
+             0 % of the time"
+        );
+        // All but what could not be taken back.
+        seen.all = true;
+        let tried = names(&seen);
+        assert!(tried.contains(&"pipe a → b: 1MiB".to_owned()), "{tried:?}");
+        assert!(!tried.iter().any(|name| name.starts_with("pipe b → gzip")), "{tried:?}");
     }
 
     #[test]

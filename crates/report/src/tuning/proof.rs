@@ -14,6 +14,8 @@ pub struct Proof {
     pub measure: String,
     /// As it was found.
     pub original: Rate,
+    /// What limits it most, in words; `None` where that is not known.
+    pub limit: Option<String>,
     /// Length of a window, in milliseconds.
     pub window_ms: u64,
     /// In the order in which they were tried.
@@ -22,6 +24,8 @@ pub struct Proof {
     pub not_tried: Vec<NotTried>,
     /// The best combination, measured again against the original.
     pub best: Option<Confirmed>,
+    /// The best other command line, measured again likewise.
+    pub best_line: Option<Confirmed>,
     /// What was changed is as it was before, or what is not.
     pub not_restored: Vec<String>,
     /// Why it ended early.
@@ -42,6 +46,8 @@ pub struct Tried {
     pub name: String,
     /// As data.
     pub treatment: Treatment,
+    /// Share of the time that it works on, 0 to 1; `None` where that is not known.
+    pub share: Option<f64>,
     /// `None` where it could not be applied, or not long enough to be judged.
     pub judged: Option<Judged>,
     /// Why it was not, or only partly, measured.

@@ -10,17 +10,49 @@ use crate::words::units::throughput;
 
 // Writing to a String can't fail.
 
-/// What is about to be done, for a person to agree to.
-pub fn announcement(seen: &Seen, plan: &Plan, subject: &str, seconds: u64) -> String {
-    let mut text = format!("pipeprof will change {} while it runs:\n", printable(subject));
-    for treatment in &plan.treatments {
-        let _ = writeln!(text, "  {}", printable(&seen.name(treatment)));
+/// What is about to be done, for a person to agree to: changes to what runs, and other command lines,
+/// each with what is different about it.
+pub fn announcement(
+    seen: &Seen,
+    plan: &Plan,
+    lines: &[(String, String)],
+    subject: &str,
+    seconds: u64,
+) -> String {
+    let mut text = String::new();
+    if !plan.treatments.is_empty() {
+        let _ = writeln!(text, "pipeprof will change {} while it runs:", printable(subject));
     }
-    let _ = writeln!(
-        text,
-        "Each change is made for a fraction of a second, taken back, and compared, for about {seconds} s.\n\
-         Everything is restored at the end, also when pipeprof is killed. Data and order are not touched."
-    );
+    let names: Vec<String> =
+        plan.treatments.iter().map(|planned| seen.name(&planned.treatment)).collect();
+    let width = names.iter().map(|name| printable(name).chars().count()).max().unwrap_or(0).min(48);
+    for (planned, name) in plan.treatments.iter().zip(&names) {
+        let name = printable(name);
+        let _ = match planned.share {
+            Some(share) => writeln!(
+                text,
+                "  {name:width$}  works on {:.0} % of the time",
+                100.0 * share.min(1.0)
+            ),
+            None => writeln!(text, "  {name}"),
+        };
+    }
+    if !plan.treatments.is_empty() {
+        text.push_str(
+            "Each change is made for a fraction of a second, taken back, and compared. Everything is\n\
+             restored at the end, also when pipeprof is killed. Data and order are not touched.\n",
+        );
+    }
+    if !lines.is_empty() {
+        text.push_str(
+            "The command will be run some 20 times or more for each of these, and ended after 3 s where\n\
+             it takes longer than 5:\n",
+        );
+    }
+    for (what, line) in lines {
+        let _ = writeln!(text, "  {}: {}", printable(what), printable(line));
+    }
+    let _ = writeln!(text, "This takes {seconds} s or less.");
     text
 }
 
@@ -68,6 +100,9 @@ pub fn render(proof: &Proof) -> String {
         printable(&proof.measure),
         proof.window_ms
     );
+    if let Some(limit) = &proof.limit {
+        let _ = writeln!(text, "{}", printable(limit));
+    }
     let names = proof.tried.iter().map(|tried| tried.name.as_str());
     let names = names.chain(proof.not_tried.iter().map(|not| not.what.as_str()));
     let width = names.map(|name| printable(name).chars().count()).max().unwrap_or(0).min(48);
@@ -87,7 +122,7 @@ pub fn render(proof: &Proof) -> String {
     for not in &proof.not_tried {
         let _ = writeln!(text, "  {:width$}  {}", printable(&not.what), printable(&not.why));
     }
-    if let Some(best) = &proof.best {
+    for best in [&proof.best, &proof.best_line].into_iter().flatten() {
         write_best(&mut text, best);
     }
     for what in &proof.not_restored {
@@ -97,8 +132,12 @@ pub fn render(proof: &Proof) -> String {
 }
 
 fn headline(proof: &Proof) -> String {
-    match &proof.best {
-        Some(best) if best.judged.is_some_and(|judged| judged.outcome == Outcome::Faster) => {
+    let ratio = |best: &Confirmed| {
+        best.judged.filter(|judged| judged.outcome == Outcome::Faster).map_or(0.0, |one| one.ratio)
+    };
+    let best = [&proof.best, &proof.best_line].into_iter().flatten();
+    match best.max_by(|a, b| ratio(a).total_cmp(&ratio(b))) {
+        Some(best) if ratio(best) > 0.0 => {
             format!(
                 "proven: {} makes it {}",
                 printable(&best.names.join(" and ")),

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::stat::fstatat;
 
-use super::looker::{self, Level, Look, Question};
+use super::looker::{self, Answer, Question};
 use super::topology::{Ends, Found};
 use crate::pipeline::Pipe;
 
@@ -49,7 +49,7 @@ impl Found {
             return vec![None; questions.len()];
         }
         let asked: Vec<Question> = questions.iter().copied().flatten().collect();
-        let mut answers = looker::ask(&asked).into_iter();
+        let mut answers = looker::ask(&asked).into_iter().map(Answer::look);
         questions.iter().map(|question| question.and_then(|_| answers.next().flatten())).collect()
     }
 }
@@ -69,14 +69,19 @@ fn question(pipe: &Pipe, ends: &Ends) -> Option<Question> {
         fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).is_ok_and(|info| is_async(&info))
     };
     let is_noticed = ends.writers.iter().chain(&ends.readers).any(wants_signals);
-    (!is_noticed).then_some(Question { pid, fd, device: pipe.device, inode: pipe.inode })
+    let Pipe { device, inode, .. } = *pipe;
+    (!is_noticed).then_some(Question { pid, fd, device, inode, set_bytes: 0 })
 }
 
 /// Whether the flags of a descriptor have `O_ASYNC`.
-fn is_async(fdinfo: &str) -> bool {
-    let flags = fdinfo.lines().find_map(|line| line.strip_prefix("flags:"));
-    let flags = flags.and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok());
-    flags.is_some_and(|flags| flags & libc::O_ASYNC != 0)
+pub(super) fn is_async(fdinfo: &str) -> bool {
+    flags(fdinfo).is_some_and(|flags| flags & libc::O_ASYNC != 0)
+}
+
+/// The flags with which a descriptor's file was opened, from its `fdinfo`.
+pub(super) fn flags(fdinfo: &str) -> Option<i32> {
+    let flags = fdinfo.lines().find_map(|line| line.strip_prefix("flags:"))?;
+    i32::from_str_radix(flags.trim(), 8).ok()
 }
 
 #[cfg(test)]

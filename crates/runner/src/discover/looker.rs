@@ -1,4 +1,5 @@
-//! The looker: a process of ours that opens other processes' pipes for microseconds.
+//! The looker: a process of ours that opens other processes' pipes for microseconds, to see how full
+//! they are or to change their capacity.
 //!
 //! It is in a session of its own with all signals blocked, so what stops pipeprof (Ctrl-Z, `kill
 //! -STOP`) does not stop it with an end in its hand. It runs ahead of ordinary processes where its
@@ -33,6 +34,30 @@ pub(super) struct Question {
     pub(super) fd: i32,
     pub(super) device: u64,
     pub(super) inode: u64,
+    /// The capacity that it is to have; 0 leaves it as it is.
+    pub(super) set_bytes: u32,
+}
+
+/// What came of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// The pipe, after it got the capacity that was asked for.
+    Look(Look),
+    /// The descriptor is another file's, or has gone.
+    Gone,
+    /// The kernel refuses: to open the pipe, or to change it.
+    Refused(Errno),
+    /// There is no looker: the last one was held by somebody.
+    NoLooker,
+}
+
+impl Answer {
+    pub(super) fn look(self) -> Option<Look> {
+        match self {
+            Answer::Look(look) => Some(look),
+            _ => None,
+        }
+    }
 }
 
 /// How large a pipe is, and how full it was.
@@ -80,8 +105,8 @@ pub(super) fn pid() -> i32 {
     PID.load(Ordering::Relaxed)
 }
 
-/// An answer for each question; `None` where the pipe is gone or could not be looked at.
-pub(super) fn ask(questions: &[Question]) -> Vec<Option<Look>> {
+/// An answer for each question.
+pub(super) fn ask(questions: &[Question]) -> Vec<Answer> {
     let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
     if let State::Paused { until } = *state
         && Instant::now() >= until
@@ -94,11 +119,11 @@ pub(super) fn ask(questions: &[Question]) -> Vec<Option<Look>> {
         PID.store(looker.pid.as_raw(), Ordering::Relaxed);
         *state = State::Ready(looker);
     }
-    let State::Ready(looker) = &*state else { return vec![None; questions.len()] };
+    let State::Ready(looker) = &*state else { return vec![Answer::NoLooker; questions.len()] };
     let mut answers = Vec::with_capacity(questions.len());
     for &question in questions {
         match looker.answer(question) {
-            Ok(look) => answers.push(look),
+            Ok(answer) => answers.push(answer),
             Err(_) => {
                 PID.store(0, Ordering::Relaxed);
                 *state = State::Paused { until: Instant::now() + PAUSE };
@@ -106,7 +131,7 @@ pub(super) fn ask(questions: &[Question]) -> Vec<Option<Look>> {
             }
         }
     }
-    answers.resize(questions.len(), None);
+    answers.resize(questions.len(), Answer::NoLooker);
     answers
 }
 
@@ -117,7 +142,7 @@ impl Looker {
         Ok(Looker { socket: ours, pid: Pid::from_raw(pid) })
     }
 
-    fn answer(&self, question: Question) -> Result<Option<Look>, Errno> {
+    fn answer(&self, question: Question) -> Result<Answer, Errno> {
         sys::send(self.socket.as_fd(), &sys::encode(question))?;
         let until = Instant::now() + PATIENCE;
         loop {
@@ -130,10 +155,16 @@ impl Looker {
                 Err(errno) => return Err(errno),
             }
         }
-        let [capacity_bytes, fill_bytes, held_ns] = sys::receive(self.socket.as_fd())?;
+        let [capacity_bytes, fill_bytes, held_ns, errno] = sys::receive(self.socket.as_fd())?;
+        if errno != 0 {
+            return Ok(Answer::Refused(Errno::from_raw(errno as i32)));
+        }
         let level = Level { capacity_bytes, fill_bytes };
         // No pipe has no capacity.
-        Ok((capacity_bytes > 0).then_some(Look { level, held_ns }))
+        Ok(match capacity_bytes {
+            0 => Answer::Gone,
+            _ => Answer::Look(Look { level, held_ns }),
+        })
     }
 }
 

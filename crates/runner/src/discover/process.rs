@@ -61,6 +61,13 @@ pub fn threads(pid: i32) -> Result<Vec<i32>, DiscoverError> {
     Ok(ids)
 }
 
+/// The user whose rights a process has (its effective user id); `None` where it has gone.
+pub fn user_of(pid: i32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    ids.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// Who started a process, or adopted it; `None` where it has gone.
 pub fn parent_of(pid: i32) -> Option<i32> {
     scan::stat_of(pid).ok().map(|stat| stat.parent)

@@ -1,19 +1,16 @@
 //! One change to something that runs, and the way back.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl, openat};
 use nix::sched::{CpuSet, sched_setaffinity};
-use nix::sys::stat::{Mode, fstat};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::sys;
 use crate::cpus::of_thread;
 use crate::discover::parent_of;
+use crate::discover::resize::{self, Failure, numbers};
 use crate::pipeline::{MemberId, PipeKey};
 
 /// One change, with what was there before.
@@ -106,10 +103,8 @@ impl Change {
         holders: Vec<MemberId>,
         to_bytes: u64,
     ) -> Result<Change, ChangeError> {
-        let end = open_pipe(pipe, &holders)?;
-        let from =
-            fcntl(&end, FcntlArg::F_GETPIPE_SZ).map_err(refused("asking a pipe's capacity"))?;
-        let from_bytes = u64::try_from(from).unwrap_or(0);
+        let from_bytes = resize::capacity(pipe, &holders)
+            .map_err(|failure| not_resized(pipe, "asking the capacity of", failure))?;
         Ok(Change::Capacity { pipe, holders, from_bytes, to_bytes })
     }
 
@@ -148,8 +143,9 @@ impl Change {
     pub fn apply(&self) -> Result<(), ChangeError> {
         match self {
             Change::Capacity { pipe, holders, to_bytes, .. } => {
-                let end = open_pipe(*pipe, holders)?;
-                set_capacity(&end, *to_bytes).map_err(refused("changing a pipe's capacity"))
+                let resized = resize::set_capacity(*pipe, holders, *to_bytes);
+                let told = |failure| not_resized(*pipe, "changing the capacity of", failure);
+                resized.map(drop).map_err(told)
             }
             Change::Affinity { process, to, .. } => {
                 each_thread(process, |tid| set_cpus(tid, to), "choosing CPUs for")
@@ -164,15 +160,15 @@ impl Change {
     /// meanwhile, and inherited what was changed, get what their process had.
     pub fn restore(&self) -> Restored {
         match self {
-            Change::Capacity { pipe, holders, from_bytes, .. } => match open_pipe(*pipe, holders) {
-                Err(ChangeError::Gone { .. }) => Restored::Done,
-                Err(ChangeError::Refused { source, .. }) => Restored::Refused(errno(&source)),
-                Ok(end) => match set_capacity(&end, *from_bytes) {
-                    Ok(()) => Restored::Done,
-                    Err(Errno::EBUSY) => Restored::NotYet,
-                    Err(errno) => Restored::Refused(errno),
-                },
-            },
+            Change::Capacity { pipe, holders, from_bytes, .. } => {
+                match resize::set_capacity(*pipe, holders, *from_bytes) {
+                    // Who has nobody to write to, or to read from, has no use for its capacity.
+                    Ok(_) | Err(Failure::Gone) => Restored::Done,
+                    Err(Failure::Refused(Errno::EBUSY) | Failure::NoLooker) => Restored::NotYet,
+                    Err(Failure::Noticed) => Restored::Refused(Errno::EOPNOTSUPP),
+                    Err(Failure::Refused(errno)) => Restored::Refused(errno),
+                }
+            }
             Change::Affinity { process, from, to } => restore_threads(
                 process,
                 from,
@@ -261,52 +257,19 @@ fn restore_threads<T>(
     refusal.map_or(Restored::Done, Restored::Refused)
 }
 
-fn refused<E: Into<io::Error>>(what: &'static str) -> impl Fn(E) -> ChangeError {
-    move |source| ChangeError::Refused { what: what.to_owned(), source: source.into() }
+fn not_resized(pipe: PipeKey, what: &str, failure: Failure) -> ChangeError {
+    let named = format!("pipe:[{}]", pipe.inode);
+    let source = match failure {
+        Failure::Gone => return ChangeError::Gone { what: named },
+        Failure::Noticed => io::Error::other("its ends would notice: a FIFO, or O_ASYNC"),
+        Failure::NoLooker => io::Error::other("it could not be reached"),
+        Failure::Refused(errno) => errno.into(),
+    };
+    ChangeError::Refused { what: format!("{what} {named}"), source }
 }
 
 fn errno(error: &io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(0))
-}
-
-fn set_capacity(pipe: &File, bytes: u64) -> Result<(), Errno> {
-    let bytes = i32::try_from(bytes).map_err(|_| Errno::EINVAL)?;
-    fcntl(pipe, FcntlArg::F_SETPIPE_SZ(bytes)).map(drop)
-}
-
-/// Opens a pipe by a descriptor of whoever holds it, to be closed again at once: its read end, as a
-/// held write end would hide end of file. First with `O_PATH`, which touches no pipe, so that
-/// nothing else that has got the number since is ever opened.
-fn open_pipe(pipe: PipeKey, holders: &[MemberId]) -> Result<File, ChangeError> {
-    let mut refusal = None;
-    let named = holders.iter().filter(|holder| holder.is_there()).map(|holder| holder.pid);
-    // Whoever inherited it from a holder that has gone is looked for last.
-    let others = std::iter::once_with(|| numbers("/proc")).flatten();
-    for pid in named.chain(others) {
-        for fd in numbers(&format!("/proc/{pid}/fd")) {
-            let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-            let path = format!("/proc/{pid}/fd/{fd}");
-            let Ok(path) = openat(AT_FDCWD, path.as_str(), flags, Mode::empty()) else { continue };
-            let is_it =
-                fstat(&path).is_ok_and(|s| (s.st_dev, s.st_ino) == (pipe.device, pipe.inode));
-            if !is_it {
-                continue;
-            }
-            let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-            let own = format!("/proc/self/fd/{}", path.as_raw_fd());
-            match openat(AT_FDCWD, own.as_str(), flags, Mode::empty()) {
-                Ok(end) => return Ok(File::from(end)),
-                Err(error) => refusal = Some(error),
-            }
-        }
-    }
-    match refusal {
-        Some(errno) => Err(ChangeError::Refused {
-            what: format!("opening pipe:[{}]", pipe.inode),
-            source: errno.into(),
-        }),
-        None => Err(ChangeError::Gone { what: format!("pipe:[{}]", pipe.inode) }),
-    }
 }
 
 fn set_cpus(tid: i32, cpus: &[usize]) -> io::Result<()> {
@@ -315,12 +278,6 @@ fn set_cpus(tid: i32, cpus: &[usize]) -> io::Result<()> {
         set.set(cpu)?;
     }
     Ok(sched_setaffinity(Pid::from_raw(tid), &set)?)
-}
-
-/// The numeric names in a folder of `/proc`.
-fn numbers(folder: &str) -> Vec<i32> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 fn descendants(root: i32) -> Vec<i32> {

@@ -4,8 +4,13 @@
 //! ends, be it by an exit, a panic or `kill -9`, it takes back what is still held, last first, and
 //! keeps trying where a pipe holds more than its old capacity. It has a session of its own and
 //! blocks every signal, so that what ends pipeprof by its process group leaves it alone.
+//!
+//! While it lives it has a claim on the pipes of its pipeline: what a second tuning found changed it
+//! would take for what was there before.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::change::{Change, Restored};
 use crate::pair::Reexec;
+use crate::pipeline::PipeKey;
 
 /// A change that the guardian holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -21,6 +27,8 @@ pub struct HoldId(u32);
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Message {
+    /// The first message: the pipes that nobody else may tune meanwhile.
+    Claim { pipes: Vec<PipeKey> },
     /// About to be made.
     Hold { id: HoldId, change: Change },
     /// Taken back already, or meant to stay.
@@ -37,23 +45,29 @@ pub struct Guardian {
 }
 
 impl Guardian {
-    /// Starts one and waits until it is ready.
+    /// Starts one with a claim on these pipes, and waits until it is ready.
     ///
     /// # Errors
-    /// It can't be started.
-    pub fn start(again: &Reexec) -> io::Result<Self> {
+    /// It can't be started. [`io::ErrorKind::ResourceBusy`]: another one has a claim on one of them.
+    pub fn start(again: &Reexec, pipes: Vec<PipeKey>) -> io::Result<Self> {
         let mut child = Command::new(&again.program)
             .args(&again.arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()?;
-        let mut ready = [0];
-        if let Some(stdout) = &mut child.stdout {
-            stdout.read_exact(&mut ready)?;
+        let (tell, stdout) = (child.stdin.take(), child.stdout.take());
+        let mut guardian = Guardian { child, tell, next: 0 };
+        guardian.send(&Message::Claim { pipes })?;
+        let mut answer = [0];
+        if let Some(mut stdout) = stdout {
+            stdout.read_exact(&mut answer)?;
         }
-        let tell = child.stdin.take();
-        Ok(Guardian { child, tell, next: 0 })
+        if answer != READY {
+            guardian.finish(Duration::from_secs(1));
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        Ok(guardian)
     }
 
     /// Its pid.
@@ -102,6 +116,10 @@ impl Guardian {
     }
 }
 
+/// The guardian's one word where it is ready, and where somebody else has a claim.
+const READY: [u8; 1] = *b"!";
+const TAKEN: [u8; 1] = *b"-";
+
 /// Is the guardian: reads what it is to hold from standard input until that ends, then takes it
 /// back.
 ///
@@ -111,10 +129,30 @@ pub fn guard() -> io::Result<()> {
     SigSet::all().thread_block()?;
     // Fails only where it leads a process group already, and then it is out of reach as well.
     let _ = nix::unistd::setsid();
-    io::stdout().write_all(b"!")?;
+    // It may live long, and keeps no file system busy.
+    let _ = nix::unistd::chdir("/");
+    let mut messages = BufReader::new(io::stdin());
+    let mut line = Vec::new();
+    messages.read_until(b'\n', &mut line)?;
+    let claims = match serde_json::from_slice(&line) {
+        Ok(Message::Claim { pipes }) => claim(&pipes),
+        _ => None,
+    };
+    io::stdout().write_all(if claims.is_some() { &READY } else { &TAKEN })?;
     io::stdout().flush()?;
-    restore_all(held_at_the_end(BufReader::new(io::stdin())));
+    restore_all(held_at_the_end(messages));
+    drop(claims);
     Ok(())
+}
+
+/// An abstract socket a pipe, which the kernel gives to one process at a time; `None` where another
+/// one has a claim on any of them.
+fn claim(pipes: &[PipeKey]) -> Option<Vec<UnixListener>> {
+    let bind = |pipe: &PipeKey| {
+        let name = format!("pipeprof-tune-{}-{}", pipe.device, pipe.inode);
+        UnixListener::bind_addr(&SocketAddr::from_abstract_name(name).ok()?).ok()
+    };
+    pipes.iter().map(bind).collect()
 }
 
 /// What is still held when the messages end. A last line without its end was cut by a kill before
@@ -126,20 +164,24 @@ fn held_at_the_end(mut messages: impl BufRead) -> Vec<Change> {
         match serde_json::from_slice(&line) {
             Ok(Message::Hold { id, change }) => held.push((id, change)),
             Ok(Message::Release { id }) => held.retain(|(held, _)| *held != id),
-            Err(_) => {}
+            Ok(Message::Claim { .. }) | Err(_) => {}
         }
         line.clear();
     }
     held.into_iter().map(|(_, change)| change).collect()
 }
 
-/// A pipe that drains drains within milliseconds; one that does not is not worth a busy loop.
+/// A pipe that drains drains within milliseconds; one that does not is not worth a busy loop, and
+/// one that did not for long may be hours away from its next pause.
 const FIRST_PAUSE: Duration = Duration::from_micros(200);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+const SOON: Duration = Duration::from_secs(10);
+const LATER_PAUSE: Duration = Duration::from_millis(200);
 
 fn restore_all(held: Vec<Change>) {
     let mut left = held;
     let mut pause = FIRST_PAUSE;
+    let began = Instant::now();
     loop {
         left.reverse();
         left.retain(|change| change.restore() == Restored::NotYet);
@@ -148,7 +190,8 @@ fn restore_all(held: Vec<Change>) {
         }
         left.reverse();
         std::thread::sleep(pause);
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        let longest = if began.elapsed() < SOON { LONGEST_PAUSE } else { LATER_PAUSE };
+        pause = (pause * 2).min(longest);
     }
 }
 
@@ -180,6 +223,17 @@ mod tests {
             Message::Hold { id: HoldId(2), change: change(3) },
         ]);
         assert_eq!(held_at_the_end(&text[..]), [change(2), change(3)]);
+    }
+
+    #[test]
+    fn a_pipe_is_claimed_once_at_a_time() {
+        // No pipe has this device.
+        let pipe =
+            |inode| PipeKey { device: u64::MAX, inode: u64::from(std::process::id()) + inode };
+        let held = claim(&[pipe(0), pipe(1)]).unwrap();
+        assert!(claim(&[pipe(2), pipe(1)]).is_none());
+        drop(held);
+        assert!(claim(&[pipe(2), pipe(1)]).is_some());
     }
 
     #[test]

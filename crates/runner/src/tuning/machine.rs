@@ -1,6 +1,8 @@
 //! What the machine allows to be changed: CPUs and where they lie, and the limits of pipes.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 use crate::cpus::of_thread;
 
@@ -84,6 +86,25 @@ pub fn pipe_limits() -> Option<PipeLimits> {
     })
 }
 
+/// How many anonymous pipes of a user are held by processes that may be read: what is charged to its
+/// budget of pages is those, by their size. A pipe belongs to whoever made it.
+pub fn pipes_of_user(uid: u32) -> usize {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter(|entry| {
+        entry.file_name().to_str().is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit()))
+    });
+    let descriptors = pids
+        .flat_map(|pid| fs::read_dir(pid.path().join("fd")).into_iter().flatten().flatten())
+        .filter(|fd| {
+            fs::read_link(fd.path()).is_ok_and(|to| to.to_string_lossy().starts_with("pipe:"))
+        });
+    let pipes = descriptors.filter_map(|fd| {
+        let meta = fs::metadata(fd.path()).ok()?;
+        (meta.uid() == uid).then(|| (meta.dev(), meta.ino()))
+    });
+    pipes.collect::<BTreeSet<_>>().len()
+}
+
 /// Whether a nice value that was raised can be lowered again: `CAP_SYS_NICE` (`can_nice()`,
 /// kernel/sched/syscalls.c, v6.18), bit 23 of `CapEff`.
 pub fn may_renice() -> bool {
@@ -91,4 +112,20 @@ pub fn may_renice() -> bool {
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let effective = effective.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
     effective.is_some_and(|bits| bits & (1 << 23) != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pipes_are_counted_once_each_for_whoever_made_them() {
+        let uid = nix::unistd::geteuid().as_raw();
+        let before = pipes_of_user(uid);
+        let ends: Vec<_> = (0..50).map(|_| std::io::pipe().unwrap()).collect();
+        // Other tests come and go beside this one.
+        assert!(pipes_of_user(uid) >= before.min(20) + 30, "{before}");
+        assert_eq!(pipes_of_user(u32::MAX - 1), 0);
+        drop(ends);
+    }
 }

@@ -51,6 +51,7 @@ pub(super) fn recipe(
                 permanent.push(format!("nice -n {by} {}", command(*member)));
                 price.push(format!("{} gets less CPU time", seen.members[*member].name));
             }
+            Treatment::Line { line } => permanent.push(line.clone()),
         }
     }
     (permanent, price)

@@ -33,13 +33,17 @@ pub(super) struct Measured {
 }
 
 impl Measured {
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.judged.is_none() && self.failed.is_none()
     }
 }
 
-/// A pipe that was made smaller again has to drain; one that does not within this is not waited for.
-const DRAINS_WITHIN: Duration = Duration::from_secs(2);
+/// A pipe that is made smaller again has to drain first. One that does not within this is left to the
+/// guardian, and nothing more can be compared with what was.
+const DRAINS_WITHIN: Duration = Duration::from_secs(10);
+
+/// The guardian is waited for no longer than this at the end.
+const RESTORES_WITHIN: Duration = Duration::from_secs(2);
 
 /// After a change the pipeline gets a fifth of a window, at least, to settle.
 pub(super) fn warm_up_ms(window_ms: u64) -> u64 {
@@ -59,10 +63,12 @@ impl<'a> Lab<'a> {
     }
 
     /// Compares the pipeline with and without each of these combinations, a block of each in turn
-    /// until it is judged, so that all get their share of the time. `step` is told which is next.
+    /// until it is judged, so that all get their share of the time. `family` comparisons share the error
+    /// in all. `step` is told which is next.
     pub(super) fn compare(
         &mut self,
         combinations: &[Vec<Treatment>],
+        family: usize,
         mut step: impl FnMut(usize),
     ) -> Vec<Measured> {
         let mut measured: Vec<Measured> =
@@ -80,7 +86,7 @@ impl<'a> Lab<'a> {
                     Ok(None) => continue,
                     Err(failure) => measured[at].failed = Some(failure),
                 }
-                measured[at].judged = judge(&blocks[at], combinations.len());
+                measured[at].judged = judge(&blocks[at], family);
                 if phase_changed(&blocks[at]) {
                     let why = "the pipeline does something else now than before";
                     self.stopped = Some(why.to_owned());
@@ -88,7 +94,7 @@ impl<'a> Lab<'a> {
             }
         }
         for (measured, blocks) in measured.iter_mut().zip(&blocks) {
-            measured.judged = measured.judged.or_else(|| interval(blocks, combinations.len()));
+            measured.judged = measured.judged.or_else(|| interval(blocks, family));
         }
         measured
     }
@@ -113,7 +119,7 @@ impl<'a> Lab<'a> {
                 _ => Ok(()),
             };
             let window = match (&ready, &self.stopped) {
-                (Ok(()), None) => self.window(side),
+                (Ok(()), None) => self.window(side, treatments),
                 _ => None,
             };
             let Some(window) = window else {
@@ -146,23 +152,37 @@ impl<'a> Lab<'a> {
     }
 
     /// Lets the pipeline settle, then counts; `None` where it ended.
-    fn window(&self, side: Side) -> Option<Window> {
+    fn window(&self, side: Side, treatments: &[Treatment]) -> Option<Window> {
         let length = self.seen.window_ms;
         self.sleep(Duration::from_millis(warm_up_ms(length)));
-        let before = self.bytes()?;
+        let before = self.passed(treatments)?;
         let at = Instant::now();
         self.sleep(Duration::from_millis(length));
-        let after = self.bytes()?;
+        let after = self.passed(treatments)?;
         let seconds = at.elapsed().as_secs_f64();
         (self.subject.is_there() && !self.interrupt.is_set()).then(|| Window {
             at_s: at.duration_since(self.began).as_secs_f64(),
             side,
-            bytes_per_second: after.saturating_sub(before) as f64 / seconds,
+            bytes_per_second: (after - before).max(0.0) / seconds,
         })
     }
 
-    fn bytes(&self) -> Option<u64> {
-        self.subject.totals().ok()?.get(self.seen.payload)?.bytes.known()
+    /// Bytes of the payload so far, less what only lies in a pipe whose capacity is changed: a larger
+    /// pipe that fills up takes more in, for a while, and makes nothing faster.
+    fn passed(&self, treatments: &[Treatment]) -> Option<f64> {
+        let bytes = self.subject.totals().ok()?.get(self.seen.payload)?.bytes.known()?;
+        let enlarged = |treatment: &Treatment| match treatment {
+            Treatment::Capacity { pipe, .. } if *pipe >= self.seen.payload => Some(*pipe),
+            _ => None,
+        };
+        let enlarged: Vec<usize> = treatments.iter().filter_map(enlarged).collect();
+        let levels = if enlarged.is_empty() { Vec::new() } else { self.subject.found.levels() };
+        let lies = |pipe: usize| {
+            let level = levels.get(pipe).copied().flatten()?;
+            let payload_per_byte = self.seen.payload_per_byte.get(pipe).copied().flatten()?;
+            Some(level.fill_bytes as f64 * payload_per_byte)
+        };
+        Some(bytes as f64 - enlarged.into_iter().filter_map(lies).sum::<f64>())
     }
 
     fn sleep(&self, length: Duration) {
@@ -208,6 +228,8 @@ impl<'a> Lab<'a> {
                 .map(|(at, cpus)| Change::affinity(process(*at)?, cpus.clone()))
                 .collect(),
             Treatment::Nice { member, by } => Ok(vec![Change::nicer(process(*member)?, *by)?]),
+            // Nothing that runs is changed.
+            Treatment::Line { .. } => Ok(Vec::new()),
         }
     }
 
@@ -225,13 +247,14 @@ impl<'a> Lab<'a> {
                     self.held.remove(at - 1);
                     at -= 1;
                 }
-                Restored::NotYet if Instant::now() < until => {
+                Restored::NotYet if Instant::now() < until && !self.interrupt.is_set() => {
                     std::thread::sleep(pause);
                     pause = (pause * 2).min(Duration::from_millis(5));
                 }
                 Restored::NotYet => {
                     refused = Some(
-                        "the larger pipe filled up and does not drain, so its reader is the limit"
+                        "the larger pipe filled up and did not drain within 10 s, so its reader is \
+                         the limit"
                             .to_owned(),
                     );
                     at -= 1;
@@ -268,7 +291,7 @@ impl<'a> Lab<'a> {
         let left: Vec<String> =
             self.held.iter().map(|(_, change)| self.text(change, seen)).collect();
         let pid = self.guardian.pid();
-        if self.guardian.finish(DRAINS_WITHIN) {
+        if self.guardian.finish(RESTORES_WITHIN) {
             return Vec::new();
         }
         left.into_iter().map(|what| format!("{what}; process {pid} keeps trying")).collect()

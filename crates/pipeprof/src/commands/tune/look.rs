@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use pipeprof_profiler::accounts::Accounts;
 use pipeprof_profiler::meter::{Bytes, Gauge};
-use pipeprof_report::tuning::{Seen, SeenMember, SeenPipe, window};
+use pipeprof_profiler::states::States;
+use pipeprof_report::facts::states::Scene;
+use pipeprof_report::tuning::{Seen, SeenBlame, SeenMember, SeenPipe, window};
 use pipeprof_runner::pipeline::MemberId;
 use pipeprof_runner::tuning::{allowed_cpus, cpus_of, may_renice, pipe_limits};
 
@@ -20,6 +22,8 @@ pub(super) struct Looked {
     /// Index of the pipe whose bytes are the measure.
     pub(super) payload: usize,
     pub(super) bytes_per_second: f64,
+    /// By pipe: bytes of the payload for each of its own; `None` where its own are not known.
+    pub(super) payload_per_byte: Vec<Option<f64>>,
     /// How long a window is to be.
     pub(super) window_ms: u64,
 }
@@ -32,6 +36,7 @@ const STEP_MS: u64 = 10;
 
 pub(super) fn watch(
     subject: &mut Subject,
+    all: bool,
     interrupt: &Interrupt,
     ui: &Ui,
 ) -> anyhow::Result<Looked> {
@@ -42,6 +47,7 @@ pub(super) fn watch(
     let mut capacities = vec![None; pipeline.pipes.len()];
     let mut counts: Vec<Vec<Option<u64>>> = Vec::new();
     let mut why_unknown = None;
+    let states = States::start(&pids, None).map_err(|error| hinted(&error, error.hint()))?;
     let mut bar = Watching::beside(&pids, Some(WATCH), ui);
     let started = Instant::now();
     let mut looks = 0_u32;
@@ -70,6 +76,8 @@ pub(super) fn watch(
     }
     bar.done();
     let seconds = started.elapsed().as_secs_f64();
+    let states = states.finish().map_err(|error| hinted(&error, error.hint()))?;
+    let scene = Scene::of(&pipeline, &states);
     for (accounts, &pid) in accounts.iter_mut().zip(&pids) {
         accounts.read(pid, false);
     }
@@ -124,8 +132,17 @@ pub(super) fn watch(
             cpus: allowed_cpus(),
             limits: pipe_limits(),
             may_renice: may_renice(),
+            blame: SeenBlame::of(&scene, pipeline.members.len(), pipeline.pipes.len()),
+            all,
         },
         payload,
+        payload_per_byte: moved
+            .iter()
+            .map(|&bytes| {
+                let bytes = bytes.filter(|&bytes| bytes > 0)?;
+                Some(moved[payload].unwrap_or(0) as f64 / bytes as f64)
+            })
+            .collect(),
         bytes_per_second: moved[payload].unwrap_or(0) as f64 / seconds,
         window_ms: window(&steps, STEP_MS),
     })

@@ -100,7 +100,7 @@ impl Subject {
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Starts a command line and waits until its pipeline stands.
-fn launch(spec: Spec, title: String, interrupt: &Interrupt) -> anyhow::Result<Subject> {
+pub(super) fn launch(spec: Spec, title: String, interrupt: &Interrupt) -> anyhow::Result<Subject> {
     let refused = |error: pipeprof_runner::command::CommandError| hinted(&error, error.hint());
     let prepared = spec.clone().prepare().map_err(refused)?;
     let mut running = prepared.release().map_err(refused)?;

@@ -9,16 +9,17 @@ use nix::errno::Errno;
 
 use super::Question;
 
-const QUESTION_BYTES: usize = 24;
-const ANSWER_BYTES: usize = 24;
+const QUESTION_BYTES: usize = 28;
+const ANSWER_BYTES: usize = 32;
 
 pub(super) fn encode(question: Question) -> [u8; QUESTION_BYTES] {
-    let Question { pid, fd, device, inode } = question;
+    let Question { pid, fd, device, inode, set_bytes } = question;
     let mut bytes = [0; QUESTION_BYTES];
     bytes[..4].copy_from_slice(&pid.to_ne_bytes());
     bytes[4..8].copy_from_slice(&fd.to_ne_bytes());
     bytes[8..16].copy_from_slice(&device.to_ne_bytes());
-    bytes[16..].copy_from_slice(&inode.to_ne_bytes());
+    bytes[16..24].copy_from_slice(&inode.to_ne_bytes());
+    bytes[24..].copy_from_slice(&set_bytes.to_ne_bytes());
     bytes
 }
 
@@ -28,6 +29,7 @@ fn decode(bytes: &[u8; QUESTION_BYTES]) -> Option<Question> {
         fd: i32::from_ne_bytes(*bytes.get(4..)?.first_chunk()?),
         device: u64::from_ne_bytes(*bytes.get(8..)?.first_chunk()?),
         inode: u64::from_ne_bytes(*bytes.get(16..)?.first_chunk()?),
+        set_bytes: u32::from_ne_bytes(*bytes.get(24..)?.first_chunk()?),
     })
 }
 
@@ -40,12 +42,12 @@ pub(super) fn send(socket: BorrowedFd, message: &[u8]) -> Result<(), Errno> {
 }
 
 /// An answer that is there.
-pub(super) fn receive(socket: BorrowedFd) -> Result<[u64; 3], Errno> {
+pub(super) fn receive(socket: BorrowedFd) -> Result<[u64; 4], Errno> {
     let mut bytes = [0; ANSWER_BYTES];
     if read(socket.as_raw_fd(), &mut bytes)? != ANSWER_BYTES {
         return Err(Errno::ESRCH);
     }
-    let mut words = [0; 3];
+    let mut words = [0; 4];
     for (word, place) in words.iter_mut().zip(bytes.chunks_exact(8)) {
         *word = u64::from_ne_bytes(*place.first_chunk().ok_or(Errno::EPROTO)?);
     }
@@ -109,10 +111,10 @@ unsafe fn look_for_ever(socket: RawFd) -> ! {
     unsafe { libc::_exit(0) }
 }
 
-/// Capacity, fill, and for how long the end was open.
-fn look(question: Question) -> Option<[u64; 3]> {
+/// Capacity, fill, for how long the end was open, and the errno of a refusal.
+fn look(question: Question) -> Option<[u64; 4]> {
     let mut path = [0; 48];
-    let Question { pid, fd, device, inode } = question;
+    let Question { pid, fd, device, inode, set_bytes } = question;
     write_path(&mut path, b"/proc/", pid, b"/fd/", fd)?;
     // The path is first taken with O_PATH, which opens no end, and compared with the pipe that was
     // found. So nothing else that has meanwhile got the number is ever opened.
@@ -131,7 +133,7 @@ fn look(question: Question) -> Option<[u64; 3]> {
     };
     let mut own = [0; 48];
     let found = if is_it && write_path(&mut own, b"/proc/self/fd/", place, b"", -1).is_some() {
-        ask(&own)
+        ask(&own, set_bytes)
     } else {
         None
     };
@@ -141,15 +143,20 @@ fn look(question: Question) -> Option<[u64; 3]> {
 }
 
 /// The end is open between the two looks at the clock, and no longer.
-fn ask(path: &[u8; 48]) -> Option<[u64; 3]> {
+fn ask(path: &[u8; 48], set_bytes: u32) -> Option<[u64; 4]> {
     let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_CLOEXEC;
     let mut bytes: libc::c_int = 0;
     let before = now_ns();
-    // SAFETY: a path that ends in NUL, an int for FIONREAD to write, and a descriptor of our own.
+    // SAFETY: a path that ends in NUL.
+    let end = unsafe { libc::open(path.as_ptr().cast(), flags) };
+    if end < 0 {
+        return Some([0, 0, 0, Errno::last_raw() as u64]);
+    }
+    let mut refusal = 0;
+    // SAFETY: a descriptor of our own, and an int for FIONREAD to write.
     let (capacity, filled) = unsafe {
-        let end = libc::open(path.as_ptr().cast(), flags);
-        if end < 0 {
-            return None;
+        if set_bytes != 0 && libc::fcntl(end, libc::F_SETPIPE_SZ, set_bytes) < 0 {
+            refusal = Errno::last_raw();
         }
         let capacity = libc::fcntl(end, libc::F_GETPIPE_SZ);
         let filled = libc::ioctl(end, libc::FIONREAD, &raw mut bytes);
@@ -158,7 +165,7 @@ fn ask(path: &[u8; 48]) -> Option<[u64; 3]> {
     };
     let held_ns = now_ns().wrapping_sub(before);
     let capacity = u64::try_from(capacity).ok()?;
-    (filled == 0).then_some([capacity, u64::try_from(bytes).ok()?, held_ns])
+    (filled == 0).then_some([capacity, u64::try_from(bytes).ok()?, held_ns, refusal as u64])
 }
 
 fn now_ns() -> u64 {
@@ -215,7 +222,8 @@ mod tests {
 
     #[test]
     fn a_question_arrives_as_it_was_asked() {
-        let question = Question { pid: 7, fd: i32::MAX, device: u64::MAX, inode: 3 };
+        let question =
+            Question { pid: 7, fd: i32::MAX, device: u64::MAX, inode: 3, set_bytes: 1 << 20 };
         assert_eq!(decode(&encode(question)), Some(question));
     }
 }

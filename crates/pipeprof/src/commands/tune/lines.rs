@@ -1,0 +1,292 @@
+//! Compares a command line with others, each run anew: other numbers of threads, a buffer in a gap.
+
+use std::time::{Duration, Instant};
+
+use pipeprof_report::tuning::{
+    Block, Confirmed, Outcome, Side, Treatment, Tried, Window, block_order, interval, judge,
+};
+use pipeprof_runner::command::Spec;
+use pipeprof_runner::tuning::line::{Variant, with_buffer, with_other_threads};
+
+use super::lab::Measured;
+use super::subject::Subject;
+use crate::interrupt::Interrupt;
+
+/// A line, the others that are tried, and where its bytes are counted.
+pub(super) struct Lines {
+    /// As it runs without any change.
+    pub(super) original: Spec,
+    pub(super) others: Vec<Other>,
+}
+
+/// Another line.
+#[derive(Clone)]
+pub(super) struct Other {
+    pub(super) what: String,
+    /// As a person would type it.
+    pub(super) line: String,
+    spec: Spec,
+    price: String,
+    is_buffer: bool,
+}
+
+/// What a buffer in a gap holds.
+const BUFFER: &str = "64M";
+
+impl Lines {
+    /// Of a shell line, with its mark taken out. No others where it is no shell line.
+    pub(super) fn of(spec: Spec, line: &str, try_flags: bool) -> Result<Lines, &'static str> {
+        let typed = format!("pipeprof buffer -m {BUFFER}");
+        let program = std::env::current_exe().map_or_else(
+            |_| "pipeprof".to_owned(),
+            |path| format!("'{}'", path.display().to_string().replace('\'', "'\\''")),
+        );
+        let mut others = Vec::new();
+        let mut original = spec.clone();
+        let mut unmarked = line.to_owned();
+        let run = with_buffer(line, &format!("{program} buffer -m {BUFFER}"))?;
+        if let (Some((without, run)), Some((_, shown))) = (run, with_buffer(line, &typed)?)
+            && let (Some(plain), Some(spec)) =
+                (spec.with_line(without.as_ref()), spec.with_line(run.as_ref()))
+        {
+            (original, unmarked) = (plain, without);
+            others.push(Other {
+                what: format!("a buffer of {BUFFER} in the gap"),
+                line: shown,
+                spec,
+                price: format!("up to {BUFFER} of memory, and a process more"),
+                is_buffer: true,
+            });
+        }
+        if try_flags {
+            let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+            for Variant { what, line } in with_other_threads(&unmarked, cpus) {
+                let Some(spec) = original.with_line(line.as_ref()) else { continue };
+                let price = "memory and CPU time of its threads".to_owned();
+                others.push(Other { what, line, spec, price, is_buffer: false });
+            }
+        }
+        Ok(Lines { original, others })
+    }
+}
+
+/// A command that ends within this is measured from its start to its end.
+const SHORT: Duration = Duration::from_secs(5);
+
+/// One that does not is given this to settle, then its bytes are counted for the other, then it is
+/// ended.
+const SETTLES: Duration = Duration::from_millis(700);
+const COUNTED: Duration = Duration::from_secs(2);
+
+/// A short command that another number of threads makes slower gets this long.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// How runs are compared.
+enum Measure {
+    /// By the time that they take.
+    Time,
+    /// By the bytes through the pipe at this place from the end.
+    Bytes { from_end: usize },
+}
+
+pub(super) struct Bench<'a> {
+    lines: &'a Lines,
+    interrupt: &'a Interrupt,
+    until: Instant,
+    began: Instant,
+    pub(super) stopped: Option<String>,
+}
+
+impl<'a> Bench<'a> {
+    pub(super) fn new(lines: &'a Lines, interrupt: &'a Interrupt, until: Instant) -> Self {
+        Bench { lines, interrupt, until, began: Instant::now(), stopped: None }
+    }
+
+    /// Tries all of them; the best once more. `family` comparisons share the error in all.
+    pub(super) fn run(
+        &mut self,
+        payload_from_end: usize,
+        family: usize,
+        mut step: impl FnMut(&str),
+    ) -> (Vec<Tried>, Option<Confirmed>) {
+        let lines = self.lines;
+        let measured = self.compare(&lines.others, payload_from_end, family, &mut step);
+        let tried: Vec<Tried> = lines
+            .others
+            .iter()
+            .zip(measured)
+            .map(|(other, measured)| {
+                let Measured { judged, failed, windows } = measured;
+                let treatment = Treatment::Line { line: other.line.clone() };
+                Tried { name: other.what.clone(), treatment, share: None, judged, failed, windows }
+            })
+            .collect();
+        let faster = tried.iter().zip(&lines.others).filter_map(|(tried, other)| {
+            let judged = tried.judged.filter(|judged| judged.outcome == Outcome::Faster)?;
+            Some((judged.ratio, other))
+        });
+        let best = faster.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, other)| other.clone());
+        let confirmed = best.filter(|_| self.stopped.is_none()).map(|best| {
+            let again = |_: &str| step(&format!("{}, once more", best.what));
+            let again = self.compare(std::slice::from_ref(&best), payload_from_end, 1, again);
+            let Measured { judged, windows, .. } = again.into_iter().next().unwrap_or_default();
+            let is_proven = judged.is_some_and(|judged| judged.outcome == Outcome::Faster);
+            let said = |text: &str| if is_proven { vec![text.to_owned()] } else { Vec::new() };
+            Confirmed {
+                names: vec![best.what.clone()],
+                judged,
+                windows,
+                permanent: said(&best.line),
+                price: said(&best.price),
+                kept: false,
+            }
+        });
+        (tried, confirmed)
+    }
+
+    fn compare(
+        &mut self,
+        others: &[Other],
+        payload_from_end: usize,
+        family: usize,
+        mut step: impl FnMut(&str),
+    ) -> Vec<Measured> {
+        let mut measured: Vec<Measured> = others.iter().map(|_| Measured::default()).collect();
+        let mut blocks: Vec<Vec<Block>> = vec![Vec::new(); others.len()];
+        let mut measures: Vec<Option<Measure>> = others.iter().map(|_| None).collect();
+        while self.stopped.is_none() && measured.iter().any(Measured::is_open) {
+            for (at, other) in others.iter().enumerate() {
+                if self.stopped.is_some() || !measured[at].is_open() {
+                    continue;
+                }
+                step(&other.what);
+                let windows = &mut measured[at].windows;
+                let block = match &mut measures[at] {
+                    Some(measure) => self.block(other, measure, windows),
+                    none => self.measure(other, payload_from_end).and_then(|measure| {
+                        let measure = none.insert(measure);
+                        self.block(other, measure, windows)
+                    }),
+                };
+                match block {
+                    Ok(Some(block)) => blocks[at].push(block),
+                    Ok(None) => {}
+                    Err(failure) => measured[at].failed = Some(failure),
+                }
+                measured[at].judged = judge(&blocks[at], family);
+            }
+        }
+        for (measured, blocks) in measured.iter_mut().zip(&blocks) {
+            measured.judged = measured.judged.or_else(|| interval(blocks, family));
+        }
+        measured
+    }
+
+    /// How it is compared: by a run of each that counts for nothing else.
+    fn measure(&self, other: &Other, payload_from_end: usize) -> Result<Measure, String> {
+        if self.to_the_end(&self.lines.original, SHORT)?.is_some() {
+            return Ok(Measure::Time);
+        }
+        if !other.is_buffer {
+            return Ok(Measure::Bytes { from_end: payload_from_end });
+        }
+        // What has left the buffer counts, not what it holds.
+        let subject = self.launch(&other.spec)?;
+        let pipeline = &subject.found.pipeline;
+        let buffer = pipeline.members.iter().find(|member| {
+            member.command_line.get(1).is_some_and(|word| word == "buffer")
+                && member.command_line.get(2).is_some_and(|word| word == "-m")
+        });
+        let buffer = buffer.ok_or("the buffer did not start")?.id();
+        let at = pipeline.pipes.iter().position(|pipe| pipe.writers.contains(&buffer));
+        let at = at.ok_or("nobody reads from the buffer")?;
+        Ok(Measure::Bytes { from_end: pipeline.pipes.len() - at })
+    }
+
+    fn block(
+        &mut self,
+        other: &Other,
+        measure: &Measure,
+        windows: &mut Vec<Window>,
+    ) -> Result<Option<Block>, String> {
+        let (mut original, mut treated) = (Vec::new(), Vec::new());
+        for side in block_order(fastrand::bool()) {
+            if self.interrupt.is_set() {
+                self.stopped = Some("interrupted".to_owned());
+            } else if Instant::now() >= self.until {
+                self.stopped = Some("the time is up (--time)".to_owned());
+            }
+            if self.stopped.is_some() {
+                return Ok(None);
+            }
+            let spec = match side {
+                Side::Original => &self.lines.original,
+                Side::Treated => &other.spec,
+            };
+            let at_s = self.began.elapsed().as_secs_f64();
+            let rate = match measure {
+                Measure::Time => {
+                    let took = self.to_the_end(spec, LONGEST)?;
+                    let took = took.ok_or("it took longer than a minute")?;
+                    // Of the same work, the rate is as many times higher as the time is shorter.
+                    1.0 / took.as_secs_f64().max(1e-6)
+                }
+                Measure::Bytes { from_end } => {
+                    let bytes_per_second = self.rate(spec, *from_end)?;
+                    windows.push(Window { at_s, side, bytes_per_second });
+                    bytes_per_second
+                }
+            };
+            match side {
+                Side::Original => original.push(rate),
+                Side::Treated => treated.push(rate),
+            }
+        }
+        let pair = |rates: &[f64]| <[f64; 2]>::try_from(rates).ok();
+        Ok(pair(&original)
+            .zip(pair(&treated))
+            .map(|(original, treated)| Block { original, treated }))
+    }
+
+    /// Runs it to its end; `None` where that takes longer, or somebody interrupts.
+    fn to_the_end(&self, spec: &Spec, most: Duration) -> Result<Option<Duration>, String> {
+        let refused = |error: pipeprof_runner::command::CommandError| error.to_string();
+        let began = Instant::now();
+        let mut running =
+            spec.clone().prepare().and_then(|held| held.release()).map_err(refused)?;
+        while began.elapsed() < most && !self.interrupt.is_set() {
+            match running.try_wait().map_err(refused)? {
+                Some(status) if status.success() => return Ok(Some(began.elapsed())),
+                Some(status) => return Err(format!("the command ended with {status}")),
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn launch(&self, spec: &Spec) -> Result<Subject, String> {
+        super::subject::launch(spec.clone(), String::new(), self.interrupt)
+            .map_err(|error| format!("{error:#}"))
+    }
+
+    /// Bytes a second through a pipe of a run that is ended afterwards.
+    fn rate(&self, spec: &Spec, from_end: usize) -> Result<f64, String> {
+        let subject = self.launch(spec)?;
+        let at = subject.found.pipeline.pipes.len().checked_sub(from_end);
+        let at = at.ok_or("its pipeline has fewer pipes than before")?;
+        let bytes = || -> Result<u64, String> {
+            let totals = subject.totals().map_err(|error| format!("{error:#}"))?;
+            let known = totals.get(at).and_then(|total| total.bytes.known());
+            known.ok_or_else(|| "its bytes can't be counted".to_owned())
+        };
+        std::thread::sleep(SETTLES);
+        let (before, since) = (bytes()?, Instant::now());
+        std::thread::sleep(COUNTED);
+        let after = bytes()?;
+        let seconds = since.elapsed().as_secs_f64();
+        if !subject.is_there() {
+            return Err("a run ended sooner than the first".to_owned());
+        }
+        Ok(after.saturating_sub(before) as f64 / seconds)
+    }
+}
