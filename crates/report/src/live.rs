@@ -1,6 +1,7 @@
 //! Running pipelines as they are now: what `pipeprof top` shows of an interval.
 
 use pipeprof_profiler::live::Interval;
+use pipeprof_runner::cgroup::Container;
 use pipeprof_runner::pipeline::MemberId;
 use serde::Serialize;
 
@@ -44,6 +45,18 @@ pub struct MemberNow {
     pub name: String,
     /// Its arguments. Untrusted text.
     pub command_line: Vec<String>,
+    /// Whose rights it has: a name, or a number where the machine has no name for it.
+    pub user: Option<String>,
+    /// The container that it runs in.
+    pub container: Option<Container>,
+    /// The innermost systemd unit that it runs in.
+    pub unit: Option<String>,
+    /// The regular files that it has open; `None` where nobody asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files: Option<Vec<FileNow>>,
+    /// Its threads; `None` where nobody asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<Vec<ThreadNow>>,
     /// CPUs that it used, 1.9 for nearly two.
     pub cpus_used: f64,
     /// A thread ran or could have.
@@ -56,6 +69,50 @@ pub struct MemberNow {
     pub outside: f64,
     /// Share of the time in which it limited the pipeline.
     pub limits: f64,
+}
+
+/// A thread of a member.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ThreadNow {
+    /// Its id.
+    pub tid: i32,
+    /// Its name. Untrusted text.
+    pub name: String,
+    /// CPUs that it used; `None` where it was not seen before.
+    pub cpus_used: Option<f64>,
+}
+
+/// A regular file that a member has open.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct FileNow {
+    /// The number of its descriptor.
+    pub fd: i32,
+    /// Where it is. Untrusted text.
+    pub path: String,
+    /// It was opened for writing.
+    pub writes: bool,
+    /// How far the next read or write is from its beginning.
+    pub position_bytes: u64,
+    /// How large it is.
+    pub size_bytes: u64,
+    /// How fast the position moved in the interval; `None` where it was not seen before.
+    pub bytes_per_second: Option<f64>,
+}
+
+impl FileNow {
+    /// How far a reader is in it, 0 to 1; `None` of a file that is written or has no size.
+    pub fn progress(&self) -> Option<f64> {
+        (!self.writes && self.size_bytes > 0)
+            .then(|| (self.position_bytes as f64 / self.size_bytes as f64).min(1.0))
+    }
+
+    /// Seconds until a reader is at its end, at the present rate.
+    pub fn seconds_left(&self) -> Option<f64> {
+        self.progress()?;
+        let rate = self.bytes_per_second.filter(|&rate| rate > 0.0)?;
+        let left = self.size_bytes.saturating_sub(self.position_bytes);
+        (left > 0).then(|| left as f64 / rate)
+    }
 }
 
 /// One pipe.
@@ -246,6 +303,23 @@ mod tests {
             cpus_used,
             ..Default::default()
         }
+    }
+
+    #[test]
+    fn a_reader_has_a_way_left_and_a_writer_has_none() {
+        let file = FileNow {
+            position_bytes: 250,
+            size_bytes: 1000,
+            bytes_per_second: Some(50.0),
+            ..FileNow::default()
+        };
+        assert_eq!((file.progress(), file.seconds_left()), (Some(0.25), Some(15.0)));
+        let written = FileNow { writes: true, ..file.clone() };
+        assert_eq!((written.progress(), written.seconds_left()), (None, None));
+        let still = FileNow { bytes_per_second: Some(0.0), ..file.clone() };
+        assert_eq!((still.progress(), still.seconds_left()), (Some(0.25), None));
+        let done = FileNow { position_bytes: 1000, ..file };
+        assert_eq!((done.progress(), done.seconds_left()), (Some(1.0), None));
     }
 
     #[test]

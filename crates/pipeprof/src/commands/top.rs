@@ -8,6 +8,8 @@ mod flame;
 mod look;
 mod screen;
 mod text;
+mod units;
+mod who;
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -17,7 +19,7 @@ use crate::args::target::parse_duration;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::ui::{Exit, Ui, as_usage, hinted};
-use collect::{Collector, What};
+use collect::{Collector, Detail, What};
 
 /// Show every pipeline of this machine, live
 ///
@@ -46,6 +48,9 @@ pub(crate) struct TopArgs {
     /// Do not look into pipes how full they are
     #[arg(long)]
     no_fill: bool,
+    /// Print also threads of members, and how far they are in their open files
+    #[arg(long)]
+    detail: bool,
 }
 
 fn parse_interval(text: &str) -> Result<Duration, String> {
@@ -58,7 +63,9 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
 const SHORTEST: Duration = Duration::from_millis(100);
 
 pub(crate) fn run(args: &TopArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    let what = What { pids: args.pid.clone(), pattern: args.pattern.clone(), fill: !args.no_fill };
+    let detail = if args.detail { Detail::Everybody } else { Detail::Nobody };
+    let pattern = args.pattern.clone();
+    let what = What { pids: args.pid.clone(), pattern, fill: !args.no_fill, detail };
     let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
     let on_screen = !(args.batch || args.json || args.once);
     if on_screen && (is_dumb || !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal())

@@ -7,6 +7,9 @@ use ratatui::crossterm::event::{
     KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
 };
 
+/// Pipelines or lines to a page.
+const PAGE: isize = 10;
+
 /// Intervals that are remembered, for lanes and sparklines.
 const REMEMBERED: usize = 300;
 
@@ -14,6 +17,8 @@ const REMEMBERED: usize = 300;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Quit,
+    /// Ctrl-Z: the terminal is the shell's until it is continued.
+    Suspend,
     /// Hand the terminal to another command of pipeprof.
     Record(i32),
     Tune(i32),
@@ -42,6 +47,8 @@ pub(super) struct App {
     pub(super) typing: bool,
     /// First line of the list that is shown.
     pub(super) scroll: u16,
+    /// First line of the one pipeline that is shown.
+    pub(super) scroll_one: u16,
     /// The pid of the first member of the selected pipeline.
     selected: Option<i32>,
     /// Line of the list at which each pipeline begins, as drawn last.
@@ -106,6 +113,9 @@ impl App {
         if key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL) {
             return Some(Action::Quit);
         }
+        if key.code == KeyCode::Char('z') && key.modifiers.contains(KeyModifiers::CONTROL) {
+            return Some(Action::Suspend);
+        }
         if self.typing {
             self.type_filter(key.code);
             return None;
@@ -130,9 +140,9 @@ impl App {
             KeyCode::Up | KeyCode::Char('k') => self.step(-1),
             KeyCode::Home => self.step(isize::MIN / 2),
             KeyCode::End => self.step(isize::MAX / 2),
-            KeyCode::Enter => {
-                self.view = if self.view == View::One { View::List } else { View::One };
-            }
+            KeyCode::PageDown => self.step(PAGE),
+            KeyCode::PageUp => self.step(-PAGE),
+            KeyCode::Enter => self.open_or_close(),
             KeyCode::Char('r') => return self.selected_pid().map(Action::Record),
             KeyCode::Char('t') => return self.selected_pid().map(Action::Tune),
             KeyCode::Char('f') => return self.selected_pid().map(Action::Flame),
@@ -148,8 +158,11 @@ impl App {
             MouseEventKind::Down(MouseButton::Left) if mouse.row > 0 && self.view == View::List => {
                 let line = mouse.row - 1 + self.scroll;
                 let at = self.lines.partition_point(|&begins| begins <= line);
-                if let Some(at) = at.checked_sub(1) {
-                    self.select(at);
+                match at.checked_sub(1) {
+                    // A second click opens it.
+                    Some(at) if self.selected() == Some(at) => self.open_or_close(),
+                    Some(at) => self.select(at),
+                    None => {}
                 }
             }
             _ => {}
@@ -181,7 +194,23 @@ impl App {
         }
     }
 
+    fn open_or_close(&mut self) {
+        self.view = if self.view == View::One { View::List } else { View::One };
+        self.scroll_one = 0;
+    }
+
+    /// The pipeline that is shown alone, by the pid of its first member.
+    pub(super) fn alone(&self) -> Option<i32> {
+        self.selected_pid().filter(|_| self.view == View::One)
+    }
+
+    /// To another pipeline; of the one that is shown alone to other lines.
     fn step(&mut self, by: isize) {
+        if self.view == View::One {
+            let by = by.clamp(-0x4000, 0x4000) as i16;
+            self.scroll_one = self.scroll_one.min(0x4000).saturating_add_signed(by);
+            return;
+        }
         let last = self.shown().len().saturating_sub(1) as isize;
         let at = self.selected().unwrap_or(0) as isize;
         self.select(at.saturating_add(by).clamp(0, last) as usize);
@@ -287,6 +316,29 @@ mod tests {
         assert_eq!(app.order, Order::Cpu);
         press(&mut app, "s");
         assert_eq!(app.order, Order::Throughput);
+    }
+
+    #[test]
+    fn a_second_click_opens_and_keys_scroll_what_is_open() {
+        let mut app = app();
+        app.lines = vec![0, 3, 6];
+        let click = |row| MouseEvent {
+            kind: MouseEventKind::Down(MouseButton::Left),
+            column: 0,
+            row,
+            modifiers: KeyModifiers::NONE,
+        };
+        app.mouse(click(5));
+        assert_eq!((app.selected_pid(), app.view), (Some(2), View::List));
+        app.mouse(click(5));
+        assert_eq!((app.alone(), app.view), (Some(2), View::One));
+        press(&mut app, "jjk");
+        assert_eq!((app.scroll_one, app.selected_pid()), (1, Some(2)));
+        app.key(KeyEvent::new(KeyCode::End, KeyModifiers::NONE));
+        app.key(KeyEvent::new(KeyCode::Home, KeyModifiers::NONE));
+        assert_eq!(app.scroll_one, 0);
+        let suspend = KeyEvent::new(KeyCode::Char('z'), KeyModifiers::CONTROL);
+        assert_eq!(app.key(suspend), Some(Action::Suspend));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use pipeprof_profiler::live::Live;
 use pipeprof_report::live::{PipelineNow, Snapshot};
 use pipeprof_runner::discover::{Extent, Found, discover, discover_all};
 
+use super::who::Known;
 use crate::ui::hinted;
 
 /// What is asked for.
@@ -15,11 +16,23 @@ pub(super) struct What {
     pub(super) pattern: Option<String>,
     /// Look into the pipes.
     pub(super) fill: bool,
+    /// Threads and open files of whom.
+    pub(super) detail: Detail,
+}
+
+/// Whose threads and open files are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Detail {
+    Nobody,
+    /// Of the pipeline of this process.
+    Of(i32),
+    Everybody,
 }
 
 pub(super) struct Collector {
-    what: What,
+    pub(super) what: What,
     watched: Vec<Live>,
+    known: Known,
     unreadable: usize,
     scanned: Instant,
     scan_took: Duration,
@@ -39,6 +52,7 @@ impl Collector {
         let mut collector = Collector {
             what,
             watched: Vec::new(),
+            known: Known::default(),
             unreadable: 0,
             scanned: Instant::now(),
             scan_took: Duration::ZERO,
@@ -71,12 +85,28 @@ impl Collector {
     /// What the interval came to; then who has come and gone.
     pub(super) fn take(&mut self) -> Snapshot {
         let fill = self.what.fill;
-        let pipelines: Vec<PipelineNow> =
-            self.watched.iter_mut().map(|live| PipelineNow::of(&live.take(fill))).collect();
+        self.known.begin();
+        let mut pipelines: Vec<PipelineNow> = Vec::with_capacity(self.watched.len());
+        for live in &mut self.watched {
+            let interval = live.take(fill);
+            let mut now = PipelineNow::of(&interval);
+            for (member, id) in now.members.iter_mut().zip(&interval.pipeline.members) {
+                self.known.name(id.id(), member);
+            }
+            pipelines.push(now);
+        }
         let wanted = |pipeline: &PipelineNow| {
             self.what.pattern.as_ref().is_none_or(|pattern| pipeline.matches(pattern))
         };
-        let mut pipelines: Vec<PipelineNow> = pipelines.into_iter().filter(wanted).collect();
+        pipelines.retain(wanted);
+        let detail = self.what.detail;
+        let is_asked = |pipeline: &&mut PipelineNow| match detail {
+            Detail::Nobody => false,
+            Detail::Of(pid) => pipeline.members.iter().any(|member| member.pid == pid),
+            Detail::Everybody => true,
+        };
+        let asked = pipelines.iter_mut().filter(is_asked);
+        self.known.detail(asked.flat_map(|pipeline| &mut pipeline.members));
         pipeprof_report::live::Order::default().sort(&mut pipelines);
         let at_unix_ms = UNIX_EPOCH.elapsed().map_or(0, |now| now.as_millis() as u64);
         let snapshot = Snapshot { at_unix_ms, pipelines, unreadable_processes: self.unreadable };

@@ -1,71 +1,126 @@
-//! What one pipeline's members have open, and their threads.
+//! Threads and open files of one pipeline's members, as lines.
 
 use pipeprof_report::escape::printable;
-use pipeprof_report::live::PipelineNow;
+use pipeprof_report::live::{FileNow, MemberNow, PipelineNow};
 
-use super::text;
+use super::units::{size, throughput, time_left};
 
-/// Threads and open files of one pipeline's members.
-#[derive(Debug, Default)]
-pub(super) struct Detail {
-    threads: Vec<String>,
-    files: Vec<String>,
-}
+/// Threads of a member that are listed, those that use most first.
+const MOST_THREADS: usize = 8;
 
-/// More than these fit no screen.
-const MOST: usize = 12;
+/// Files of a member that are listed.
+const MOST_FILES: usize = 8;
 
-impl Detail {
-    pub(super) fn of(pipeline: &PipelineNow) -> Detail {
-        let mut detail = Detail::default();
-        for member in &pipeline.members {
-            let name = printable(&member.name);
-            let threads = pipeprof_runner::discover::threads(member.pid).unwrap_or_default();
-            if threads.len() > 1 {
-                detail.threads.push(format!("  {name:<15}  {} threads", threads.len()));
-            }
-            for file in files(member.pid) {
-                detail.files.push(format!("  {name:<15}  {file}"));
-            }
-        }
-        detail
-    }
-
-    pub(super) fn lines(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        for (title, rows) in [("threads", &self.threads), ("open files", &self.files)] {
-            if rows.is_empty() {
-                continue;
-            }
+/// What is known of the members' threads and files; nothing where nobody asked.
+pub(super) fn lines(pipeline: &PipelineNow) -> Vec<String> {
+    let mut lines = Vec::new();
+    let threads: Vec<String> = pipeline.members.iter().flat_map(thread_lines).collect();
+    let files: Vec<String> = pipeline.members.iter().flat_map(file_lines).collect();
+    let places: Vec<String> = pipeline.members.iter().filter_map(place_line).collect();
+    for (title, rows) in [("threads", threads), ("open files", files), ("runs in", places)] {
+        if !rows.is_empty() {
             lines.push(String::new());
             lines.push(title.to_owned());
-            lines.extend(rows.iter().take(MOST).cloned());
-            if rows.len() > MOST {
-                lines.push(format!("  and {} more", rows.len() - MOST));
-            }
+            lines.extend(rows);
         }
-        lines
     }
+    lines
 }
 
-/// The regular files that a process has open, with how far it is in each.
-fn files(pid: i32) -> Vec<String> {
-    let folder = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    let file = |entry: std::fs::DirEntry| -> Option<String> {
-        let target = std::fs::read_link(entry.path()).ok()?;
-        let meta = std::fs::metadata(entry.path()).ok().filter(std::fs::Metadata::is_file)?;
-        let fd = entry.file_name().to_string_lossy().into_owned();
-        let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
-        let at: u64 =
-            info.lines().find_map(|line| line.strip_prefix("pos:"))?.trim().parse().ok()?;
-        let percent = match meta.len() {
-            0 => String::new(),
-            size => {
-                format!(" {:.0} % of {}", 100.0 * at as f64 / size as f64, text::size(size as f64))
-            }
-        };
-        let name = target.to_string_lossy();
-        Some(format!("{}  {}{percent}", printable(&name), text::size(at as f64)))
+/// Of a member with more than one.
+fn thread_lines(member: &MemberNow) -> Vec<String> {
+    let mut threads = member.threads.clone().unwrap_or_default();
+    if threads.len() < 2 {
+        return Vec::new();
+    }
+    threads.sort_by(|a, b| b.cpus_used.unwrap_or(0.0).total_cmp(&a.cpus_used.unwrap_or(0.0)));
+    let row = |name: &str, tid: i32, cpus: Option<f64>| {
+        let cpus = cpus.map_or("-".to_owned(), |cpus| format!("{cpus:.2} CPU"));
+        format!("  {:<15} {tid:>7}  {cpus:>8}  {}", printable(&member.name), printable(name))
     };
-    folder.filter_map(file).collect()
+    let mut rows: Vec<String> = threads
+        .iter()
+        .take(MOST_THREADS)
+        .map(|thread| row(&thread.name, thread.tid, thread.cpus_used))
+        .collect();
+    if threads.len() > MOST_THREADS {
+        rows.push(format!("  {:<15} and {} more", "", threads.len() - MOST_THREADS));
+    }
+    rows
+}
+
+fn file_lines(member: &MemberNow) -> Vec<String> {
+    let files = member.files.as_deref().unwrap_or_default();
+    let mut rows: Vec<String> =
+        files.iter().take(MOST_FILES).map(|file| file_line(member, file)).collect();
+    if files.len() > MOST_FILES {
+        rows.push(format!("  {:<15} and {} more", "", files.len() - MOST_FILES));
+    }
+    rows
+}
+
+/// `gzip  reads /data/x: 2.1 GiB, 42 % of 5.0 GiB, 1 min 3 s left`.
+fn file_line(member: &MemberNow, file: &FileNow) -> String {
+    let does = if file.writes { "writes" } else { "reads" };
+    let at = size(file.position_bytes as f64);
+    let mut line =
+        format!("  {:<15} {does:<6} {}: {at}", printable(&member.name), printable(&file.path));
+    if let Some(progress) = file.progress() {
+        let whole = size(file.size_bytes as f64);
+        line += &format!(", {:.0} % of {whole}", 100.0 * progress);
+    }
+    if let Some(rate) = file.bytes_per_second.filter(|&rate| rate > 0.0) {
+        line += &format!(", {}", throughput(rate));
+    }
+    if let Some(seconds) = file.seconds_left() {
+        line += &format!(", {} left", time_left(seconds));
+    }
+    line
+}
+
+/// Of a member in a container or a unit.
+fn place_line(member: &MemberNow) -> Option<String> {
+    let container = member.container.as_ref().map(|container| {
+        let engine = container.engine.unwrap_or("container");
+        let pod = container.pod.as_ref().map_or(String::new(), |pod| format!(", pod {pod}"));
+        format!("{engine} {}{pod}", container.short_id())
+    });
+    let place = container.or_else(|| member.unit.clone())?;
+    Some(format!("  {:<15} {}", printable(&member.name), printable(&place)))
+}
+
+#[cfg(test)]
+mod tests {
+    use pipeprof_report::live::ThreadNow;
+    use pipeprof_runner::cgroup::Container;
+
+    use super::*;
+
+    #[test]
+    fn files_tell_how_far_their_reader_is_and_when_it_ends() {
+        let file = FileNow {
+            fd: 0,
+            path: "/data/x\u{1b}[2J".into(),
+            position_bytes: 256 << 20,
+            size_bytes: 1 << 30,
+            bytes_per_second: Some((8 << 20) as f64),
+            writes: false,
+        };
+        let written = FileNow { path: "/out".into(), writes: true, fd: 1, ..file.clone() };
+        let thread = |tid, cpus_used| ThreadNow { tid, name: format!("t{tid}"), cpus_used };
+        let member = MemberNow {
+            name: "gzip".into(),
+            files: Some(vec![file, written]),
+            threads: Some(vec![thread(1, Some(0.1)), thread(2, Some(0.9)), thread(3, None)]),
+            container: Some(Container {
+                engine: Some("docker"),
+                id: "web".into(),
+                pod: Some("7".into()),
+            }),
+            ..MemberNow::default()
+        };
+        let pipeline = PipelineNow { members: vec![member], ..PipelineNow::default() };
+        insta::assert_snapshot!("detail", lines(&pipeline).join("\n"));
+        assert!(lines(&PipelineNow::default()).is_empty());
+    }
 }

@@ -9,9 +9,10 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph};
 
 use super::app::{App, View};
-use super::detail::Detail;
+use super::detail;
 use super::look::Look;
-use super::text::{counted, headline, hidden, level, size, throughput};
+use super::text::{USER_COLUMNS, counted, headline, hidden, level, user};
+use super::units::{size, throughput};
 
 /// What a member did, as a letter and a colour: a screen without colour has the letter.
 const KINDS: [(&str, &str, Color); 4] = [
@@ -21,14 +22,14 @@ const KINDS: [(&str, &str, Color); 4] = [
     ("outside", "·.", Color::DarkGray),
 ];
 
-pub(super) fn draw(frame: &mut Frame, app: &mut App, detail: Option<&Detail>, look: Look) {
+pub(super) fn draw(frame: &mut Frame, app: &mut App, look: Look) {
     let [head, body, foot] =
         Layout::vertical([Constraint::Length(1), Constraint::Min(0), Constraint::Length(1)])
             .areas(frame.area());
     frame.render_widget(Paragraph::new(head_line(app)), head);
     match app.view {
         View::List => list(frame, body, app, look),
-        View::One => one(frame, body, app, detail, look),
+        View::One => one(frame, body, app, look),
     }
     frame.render_widget(Paragraph::new(foot_line(app, look)), foot);
     if app.help {
@@ -131,7 +132,10 @@ fn member_line(
     look: Look,
 ) -> Line<'static> {
     let limits = pipeline.limit.filter(|limit| limit.member == Some(at)).map(|limit| limit.share);
-    let label = format!("  {:<15} {:>7}", printable(&member.name), member.pid);
+    let mut label = format!("  {:<15} {:>7}", printable(&member.name), member.pid);
+    if usize::from(width) >= WIDE {
+        label += &format!(" {:<USER_COLUMNS$}", user(member));
+    }
     let cpus = format!(" {:>5.2} CPU ", member.cpus_used);
     let limit = match limits {
         Some(share) => format!(" {} limits {:.0} %", look.ink("◀<"), 100.0 * share),
@@ -144,6 +148,9 @@ fn member_line(
     spans.push(Span::styled(limit, look.style(Color::Red).add_modifier(Modifier::BOLD)));
     Line::from(spans)
 }
+
+/// A narrower screen has no room for users.
+const WIDE: usize = 72;
 
 /// ` ◀ limits 100 %`.
 const LIMIT_COLUMNS: usize = 16;
@@ -194,10 +201,18 @@ fn sparkline(rates: impl DoubleEndedIterator<Item = f64>, width: usize, look: Lo
     latest.into_iter().map(ink).collect()
 }
 
-fn one(frame: &mut Frame, area: Rect, app: &App, detail: Option<&Detail>, look: Look) {
+fn one(frame: &mut Frame, area: Rect, app: &mut App, look: Look) {
+    let lines = one_lines(area, app, look);
+    // Its end stays at the lower edge.
+    let most = (lines.len() as u16).saturating_sub(area.height.max(1));
+    app.scroll_one = app.scroll_one.min(most);
+    frame.render_widget(Paragraph::new(lines).scroll((app.scroll_one, 0)), area);
+}
+
+fn one_lines(area: Rect, app: &App, look: Look) -> Vec<Line<'static>> {
     let shown = app.shown();
     let Some(pipeline) = app.selected().and_then(|at| shown.get(at)) else {
-        return frame.render_widget(Paragraph::new("this pipeline has ended (Esc: back)"), area);
+        return vec![Line::raw("this pipeline has ended (Esc: back)")];
     };
     let mut lines = Vec::new();
     pipeline_lines(&mut lines, app, pipeline, true, area.width, look);
@@ -218,22 +233,22 @@ fn one(frame: &mut Frame, area: Rect, app: &App, detail: Option<&Detail>, look: 
         }));
         lines.push(Line::from(spans));
     }
-    if let Some(detail) = detail {
-        lines.extend(detail.lines().into_iter().map(Line::raw));
-    }
-    frame.render_widget(Paragraph::new(lines), area);
+    lines.extend(detail::lines(pipeline).into_iter().map(Line::raw));
+    lines
 }
 
 fn help(frame: &mut Frame) {
     let text = [
         "Up Down Home End  select a pipeline (wheel and click, too)",
         "Enter             one pipeline: over time, threads, open files",
+        "                  (there, Up and Down scroll)",
         "/                 find by name, argument or pid; Esc: all again",
         "s                 sort by CPU, throughput or name",
         "f                 flame graph of the next 5 s, in the terminal",
         "r                 record it (pipeprof record --pid)",
         "t                 try what makes it faster (pipeprof tune --pid)",
         "p                 pause",
+        "Ctrl-Z            suspend",
         "q Esc Ctrl-C      quit",
         "",
         "busy: a thread runs or could; waits: all threads do, for data of a",
@@ -261,6 +276,7 @@ mod tests {
         let member = |name: &str, pid, cpus_used, busy, data, space| MemberNow {
             name: name.into(),
             pid,
+            user: Some("postgresql".into()),
             cpus_used,
             busy,
             waits_for_data: data,
@@ -302,7 +318,7 @@ mod tests {
         }
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         let look = Look { colour: false, unicode };
-        terminal.draw(|frame| draw(frame, &mut app, None, look)).unwrap();
+        terminal.draw(|frame| draw(frame, &mut app, look)).unwrap();
         terminal.backend().to_string()
     }
 

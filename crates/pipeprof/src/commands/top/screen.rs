@@ -2,6 +2,8 @@
 
 use std::io::{self, Write as _};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -12,9 +14,11 @@ use ratatui::crossterm::event::{
 };
 use ratatui::crossterm::execute;
 
-use super::app::{Action, App, View};
-use super::collect::Collector;
-use super::detail::Detail;
+use signal_hook::consts::{SIGCONT, SIGTSTP};
+use signal_hook::low_level::emulate_default_handler;
+
+use super::app::{Action, App};
+use super::collect::{Collector, Detail};
 use super::draw::draw;
 use super::flame;
 use super::look::Look;
@@ -41,6 +45,40 @@ impl Drop for Screen {
     }
 }
 
+/// Stops and continues by signals.
+struct Job {
+    stop: Arc<AtomicBool>,
+    continued: Arc<AtomicBool>,
+}
+
+impl Job {
+    fn new() -> anyhow::Result<Self> {
+        let job = Job { stop: Arc::default(), continued: Arc::default() };
+        // One that was ignored at the start (a shell without job control) stays so.
+        if !pipeprof_runner::signals::ignored_at_start(SIGTSTP) {
+            signal_hook::flag::register(SIGTSTP, Arc::clone(&job.stop))?;
+        }
+        signal_hook::flag::register(SIGCONT, Arc::clone(&job.continued))?;
+        Ok(job)
+    }
+
+    fn is_to_stop(&self) -> bool {
+        self.stop.swap(false, Ordering::Relaxed)
+    }
+
+    /// It was stopped by whoever asks nobody, and the shell had the terminal meanwhile.
+    fn was_stopped(&self) -> bool {
+        self.continued.swap(false, Ordering::Relaxed)
+    }
+
+    /// Stops; returns when it is continued.
+    fn stop(&self) -> anyhow::Result<()> {
+        emulate_default_handler(SIGTSTP).context("stopping")?;
+        self.continued.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
 /// Looks at states while waiting for keys.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -52,15 +90,23 @@ pub(super) fn run(
 ) -> anyhow::Result<Exit> {
     let look = Look { colour: ui.colours_stdout(), unicode: terminal::has_utf8_locale() };
     let mut app = App::default();
+    let job = Job::new()?;
     let mut screen = Screen::open()?;
     // The first screen comes soon.
     let mut next = Instant::now() + interval.min(Duration::from_millis(300));
-    let mut detail = None;
     loop {
-        screen.0.draw(|frame| draw(frame, &mut app, detail.as_ref(), look))?;
+        screen.0.draw(|frame| draw(frame, &mut app, look))?;
         let action = loop {
             if interrupt.is_set() {
                 return Ok(Exit::Interrupted);
+            }
+            if job.is_to_stop() {
+                break Some(Action::Suspend);
+            }
+            if job.was_stopped() {
+                drop(screen);
+                screen = Screen::open()?;
+                break None;
             }
             collector.look();
             let left = next.saturating_duration_since(Instant::now());
@@ -87,32 +133,33 @@ pub(super) fn run(
             Some(Action::Quit) => return Ok(Exit::Done),
             Some(action) => {
                 drop(screen);
-                hand_over(action, look, interrupt)?;
+                match action {
+                    Action::Suspend => job.stop()?,
+                    action => hand_over(action, look, &job, interrupt)?,
+                }
                 screen = Screen::open()?;
             }
             None => {}
         }
+        collector.what.detail = app.alone().map_or(Detail::Nobody, Detail::Of);
         if Instant::now() >= next {
             app.update(collector.take());
             next = Instant::now() + interval;
         }
-        let shown = app.shown();
-        let one = app.selected().and_then(|at| shown.get(at)).filter(|_| app.view == View::One);
-        detail = one.map(|pipeline| Detail::of(pipeline));
     }
 }
 
 /// Runs another command of this program on the ordinary screen.
-fn hand_over(action: Action, look: Look, interrupt: &Interrupt) -> anyhow::Result<()> {
+fn hand_over(action: Action, look: Look, job: &Job, interrupt: &Interrupt) -> anyhow::Result<()> {
     let program = || Command::new("/proc/self/exe");
     let done = match action {
-        Action::Quit => return Ok(()),
+        Action::Quit | Action::Suspend => return Ok(()),
         Action::Flame(pid) => flame::show(program(), pid, look),
         Action::Record(pid) => {
             println_err(&format!("recording the pipeline of pid {pid} for 10 s"));
-            program().args(["record", "--pid", &pid.to_string()]).status().map(drop)
+            wait_for(program().args(["record", "--pid", &pid.to_string()]), job)
         }
-        Action::Tune(pid) => program().args(["tune", "--pid", &pid.to_string()]).status().map(drop),
+        Action::Tune(pid) => wait_for(program().args(["tune", "--pid", &pid.to_string()]), job),
     };
     if let Err(error) = done {
         println_err(&format!("error: {error}"));
@@ -123,6 +170,18 @@ fn hand_over(action: Action, look: Look, interrupt: &Interrupt) -> anyhow::Resul
     println_err("\nEnter: back to top");
     let mut line = String::new();
     io::stdin().read_line(&mut line)?;
+    Ok(())
+}
+
+/// Runs a command that has the terminal. Ctrl-Z stops it, and then this program with it.
+fn wait_for(command: &mut Command, job: &Job) -> io::Result<()> {
+    let mut child = command.spawn()?;
+    while child.try_wait()?.is_none() {
+        if job.is_to_stop() {
+            emulate_default_handler(SIGTSTP)?;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
     Ok(())
 }
 

@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 use pipeprof_report::escape::printable;
 use pipeprof_report::live::{LimitKind, LimitNow, MemberNow, PipeNow, PipelineNow, Snapshot};
 
+use super::detail;
+use super::units::{size, throughput};
+
 // Writing to a String can't fail.
 
 pub(super) fn block(snapshot: &Snapshot) -> String {
@@ -18,6 +21,9 @@ pub(super) fn block(snapshot: &Snapshot) -> String {
             for pipe in pipeline.pipes.iter().filter(|pipe| pipe.writers.first() == Some(&at)) {
                 let _ = writeln!(text, "    | {}", pipe_line(pipe));
             }
+        }
+        for line in detail::lines(pipeline) {
+            let _ = writeln!(text, "{line}");
         }
     }
     text.push('\n');
@@ -72,9 +78,10 @@ fn limit_text(pipeline: &PipelineNow, limit: LimitNow) -> String {
 fn member_line(member: &MemberNow) -> String {
     let percent = |share: f64| format!("{:>3.0} %", 100.0 * share);
     format!(
-        "{:<15} {:>8}  {:>5.2} CPU  busy {}  waiting for data {}  for space {}  outside {}",
+        "{:<15} {:>8} {:<8}  {:>5.2} CPU  busy {}  waiting for data {}  for space {}  outside {}",
         printable(&member.name),
         member.pid,
+        user(member),
         member.cpus_used,
         percent(member.busy),
         percent(member.waits_for_data),
@@ -82,6 +89,17 @@ fn member_line(member: &MemberNow) -> String {
         percent(member.outside)
     )
 }
+
+/// The user of a member, in 8 columns as `top` does: what is longer ends in `+`.
+pub(super) fn user(member: &MemberNow) -> String {
+    let name = printable(member.user.as_deref().unwrap_or("?")).into_owned();
+    match name.char_indices().nth(USER_COLUMNS) {
+        None => name,
+        Some(_) => name.chars().take(USER_COLUMNS - 1).chain(['+']).collect(),
+    }
+}
+
+pub(super) const USER_COLUMNS: usize = 8;
 
 pub(super) fn pipe_line(pipe: &PipeNow) -> String {
     let rate = match pipe.bytes_per_second {
@@ -102,19 +120,17 @@ pub(super) fn level(pipe: &PipeNow) -> Option<(f64, u64)> {
     Some(((fill as f64 / capacity.max(1) as f64).min(1.0), capacity))
 }
 
-pub(super) fn throughput(bytes_per_second: f64) -> String {
-    size(bytes_per_second) + "/s"
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// `64 KiB`, `157 MiB`, `1.6 GiB`.
-pub(super) fn size(bytes: f64) -> String {
-    for (scale, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
-        let scaled = bytes / f64::from(1u32 << scale);
-        if scaled >= 10.0 || scaled >= 1.0 && scaled.fract() < 0.05 {
-            return format!("{scaled:.0} {unit}");
-        } else if scaled >= 1.0 {
-            return format!("{scaled:.1} {unit}");
-        }
+    #[test]
+    fn users_fit_their_column() {
+        let of = |name: &str| user(&MemberNow { user: Some(name.into()), ..MemberNow::default() });
+        assert_eq!((of("root"), of("postgres")), ("root".into(), "postgres".into()));
+        assert_eq!(
+            (of("www-data-2"), user(&MemberNow::default())),
+            ("www-dat+".into(), "?".into())
+        );
     }
-    format!("{bytes:.0} B")
 }
