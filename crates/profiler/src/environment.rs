@@ -215,6 +215,14 @@ impl Environment {
     }
 
     /// Holds a capability that the kernel honours for perf: in the first user namespace.
+    /// The pages that all pipes of this user may take together before the kernel refuses to enlarge
+    /// one and makes new ones of a page or two; `None` where there is no such limit, or not for this
+    /// process (`pipe_is_unprivileged_user()`, `fs/pipe.c`, v6.18).
+    pub fn pipe_budget_pages(&self) -> Option<u64> {
+        let is_exempt = self.has(Capabilities::SYS_RESOURCE) || self.has(Capabilities::SYS_ADMIN);
+        self.pipes.user_pages_soft.filter(|&pages| pages > 0 && !is_exempt)
+    }
+
     fn has(&self, capability: u8) -> bool {
         self.process.initial_user_namespace != Some(false)
             && self.process.capabilities.has(capability)

@@ -5,6 +5,7 @@ use pipeprof_profiler::environment::{
     Environment, EventTrial, KernelSymbols, Limit, MaxAllowed, Operation, Permission, Rights,
     Tracing, explain_open_error, try_events, try_per_cpu, try_ring,
 };
+use pipeprof_runner::tuning::pipes_of_user;
 use serde::Serialize;
 
 /// Data pages of the ring that is tried: 2⁷, as `perf record` takes for an ordinary user.
@@ -25,6 +26,8 @@ pub(super) struct Trials {
     pub(super) per_cpu_errno: Option<i32>,
     /// The errno of a ring of half a MiB.
     pub(super) ring_errno: Option<i32>,
+    /// Pipes of this user that were seen.
+    pub(super) user_pipes: usize,
 }
 
 impl Trials {
@@ -33,6 +36,7 @@ impl Trials {
             events: try_events(),
             per_cpu_errno: try_per_cpu(0),
             ring_errno: try_ring(RING_EXPONENT),
+            user_pipes: pipes_of_user(nix::unistd::geteuid().as_raw()),
         }
     }
 
@@ -103,6 +107,7 @@ pub(super) fn judge(env: &Environment, tried: &Trials) -> Findings {
         ring_memory(env, tried),
         sample_rate(env),
         pipe_size(env),
+        pipe_memory(env, tried),
         huge_pages(env),
         cpus(env),
         machine(env),
@@ -333,6 +338,30 @@ fn pipe_size(env: &Environment) -> Check {
         Some(bytes) => Check::new(NAME, Status::Ok, format!("up to {}", size(bytes))),
     }
 }
+
+/// What all pipes of this user may take together. How large each is, only its holder tells, so they
+/// are counted at the size that a new pipe has.
+fn pipe_memory(env: &Environment, tried: &Trials) -> Check {
+    const NAME: &str = "pipe memory";
+    let Some(budget) = env.pipe_budget_pages() else {
+        return Check::new(NAME, Status::Ok, "no limit for this user's pipes together");
+    };
+    let pages = tried.user_pipes as u64 * DEFAULT_PIPE_PAGES;
+    let (word, take) = if tried.user_pipes == 1 { ("pipe", "takes") } else { ("pipes", "take") };
+    let value = format!(
+        "{} {word} of this user {take} {pages} of {budget} pages, unless enlarged",
+        tried.user_pipes
+    );
+    if pages + LARGE_PIPE_PAGES <= budget {
+        return Check::new(NAME, Status::Ok, value);
+    }
+    Check::new(NAME, Status::Limited, value)
+        .fix(Some(format!("sudo sysctl fs.pipe-user-pages-soft={}", 4 * (pages + budget))))
+}
+
+/// `PIPE_DEF_BUFFERS` (`include/linux/pipe_fs_i.h`, v6.18), and what a pipe of 1 MiB has of 4 KiB each.
+const DEFAULT_PIPE_PAGES: u64 = 16;
+const LARGE_PIPE_PAGES: u64 = 256;
 
 fn huge_pages(env: &Environment) -> Check {
     const NAME: &str = "huge pages";

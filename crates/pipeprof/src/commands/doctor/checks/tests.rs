@@ -21,7 +21,7 @@ fn tried(hardware: Option<Errno>, software_full: Option<Errno>, user: Option<Err
         })
         .collect();
     let errno = |errno: Option<Errno>| errno.map(|errno| errno as i32);
-    Trials { events, per_cpu_errno: errno(software_full), ring_errno: errno(user) }
+    Trials { events, per_cpu_errno: errno(software_full), ring_errno: errno(user), user_pipes: 100 }
 }
 
 fn machine(paranoid: i32, capabilities: u64) -> Environment {
@@ -127,6 +127,24 @@ fn small_things_that_limit() {
             Status::Limited,
             Some("fs.pipe-max-size=1048576"),
             with(&|env| env.pipes.max_size_bytes = Some(65_536)),
+        ),
+        (
+            "pipe memory",
+            Status::Limited,
+            Some("fs.pipe-user-pages-soft=6656"),
+            // 100 pipes of 16 pages, and none of 256 more.
+            with(&|env| env.pipes.user_pages_soft = Some(64)),
+        ),
+        ("pipe memory", Status::Ok, None, with(&|env| env.pipes.user_pages_soft = Some(16_384))),
+        (
+            "pipe memory",
+            Status::Ok,
+            None,
+            with(&|env| {
+                env.pipes.user_pages_soft = Some(64);
+                let resource = 1 << Capabilities::SYS_RESOURCE;
+                env.process.capabilities = Capabilities::from_bits(resource);
+            }),
         ),
         (
             "huge pages",
