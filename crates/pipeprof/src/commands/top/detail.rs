@@ -50,7 +50,10 @@ fn thread_lines(member: &MemberNow) -> Vec<String> {
 }
 
 fn file_lines(member: &MemberNow) -> Vec<String> {
-    let files = member.files.as_deref().unwrap_or_default();
+    let mut files = member.files.clone().unwrap_or_default();
+    // Those that move first.
+    let rate = |file: &FileNow| file.bytes_per_second.unwrap_or(0.0);
+    files.sort_by(|a, b| rate(b).total_cmp(&rate(a)));
     let mut rows: Vec<String> =
         files.iter().take(MOST_FILES).map(|file| file_line(member, file)).collect();
     if files.len() > MOST_FILES {
@@ -59,23 +62,23 @@ fn file_lines(member: &MemberNow) -> Vec<String> {
     rows
 }
 
-/// `gzip  reads /data/x: 2.1 GiB, 42 % of 5.0 GiB, 1 min 3 s left`.
+/// `gzip  reads  42 %, 1 min 3 s left, 2.1 GiB of 5.0 GiB, 46 MiB/s  /data/x`: what may be cut at the
+/// edge of the screen is the path.
 fn file_line(member: &MemberNow, file: &FileNow) -> String {
-    let does = if file.writes { "writes" } else { "reads" };
+    let mut parts = Vec::new();
     let at = size(file.position_bytes as f64);
-    let mut line =
-        format!("  {:<15} {does:<6} {}: {at}", printable(&member.name), printable(&file.path));
-    if let Some(progress) = file.progress() {
-        let whole = size(file.size_bytes as f64);
-        line += &format!(", {:.0} % of {whole}", 100.0 * progress);
+    match file.progress() {
+        Some(progress) => {
+            parts.push(format!("{:.0} %", 100.0 * progress));
+            parts.extend(file.seconds_left().map(|seconds| time_left(seconds) + " left"));
+            parts.push(format!("{at} of {}", size(file.size_bytes as f64)));
+        }
+        None => parts.push(at),
     }
-    if let Some(rate) = file.bytes_per_second.filter(|&rate| rate > 0.0) {
-        line += &format!(", {}", throughput(rate));
-    }
-    if let Some(seconds) = file.seconds_left() {
-        line += &format!(", {} left", time_left(seconds));
-    }
-    line
+    parts.extend(file.bytes_per_second.filter(|&rate| rate > 0.0).map(throughput));
+    let does = if file.writes { "writes" } else { "reads" };
+    let (name, path) = (printable(&member.name), printable(&file.path));
+    format!("  {name:<15} {does:<6}  {}  {path}", parts.join(", "))
 }
 
 /// Of a member in a container or a unit.

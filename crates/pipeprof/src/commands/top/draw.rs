@@ -31,7 +31,7 @@ pub(super) fn draw(frame: &mut Frame, app: &mut App, look: Look) {
         View::List => list(frame, body, app, look),
         View::One => one(frame, body, app, look),
     }
-    frame.render_widget(Paragraph::new(foot_line(app, look)), foot);
+    frame.render_widget(Paragraph::new(foot_line(app, foot.width, look)), foot);
     if app.help {
         help(frame);
     }
@@ -49,12 +49,16 @@ fn head_line(app: &App) -> Line<'static> {
     Line::styled(text, Style::new().add_modifier(Modifier::BOLD))
 }
 
-fn foot_line(app: &App, look: Look) -> Line<'static> {
+fn foot_line(app: &App, width: u16, look: Look) -> Line<'static> {
     if app.typing {
         return Line::raw(format!("find: {}_", printable(&app.filter)));
     }
     let mut spans = legend(look);
-    let keys = " ?:help  Enter:one  /:find  q:quit";
+    let keys = if usize::from(width) >= WIDE {
+        " ?:help  Enter:one  /:find  q:quit"
+    } else {
+        " ?:help  q:quit"
+    };
     spans.push(Span::styled(keys, look.style(Color::DarkGray)));
     if !app.filter.is_empty() {
         let filter = printable(&app.filter);

@@ -36,12 +36,12 @@ pub(super) fn counted(pipelines: usize) -> String {
     format!("{pipelines} {word}")
 }
 
-/// `; 4 processes of other users are hidden`.
+/// `; 4 processes hidden (other users)`.
 pub(super) fn hidden(snapshot: &Snapshot) -> String {
     match snapshot.unreadable_processes {
         0 => String::new(),
-        1 => "; 1 process of another user is hidden".to_owned(),
-        n => format!("; {n} processes of other users are hidden"),
+        1 => "; 1 process hidden (another user)".to_owned(),
+        n => format!("; {n} processes hidden (other users)"),
     }
 }
 
@@ -65,8 +65,8 @@ fn limit_text(pipeline: &PipelineNow, limit: LimitNow) -> String {
     let name = name.unwrap_or_default();
     match limit.kind {
         LimitKind::Busy => format!("{name} {percent:.0} %"),
-        LimitKind::Outside => format!("{name}, waiting outside the pipeline, {percent:.0} %"),
-        LimitKind::NoCpu => format!("{name}, waiting for a CPU, {percent:.0} %"),
+        LimitKind::Outside => format!("{name} {percent:.0} %, waiting outside the pipeline"),
+        LimitKind::NoCpu => format!("{name} {percent:.0} %, waiting for a CPU"),
         LimitKind::WakeUps => {
             let pipe = limit.pipe.and_then(|at| pipeline.pipes.get(at));
             let pipe = pipe.map_or(String::new(), |pipe| format!("of pipe:[{}] ", pipe.inode));
