@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::stat::fstatat;
 
-use super::looker::{self, Answer, Question};
+use super::looker::{self, Answer, Level, Look, Question};
 use super::topology::{Ends, Found};
 use crate::pipeline::Pipe;
 
