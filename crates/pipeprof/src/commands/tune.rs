@@ -14,7 +14,6 @@ use pipeprof_report::tuning::{
     Confirmed, NotTried, Outcome, Plan, Planned, Proof, Rate, Treatment, Tried, announcement, plan,
     render,
 };
-use pipeprof_runner::pipeline::Pipe;
 use pipeprof_runner::tuning::Guardian;
 
 use crate::args::json::JsonArgs;
@@ -199,7 +198,7 @@ fn agreed() -> anyhow::Result<bool> {
 fn not_guarded(error: std::io::Error) -> anyhow::Error {
     match error.kind() {
         std::io::ErrorKind::ResourceBusy => hinted(
-            "another pipeprof tunes this pipeline, or still takes its changes back",
+            "another pipeprof tunes this pipeline or a member of it, or still takes its changes back",
             Some("wait for it; `pgrep -f __guard` finds its guardian".to_owned()),
         ),
         _ => hinted(format!("starting the guardian process: {error}"), None),
@@ -231,8 +230,7 @@ fn experiment(
 ) -> anyhow::Result<()> {
     let Experiment { seen, plan, family, time } = *what;
     let again = pipeprof_runner::pair::Reexec::this_program([guard::NAME]);
-    let claims = subject.found.pipeline.pipes.iter().map(Pipe::key).collect();
-    let guardian = Guardian::start(&again, claims).map_err(not_guarded)?;
+    let guardian = Guardian::start(&again, &subject.found.pipeline).map_err(not_guarded)?;
     let until = Instant::now() + time;
     let pids: Vec<i32> = subject.found.pipeline.members.iter().map(|m| m.pid).collect();
     let mut lab = Lab::new(subject, guardian, seen, interrupt, until);

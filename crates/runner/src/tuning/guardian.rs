@@ -5,8 +5,8 @@
 //! keeps trying where a pipe holds more than its old capacity. It has a session of its own and
 //! blocks every signal, so that what ends pipeprof by its process group leaves it alone.
 //!
-//! While it lives it has a claim on the pipes of its pipeline: what a second tuning found changed it
-//! would take for what was there before.
+//! While it lives it has a claim on the pipes and members of its pipeline: what a second tuning found
+//! changed it would take for what was there before.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::linux::net::SocketAddrExt;
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::change::{Change, Restored};
 use crate::pair::Reexec;
-use crate::pipeline::PipeKey;
+use crate::pipeline::{Member, MemberId, Pipe, PipeKey, Pipeline};
 
 /// A change that the guardian holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -27,8 +27,8 @@ pub struct HoldId(u32);
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Message {
-    /// The first message: the pipes that nobody else may tune meanwhile.
-    Claim { pipes: Vec<PipeKey> },
+    /// The first message: what nobody else may tune meanwhile.
+    Claim { pipes: Vec<PipeKey>, members: Vec<MemberId> },
     /// About to be made.
     Hold { id: HoldId, change: Change },
     /// Taken back already, or meant to stay.
@@ -45,11 +45,11 @@ pub struct Guardian {
 }
 
 impl Guardian {
-    /// Starts one with a claim on these pipes, and waits until it is ready.
+    /// Starts one with a claim on the pipes and members of a pipeline, and waits until it is ready.
     ///
     /// # Errors
     /// It can't be started. [`io::ErrorKind::ResourceBusy`]: another one has a claim on one of them.
-    pub fn start(again: &Reexec, pipes: Vec<PipeKey>) -> io::Result<Self> {
+    pub fn start(again: &Reexec, pipeline: &Pipeline) -> io::Result<Self> {
         let mut child = Command::new(&again.program)
             .args(&again.arguments)
             .stdin(Stdio::piped())
@@ -58,7 +58,10 @@ impl Guardian {
             .spawn()?;
         let (tell, stdout) = (child.stdin.take(), child.stdout.take());
         let mut guardian = Guardian { child, tell, next: 0 };
-        guardian.send(&Message::Claim { pipes })?;
+        guardian.send(&Message::Claim {
+            pipes: pipeline.pipes.iter().map(Pipe::key).collect(),
+            members: pipeline.members.iter().map(Member::id).collect(),
+        })?;
         let mut answer = [0];
         if let Some(mut stdout) = stdout {
             stdout.read_exact(&mut answer)?;
@@ -135,7 +138,7 @@ pub fn guard() -> io::Result<()> {
     let mut line = Vec::new();
     messages.read_until(b'\n', &mut line)?;
     let claims = match serde_json::from_slice(&line) {
-        Ok(Message::Claim { pipes }) => claim(&pipes),
+        Ok(Message::Claim { pipes, members }) => claim(&pipes, &members),
         _ => None,
     };
     io::stdout().write_all(if claims.is_some() { &READY } else { &TAKEN })?;
@@ -145,14 +148,16 @@ pub fn guard() -> io::Result<()> {
     Ok(())
 }
 
-/// An abstract socket a pipe, which the kernel gives to one process at a time; `None` where another
+/// An abstract socket for each, which the kernel gives to one process at a time; `None` where another
 /// one has a claim on any of them.
-fn claim(pipes: &[PipeKey]) -> Option<Vec<UnixListener>> {
-    let bind = |pipe: &PipeKey| {
-        let name = format!("pipeprof-tune-{}-{}", pipe.device, pipe.inode);
-        UnixListener::bind_addr(&SocketAddr::from_abstract_name(name).ok()?).ok()
+fn claim(pipes: &[PipeKey], members: &[MemberId]) -> Option<Vec<UnixListener>> {
+    let pipes = pipes.iter().map(|pipe| format!("pipe-{}-{}", pipe.device, pipe.inode));
+    let members = members.iter().map(|member| format!("pid-{}", member.pid));
+    let bind = |name: String| {
+        let address = SocketAddr::from_abstract_name(format!("pipeprof-tune-{name}")).ok()?;
+        UnixListener::bind_addr(&address).ok()
     };
-    pipes.iter().map(bind).collect()
+    pipes.chain(members).map(bind).collect()
 }
 
 /// What is still held when the messages end. A last line without its end was cut by a kill before
@@ -198,7 +203,6 @@ fn restore_all(held: Vec<Change>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::MemberId;
 
     fn change(to: i32) -> Change {
         let process = MemberId { pid: 1, start_time: Some(0) };
@@ -226,14 +230,19 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_is_claimed_once_at_a_time() {
+    fn a_pipe_and_a_member_are_claimed_once_at_a_time() {
         // No pipe has this device.
         let pipe =
             |inode| PipeKey { device: u64::MAX, inode: u64::from(std::process::id()) + inode };
-        let held = claim(&[pipe(0), pipe(1)]).unwrap();
-        assert!(claim(&[pipe(2), pipe(1)]).is_none());
+        let held = claim(&[pipe(0), pipe(1)], &[]).unwrap();
+        assert!(claim(&[pipe(2), pipe(1)], &[]).is_none());
         drop(held);
-        assert!(claim(&[pipe(2), pipe(1)]).is_some());
+        assert!(claim(&[pipe(2), pipe(1)], &[]).is_some());
+        // A member may be in two pipelines.
+        let member = |pid| MemberId { pid, start_time: None };
+        let held = claim(&[], &[member(-7)]).unwrap();
+        assert!(claim(&[], &[member(-8), member(-7)]).is_none());
+        drop(held);
     }
 
     #[test]

@@ -105,8 +105,13 @@ pub(super) fn watch(
         .collect();
     let members = pipeline.members.iter().zip(&accounts).map(|(member, accounts)| {
         let account = accounts.sum();
+        let of_name = pipeline.members.iter().filter(|other| other.comm == member.comm);
         SeenMember {
-            name: member.comm.clone(),
+            // Which of several is meant is to be told.
+            name: match of_name.count() {
+                1 => member.comm.clone(),
+                _ => format!("{} ({})", member.comm, member.pid),
+            },
             cpus_used: account.cpu_ns as f64 / 1e9 / seconds,
             cpus_missed: account.run_delay_ns as f64 / 1e9 / seconds,
             sleeps_per_second: account.runs as f64 / seconds,
