@@ -1,11 +1,13 @@
 //! What the user's terminal can show.
 
+mod hangup;
 mod sharing;
 
 use std::io::{self, IsTerminal};
 
 use pipeprof_report::text::Style;
 
+pub(crate) use self::hangup::end_on_hangup;
 pub(crate) use self::sharing::is_shared_with;
 use crate::ui::Ui;
 

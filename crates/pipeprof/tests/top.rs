@@ -116,8 +116,12 @@ struct Terminal {
 
 impl Terminal {
     fn open(arguments: &str) -> Self {
-        let line =
-            format!("stty rows 24 cols 80; {} top {arguments}", env!("CARGO_BIN_EXE_pipeprof"));
+        Self::open_after("", arguments)
+    }
+
+    fn open_after(first: &str, arguments: &str) -> Self {
+        let program = env!("CARGO_BIN_EXE_pipeprof");
+        let line = format!("{first}stty rows 24 cols 80; {program} top {arguments}");
         let script = Command::new("script")
             .args(["-qefc", &line, "/dev/null"])
             .env("TERM", "xterm-256color")
@@ -136,6 +140,20 @@ impl Terminal {
             let length = self.script.stdout.as_mut().unwrap().read(&mut piece).unwrap();
             assert!(length > 0, "it ended without {text:?}: {:?}", self.drawn);
             self.drawn += &String::from_utf8_lossy(&piece[..length]);
+        }
+    }
+
+    /// The process in it.
+    fn top(&self) -> String {
+        let children = |of: &str, name: &[&str]| {
+            let output = Command::new("pgrep").args(["-P", of]).args(name).output().unwrap();
+            stdout(&output).trim().to_owned()
+        };
+        let shell = children(&self.script.id().to_string(), &[]);
+        match children(&shell, &["pipeprof"]) {
+            // The shell became it.
+            top if top.is_empty() => shell,
+            top => top,
         }
     }
 
@@ -159,16 +177,28 @@ fn the_terminal_is_as_it_was_after_a_key_and_after_a_kill() {
 
     let mut terminal = Terminal::open(&format!("--interval 200ms --pid {}", slow.pid()));
     terminal.read_until("perl");
-    let script = terminal.script.id().to_string();
-    let children = Command::new("pgrep").args(["-P", &script]).output().unwrap();
-    let shell = stdout(&children).trim().to_owned();
-    let top = Command::new("pgrep").args(["-P", &shell, "pipeprof"]).output().unwrap();
-    let pid = match stdout(&top).trim() {
-        // The shell became it.
-        "" => shell,
-        pid => pid.to_owned(),
-    };
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert!(Command::new("kill").args(["-TERM", &terminal.top()]).status().unwrap().success());
     terminal.read_until(LEAVES_ITS_SCREEN);
     terminal.script.wait().unwrap();
+}
+
+#[test]
+fn it_ends_when_its_terminal_hangs_up() {
+    let slow = Slow::start();
+    // Once more with the signal that tells of it ignored.
+    for ignored in ["", "trap '' HUP; "] {
+        let arguments = format!("--interval 200ms --pid {}", slow.pid());
+        let mut terminal = Terminal::open_after(ignored, &arguments);
+        terminal.read_until("perl");
+        let top = terminal.top();
+        let is_alive = || std::path::Path::new("/proc").join(&top).exists();
+        assert!(is_alive());
+        terminal.script.kill().unwrap();
+        terminal.script.wait().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while is_alive() {
+            assert!(Instant::now() < deadline, "it runs on without a terminal");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
 }

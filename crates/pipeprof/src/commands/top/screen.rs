@@ -41,7 +41,8 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         let _ = execute!(io::stdout(), DisableBracketedPaste, DisableMouseCapture);
-        ratatui::restore();
+        // A terminal that is gone takes no report of it either.
+        let _ = ratatui::try_restore();
     }
 }
 
@@ -91,6 +92,7 @@ pub(super) fn run(
     let look = Look { colour: ui.colours_stdout(), unicode: terminal::has_utf8_locale() };
     let mut app = App::default();
     let job = Job::new()?;
+    terminal::end_on_hangup().context("watching the terminal")?;
     let mut screen = Screen::open()?;
     // The first screen comes soon.
     let mut next = Instant::now() + interval.min(Duration::from_millis(300));
