@@ -34,6 +34,19 @@ const WATCH: Duration = Duration::from_millis(2500);
 /// Time between two looks, at which bytes are counted too.
 const STEP_MS: u64 = 10;
 
+/// What had gone through each pipe at a look.
+struct Counts {
+    at_s: f64,
+    bytes: Vec<Option<u64>>,
+}
+
+impl Counts {
+    /// When, and how much through this one; `None` where it could not be told.
+    fn of(&self, pipe: usize) -> Option<(f64, u64)> {
+        Some((self.at_s, self.bytes.get(pipe).copied().flatten()?))
+    }
+}
+
 pub(super) fn watch(
     subject: &mut Subject,
     all: bool,
@@ -45,7 +58,7 @@ pub(super) fn watch(
     let mut accounts = vec![Accounts::default(); pids.len()];
     let mut gauges = vec![Gauge::default(); pipeline.pipes.len()];
     let mut capacities = vec![None; pipeline.pipes.len()];
-    let mut counts: Vec<Vec<Option<u64>>> = Vec::new();
+    let mut counts: Vec<Counts> = Vec::new();
     let mut why_unknown = None;
     let states = States::start(&pids, None).map_err(|error| hinted(&error, error.hint()))?;
     let mut bar = Watching::beside(&pids, Some(WATCH), ui);
@@ -66,7 +79,10 @@ pub(super) fn watch(
             }
         }
         let totals = subject.totals()?;
-        counts.push(totals.iter().map(|total| total.bytes.known()).collect());
+        counts.push(Counts {
+            at_s: started.elapsed().as_secs_f64(),
+            bytes: totals.iter().map(|total| total.bytes.known()).collect(),
+        });
         if let Some(Bytes::Unknown { why }) = totals.first().map(|total| &total.bytes) {
             why_unknown = Some(why.to_string());
         }
@@ -81,24 +97,27 @@ pub(super) fn watch(
     for (accounts, &pid) in accounts.iter_mut().zip(&pids) {
         accounts.read(pid, false);
     }
-    let moved = |at: usize| -> Option<u64> {
-        let known = |count: &Vec<Option<u64>>| count.get(at).copied().flatten();
-        Some(known(counts.last()?)?.saturating_sub(counts.iter().find_map(known)?))
+    // On a crowded machine a single look may find that the two ends disagree.
+    let rate = |pipe: usize| -> Option<f64> {
+        let (from_s, from) = counts.iter().find_map(|counts| counts.of(pipe))?;
+        let (until_s, until) = counts.iter().rev().find_map(|counts| counts.of(pipe))?;
+        (until_s > from_s).then(|| until.saturating_sub(from) as f64 / (until_s - from_s))
     };
-    let moved: Vec<Option<u64>> = (0..pipeline.pipes.len()).map(moved).collect();
-    let most = moved.iter().flatten().copied().max();
+    let rates: Vec<Option<f64>> = (0..pipeline.pipes.len()).map(rate).collect();
+    let most = rates.iter().flatten().copied().max_by(f64::total_cmp);
     let Some(most) = most else {
         let why = why_unknown.unwrap_or_else(|| "it ended".to_owned());
         return Err(hinted(format!("the bytes of this pipeline can't be counted: {why}"), None));
     };
-    if most == 0 {
+    if most <= 0.0 {
         let hint = "`pipeprof flame --pid PID` shows what its members wait for".to_owned();
         return Err(hinted("nothing flows through this pipeline", Some(hint)));
     }
     // The first that carries the payload: what the pipeline is given.
-    let carries = |moved: &Option<u64>| moved.is_some_and(|bytes| bytes * 50 >= most);
-    let payload = moved.iter().position(carries).unwrap_or(0);
-    let of_payload = |count: &Vec<Option<u64>>| count.get(payload).copied().flatten();
+    let carries = |rate: &Option<f64>| rate.is_some_and(|rate| 50.0 * rate >= most);
+    let payload = rates.iter().position(carries).unwrap_or(0);
+    let bytes_per_second = rates.get(payload).copied().flatten().unwrap_or(0.0);
+    let of_payload = |counts: &Counts| counts.of(payload).map(|(_, bytes)| bytes);
     let steps: Vec<f64> = counts
         .windows(2)
         .filter_map(|pair| Some(of_payload(&pair[1])?.saturating_sub(of_payload(&pair[0])?) as f64))
@@ -141,14 +160,11 @@ pub(super) fn watch(
             all,
         },
         payload,
-        payload_per_byte: moved
+        payload_per_byte: rates
             .iter()
-            .map(|&bytes| {
-                let bytes = bytes.filter(|&bytes| bytes > 0)?;
-                Some(moved[payload].unwrap_or(0) as f64 / bytes as f64)
-            })
+            .map(|rate| rate.filter(|&rate| rate > 0.0).map(|rate| bytes_per_second / rate))
             .collect(),
-        bytes_per_second: moved[payload].unwrap_or(0) as f64 / seconds,
+        bytes_per_second,
         window_ms: window(&steps, STEP_MS),
     })
 }
