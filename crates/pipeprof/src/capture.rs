@@ -78,7 +78,10 @@ pub(crate) fn capture_into(
         Scope::PerCpu => "one a CPU",
         Scope::PerTask => "one a thread",
     };
-    ui.detail(format_args!("sampling {} at {} Hz, {scope}", meta.event, config.frequency_hz));
+    match meta.frequency_hz {
+        Some(hz) => ui.detail(format_args!("sampling {} at {hz} Hz, {scope}", meta.event)),
+        None => ui.detail("looking at /proc alone"),
+    }
     if let Some(fallback) = &meta.fallback {
         ui.detail(format_args!("not a better event: {fallback}"));
     }

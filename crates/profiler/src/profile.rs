@@ -259,7 +259,15 @@ pub struct Quality {
     pub notes: Vec<String>,
 }
 
+/// What is said for the sampled event where the kernel refused every event.
+pub const NO_EVENT: &str = "none";
+
 impl Quality {
+    /// There was an event to sample, whether or not it ever did.
+    pub fn has_event(&self) -> bool {
+        self.event != NO_EVENT
+    }
+
     /// A share of the samples is that share of CPU time: both halves, user and kernel, were
     /// sampled, by a clock or by cycles.
     pub fn shares_are_of_cpu_time(&self) -> bool {

@@ -27,7 +27,7 @@ use crate::members_only::{Joined, MembersOnly};
 use crate::opening::{describe, map_rings, open_all, raise_descriptor_limit, targets};
 use crate::perfdata::layout::Layout;
 use crate::perfdata::write::{EventDescription, Provenance};
-use crate::profile::Scope;
+use crate::profile::{NO_EVENT, Scope};
 use crate::recording::sidecar::Progress;
 use crate::recording::{About, EventRole, Meta, RecordingDir, TICK_NS};
 use crate::segments::{Limits, Segments};
@@ -96,6 +96,19 @@ fn explain(candidate: &Candidate, errno: Errno) -> Explanation {
     explain_open_error(errno, &candidate.operation(), &Environment::read())
 }
 
+/// The kernel refuses events altogether, rather than running out of something.
+fn is_refused(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::EACCES | Errno::EPERM | Errno::ENOSYS | Errno::ENOENT | Errno::EOPNOTSUPP
+    )
+}
+
+/// What a process waits for may be read, which takes the right to trace it.
+fn may_look_at(pid: i32) -> bool {
+    fs::read(format!("/proc/{pid}/syscall")).is_ok()
+}
+
 impl Session {
     /// Opens the events on every thread of every member and starts them. The members are to be
     /// held at their gate, or running; neither is stopped nor signalled.
@@ -119,12 +132,19 @@ impl Session {
             let pid = if candidate.scope == Scope::PerCpu { -1 } else { first };
             let cpu = cpus.first().map_or(0, |&cpu| cpu as i32);
             system.open(&candidate.attr(), pid, cpu).map(drop)
-        })
-        .map_err(|refused| {
-            // The most modest of them says most about what is wrong.
-            let last = refused.last().map(|(candidate, errno)| explain(candidate, *errno));
-            last.map_or(Error::NoTasks, Error::NoEvent)
-        })?;
+        });
+        let choice = match choice {
+            Ok(choice) => choice,
+            Err(refused) => {
+                // The most modest of them says most about what is wrong.
+                let (candidate, errno) = refused.last().ok_or(Error::NoTasks)?;
+                let why = explain(candidate, *errno);
+                if config.event.is_some() || !is_refused(*errno) || !may_look_at(first) {
+                    return Err(Error::NoEvent(why));
+                }
+                return Session::attach_without_events(pipeline, config, dir, candidate, &why);
+            }
+        };
         let mut notes = Vec::new();
         if let Some((candidate, errno)) = choice.kernel_refusal() {
             let why = explain(candidate, *errno);
@@ -241,6 +261,71 @@ impl Session {
             measuring: None,
             measured_from: (0, Vec::new()),
             events,
+            dir,
+            meta,
+            perf_maps: PerfMaps::default(),
+        })
+    }
+
+    /// Where the kernel refuses every event, `/proc` still tells what the members do: a recording
+    /// without samples.
+    fn attach_without_events(
+        pipeline: &Pipeline,
+        config: &CaptureConfig,
+        dir: RecordingDir,
+        refused: &Candidate,
+        why: &Explanation,
+    ) -> Result<Session, Error> {
+        let choice = Choice { candidate: refused.clone(), refused: Vec::new() };
+        let mut meta = meta(pipeline, config, &choice, vec![why.after("no samples")]);
+        (meta.kernel_visible, meta.switches) = (false, false);
+        (meta.event, meta.frequency_hz) = (NO_EVENT.to_owned(), None);
+        meta.wakeups = Err("wake-ups were not recorded".to_owned());
+        meta.events = vec![EventRole::Sample];
+        // A file of perf has an event, though nothing was ever recorded of it.
+        let attr = recorded_attr(refused, config);
+        let name = refused.event.name.clone();
+        let descriptions = vec![EventDescription { name, attr, ids: Vec::new() }];
+        let path = dir.path().join("perf.data");
+        let pids = Arc::new(Mutex::new(pids_of(pipeline)));
+        let joined = Joined::default();
+        let members = members_only(&descriptions, &meta, &joined);
+        let full = Arc::new(AtomicBool::new(false));
+        let provenance = provenance(None);
+        let look = beginning(&descriptions, Arc::clone(&pids), config.limits.keep.is_some());
+        let segments = Segments::create(
+            &path,
+            descriptions,
+            provenance.clone(),
+            config.limits,
+            look,
+            Arc::clone(&full),
+        );
+        let segments =
+            segments.map_err(|source| Error::File { action: "writing", path, source })?;
+        let events: Arc<[OwnedFd]> = Arc::from(Vec::new());
+        let patience = config.limits.patience();
+        let drain = Drain::start(Vec::new(), Arc::clone(&events), members, segments, patience)?;
+        meta.start_ns = now_ns();
+        for member in &pipeline.members {
+            meta.threads.extend(thread_starts(member.pid));
+            meta.accounts.read(member.pid, false);
+        }
+        let states = States::start(&pids_of(pipeline), config.limits.keep)?;
+        Ok(Session {
+            progress: Progress::new(),
+            events,
+            drain,
+            limits: config.limits,
+            pids,
+            joined,
+            full,
+            windows: None,
+            states: Some(states),
+            provenance,
+            to_unwind: None,
+            counts_lost: true,
+            sampling: 0,
             dir,
             meta,
             perf_maps: PerfMaps::default(),

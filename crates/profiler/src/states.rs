@@ -12,6 +12,8 @@ mod call;
 mod descriptors;
 mod look;
 mod pace;
+mod pressure;
+mod quota;
 mod timeline;
 
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -21,7 +23,7 @@ use std::time::Duration;
 pub use look::Looker;
 pub use pace::Pace;
 pub use timeline::{
-    Account, Bin, PipeRef, ProcessRef, ProcessSeen, ProcessState, StateRef, Timeline, Why,
+    Account, Bin, PipeRef, Pressure, ProcessRef, ProcessSeen, ProcessState, StateRef, Timeline, Why,
 };
 
 use crate::accounts::now_ns;

@@ -4,20 +4,24 @@
 
 mod common;
 
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::Child;
 use std::time::Duration;
 
 use common::Pair;
 use common::wait::on_cpu;
 
+use nix::errno::Errno;
 use pipeprof_profiler::accounts::now_ns;
 use pipeprof_profiler::analyse::analyse;
+use pipeprof_profiler::attr::EventAttr;
 use pipeprof_profiler::event::Event;
 use pipeprof_profiler::profile::{MemberProfile, Mode, Profile};
 use pipeprof_profiler::recording::RecordingDir;
+use pipeprof_profiler::ring::Ring;
 use pipeprof_profiler::session::{CaptureConfig, Session};
 use pipeprof_profiler::symbolize::LocalSymbols;
-use pipeprof_profiler::sys::RunningKernel;
+use pipeprof_profiler::sys::{PerfSystem, RunningKernel};
 
 /// On-CPU and run-queue nanoseconds, and runs, since the process began, by the scheduler's account.
 fn schedstat(child: &Child) -> [u64; 3] {
@@ -72,6 +76,63 @@ fn capture(config: &CaptureConfig, seconds: f64) -> Option<Captured> {
 fn names(profile: &Profile, member: usize) -> Vec<&str> {
     let stacks = profile.members[member].on_cpu.iter();
     stacks.flat_map(|w| profile.stack_frames(w.stack)).map(|f| f.name.as_ref()).collect()
+}
+
+/// A kernel that lets nobody measure, as in a container.
+struct NoEvents(Errno);
+
+impl PerfSystem for NoEvents {
+    fn open(&self, _: &EventAttr, _: i32, _: i32) -> Result<OwnedFd, Errno> {
+        Err(self.0)
+    }
+    fn map(&self, _: BorrowedFd<'_>, _: usize) -> Result<Ring, Errno> {
+        Err(self.0)
+    }
+    fn redirect(&self, _: BorrowedFd<'_>, _: BorrowedFd<'_>) -> Result<(), Errno> {
+        Err(self.0)
+    }
+    fn enable(&self, _: BorrowedFd<'_>) -> Result<(), Errno> {
+        Err(self.0)
+    }
+    fn disable(&self, _: BorrowedFd<'_>) -> Result<(), Errno> {
+        Err(self.0)
+    }
+    fn set_period(&self, _: BorrowedFd<'_>, _: u64) -> Result<(), Errno> {
+        Err(self.0)
+    }
+    fn set_filter(&self, _: BorrowedFd<'_>, _: &str) -> Result<(), Errno> {
+        Err(self.0)
+    }
+    fn id(&self, _: BorrowedFd<'_>) -> Result<u64, Errno> {
+        Err(self.0)
+    }
+}
+
+#[test]
+fn where_no_event_may_be_opened_the_members_are_looked_at_all_the_same() {
+    for errno in [Errno::EACCES, Errno::EPERM, Errno::ENOSYS] {
+        let kernel = NoEvents(errno);
+        let pair = Pair::start();
+        let dir = RecordingDir::temporary().unwrap();
+        let config = CaptureConfig { switches: true, ..CaptureConfig::default() };
+        let session = Session::attach(&kernel, &pair.pipeline(), &config, dir).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        let recording = session.finish(&kernel).unwrap();
+        let profile = analyse(&recording, &mut LocalSymbols::new()).unwrap();
+        assert!(!profile.quality.has_event() && profile.quality.samples == 0);
+        assert!(!profile.quality.notes.is_empty());
+        let states = recording.meta.states.unwrap();
+        let charged = states.bins.iter().flat_map(|bin| &bin.accounts);
+        assert!(charged.map(|(_, account)| account.cpu_ns).sum::<u64>() > 0, "{errno}");
+        let busy = |joint: &Vec<_>| joint.len() == 2;
+        assert!(states.looks >= 2 && states.joints.iter().any(busy), "{} looks", states.looks);
+    }
+    // An event that was asked for by name is not left out in silence.
+    let config = CaptureConfig { event: Event::named("cpu-clock"), ..CaptureConfig::default() };
+    let pair = Pair::start();
+    let dir = RecordingDir::temporary().unwrap();
+    let refused = Session::attach(&NoEvents(Errno::EPERM), &pair.pipeline(), &config, dir);
+    assert!(matches!(refused, Err(pipeprof_profiler::Error::NoEvent(_))));
 }
 
 #[test]

@@ -210,7 +210,18 @@ impl PipelineNow {
         let cpus_used = members.iter().map(|member| member.cpus_used).sum();
         // Where nothing flows and nobody computes, whoever waits outside limits nothing.
         let moves = bytes_per_second.is_none_or(|rate| rate > 0.0) || cpus_used > IDLE_CPUS;
-        let limit = blamed.limits.first().filter(|_| moves).and_then(|&(limit, _)| {
+        // A member that could run, and waits for a CPU, limits as one that runs does.
+        let whole = |limit: Limit| match limit {
+            Limit::Busy(actor) | Limit::NoCpu(actor) => {
+                let of_actor = |other| [Limit::Busy(actor), Limit::NoCpu(actor)].contains(&other);
+                blamed.share(of_actor)
+            }
+            limit => blamed.share(|other| other == limit),
+        };
+        let limits = blamed.limits.iter().map(|&(limit, _)| (limit, whole(limit)));
+        // Of two alike the first: the larger part of what a member does.
+        let largest = limits.rev().max_by(|a, b| a.1.total_cmp(&b.1));
+        let limit = largest.filter(|_| moves).and_then(|(limit, share)| {
             let kind = match limit {
                 Limit::Busy(_) => LimitKind::Busy,
                 Limit::Outside(..) => LimitKind::Outside,
@@ -219,7 +230,6 @@ impl PipelineNow {
                 Limit::Unknown => return None,
             };
             let pipe = if let Limit::WakeUps(pipe) = limit { Some(pipe) } else { None };
-            let share = blamed.share(|other| other == limit);
             Some(LimitNow { kind, member: limit.actor().and_then(place), pipe, share })
         });
         PipelineNow { members, pipes, bytes_per_second, cpus_used, limit, elapsed_s: seconds }

@@ -111,6 +111,11 @@ pub enum Fact {
         /// How the pipe was found that it waited at.
         pipe: Option<PipeLevel>,
     },
+    /// Tasks of the machine waited for memory.
+    MemoryPressure {
+        /// Share of the time in which some task did.
+        percent: f64,
+    },
     /// What the pipes cost.
     PipeCode {
         /// Share of all CPU time.

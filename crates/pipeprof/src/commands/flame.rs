@@ -215,16 +215,22 @@ impl Drawing {
         let summary = Summary::of(&captured.run, highlights, *view);
         let headline = summary.verdict.as_ref().map(|verdict| &*verdict.headline);
         let mut attempts = Attempts::default();
-        let drawn = attempts.note(files.picture.write(|out| {
-            flamegraph::render(&captured.run, highlights, *view, headline, out).map_err(refused)
-        }));
-        let folded = files.folded.as_ref().filter(|file| {
+        // Where the kernel refuses every event there is an answer still, but no stack.
+        let sampled = captured.run.profile.quality.has_event();
+        let drawn = sampled
+            && attempts.note(files.picture.write(|out| {
+                flamegraph::render(&captured.run, highlights, *view, headline, out).map_err(refused)
+            }));
+        let folded = files.folded.as_ref().filter(|_| sampled).filter(|file| {
             let render = |out: &mut dyn Write| folded::render(&captured.run, *view, out);
             attempts.note(file.write(|out| render(out).map_err(refused)))
         });
         let trees = || self.trees(output, ui);
         attempts.note(files.answer.print(&summary, trees, ui));
         let exit = captured.exit(ui);
+        if !sampled {
+            ui.warn("no picture: the kernel refused every event; `pipeprof doctor` says why");
+        }
         let written = [drawn.then_some(&files.picture), folded];
         written.into_iter().flatten().for_each(|file| file.note_written(ui));
         if drawn {

@@ -2,11 +2,15 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use pipeprof_runner::pipeline::Pipeline;
+
 use super::Session;
 use crate::accounts::now_ns;
 use crate::error::Error;
+use crate::profile::NO_EVENT;
 use crate::recording::{Meta, Recording, unwound};
 use crate::segments::Beginning;
+use crate::states::{ProcessSeen, Timeline};
 use crate::sys::PerfSystem;
 use crate::windows::{Windows, read_counts};
 
@@ -31,6 +35,9 @@ impl Session {
         if let Some(states) = self.states.take() {
             let mut states = states.finish()?;
             states.begin_at(self.meta.start_ns);
+            if self.meta.event == NO_EVENT {
+                name_members(&mut self.meta.pipeline, &states);
+            }
             self.meta.states = Some(states);
         }
         for event in self.events.iter() {
@@ -131,5 +138,17 @@ fn begin_at(meta: &mut Meta, began: Beginning) {
         meta.wakeups = Err("wake-ups were recorded at the beginning of the watch only, of \
                             which nothing was kept"
             .to_owned());
+    }
+}
+
+/// Without records of `exec`, the looks know what the members became.
+fn name_members(pipeline: &mut Pipeline, states: &Timeline) {
+    for member in &mut pipeline.members {
+        let is_it = |seen: &&ProcessSeen| {
+            seen.pid == member.pid && seen.start_time_ticks == member.start_time_ticks
+        };
+        if let Some(seen) = states.processes.iter().find(is_it) {
+            member.comm.clone_from(&seen.comm);
+        }
     }
 }

@@ -37,6 +37,8 @@ pub(super) enum Call {
     FileLock,
     /// `fsync` and its like.
     Sync,
+    /// Too many pages are dirty.
+    Writeback,
     /// Blocked outside of a system call: a page fault, as a rule.
     Fault,
     /// A file is opened: of a named FIFO, that waits for its other end.
@@ -65,6 +67,11 @@ impl Call {
         Some(of_number(number, arguments))
     }
 
+    /// A function in which writers wait until dirty pages have gone to the disk.
+    pub(super) fn is_writeback(function: &str) -> bool {
+        function.contains("balance_dirty")
+    }
+
     /// The same, as far as the one kernel function tells in which a thread sleeps. No descriptor is
     /// in it: -1.
     pub(super) fn of_wchan(function: &str) -> Call {
@@ -83,9 +90,8 @@ impl Call {
             _ if is(&["folio", "wait_on_page", "jbd2", "ext4", "xfs", "btrfs", "blk", "bio"]) => {
                 Call::Sync
             }
-            _ if is(&["io_schedule", "balance_dirty", "rq_qos", "nfs", "request_wait"]) => {
-                Call::Sync
-            }
+            _ if Call::is_writeback(function) => Call::Writeback,
+            _ if is(&["io_schedule", "rq_qos", "nfs", "request_wait"]) => Call::Sync,
             _ if is(&["fifo_open", "wait_for_partner"]) => Call::Open,
             _ => Call::Other,
         }
@@ -182,6 +188,7 @@ mod tests {
             ("hrtimer_nanosleep", Call::Sleep),
             ("do_wait", Call::Child),
             ("folio_wait_bit_common", Call::Sync),
+            ("balance_dirty_pages_ratelimited_flags", Call::Writeback),
             ("something_new", Call::Other),
         ] {
             assert_eq!(Call::of_wchan(function), call, "{function}");

@@ -5,13 +5,18 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::{Pid, SysconfVar, sysconf};
 use pipeprof_runner::stat_line::StatLine;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::call::Call;
 use super::descriptors::{Descriptors, Interest, Target, polled, selected};
+use super::pressure;
+use super::quota::Quotas;
 use super::timeline::{
-    Account, Builder, PipeRef, ProcessRef, ProcessSeen, ProcessState, Timeline, Why,
+    Account, Builder, PipeRef, Pressure, ProcessRef, ProcessSeen, ProcessState, Timeline, Why,
 };
 
 /// Threads, children, names and descriptors are looked up again this often.
@@ -30,6 +35,9 @@ const FEW_THREADS: usize = 16;
 /// there are.
 const TURNS: u32 = 16;
 
+/// The control group of a process is looked up at every so many refreshes, once it is settled.
+const REFRESHES_A_GROUP: u32 = 8;
+
 /// Refusals in a row after which the system call is not asked for again.
 const MOST_DENIED: u32 = 8;
 
@@ -38,6 +46,13 @@ const MOST_DENIED: u32 = 8;
 pub struct Looker {
     builder: Builder,
     processes: FxHashMap<i32, Process>,
+    quotas: Quotas,
+    pressed: Option<Pressure>,
+    /// Idle time of the machine when looking began.
+    idle_ticks: Option<u64>,
+    /// When looking began, as processes tell their start. Nothing is known of what is 0.
+    began_ticks: u64,
+    began_ns: u64,
     looks: u32,
     found: Vec<(ProcessRef, ProcessState)>,
 }
@@ -45,6 +60,7 @@ pub struct Looker {
 #[derive(Debug)]
 struct Process {
     pid: i32,
+    parent: i32,
     id: ProcessRef,
     threads: FxHashMap<i32, Thread>,
     descriptors: Descriptors,
@@ -52,6 +68,9 @@ struct Process {
     refresh_after_ns: u64,
     /// Looks since it was refreshed.
     looks: u32,
+    refreshes: u32,
+    /// What its control group had been throttled when it was first looked at.
+    throttled_before_ns: Option<u64>,
     is_stopped: bool,
     waits_for_child: bool,
 }
@@ -93,6 +112,11 @@ impl Looker {
         Looker {
             builder: Builder::new(now_ns, keep_ns),
             processes: FxHashMap::default(),
+            quotas: Quotas::read(),
+            pressed: pressure::read(),
+            idle_ticks: pressure::idle_ticks(),
+            began_ticks: ticks_since_boot(),
+            began_ns: now_ns,
             looks: 0,
             found: Vec::new(),
         }
@@ -125,6 +149,17 @@ impl Looker {
     /// What was found.
     pub fn finish(mut self, now_ns: u64) -> Timeline {
         self.charge();
+        for process in self.processes.values_mut() {
+            process.throttled(&mut self.quotas, &mut self.builder);
+        }
+        if let (Some(earlier), Some(now)) = (self.pressed, pressure::read()) {
+            self.builder.pressed(pressure::since(earlier, now));
+        }
+        if let (Some(earlier), Some(now)) = (self.idle_ticks, pressure::idle_ticks()) {
+            let ticks = now.saturating_sub(earlier) as f64;
+            let elapsed = now_ns.saturating_sub(self.began_ns).max(1) as f64 / 1e9;
+            self.builder.idled(ticks / ticks_a_second().max(1) as f64 / elapsed);
+        }
         self.builder.finish(now_ns)
     }
 
@@ -135,9 +170,14 @@ impl Looker {
         for process in self.processes.values_mut() {
             process.looks += 1;
             if now_ns.saturating_sub(process.refreshed_ns) >= process.refresh_after_ns
-                && (process.looks >= LOOKS_A_REFRESH || process.refresh_after_ns < REFRESH_NS)
+                && (process.looks >= LOOKS_A_REFRESH || process.is_young())
             {
                 process.refresh(now_ns, &mut self.builder, &mut children);
+                let is_due = process.throttled_before_ns.is_some()
+                    || process.refreshes.is_multiple_of(REFRESHES_A_GROUP);
+                if is_due || process.is_young() {
+                    process.throttled(&mut self.quotas, &mut self.builder);
+                }
             }
         }
         for pid in children {
@@ -150,10 +190,26 @@ impl Looker {
             self.found.extend(state.map(|state| (process.id, state)));
             !process.threads.is_empty()
         });
+        self.look_for_new_children();
         self.found.sort_unstable_by_key(|(process, _)| *process);
         self.builder.look(now_ns, &self.found);
         if self.looks.is_multiple_of(4) {
             self.charge();
+        }
+    }
+
+    /// Who waits for a child of whom nobody is known has started one since: it may be short-lived.
+    fn look_for_new_children(&mut self) {
+        let waiting = |process: &&mut Process| process.waits_for_child;
+        if !self.processes.values().any(|process| process.waits_for_child) {
+            return;
+        }
+        let parents: FxHashSet<i32> =
+            self.processes.values().map(|process| process.parent).collect();
+        for process in self.processes.values_mut().filter(waiting) {
+            if !parents.contains(&process.pid) {
+                process.refresh_after_ns = process.refresh_after_ns.min(2 * FIRST_REFRESH_NS);
+            }
         }
     }
 
@@ -172,22 +228,27 @@ impl Looker {
             comm: stat.comm,
             first_ns: now_ns,
             last_ns: now_ns,
-            threads: 0,
-            busiest_thread_ns: 0,
-            busiest_thread: None,
+            cpus_allowed: cpus_allowed(pid),
+            ..ProcessSeen::default()
         });
         let mut process = Process {
             pid,
+            parent: stat.parent,
             id,
             threads: FxHashMap::default(),
             descriptors: Descriptors::default(),
             refreshed_ns: now_ns,
             looks: 0,
+            refreshes: 0,
+            throttled_before_ns: None,
             refresh_after_ns: FIRST_REFRESH_NS,
             is_stopped: false,
             waits_for_child: false,
         };
-        process.find_threads();
+        // What it used before anybody looked is not of this time, unless it began since.
+        let born_watched = self.began_ticks > 0 && stat.start_time_ticks > self.began_ticks;
+        process.find_threads(born_watched);
+        process.throttled(&mut self.quotas, &mut self.builder);
         self.processes.insert(pid, process);
     }
 
@@ -207,6 +268,7 @@ impl Looker {
                     seen.busiest_thread = (name != seen.comm && !name.is_empty()).then_some(name);
                 }
             }
+            seen.second_thread_ns = seen.second_thread_ns.max(process.second_thread_ns());
             if sum != Account::default() {
                 self.builder.charge(process.id, sum);
             }
@@ -215,7 +277,7 @@ impl Looker {
 }
 
 impl Process {
-    fn find_threads(&mut self) {
+    fn find_threads(&mut self, born_watched: bool) {
         let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.pid)) else { return };
         for task in tasks.flatten() {
             let Some(tid) = task.file_name().to_str().and_then(|name| name.parse().ok()) else {
@@ -223,27 +285,36 @@ impl Process {
             };
             self.threads.entry(tid).or_insert_with(|| {
                 let open = |name| File::open(task.path().join(name)).ok();
-                Thread {
+                let mut thread = Thread {
                     syscall: open("syscall"),
                     wchan: None,
                     schedstat: open("schedstat"),
-                    account: None,
+                    account: born_watched.then(Account::default),
                     cpu_ns: 0,
                     doing: Doing::Running,
                     denied: 0,
                     same: 0,
+                };
+                if !born_watched {
+                    thread.charge();
                 }
+                thread
             });
         }
     }
 
     fn refresh(&mut self, now_ns: u64, builder: &mut Builder, children: &mut Vec<i32>) {
         (self.refreshed_ns, self.looks) = (now_ns, 0);
+        self.refreshes = self.refreshes.wrapping_add(1);
         self.refresh_after_ns = (2 * self.refresh_after_ns).min(REFRESH_NS);
         self.descriptors.forget();
-        self.find_threads();
+        // Threads that it did not have before.
+        self.find_threads(true);
         let seen = builder.process_mut(self.id);
         seen.threads = seen.threads.max(self.threads.len() as u32);
+        if self.is_young() {
+            seen.cpus_allowed = cpus_allowed(self.pid);
+        }
         if let Some(stat) = Stat::read(self.pid) {
             self.is_stopped = matches!(stat.state, 'T' | 't');
             seen.comm = stat.comm;
@@ -256,6 +327,34 @@ impl Process {
             children
                 .extend(text.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
         }
+    }
+
+    /// It may still start threads or move to another control group.
+    fn is_young(&self) -> bool {
+        self.refresh_after_ns < REFRESH_NS
+    }
+
+    /// CPU time of the thread that used most but one.
+    fn second_thread_ns(&self) -> u64 {
+        let (mut first, mut second) = (0, 0);
+        for thread in self.threads.values() {
+            if thread.cpu_ns > first {
+                (first, second) = (thread.cpu_ns, first);
+            } else {
+                second = second.max(thread.cpu_ns);
+            }
+        }
+        second
+    }
+
+    /// Notes what the quota of its control group did since it was first looked at.
+    fn throttled(&mut self, quotas: &mut Quotas, builder: &mut Builder) {
+        let Some(now) = quotas.of(self.pid) else { return };
+        let before = *self.throttled_before_ns.get_or_insert(now.throttled_ns);
+        let seen = builder.process_mut(self.id);
+        seen.quota_cpus = Some(now.cpus);
+        // Of another group, the count may be smaller.
+        seen.throttled_ns = seen.throttled_ns.max(now.throttled_ns.saturating_sub(before));
     }
 
     /// What the process does; `None` once it has ended.
@@ -311,10 +410,34 @@ impl Thread {
                 doing
             }
             Some(Some(Call::Running)) => Doing::Running,
-            Some(Some(call)) => Doing::Waiting(waits(pid, call, descriptors, builder)),
+            Some(Some(call)) => {
+                let mut waits = waits(pid, call, descriptors, builder);
+                if matches!(call, Call::Write(_) | Call::Move { .. } | Call::Fault) {
+                    self.tell_writeback(pid, tid, &mut waits);
+                }
+                Doing::Waiting(waits)
+            }
         };
         self.same = if doing != Doing::Running && doing == self.doing { self.same + 1 } else { 0 };
         self.doing = doing;
+    }
+
+    /// Who writes to a file is held back once too many of the machine's pages are dirty
+    /// (`balance_dirty_pages` in mm/page-writeback.c, v6.18).
+    fn tell_writeback(&mut self, pid: i32, tid: i32, waits: &mut [Wait]) {
+        let is_meant = |wait: &Wait| matches!(wait, Wait::For(Why::Disk | Why::Memory));
+        let Some(wait) = waits.iter_mut().find(|wait| is_meant(wait)) else { return };
+        let mut buffer = [0u8; 256];
+        if self.wchan_now(pid, tid, &mut buffer).is_some_and(Call::is_writeback) {
+            *wait = Wait::For(Why::Writeback);
+        }
+    }
+
+    fn wchan_now<'b>(&mut self, pid: i32, tid: i32, buffer: &'b mut [u8]) -> Option<&'b str> {
+        if self.wchan.is_none() {
+            self.wchan = File::open(format!("/proc/{pid}/task/{tid}/wchan")).ok();
+        }
+        read_at_start(self.wchan.as_ref()?, buffer).ok()
     }
 
     /// The call that the thread is in: `None` once it has ended, `Some(None)` where the kernel
@@ -341,15 +464,11 @@ impl Thread {
                 Err(_) => {}
             }
         }
-        if self.wchan.is_none() {
-            self.wchan = File::open(format!("/proc/{pid}/task/{tid}/wchan")).ok();
-        }
-        let wchan = self.wchan.as_ref().map(|file| read_at_start(file, &mut buffer));
-        match wchan {
+        match self.wchan_now(pid, tid, &mut buffer) {
             // Running, or not for this user's eyes.
-            Some(Ok("0")) => Some(None),
-            Some(Ok(function)) => Some(Some(Call::of_wchan(function.trim_end()))),
-            Some(Err(_)) | None => is_there(pid, tid).then_some(None),
+            Some("0") => Some(None),
+            Some(function) => Some(Some(Call::of_wchan(function.trim_end()))),
+            None => is_there(pid, tid).then_some(None),
         }
     }
 
@@ -367,6 +486,22 @@ impl Thread {
         self.cpu_ns += grown.cpu_ns;
         Some(grown)
     }
+}
+
+fn ticks_since_boot() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
+    now.as_millis() as u64 * ticks_a_second() / 1_000
+}
+
+fn ticks_a_second() -> u64 {
+    sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(0).max(0) as u64
+}
+
+/// CPUs that a thread may run on.
+fn cpus_allowed(tid: i32) -> Option<u32> {
+    let set = sched_getaffinity(Pid::from_raw(tid)).ok()?;
+    let is_in = |cpu: &usize| set.is_set(*cpu).unwrap_or(false);
+    u32::try_from((0..CpuSet::count()).filter(is_in).count()).ok()
 }
 
 fn read_at_start<'b>(file: &File, buffer: &'b mut [u8]) -> Result<&'b str, ErrorKind> {
@@ -425,6 +560,7 @@ fn waits(pid: i32, call: Call, descriptors: &mut Descriptors, builder: &mut Buil
         Call::Socket => Why::Network,
         Call::FileLock => Why::FileLock,
         Call::Sync => Why::Disk,
+        Call::Writeback => Why::Writeback,
         Call::Fault => Why::Memory,
         Call::Open => Why::Open,
     };
@@ -575,6 +711,29 @@ mod tests {
         // The child is found without being named.
         looked_until(parent.0.id() as i32, |_, state| state.why == Some(Why::Child));
         looked_until(parent.0.id() as i32, |_, state| state.why == Some(Why::Timer));
+    }
+
+    #[test]
+    fn what_is_charged_is_what_the_scheduler_charged() {
+        let spin = piped("sh", &["-c", "while :; do :; done"]);
+        let pid = spin.0.id() as i32;
+        let on_cpu_ns = || -> u64 {
+            let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
+            text.split_ascii_whitespace().next().unwrap().parse().unwrap()
+        };
+        let mut looker = Looker::new(now_ns(), None);
+        let before = on_cpu_ns();
+        looker.follow(&[pid]);
+        let begun = on_cpu_ns();
+        while on_cpu_ns() < begun + 300_000_000 {
+            std::thread::sleep(Duration::from_millis(4));
+            looker.look(now_ns());
+        }
+        let until = on_cpu_ns();
+        let timeline = looker.finish(now_ns());
+        let accounts = timeline.bins.iter().flat_map(|bin| &bin.accounts);
+        let charged: u64 = accounts.map(|(_, account)| account.cpu_ns).sum();
+        assert!((until - begun..=on_cpu_ns() - before).contains(&charged), "{charged} ns");
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct StateRef(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
+    /// Pages that it wrote to have to go to the disk before it may write more.
+    Writeback,
     /// A disk, or a file system that somebody else serves.
     Disk,
     /// A page that has to be read or freed first.
@@ -104,7 +106,7 @@ impl ProcessState {
 }
 
 /// A process that was looked at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProcessSeen {
     /// Thread-group id.
     pub pid: i32,
@@ -124,6 +126,27 @@ pub struct ProcessSeen {
     pub busiest_thread_ns: u64,
     /// Its name, where that is not the process's.
     pub busiest_thread: Option<String>,
+    /// CPU time of the thread that used most after it.
+    #[serde(default)]
+    pub second_thread_ns: u64,
+    /// CPUs that the quota of its control group allows; `None` where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_cpus: Option<f64>,
+    /// CPUs that its first thread may run on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus_allowed: Option<u32>,
+    /// For so long that quota kept the group from running, on all CPUs together.
+    #[serde(default)]
+    pub throttled_ns: u64,
+}
+
+/// How long tasks of the whole machine were stalled, while it was looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pressure {
+    /// Some task waited for memory, in nanoseconds.
+    pub memory_some_ns: u64,
+    /// All that were not idle did.
+    pub memory_full_ns: u64,
 }
 
 /// What the scheduler charged to a process within a bin.
@@ -170,6 +193,12 @@ pub struct Timeline {
     pub joints: Vec<Vec<(ProcessRef, StateRef)>>,
     /// In the order of time.
     pub bins: Vec<Bin>,
+    /// `None` where the kernel does not account for it.
+    #[serde(default)]
+    pub pressure: Option<Pressure>,
+    /// CPUs of the machine that were idle, on average; `None` where that is not known.
+    #[serde(default)]
+    pub idle_cpus: Option<f64>,
 }
 
 /// Puts a [`Timeline`] together.
@@ -225,6 +254,14 @@ impl Builder {
 
     pub(super) fn process_mut(&mut self, process: ProcessRef) -> &mut ProcessSeen {
         &mut self.made.processes[process.0 as usize]
+    }
+
+    pub(super) fn pressed(&mut self, pressure: Pressure) {
+        self.made.pressure = Some(pressure);
+    }
+
+    pub(super) fn idled(&mut self, cpus: f64) {
+        self.made.idle_cpus = Some(cpus);
     }
 
     pub(super) fn was_blind(&mut self) {
@@ -370,6 +407,9 @@ impl Timeline {
         if !self.joints.iter().flatten().all(known) {
             return Err("a joint state names a process or a state that is not listed");
         }
+        if self.idle_cpus.is_some_and(|cpus| !cpus.is_finite()) {
+            return Err("a number is none");
+        }
         for bin in &self.bins {
             let joints_are_known = bin.joints.iter().all(|&(joint, looks)| {
                 within(joint, self.joints.len()) && looks.is_finite() && looks >= 0.0
@@ -482,14 +522,12 @@ mod tests {
     fn seen(pid: i32) -> ProcessSeen {
         ProcessSeen {
             pid,
-            start_time_ticks: None,
             parent: 1,
             comm: "c".into(),
             first_ns: 0,
             last_ns: 0,
             threads: 1,
-            busiest_thread_ns: 0,
-            busiest_thread: None,
+            ..ProcessSeen::default()
         }
     }
 

@@ -50,6 +50,8 @@ pub fn judge(evidence: &Evidence) -> Judged {
         larger_pipe: larger_pipe(evidence),
         phases: Vec::new(),
         removable: None,
+        cpus_are_idle: false,
+        memory_pressure: None,
     };
     match too_thin(evidence) {
         Some(why) => judged.unclear = Some(why),
@@ -221,6 +223,9 @@ fn life(evidence: &Evidence, at: usize) -> MemberFacts {
         used,
         outside,
         parallel: if is_many { Parallel::Summed } else { Parallel::Some },
+        threads: 0,
+        quota: None,
+        busiest_thread_ns: 0,
         busiest_thread: None,
         children: Vec::new(),
     }

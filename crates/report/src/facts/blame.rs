@@ -98,8 +98,14 @@ impl Use {
         self.busy_ns + self.outside_ns
     }
 
+    /// Time that it would need if it never waited for a CPU either, and of its time on one, `without`
+    /// were not needed.
+    pub fn least_needs_ns(&self, without: f64) -> f64 {
+        self.busy_ns * self.on_cpu_share() * (1.0 - without) + self.outside_ns
+    }
+
     /// Share of what its threads ran or could have run in which they had a CPU.
-    fn on_cpu_share(&self) -> f64 {
+    pub fn on_cpu_share(&self) -> f64 {
         // Where looks see more than the scheduler charged, the rest is the way from the wake-up to
         // the CPU.
         let seen = self.threads_ns.max(self.cpu_ns + self.run_delay_ns);

@@ -42,12 +42,24 @@ const CELLS: usize = 200;
 /// More phases than this are no answer.
 const MOST_PHASES: usize = 6;
 
-/// What a cut has to gain, in log-likelihood, for each of the numbers that it adds. Looks in a row
-/// are much alike, so that their likelihood says more than they know; 1 would do for coins.
-const COST_OF_A_CUT: f64 = 6.0;
+/// What a cut has to gain, in log-likelihood of independent looks, times the logarithm of the number
+/// of cells.
+const COST_OF_A_CUT: f64 = 2.0;
+
+/// Looks in a row are alike: at the least so many count as one that is independent.
+const LEAST_ALIKE: f64 = 4.0;
+
+/// How much looks are alike is told from the differences of so many blocks of cells.
+const BLOCKS: usize = 20;
+
+/// The largest differences of blocks may be changes for good.
+const CHANGES: usize = 2;
+
+/// Mean of the squares of 19 normal deviates without the two largest, nearly.
+const MEAN_OF_SQUARES: f64 = 0.6;
 
 /// A phase shorter than this share of the run is none that anybody asks for.
-const SHORTEST: f64 = 0.02;
+const SHORTEST: f64 = 0.04;
 
 /// Neighbours whose largest shares differ by less are one phase.
 const LEAST_CHANGE: f64 = 0.25;
@@ -121,10 +133,12 @@ fn segment(counts: &[Vec<f64>]) -> Vec<Range<usize>> {
             sums[at + 1][kind] = sums[at][kind] + count[kind];
         }
     }
+    let alike = alike(counts);
     let likelihood = |from: usize, until: usize| -> f64 {
         let parts = (0..kinds).map(|kind| sums[until][kind] - sums[from][kind]);
         let whole: f64 = parts.clone().sum();
-        parts.filter(|part| *part > 0.0).map(|part| part * (part / whole).ln()).sum()
+        let looks = parts.filter(|part| *part > 0.0).map(|part| part * (part / whole).ln());
+        looks.sum::<f64>() / alike
     };
     let cost = COST_OF_A_CUT * (cells as f64).ln().max(1.0);
     // best[n][until]: of the first `until` cells in n + 1 segments, and where the last one begins.
@@ -154,6 +168,31 @@ fn segment(counts: &[Vec<f64>]) -> Vec<Range<usize>> {
     }
     cuts.reverse();
     cuts
+}
+
+/// How many looks count as one: members that take turns for longer than a cell make more difference
+/// between neighbouring blocks than chance would.
+fn alike(counts: &[Vec<f64>]) -> f64 {
+    let kinds = counts.first().map_or(0, Vec::len);
+    let of_kind = |kind: usize| counts.iter().map(|count| count[kind]).sum::<f64>();
+    let main = (0..kinds).max_by(|&a, &b| of_kind(a).total_cmp(&of_kind(b))).unwrap_or(0);
+    let blocks = counts.chunks(counts.len().div_ceil(BLOCKS).max(1)).map(|block| {
+        let looks: f64 = block.iter().flatten().sum();
+        let mains: f64 = block.iter().filter_map(|count| count.get(main)).sum();
+        (looks, mains / looks.max(1e-9))
+    });
+    let blocks: Vec<(f64, f64)> = blocks.filter(|(looks, _)| *looks > 0.0).collect();
+    let excess = blocks.windows(2).map(|pair| {
+        let [(looks, share), (next_looks, next_share)] = pair else { return 0.0 };
+        let mean = (share + next_share) / 2.0;
+        let chance = mean * (1.0 - mean) * (1.0 / looks + 1.0 / next_looks);
+        if chance > 0.0 { (share - next_share).powi(2) / chance } else { 0.0 }
+    });
+    let mut excess: Vec<f64> = excess.collect();
+    excess.sort_by(f64::total_cmp);
+    excess.truncate(excess.len().saturating_sub(CHANGES));
+    let mean = excess.iter().sum::<f64>() / excess.len().max(1) as f64;
+    (mean / MEAN_OF_SQUARES).max(LEAST_ALIKE)
 }
 
 /// Puts neighbours together that are too short to tell, or that the same party limits.
@@ -229,8 +268,44 @@ mod tests {
     #[test]
     fn what_alternates_all_the_time_is_one_phase() {
         assert_eq!(cut(&"ab".repeat(100)), [(0, 200)]);
+        assert_eq!(cut(&("a".repeat(10) + &"b".repeat(10)).repeat(10)), [(0, 200)]);
         assert_eq!(cut(&"aabacbaaab".repeat(20)), [(0, 200)]);
         assert_eq!(cut(&"a".repeat(200)), [(0, 200)]);
+    }
+
+    /// Cells in which `a` limits with this chance, each alone, or several in a row alike.
+    fn noisy(seed: u64, chance: f64, cells: usize, alike: usize) -> String {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 11) as f64 / (1u64 << 53) as f64
+        };
+        let letters = (0..cells.div_ceil(alike)).map(|_| if next() < chance { 'a' } else { 'b' });
+        letters.flat_map(|letter| std::iter::repeat_n(letter, alike)).take(cells).collect()
+    }
+
+    #[test]
+    fn what_is_steady_is_one_phase_however_noisy() {
+        for seed in 0..40 {
+            for chance in [0.5, 0.7, 0.95] {
+                for alike in [1, 3] {
+                    let line = noisy(seed, chance, 200, alike);
+                    assert_eq!(cut(&line), [(0, 200)], "seed {seed}, {chance}, {alike}: {line}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_change_is_found_within_a_twentieth_though_both_sides_are_noisy() {
+        for seed in 0..40 {
+            let line = noisy(seed, 0.9, 80, 2) + &noisy(seed + 99, 0.1, 120, 2);
+            let cuts = cut(&line);
+            assert_eq!(cuts.len(), 2, "seed {seed}: {cuts:?}");
+            assert!(cuts[0].1.abs_diff(80) <= 10, "seed {seed}: {cuts:?}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! it waits for something outside of the pipeline only if none waits for a neighbour.
 
 use pipeprof_profiler::states::{
-    Account, PipeRef, ProcessRef, ProcessSeen, ProcessState, Timeline, Why,
+    Account, PipeRef, Pressure, ProcessRef, ProcessSeen, ProcessState, Timeline, Why,
 };
 use pipeprof_runner::pipeline::{MemberId, Pipeline};
 use rustc_hash::FxHashMap;
@@ -19,7 +19,7 @@ pub type ActorId = usize;
 pub type PipeAt = usize;
 
 /// A member, with what it started and what is no member of its own.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Actor {
     /// Its place among the members of the pipeline.
     pub member: usize,
@@ -29,6 +29,13 @@ pub struct Actor {
     pub threads: u32,
     /// CPU time of the thread that used most, and its name where that is not the process's.
     pub busiest_thread: (u64, Option<String>),
+    /// CPU time of the thread that used most after it, in the same process.
+    pub second_thread_ns: u64,
+    /// CPUs that the quota of its control group allows, and how long that kept it from running, on
+    /// all CPUs together.
+    pub quota: Option<(f64, u64)>,
+    /// CPUs that it may run on; `None` where that is not known.
+    pub cpus_allowed: Option<u32>,
     /// Names of the processes that it started and that used a CPU, the busiest first.
     pub children: Vec<(String, u64)>,
 }
@@ -123,6 +130,10 @@ pub struct Scene {
     pub looks: u64,
     /// Share of the waits that the kernel did not tell this user about.
     pub blind_share: f64,
+    /// How long tasks of the whole machine waited for memory; `None` where that is not known.
+    pub pressure: Option<Pressure>,
+    /// CPUs of the machine that were idle, on average; `None` where that is not known.
+    pub idle_cpus: Option<f64>,
 }
 
 /// Members that lived for less than this share of who started them are told as part of that.
@@ -164,6 +175,8 @@ impl Scene {
             spans,
             looks: timeline.looks,
             blind_share: blind_share.min(1.0),
+            pressure: timeline.pressure,
+            idle_cpus: timeline.idle_cpus,
         }
     }
 
@@ -258,6 +271,12 @@ impl Cast {
             actor.threads = actor.threads.max(seen.threads);
             if seen.busiest_thread_ns > actor.busiest_thread.0 {
                 actor.busiest_thread = (seen.busiest_thread_ns, seen.busiest_thread.clone());
+                actor.second_thread_ns = seen.second_thread_ns;
+            }
+            actor.cpus_allowed = actor.cpus_allowed.max(seen.cpus_allowed);
+            if let Some(cpus) = seen.quota_cpus {
+                let (known_cpus, known_ns) = actor.quota.unwrap_or((cpus, 0));
+                actor.quota = Some((known_cpus.min(cpus), known_ns.max(seen.throttled_ns)));
             }
             if process != root {
                 actor.folded.extend(member_of[process].filter(|&member| counts(member)));

@@ -7,7 +7,7 @@
 use pipeprof_profiler::states::Why;
 use pipeprof_runner::pipeline::Pipeline;
 
-use super::blame::{Blame, Limit, Use, blame, uses};
+use super::blame::{Blame, Blamed, Limit, Use, blame, uses};
 use super::phases::{Phase, phases};
 use super::states::{ActorId, Doing, Outside, PipeAt, Scene};
 use crate::roles::{Reason, Role};
@@ -116,14 +116,25 @@ pub struct PhaseFacts {
 /// How a member used the CPUs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Parallel {
-    /// One of its threads used a CPU all the time, and the others hardly any.
+    /// One of its threads does nearly all of the work.
     OneThread,
     /// It used all the CPUs there are.
     AllCpus,
-    /// Neither.
+    /// Several of its threads worked, one at a time: they wait for a lock of its own.
+    OneAtATime,
+    /// None of these.
     Some,
     /// Only the sums of its threads are known.
     Summed,
+}
+
+/// What the CPU quota of its control group did to a member.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quota {
+    /// CPUs that it allows.
+    pub cpus: f64,
+    /// Share of the member's life in which it kept it from running.
+    pub held_back: f64,
 }
 
 /// A member by its states.
@@ -139,10 +150,17 @@ pub struct MemberFacts {
     pub cpus: f64,
     /// How it used them.
     pub parallel: Parallel,
-    /// The thread that used most, where it has a name of its own.
+    /// Most threads that one of its processes had.
+    pub threads: u32,
+    /// Where a quota kept it from running.
+    pub quota: Option<Quota>,
+    /// CPU time of the thread that used most.
+    pub busiest_thread_ns: u64,
+    /// Its name, where that is not the process's.
     pub busiest_thread: Option<String>,
-    /// What it started that is told as part of it, the longest-lived first.
-    pub children: Vec<String>,
+    /// What it started that is told as part of it, and the share of its life that these lived, the
+    /// longest first.
+    pub children: Vec<(String, f64)>,
 }
 
 /// All that a verdict says.
@@ -176,6 +194,10 @@ pub struct Judged {
     pub phases: Vec<PhaseFacts>,
     /// A member that only passes on what the next could read by itself.
     pub removable: Option<usize>,
+    /// CPUs that the members may use were idle, so that they did not wait for want of one.
+    pub cpus_are_idle: bool,
+    /// Share of the time in which some task of the machine waited for memory, where that is much.
+    pub memory_pressure: Option<f64>,
 }
 
 /// Fewer looks than this say nothing.
@@ -189,6 +211,18 @@ const MOSTLY: f64 = 0.5;
 
 /// Both ends of a pipe wait for this share of the time where they alternate.
 pub(crate) const LEAST_ALTERNATION: f64 = 0.1;
+
+/// Waiting for a CPU, or for memory, below this share is what every machine has now and then.
+const LEAST_PRESSURE: f64 = 0.1;
+
+/// CPUs that were idle for this share of the time are not what members waited for.
+const IDLE: f64 = 0.15;
+
+/// A thread with this share of the CPU time of its process does the work.
+const ONE_DOES_IT: f64 = 0.8;
+
+/// With this much CPU time beside the busiest thread, a second one works too.
+const SECOND_WORKS: f64 = 0.15;
 
 /// A gain below this is none: looks do not tell it from chance.
 pub const LEAST_GAIN: f64 = 1.05;
@@ -226,7 +260,7 @@ impl<'a> Judge<'a> {
             .pipes
             .iter()
             .map(|pipe| evidence.pipes.iter().position(|known| known.inode == pipe.inode));
-        Judge {
+        let mut judge = Judge {
             phases: phases(scene, &blamed),
             whole: blamed.sum(all.clone()),
             uses: uses(scene, all),
@@ -235,11 +269,31 @@ impl<'a> Judge<'a> {
             evidence,
             scene,
             pipeline,
+        };
+        judge.merge_phases(&blamed);
+        judge
+    }
+
+    /// Ends of one pipe may take turns at limiting by what they do for it, which is one limit.
+    fn merge_phases(&mut self, blamed: &Blamed) {
+        let mut merged: Vec<Phase> = Vec::new();
+        for phase in std::mem::take(&mut self.phases) {
+            let top =
+                |phase: &Phase| self.parties(&phase.blame, false).first().map(|(party, _)| *party);
+            match merged.last_mut() {
+                Some(last) if top(last) == top(&phase) => {
+                    last.spans.end = phase.spans.end;
+                    last.until_ns = phase.until_ns;
+                    last.blame = blamed.sum(last.spans.clone());
+                }
+                _ => merged.push(phase),
+            }
         }
+        self.phases = merged;
     }
 
     fn judged(&self) -> Judged {
-        let limits = self.parties(&self.whole);
+        let limits = self.parties(&self.whole, false);
         let phases = self.phases.iter().map(|phase| self.phase(phase)).collect();
         let larger_pipe = self.larger_pipe();
         let mut judged = Judged {
@@ -254,6 +308,8 @@ impl<'a> Judge<'a> {
             lives: self.lives(),
             next: None,
             removable: self.removable(),
+            cpus_are_idle: self.cpus_are_idle(),
+            memory_pressure: self.memory_pressure(),
             larger_pipe,
             limits,
             phases,
@@ -285,9 +341,9 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Shares of the limit by member, by pipe, with what the members do on a CPU only because it is
-    /// there, and of the CPUs that members wait for.
-    fn parties(&self, blame: &Blame) -> Vec<(Party, f64)> {
+    /// Shares of the limit by member, and by pipe, with the CPU time of members that mostly work for
+    /// it. That a member waits for a CPU is its own share, or that of the CPUs.
+    fn parties(&self, blame: &Blame, apart: bool) -> Vec<(Party, f64)> {
         let mut parties: Vec<(Party, f64)> = Vec::new();
         let mut add = |party: Party, share: f64| {
             if share <= 0.0 {
@@ -305,8 +361,10 @@ impl<'a> Judge<'a> {
                 (Limit::WakeUps(pipe), _) => {
                     add(self.pipe_of[pipe].map_or(Party::Unknown, Party::Pipe), share);
                 }
-                (Limit::Busy(_), Some(member)) => {
-                    let in_pipe = self.pipe_work(member);
+                (Limit::NoCpu(_), _) if apart => add(Party::Cpus, share),
+                (Limit::Busy(_) | Limit::NoCpu(_), Some(member)) => {
+                    // Who mostly does what is its own would limit without the pipe as well.
+                    let in_pipe = self.pipe_work(member).filter(|(_, part)| *part >= MOSTLY);
                     let of_pipe = in_pipe.map_or(0.0, |(_, part)| share * part);
                     if let Some((pipe, _)) = in_pipe {
                         add(Party::Pipe(pipe), of_pipe);
@@ -314,7 +372,6 @@ impl<'a> Judge<'a> {
                     add(Party::Member(member), share - of_pipe);
                 }
                 (Limit::Outside(..), Some(member)) => add(Party::Member(member), share),
-                (Limit::NoCpu(_), _) => add(Party::Cpus, share),
                 _ => add(Party::Unknown, share),
             }
         }
@@ -355,32 +412,89 @@ impl<'a> Judge<'a> {
             judged.outside = Some(outside);
             return;
         }
-        if top == Party::Cpus {
-            judged.finding = Finding::Starved;
-            let mut waiting: Vec<(ActorId, f64)> = (0..self.scene.actors.len())
-                .map(|actor| (actor, self.whole.share(|limit| limit == Limit::NoCpu(actor))))
-                .filter(|(_, share)| *share >= 0.05)
-                .collect();
-            waiting.sort_by(|a, b| b.1.total_cmp(&a.1));
-            judged.members =
-                waiting.into_iter().filter_map(|(actor, _)| self.member_of[actor]).collect();
+        if self.is_starved(top) {
+            self.find_starved(judged);
             return;
         }
         if let Some(pipe) = self.alternating(judged) {
             judged.finding = Finding::PipeBound(PipeCause::TooSmall);
             judged.pipe = Some(pipe);
-            judged.members = self.evidence.ends(pipe);
+            judged.members = self.ends_by_share(pipe);
             return;
         }
         match top {
             Party::Pipe(pipe) => {
                 judged.finding = Finding::PipeBound(self.cause(pipe, elapsed));
                 judged.pipe = Some(pipe);
-                judged.members = self.evidence.ends(pipe);
+                judged.members = self.ends_by_share(pipe);
+                if judged.finding == Finding::PipeBound(PipeCause::TinyCalls) {
+                    // Whose calls are small is to blame, and all that it does is for them.
+                    judged.members.sort_by_key(|&member| !self.is_tiny(member, pipe));
+                    let own = judged.members.first().map(|&member| self.limits_of(member));
+                    judged.share = own.unwrap_or(0.0).max(judged.share);
+                }
             }
             Party::Member(member) => self.find_member(judged, member),
             Party::Cpus | Party::Unknown => {}
         }
+    }
+
+    /// Whether CPUs would make the pipeline faster than anything could that is done to whoever
+    /// limits, or that mostly waits for one.
+    fn is_starved(&self, top: Party) -> bool {
+        let no_cpu = self.whole.share(|limit| matches!(limit, Limit::NoCpu(_)));
+        let is_throttled = self.lives().iter().any(|life| {
+            matches!((life.quota, top), (Some(quota), Party::Member(member))
+                if life.member == member && quota.held_back >= LEAST_PRESSURE)
+        });
+        if no_cpu < LEAST_PRESSURE || self.cpus_are_idle() && !is_throttled {
+            return false;
+        }
+        let share_of = |parties: Vec<(Party, f64)>| {
+            parties.iter().find(|(party, _)| *party == top).map_or(0.0, |(_, share)| *share)
+        };
+        let own = share_of(self.parties(&self.whole, true));
+        let with_waits = share_of(self.parties(&self.whole, false));
+        if with_waits - own > own {
+            return true;
+        }
+        let Party::Member(member) = top else { return false };
+        let blamed: Vec<ActorId> = self.actors_of(&[member]);
+        let (without, _) = self.time_without(&blamed);
+        self.time_with_cpus() < 0.9 * without
+    }
+
+    fn find_starved(&self, judged: &mut Judged) {
+        judged.finding = Finding::Starved;
+        // Who limits comes first, though all wait for the same CPUs.
+        let mut members: Vec<usize> = self.member_of.iter().filter_map(|member| *member).collect();
+        members.sort_by(|&a, &b| self.limits_of(b).total_cmp(&self.limits_of(a)));
+        members.retain(|&member| self.limits_of(member) >= 0.05);
+        judged.members = members;
+        judged.limits = self.parties(&self.whole, true);
+        let of_cpus = judged.limits.iter().find(|(party, _)| *party == Party::Cpus);
+        judged.share = of_cpus.map_or(0.0, |(_, share)| *share);
+    }
+
+    fn actors_of(&self, members: &[usize]) -> Vec<ActorId> {
+        let is_meant =
+            |&actor: &ActorId| self.member_of[actor].is_some_and(|m| members.contains(&m));
+        (0..self.scene.actors.len()).filter(is_meant).collect()
+    }
+
+    /// How long the phases take if nobody ever waits for a CPU or a neighbour.
+    fn time_with_cpus(&self) -> f64 {
+        let longest = |phase: &Phase| {
+            let uses = uses(self.scene, phase.spans.clone());
+            uses.iter().map(|used| used.least_needs_ns(0.0)).fold(0.0, f64::max)
+        };
+        self.phases.iter().map(longest).sum()
+    }
+
+    fn memory_pressure(&self) -> Option<f64> {
+        let pressure = self.scene.pressure?;
+        let share = pressure.memory_some_ns as f64 / self.scene.elapsed_ns().max(1) as f64;
+        (share >= LEAST_PRESSURE).then_some(share.min(1.0))
     }
 
     fn find_member(&self, judged: &mut Judged, member: usize) {
@@ -402,7 +516,9 @@ impl<'a> Judge<'a> {
             Limit::Outside(_, outside) if of_member(limit) => Some((outside, ns)),
             _ => None,
         });
-        let busy = self.whole.share(|limit| of_member(limit) && matches!(limit, Limit::Busy(_)));
+        let busy = self
+            .whole
+            .share(|limit| of_member(limit) && matches!(limit, Limit::Busy(_) | Limit::NoCpu(_)));
         let waits =
             self.whole.share(|limit| of_member(limit) && matches!(limit, Limit::Outside(..)));
         match outside {
@@ -442,6 +558,19 @@ impl<'a> Judge<'a> {
         let matters = judged.larger_pipe.bound >= 1.2 && judged.phases.len() <= 1;
         let is_even = largest <= MOSTLY + self.error(largest) && second >= 0.6 * largest;
         (matters && is_even && shares.iter().sum::<f64>() >= 0.7).then_some(pipe)
+    }
+
+    /// Share of the limit that a member has, with its work for pipes.
+    fn limits_of(&self, member: usize) -> f64 {
+        let actors = self.actors_of(&[member]);
+        self.whole.share(|limit| limit.actor().is_some_and(|actor| actors.contains(&actor)))
+    }
+
+    /// The members at a pipe, the one that limits most first.
+    fn ends_by_share(&self, pipe: usize) -> Vec<usize> {
+        let mut ends = self.evidence.ends(pipe);
+        ends.sort_by(|&a, &b| self.limits_of(b).total_cmp(&self.limits_of(a)));
+        ends
     }
 
     fn cause(&self, pipe: usize, elapsed: f64) -> PipeCause {
@@ -536,13 +665,27 @@ impl<'a> Judge<'a> {
                 let one = &self.scene.actors[actor];
                 let while_busy = used.cpu_ns / used.busy_ns.max(1.0);
                 let alive = used.alive_ns.max(1.0);
+                // While one hands over to the next, none runs.
+                let handing_over = self.time_in(actor, Outside::For(Why::Thread));
+                let takes_turns = one.second_thread_ns as f64 >= SECOND_WORKS * used.cpu_ns
+                    && used.busy_ns + handing_over >= 0.75 * alive
+                    && used.busy_ns >= 0.5 * alive
+                    && used.threads_ns <= 1.15 * used.busy_ns
+                    && used.cpu_ns <= 1.05 * used.busy_ns;
+                let held_back = |(cpus, throttled): (f64, u64)| Quota {
+                    cpus,
+                    // Of all CPUs together; no thread waits longer than it waits for a CPU.
+                    held_back: (throttled as f64).min(used.run_delay_ns).min(used.busy_ns) / alive,
+                };
                 let parallel = if used.cpu_ns >= 0.9 * cpus * alive && cpus > 1.0 {
                     Parallel::AllCpus
                 } else if one.threads > 1
-                    && one.busiest_thread.0 as f64 >= 0.8 * alive
-                    && used.cpu_ns <= 1.3 * one.busiest_thread.0 as f64
+                    && one.busiest_thread.0 as f64 >= ONE_DOES_IT * used.cpu_ns
+                    && used.busy_ns >= 0.5 * alive
                 {
                     Parallel::OneThread
+                } else if takes_turns {
+                    Parallel::OneAtATime
                 } else {
                     Parallel::Some
                 };
@@ -551,12 +694,24 @@ impl<'a> Judge<'a> {
                     outside: self.outside_of(actor),
                     cpus: while_busy,
                     parallel,
+                    threads: one.threads,
+                    quota: one.quota.map(held_back).filter(|quota| quota.held_back >= 0.02),
+                    busiest_thread_ns: one.busiest_thread.0,
                     busiest_thread: one.busiest_thread.1.clone(),
-                    children: one.children.iter().map(|(name, _)| name.clone()).collect(),
+                    children: one
+                        .children
+                        .iter()
+                        .map(|(name, lived)| (name.clone(), *lived as f64 / alive))
+                        .collect(),
                     used,
                 })
             })
             .collect()
+    }
+
+    fn time_in(&self, actor: ActorId, outside: Outside) -> f64 {
+        let sums = self.outside_of(actor);
+        sums.iter().find(|(known, _)| *known == outside).map_or(0.0, |(_, ns)| *ns)
     }
 
     fn outside_of(&self, actor: ActorId) -> Vec<(Outside, f64)> {
@@ -574,7 +729,7 @@ impl<'a> Judge<'a> {
 
     fn phase(&self, phase: &Phase) -> PhaseFacts {
         let start = self.scene.spans.first().map_or(0, |span| span.from_ns);
-        let parties = self.parties(&phase.blame);
+        let parties = self.parties(&phase.blame, false);
         let (party, share) = parties.first().copied().unwrap_or((Party::Unknown, 1.0));
         PhaseFacts {
             from_ns: phase.from_ns.saturating_sub(start),
@@ -587,25 +742,60 @@ impl<'a> Judge<'a> {
     /// How long the phases take if each member but `without` needs what it needed, and nobody ever
     /// waits for a neighbour: the longest need of each, added up, and who that is most.
     fn time_without(&self, without: &[ActorId]) -> (f64, Option<ActorId>) {
+        // Who is removed no longer lets the others fall asleep and wake up.
+        let spared = |actor: ActorId| {
+            let member = self.member_of[actor].filter(|_| !without.is_empty());
+            let member = member.map(|member| &self.evidence.members[member]);
+            member.map_or(0.0, |member| {
+                member.work(Work::WakeUp) as f64 / member.on_cpu_ns.max(1) as f64
+            })
+        };
         let mut whole = 0.0;
         let mut longest = vec![0.0; self.scene.actors.len()];
         for phase in &self.phases {
             let uses = uses(self.scene, phase.spans.clone());
             let others = (0..uses.len()).filter(|actor| !without.contains(actor));
-            let cpu: f64 = others.clone().map(|actor| uses[actor].cpu_ns).sum();
-            let needs = others.map(|actor| (actor, uses[actor].needs_ns()));
+            let cpu: f64 =
+                others.clone().map(|actor| uses[actor].cpu_ns * (1.0 - spared(actor))).sum();
+            let cpus = self.cpus_in(&uses, (phase.until_ns - phase.from_ns) as f64);
+            let needs = others.map(|actor| match without {
+                [] => (actor, uses[actor].needs_ns()),
+                _ => (actor, uses[actor].least_needs_ns(spared(actor))),
+            });
             let Some((actor, ns)) = needs.max_by(|a, b| a.1.total_cmp(&b.1)) else { continue };
             longest[actor] += ns;
-            whole += ns.max(cpu / self.evidence.cpus.max(1) as f64);
+            whole += ns.max(cpu / cpus);
         }
         let next = (0..longest.len()).max_by(|&a, &b| longest[a].total_cmp(&longest[b]));
         (whole, next.filter(|&actor| longest[actor] > 0.0))
     }
 
+    /// CPUs that the members can have: all of the machine's, unless others took their part, so that
+    /// members waited for one often.
+    fn cpus_in(&self, uses: &[Use], elapsed_ns: f64) -> f64 {
+        let sum = |part: fn(&Use) -> f64| uses.iter().map(part).sum::<f64>();
+        let (cpu, delay) = (sum(|used| used.cpu_ns), sum(|used| used.run_delay_ns));
+        let of_machine = self.evidence.cpus.max(1) as f64;
+        // Who sleeps and wakes up often is always delayed, by little.
+        let waited = delay >= 0.25 * (cpu + delay) && delay >= 0.25 * elapsed_ns;
+        if !waited || cpu <= 0.0 || self.cpus_are_idle() {
+            return of_machine;
+        }
+        (cpu / elapsed_ns.max(1.0)).clamp(0.01, of_machine)
+    }
+
+    /// Members that waited for a CPU had a free one: of all that they may use, some were idle.
+    fn cpus_are_idle(&self) -> bool {
+        let Some(idle) = self.scene.idle_cpus else { return false };
+        let allowed = self.scene.actors.iter().filter_map(|actor| actor.cpus_allowed).max();
+        let of_machine = self.evidence.cpus.max(1) as f64;
+        // Bound to fewer CPUs than there are, they may wait beside idle ones.
+        let is_bound = allowed.is_some_and(|allowed| f64::from(allowed) < of_machine);
+        !is_bound && idle >= IDLE * of_machine
+    }
+
     fn next(&self, judged: &Judged) -> Option<Next> {
-        let blamed: Vec<ActorId> = (0..self.scene.actors.len())
-            .filter(|&actor| self.member_of[actor].is_some_and(|m| judged.members.contains(&m)))
-            .collect();
+        let blamed = self.actors_of(&judged.members);
         let (rest, next) = self.time_without(&blamed);
         let elapsed = self.scene.elapsed_ns() as f64;
         let actor = next?;
@@ -699,7 +889,9 @@ impl<'a> Judge<'a> {
             changes += usize::from(before.is_some_and(|before| before != now));
             before = Some(now);
         }
-        if changes >= 2 && clear * 2 >= self.scene.spans.len() && changes * 3 <= clear {
+        // Where members wait for a CPU, the changes are the scheduler's.
+        let is_free = self.whole.share(|limit| matches!(limit, Limit::NoCpu(_))) < LEAST_PRESSURE;
+        if is_free && changes >= 2 && clear * 2 >= self.scene.spans.len() && changes * 3 <= clear {
             return Some(bytes / (changes as f64 / 2.0));
         }
         let sleeps: u64 = ends
@@ -742,7 +934,7 @@ fn reason(outside: Outside) -> Reason {
         Outside::ForeignData => Reason::WaitData,
         Outside::ForeignSpace => Reason::WaitSpace,
         Outside::For(why) => match why {
-            Why::Disk => Reason::Disk,
+            Why::Disk | Why::Writeback => Reason::Disk,
             Why::Network => Reason::Network,
             Why::Timer => Reason::Sleep,
             Why::FileLock => Reason::FileLock,

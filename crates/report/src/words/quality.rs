@@ -111,6 +111,9 @@ fn skidded(summary: &Summary, skid: &[Absorber]) -> Vec<(usize, String)> {
 }
 
 fn recorded(quality: &Quality) -> Vec<String> {
+    if !quality.has_event() {
+        return vec!["no event: the kernel refused every one, so nothing was sampled".to_owned()];
+    }
     let mut event = format!("event {}", printable(&quality.event));
     if let Some(hz) = quality.frequency_hz {
         let _ = match quality.frequency_range_hz {

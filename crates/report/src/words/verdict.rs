@@ -6,7 +6,7 @@ use super::pipe_bound;
 use super::units::{bytes, duration, gain, listed, percent};
 use crate::facts::states::Outside;
 use crate::facts::verdict::{
-    Doubt, Judged, LEAST_GAIN, MemberFacts, Next, Parallel, Party, PhaseFacts, Unclear,
+    Doubt, Judged, LEAST_GAIN, MemberFacts, Next, Parallel, Party, PhaseFacts, Quota, Unclear,
 };
 use crate::verdict::evidence::{Evidence, MemberEvidence, Work};
 use crate::verdict::{
@@ -94,24 +94,53 @@ impl Words<'_> {
                 format!("bottleneck: {}, {share} of the time: {busy}", self.named(member))
             }
             (Finding::Outside(_), Some(member)) => {
-                let what = judged.outside.map_or("it waits", outside);
                 let child = judged.life(member).and_then(|life| life.children.first());
-                let child =
-                    child.map_or_else(String::new, |child| format!(" (in its child {child})"));
-                format!("bottleneck: {}, {share} of the time: it {what}{child}", self.named(member))
+                let child = child.map(|(name, lived)| (crate::escape::printable(name), *lived));
+                let what = match (judged.outside, child) {
+                    (Some(Outside::For(Why::Child)), Some((child, _))) => {
+                        format!("runs {child}, one short-lived child after the other")
+                    }
+                    (waits, child) => {
+                        let child = child.filter(|&(_, lived)| lived >= 0.5);
+                        let child = child.map(|(child, _)| format!(" (in its child {child})"));
+                        let waits = waits.map_or("waits", outside);
+                        waits.to_owned() + &child.unwrap_or_default()
+                    }
+                };
+                format!("bottleneck: {}, {share} of the time: it {what}", self.named(member))
             }
-            (Finding::Starved, Some(member)) => format!(
-                "bottleneck: the CPUs, {share} of the time: the pipeline used {:.1} of {}; \
-                 waiting for one most: {}",
-                judged.cpus_used(self.evidence.elapsed_ns as f64),
-                self.evidence.cpus,
-                self.named(member)
-            ),
+            (Finding::Starved, Some(member)) => match self.quota(member) {
+                Some(quota) => format!(
+                    "bottleneck: the CPU quota of {}, {share} of the time: its control group may \
+                     use {}, and was throttled {} of the time",
+                    self.named(member),
+                    cpus(quota.cpus),
+                    percent(100.0 * quota.held_back)
+                ),
+                None => format!(
+                    "bottleneck: the CPUs, {share} of the time: the pipeline used {:.1} of {}. {} \
+                     needs one most: {}",
+                    judged.cpus_used(self.evidence.elapsed_ns as f64),
+                    self.evidence.cpus,
+                    self.named(member),
+                    judged.life(member).map_or_else(String::new, |life| {
+                        busy_share(life) + &self.held_back(life)
+                    })
+                ),
+            },
             (Finding::Balanced, Some(_)) => {
                 let names: Vec<String> = judged.members.iter().map(|&at| self.named(at)).collect();
                 // Without states it is the time in which each of them does not wait.
                 let each = if judged.limits.is_empty() { "each busy" } else { "each" };
                 format!("bottleneck: {} alike, {each} {share} of the time", listed(&names))
+            }
+            (Finding::PipeBound(PipeCause::TinyCalls), Some(member)) => {
+                let pipe = judged.pipe.map_or(0, |at| self.evidence.pipes[at].inode);
+                format!(
+                    "bottleneck: {}, {share} of the time: at pipe:[{pipe}], {}",
+                    self.named(member),
+                    pipe_bound::cause(self.evidence, judged, PipeCause::TinyCalls)
+                )
             }
             (Finding::PipeBound(cause), Some(_)) => {
                 let names: Vec<String> = judged.members.iter().map(|&at| self.named(at)).collect();
@@ -160,34 +189,67 @@ impl Words<'_> {
 
     fn busy(&self, life: &MemberFacts) -> String {
         let alive = life.used.alive_ns.max(1.0);
-        let busy = percent(100.0 * life.used.busy_ns / alive);
-        let mut text = match life.cpus {
-            cpus if life.parallel == Parallel::Summed => {
-                return format!("its threads use {cpus:.1} CPUs");
-            }
-            cpus if cpus >= 1.15 => format!("busy {busy} of its life, on {cpus:.1} CPUs"),
-            _ => format!("busy {busy} of its life"),
-        };
-        if let [first, rest @ ..] = &life.children[..] {
-            let more = if rest.is_empty() { "" } else { " and others" };
+        if life.parallel == Parallel::Summed {
+            return format!("its threads use {:.1} CPUs", life.cpus);
+        }
+        let mut text = busy_share(life);
+        let lived = |(_, lived): &&(String, f64)| *lived >= 0.1;
+        let mut children = life.children.iter().filter(lived);
+        if let Some((first, _)) = children.next() {
+            let more = if children.next().is_some() { " and others" } else { "" };
             text += &format!(" with its children ({}{more})", crate::escape::printable(first));
         }
         match life.parallel {
             Parallel::OneThread => {
                 let name = life.busiest_thread.as_deref().unwrap_or("main");
                 let name = crate::escape::printable(name);
-                text +=
-                    &format!("; its thread {name} uses one CPU fully, so more CPUs do not help");
+                let does = match life.busiest_thread_ns as f64 {
+                    ns if ns >= 0.8 * alive => "uses one CPU fully".to_owned(),
+                    ns => format!(
+                        "does {} of its work",
+                        percent(100.0 * (ns / life.used.cpu_ns).min(1.0))
+                    ),
+                };
+                text += &format!("; its thread {name} {does}, so more CPUs do not help");
+            }
+            Parallel::OneAtATime => {
+                let name = &self.evidence.members[life.member].label;
+                let lock =
+                    if has_interpreter_lock(name) { "the interpreter's lock" } else { "a lock" };
+                text += &format!(
+                    "; of its {} threads one runs at a time ({lock}), so more CPUs do not help",
+                    life.threads
+                );
             }
             Parallel::AllCpus => text += "; it uses all CPUs",
             Parallel::Some | Parallel::Summed => {}
         }
-        let waits = life.used.run_delay_ns / (life.used.run_delay_ns + life.used.cpu_ns).max(1.0);
-        if waits >= 0.1 {
-            let who = if life.children.is_empty() { "its threads" } else { "they" };
-            text += &format!("; {who} waited for a CPU {} of that", percent(100.0 * waits));
+        text + &self.held_back(life)
+    }
+
+    /// What kept a busy member from running.
+    fn held_back(&self, life: &MemberFacts) -> String {
+        let waits = 1.0 - life.used.on_cpu_share();
+        match life.quota {
+            Some(quota) if quota.held_back >= 0.05 => format!(
+                "; its CPU quota of {} held it back {} of its life",
+                cpus(quota.cpus),
+                percent(100.0 * quota.held_back)
+            ),
+            _ if waits >= 0.1 => {
+                let idle = self.judged.cpus_are_idle;
+                let why = if idle { "not yet scheduled" } else { "no CPU free" };
+                format!("; runnable {} of that: {why}", percent(100.0 * waits))
+            }
+            _ => String::new(),
         }
-        text
+    }
+
+    /// The quota that keeps a member from running more than anything else does.
+    fn quota(&self, member: usize) -> Option<Quota> {
+        let life = self.judged.life(member)?;
+        let waits = life.used.run_delay_ns / life.used.alive_ns.max(1.0);
+        life.quota.filter(|quota| quota.held_back >= 0.5 * waits.min(1.0))
     }
 
     fn doubt(&self, doubt: Doubt) -> String {
@@ -229,7 +291,12 @@ impl Words<'_> {
         let mut shown: Vec<&MemberFacts> =
             self.judged.lives.iter().filter(|life| !is_told(life)).collect();
         shown.sort_by_key(|life| life.member);
-        shown.into_iter().map(|life| self.member(life)).chain(self.pipe_code()).collect()
+        shown
+            .into_iter()
+            .map(|life| self.member(life))
+            .chain(self.pressure())
+            .chain(self.pipe_code())
+            .collect()
     }
 
     fn member(&self, life: &MemberFacts) -> Fact {
@@ -270,6 +337,11 @@ impl Words<'_> {
         pipes.iter().filter_map(level).max_by(|a, b| a.percent.total_cmp(&b.percent))
     }
 
+    fn pressure(&self) -> Option<Fact> {
+        let share = self.judged.memory_pressure?;
+        Some(Fact::MemoryPressure { percent: 100.0 * share })
+    }
+
     /// What the pipes themselves cost.
     fn pipe_code(&self) -> Option<Fact> {
         if self.evidence.pipes.is_empty() {
@@ -298,6 +370,9 @@ impl Words<'_> {
                     Some(Parallel::OneThread) => {
                         format!("reduce the work of the busy thread of {name}, or split it")
                     }
+                    Some(Parallel::OneAtATime) => {
+                        format!("make {name} cheaper, or split it into several processes")
+                    }
                     Some(Parallel::AllCpus) => {
                         format!("reduce the CPU time of {name}, or give it more CPUs")
                     }
@@ -321,6 +396,14 @@ impl Words<'_> {
                 let what = "make all of them faster; one alone gains little".to_owned();
                 vec![self.without_limit(what), self.larger_pipe()]
             }
+            (Finding::Starved, Some(member)) if self.quota(member).is_some() => vec![Remedy::new(
+                "raise the CPU quota of its control group (cpu.max), or use a cheaper member",
+                format!(
+                    "it waited for a CPU {} of the time that limits",
+                    percent(100.0 * judged.share)
+                ),
+                None,
+            )],
             (Finding::Starved, Some(_)) => vec![Remedy::new(
                 "give it more CPUs, run less beside it, or use cheaper members (taskset, nice, cgroup)",
                 format!(
@@ -376,8 +459,9 @@ impl Words<'_> {
                 let mib = (2.0 * burst / (1 << 20) as f64).ceil().max(2.0) as u64;
                 Remedy::new(
                     format!(
-                        "buffer two batches at pipe:[{pipe}]: `| mbuffer -q -m {}M |`",
-                        mib.next_power_of_two()
+                        "buffer two batches at pipe:[{pipe}]: `| mbuffer -q -m {mib}M |` or \
+                         `| pipeprof buffer -m {mib}M |`",
+                        mib = mib.next_power_of_two()
                     ),
                     format!(
                         "{}: batches of about {} exceed a pipe{drain}",
@@ -469,6 +553,10 @@ pub(crate) fn lines(verdict: &Verdict) -> Vec<Line> {
                 });
                 lines.push(Line { who, what: format!("{what} {}", percent(*share)), pipe });
             }
+            Fact::MemoryPressure { percent: share } => lines.push(sentence(format!(
+                "memory pressure: some task of this machine waited for memory {} of the time",
+                percent(*share)
+            ))),
             Fact::PipeCode { percent: share, work } => {
                 if left_out > 0 {
                     lines.push(sentence(format!("and {left_out} more")));
@@ -491,6 +579,26 @@ pub(crate) fn lines(verdict: &Verdict) -> Vec<Line> {
     lines
 }
 
+/// `busy 97 % of its life, on 1.9 CPUs`.
+fn busy_share(life: &MemberFacts) -> String {
+    let busy = percent(100.0 * life.used.busy_ns / life.used.alive_ns.max(1.0));
+    match life.cpus {
+        cpus if cpus >= 1.15 => format!("busy {busy} of its life, on {cpus:.1} CPUs"),
+        _ => format!("busy {busy} of its life"),
+    }
+}
+
+/// Runs the code of one thread at a time, whatever the number of threads.
+fn has_interpreter_lock(name: &str) -> bool {
+    ["python", "ruby", "pypy"].iter().any(|start| name.starts_with(start))
+}
+
+/// `0.5 CPUs`.
+fn cpus(count: f64) -> String {
+    let rounded = (100.0 * count).round() / 100.0;
+    if rounded == 1.0 { "1 CPU".to_owned() } else { format!("{rounded} CPUs") }
+}
+
 fn limited_by(limit: &LimitShare) -> String {
     match (limit.kind, &limit.name, limit.pid, limit.inode) {
         (_, Some(name), Some(pid), _) => format!("{name} (pid {pid}) limits"),
@@ -507,7 +615,8 @@ fn outside(outside: Outside) -> &'static str {
         Outside::ForeignSpace => "waits for space in a pipe to outside of this pipeline",
         Outside::For(why) => match why {
             Why::Disk => "waits for a disk",
-            Why::Memory => "waits for memory pages",
+            Why::Writeback => "waits for dirty pages to be written back to the disk",
+            Why::Memory => "waits for pages: of files that it maps, or for free memory",
             Why::Network => "waits for the network",
             Why::Timer => "sleeps on a timer",
             Why::Terminal => "waits for the terminal",
@@ -531,6 +640,9 @@ fn advice(outside: Outside) -> &'static str {
         }
         Outside::For(why) => match why {
             Why::Disk => "a faster disk, larger requests, read-ahead, or less to read and write",
+            Why::Writeback => {
+                "a faster disk, less to write, or a higher limit of dirty pages (vm.dirty_bytes)"
+            }
             Why::Memory => "more memory, or members that use less",
             Why::Network => "a faster peer or network, or more than one connection",
             Why::Timer => "find out why it sleeps: a rate limit (pv -L), a poll loop, a timer",
@@ -538,7 +650,7 @@ fn advice(outside: Outside) -> &'static str {
             Why::FileLock => "find who holds the lock (/proc/locks)",
             Why::Open => "start the program at the other end of the FIFO",
             Why::Stopped => "continue it (kill -CONT)",
-            Why::Child => "look at the child that it waits for",
+            Why::Child => "do more in each child, or start fewer (xargs -n)",
             Why::Thread => "look at which thread it waits for, in its blocked tower",
             _ => "look at where it sleeps, in its blocked tower",
         },

@@ -26,7 +26,15 @@ fn scene(actors: Vec<Actor>, pipes: Vec<Ends>, moments: &[(&str, f64)]) -> Scene
         moments.iter().map(|&(letters, ns)| Moment { ns, doing: of(letters) }).collect();
     let accounts = vec![Account::default(); actors.len()];
     let span = Span { from_ns: 0, until_ns: whole as u64, looks: whole / 5e6, moments, accounts };
-    Scene { actors, pipes, spans: vec![span], looks: 100, blind_share: 0.0 }
+    Scene {
+        actors,
+        pipes,
+        spans: vec![span],
+        looks: 100,
+        blind_share: 0.0,
+        pressure: None,
+        idle_cpus: None,
+    }
 }
 
 fn reads(pipes: &[Ends], actor: usize) -> Vec<usize> {
@@ -109,4 +117,37 @@ fn a_fast_branch_of_a_fan_out_waits_for_the_slow_one() {
     let mut scene = scene(actors, pipes, &[("sdB", 1e9)]);
     scene.spans[0].moments[0].doing[0] = Doing::AtPipes { data: vec![], space: vec![1] };
     assert_eq!(shares(&scene), [0, 0, 100]);
+}
+
+proptest::proptest! {
+    #[test]
+    fn shares_of_the_limit_add_up_to_all_of_the_time_and_states_to_each_life(
+        members in 1usize..6,
+        letters in proptest::collection::vec(
+            (proptest::collection::vec(0usize..5, 6), 1u32..50, 0u64..2_000_000_000, 0u64..2_000_000_000),
+            1..40,
+        ),
+    ) {
+        let rows: Vec<(String, f64)> = letters
+            .iter()
+            .map(|(row, ns, ..)| {
+                let letter = |&at: &usize| ['B', 'd', 's', 'o', '.'][at];
+                (row[..members].iter().map(letter).collect(), f64::from(*ns) * 1e6)
+            })
+            .collect();
+        let moments: Vec<(&str, f64)> = rows.iter().map(|(row, ns)| (&**row, *ns)).collect();
+        let mut scene = chain(members, &moments);
+        for (account, (.., cpu_ns, run_delay_ns)) in scene.spans[0].accounts.iter_mut().zip(&letters) {
+            *account = Account { cpu_ns: *cpu_ns, run_delay_ns: *run_delay_ns };
+        }
+        let sum = blame(&scene).sum(0..1);
+        let there = |row: &str| row.chars().any(|letter| letter != '.');
+        let alive: f64 = moments.iter().filter(|(row, _)| there(row)).map(|(_, ns)| ns).sum();
+        let limits: f64 = sum.limits.iter().map(|(_, ns)| ns).sum();
+        proptest::prop_assert!((limits - alive).abs() <= 1e-6 * alive.max(1.0), "{limits} of {alive}");
+        for used in uses(&scene, 0..1) {
+            let states = used.busy_ns + used.data_ns + used.space_ns + used.outside_ns + used.follows_ns;
+            proptest::prop_assert!((states - used.alive_ns).abs() <= 1.0, "{used:?}");
+        }
+    }
 }

@@ -38,8 +38,7 @@ fn seen(pid: i32, parent: i32, from_ns: u64, until_ns: u64) -> ProcessSeen {
         first_ns: from_ns,
         last_ns: until_ns,
         threads: 1,
-        busiest_thread_ns: 0,
-        busiest_thread: None,
+        ..ProcessSeen::default()
     }
 }
 

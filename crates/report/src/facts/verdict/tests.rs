@@ -1,4 +1,4 @@
-use pipeprof_profiler::states::Account;
+use pipeprof_profiler::states::{Account, Pressure};
 use pipeprof_runner::pipeline::{Member, MemberId, Pipe};
 
 use super::*;
@@ -17,13 +17,27 @@ struct Case {
     roles: Vec<(Role, u64)>,
     bytes: Option<u64>,
     kernel_visible: bool,
+    /// What is known of each member's threads and group.
+    actor: Actor,
+    pressure: Option<Pressure>,
+    idle_cpus: Option<f64>,
 }
 
 impl Case {
     fn of(moments: Vec<&'static str>) -> Case {
         let roles = vec![(Role::User, 100)];
         let bytes = Some(1 << 30);
-        Case { moments, cpu: 1.0, run_delay: 0.0, roles, bytes, kernel_visible: true }
+        Case {
+            moments,
+            cpu: 1.0,
+            run_delay: 0.0,
+            roles,
+            bytes,
+            kernel_visible: true,
+            actor: Actor::default(),
+            pressure: None,
+            idle_cpus: None,
+        }
     }
 
     fn judged(&self) -> (Judged, crate::verdict::Verdict) {
@@ -80,13 +94,15 @@ impl Case {
         let spans: Vec<Span> = self.moments.iter().enumerate().map(span).collect();
         let elapsed_ns = spans.last().map_or(0, |span| span.until_ns);
         let scene = Scene {
-            actors: (0..members).map(|member| Actor { member, ..Actor::default() }).collect(),
+            actors: (0..members).map(|member| Actor { member, ..self.actor.clone() }).collect(),
             pipes: (1..members)
                 .map(|at| Ends { writers: vec![at - 1], readers: vec![at] })
                 .collect(),
             looks: 4 * spans.len() as u64,
             spans,
             blind_share: 0.0,
+            pressure: self.pressure,
+            idle_cpus: self.idle_cpus,
         };
         let evidence = Evidence {
             members: (0..members)
@@ -181,6 +197,94 @@ fn members_without_a_cpu_are_limited_by_the_cpus() {
     let (judged, _) = case.judged();
     assert_eq!(judged.finding, Finding::Starved);
     assert!((judged.share - 0.6).abs() < 0.02);
+}
+
+#[test]
+fn a_member_that_limits_is_named_though_it_waits_for_a_cpu_too() {
+    let case = Case { cpu: 0.6, run_delay: 0.4, ..Case::of(repeated(&[("sBd", 1)], 100)) };
+    let (judged, verdict) = case.judged();
+    assert_eq!((judged.finding, &judged.members[..]), (Finding::CpuBound, &[1][..]));
+    assert!(judged.share > 0.99, "{:?}", judged.limits);
+    assert!(
+        verdict.headline.contains("runnable 40 % of that: no CPU free"),
+        "{}",
+        verdict.headline
+    );
+}
+
+#[test]
+fn the_cpus_are_named_with_the_member_that_needs_one_most() {
+    let case = Case { cpu: 0.3, run_delay: 0.7, ..Case::of(repeated(&[("sBd", 1)], 100)) };
+    let (judged, verdict) = case.judged();
+    assert_eq!((judged.finding, judged.members[0]), (Finding::Starved, 1));
+    assert!(verdict.headline.contains("the CPUs"), "{}", verdict.headline);
+    assert!(verdict.headline.contains("m1 (pid 101)"), "{}", verdict.headline);
+}
+
+#[test]
+fn waits_for_a_cpu_beside_an_idle_one_are_not_the_cpus() {
+    let case = |idle_cpus, cpus_allowed| Case {
+        cpu: 0.3,
+        run_delay: 0.7,
+        idle_cpus,
+        actor: Actor { cpus_allowed, ..Actor::default() },
+        ..Case::of(repeated(&[("sBd", 1)], 100))
+    };
+    let (judged, verdict) = case(Some(0.8), Some(2)).judged();
+    assert_eq!((judged.finding, &judged.members[..]), (Finding::CpuBound, &[1][..]));
+    assert!(verdict.headline.contains("not yet scheduled"), "{}", verdict.headline);
+    assert_eq!(case(Some(0.1), Some(2)).judged().0.finding, Finding::Starved);
+    // The idle one is not theirs.
+    assert_eq!(case(Some(0.8), Some(1)).judged().0.finding, Finding::Starved);
+}
+
+#[test]
+fn a_quota_is_told_from_busy_cpus() {
+    let quota = Some((0.3, 1_400_000_000));
+    let case = |cpu, run_delay| Case {
+        cpu,
+        run_delay,
+        actor: Actor { quota, ..Actor::default() },
+        ..Case::of(repeated(&[("sBd", 1)], 100))
+    };
+    let (judged, verdict) = case(0.3, 0.7).judged();
+    assert_eq!((judged.finding, judged.members[0]), (Finding::Starved, 1));
+    assert!(verdict.headline.contains("CPU quota of m1"), "{}", verdict.headline);
+    assert!(verdict.headline.contains("0.3 CPUs"), "{}", verdict.headline);
+    assert!(verdict.remedies[0].what.contains("cpu.max"), "{:?}", verdict.remedies);
+    // Where it is busy for longer than it is throttled, both are told.
+    let (judged, verdict) = case(0.7, 0.3).judged();
+    assert_eq!((judged.finding, &judged.members[..]), (Finding::CpuBound, &[1][..]));
+    assert!(
+        verdict.headline.contains("quota of 0.3 CPUs held it back 30 %"),
+        "{}",
+        verdict.headline
+    );
+}
+
+#[test]
+fn threads_that_run_one_at_a_time_are_told() {
+    let actor = Actor {
+        threads: 3,
+        busiest_thread: (900_000_000, None),
+        second_thread_ns: 800_000_000,
+        ..Actor::default()
+    };
+    let case = Case { actor, ..Case::of(repeated(&[("sBd", 1)], 100)) };
+    let (_, verdict) = case.judged();
+    assert!(
+        verdict.headline.contains("of its 3 threads one runs at a time"),
+        "{}",
+        verdict.headline
+    );
+}
+
+#[test]
+fn memory_pressure_is_told() {
+    let pressure = Some(Pressure { memory_some_ns: 600_000_000, memory_full_ns: 0 });
+    let case = Case { pressure, ..Case::of(repeated(&[("sBd", 1)], 100)) };
+    let (_, verdict) = case.judged();
+    assert!(verdict.evidence.iter().any(|line| line.contains("waited for memory 30 %")));
 }
 
 #[test]
