@@ -284,7 +284,8 @@ fn memory_pressure_is_told() {
     let pressure = Some(Pressure { memory_some_ns: 600_000_000, memory_full_ns: 0 });
     let case = Case { pressure, ..Case::of(repeated(&[("sBd", 1)], 100)) };
     let (_, verdict) = case.judged();
-    assert!(verdict.evidence.iter().any(|line| line.contains("waited for memory 30 %")));
+    let lines = words::verdict::lines(&verdict);
+    assert!(lines.iter().any(|line| line.what.contains("waited for memory 30 %")), "{lines:?}");
 }
 
 #[test]
