@@ -253,7 +253,7 @@ fn measure(folder: &Path, case: &Case, with_remedies: bool) -> Row {
         limit,
         kind: verdict["kind"].as_str().unwrap().to_owned(),
         confidence: verdict["confidence"].as_str().unwrap_or("none").to_owned(),
-        bound: remedy("cheaper").or_else(|| remedy("find out")),
+        bound: remedy("reduce the").or_else(|| remedy("find out")),
         found,
         larger: remedy("pipe"),
         larger_found,

@@ -371,7 +371,7 @@ impl Words<'_> {
                         format!("reduce the work of the busy thread of {name}, or split it")
                     }
                     Some(Parallel::OneAtATime) => {
-                        format!("make {name} cheaper, or split it into several processes")
+                        format!("reduce the CPU time of {name}, or split it into several processes")
                     }
                     Some(Parallel::AllCpus) => {
                         format!("reduce the CPU time of {name}, or give it more CPUs")
