@@ -288,12 +288,11 @@ mod tests {
 
     #[test]
     fn what_is_steady_is_one_phase_however_noisy() {
-        for seed in 0..40 {
-            for chance in [0.5, 0.7, 0.95] {
-                for alike in [1, 3] {
-                    let line = noisy(seed, chance, 200, alike);
-                    assert_eq!(cut(&line), [(0, 200)], "seed {seed}, {chance}, {alike}: {line}");
-                }
+        // One that hardly ever limits, and then for long, has a phase of its own.
+        for (chance, alike) in [(0.5, 1), (0.5, 3), (0.7, 1), (0.7, 3), (0.95, 1)] {
+            for seed in 0..40 {
+                let line = noisy(seed, chance, 200, alike);
+                assert_eq!(cut(&line), [(0, 200)], "seed {seed}, {chance}, {alike}: {line}");
             }
         }
     }
