@@ -314,6 +314,11 @@ impl Session {
         let states = States::start(&pids_of(pipeline), config.limits.keep)?;
         Ok(Session {
             progress: Progress::new(),
+            sampling: Sampling {
+                events: Arc::clone(&events),
+                cpus: Vec::new(),
+                is_clock: refused.event.is_timer_driven(),
+            },
             events,
             drain,
             limits: config.limits,
@@ -325,7 +330,9 @@ impl Session {
             provenance,
             to_unwind: None,
             counts_lost: true,
-            sampling: 0,
+            frequency: config.frequency(),
+            measuring: None,
+            measured_from: (0, Vec::new()),
             dir,
             meta,
             perf_maps: PerfMaps::default(),
@@ -381,7 +388,8 @@ impl Session {
     /// # Errors
     /// [`Error::Control`] where no thread can be started.
     pub(crate) fn measure_effect(&mut self, moved: Moved) -> Result<(), Error> {
-        if self.sampling.cpus.len() > MOST_SWITCHED {
+        // Without events there is nothing whose effect could be measured.
+        if self.events.is_empty() || self.sampling.cpus.len() > MOST_SWITCHED {
             return Ok(());
         }
         let pids = Arc::clone(&self.pids);
