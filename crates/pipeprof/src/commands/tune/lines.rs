@@ -252,8 +252,11 @@ impl<'a> Bench<'a> {
     fn to_the_end(&self, spec: &Spec, most: Duration) -> Result<Option<Duration>, String> {
         let refused = |error: pipeprof_runner::command::CommandError| error.to_string();
         let began = Instant::now();
-        let mut running =
-            spec.clone().prepare().and_then(|held| held.release()).map_err(refused)?;
+        let mut running = spec
+            .clone()
+            .prepare()
+            .and_then(pipeprof_runner::command::Prepared::release)
+            .map_err(refused)?;
         while began.elapsed() < most && !self.interrupt.is_set() {
             match running.try_wait().map_err(refused)? {
                 Some(status) if status.success() => return Ok(Some(began.elapsed())),
