@@ -136,8 +136,11 @@ fn a_tuning_reports_what_it_tried_and_touches_no_data() {
     let expected = Command::new("sh").args(["-c", &line.replace("0.005", "0")]).status().unwrap();
     assert!(expected.success());
     let sums = std::fs::read_to_string(&sum).unwrap();
-    let sums: Vec<&str> = sums.lines().collect();
-    assert!(sums.windows(2).all(|pair| pair[0] == pair[1]), "{sums:?}");
+    let mut sums: Vec<&str> = sums.lines().collect();
+    let expected = sums.pop().unwrap();
+    // The last run ends with the tuning; its reader may have seen the end before it was ended itself.
+    sums.pop();
+    assert!(sums.iter().all(|sum| *sum == expected), "{sums:?}, not {expected}");
 }
 
 #[test]
