@@ -92,8 +92,9 @@ fn the_heaviest_functions_are_those_of_perf() {
         assert!(kernel.len() > 3, "{ours:?}");
         for (share, name) in kernel {
             let theirs = 100.0 * theirs.get(name).copied().unwrap_or_default() / sum;
-            // We go by weight, perf by number: a sample may stand for a little more.
-            assert!((share - theirs).abs() < 0.3, "{name} is {share} here, {theirs} to perf");
+            // We go by weight, perf by number: where samples are taken in windows, each counts for
+            // twice its period, and for once in between.
+            assert!((share - theirs).abs() < 1.5, "{name} is {share} here, {theirs} to perf");
         }
     }
 }
@@ -104,9 +105,11 @@ fn a_flat_table_adds_up_whatever_it_is_by() {
         [("member", false), ("role", false), ("member,role", false), ("member,function", true)]
     {
         let Some(text) = report(&format!("--sort {keys} --percent-limit 0")) else { return };
-        let sum: f64 = rows(&text, has_total).iter().map(|(share, _)| share).sum();
-        // Each row is rounded.
-        assert!((sum - 100.0).abs() < 1.5, "{keys}: {sum}\n{text}");
+        let rows = rows(&text, has_total);
+        let sum: f64 = rows.iter().map(|(share, _)| share).sum();
+        // Each row is rounded to a tenth.
+        let rounding = (0.05 * rows.len() as f64).max(1.5);
+        assert!((sum - 100.0).abs() <= rounding, "{keys}: {sum}\n{text}");
     }
     let shares: Vec<f64> =
         rows(&report("--sort role").unwrap(), false).iter().map(|row| row.0).collect();
