@@ -101,6 +101,11 @@ impl Live {
         self.looker.follow(&pids);
     }
 
+    /// How many threads there were at the last look.
+    pub fn threads(&self) -> usize {
+        self.looker.threads()
+    }
+
     /// Looks at every thread once, some 2 µs each.
     pub fn look(&mut self) {
         self.looker.look(now_ns());

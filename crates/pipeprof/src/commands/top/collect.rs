@@ -44,8 +44,12 @@ const SCAN_SHARE: u32 = 400;
 /// Whoever comes is seen within this at the latest.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Looks at every thread in an interval.
-const LOOKS: u32 = 20;
+/// Looks at every thread in an interval, at most and at least.
+const MOST_LOOKS: usize = 20;
+const FEWEST_LOOKS: usize = 5;
+
+/// Looks at one thread or another in an interval: where there are many threads, each gets fewer.
+const ALL_LOOKS: usize = 500;
 
 impl Collector {
     pub(super) fn new(what: What) -> anyhow::Result<Self> {
@@ -64,8 +68,9 @@ impl Collector {
     /// Looks at states until the interval is over. False where it was ended early.
     pub(super) fn wait(&mut self, interval: Duration, is_over: impl Fn() -> bool) -> bool {
         let began = Instant::now();
-        for look in 1..=LOOKS {
-            let next = interval * look / LOOKS;
+        let looks = self.looks();
+        for look in 1..=looks {
+            let next = interval * look / looks;
             std::thread::sleep(next.saturating_sub(began.elapsed()));
             if is_over() {
                 return false;
@@ -73,6 +78,12 @@ impl Collector {
             self.look();
         }
         true
+    }
+
+    /// How often every thread is looked at in an interval.
+    pub(super) fn looks(&self) -> u32 {
+        let threads: usize = self.watched.iter().map(Live::threads).sum();
+        (ALL_LOOKS / threads.max(1)).clamp(FEWEST_LOOKS, MOST_LOOKS) as u32
     }
 
     /// Looks at every thread once.

@@ -80,8 +80,9 @@ impl Job {
     }
 }
 
-/// Looks at states while waiting for keys.
-const LOOK: Duration = Duration::from_millis(50);
+/// Looks at states while waiting for keys, so far apart at least and at most.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 pub(super) fn run(
     collector: &mut Collector,
@@ -115,7 +116,8 @@ pub(super) fn run(
             if left.is_zero() {
                 break None;
             }
-            if event::poll(left.min(LOOK))? {
+            let pause = interval / collector.looks();
+            if event::poll(left.min(pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)))? {
                 match event::read()? {
                     Event::Key(key) if key.kind != KeyEventKind::Release => break app.key(key),
                     Event::Mouse(mouse) => {
