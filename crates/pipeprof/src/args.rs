@@ -7,4 +7,5 @@ pub(crate) mod open;
 pub(crate) mod pair;
 pub(crate) mod recording;
 pub(crate) mod sampling;
+pub(crate) mod scope;
 pub(crate) mod target;

@@ -5,8 +5,8 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use pipeprof_profiler::Error;
-use pipeprof_profiler::analyse::analyse_watched;
-use pipeprof_profiler::profile::Scope;
+use pipeprof_profiler::analyse::analyse_part;
+use pipeprof_profiler::profile;
 use pipeprof_profiler::recording::{Recording, RecordingDir};
 use pipeprof_profiler::session::CaptureConfig;
 use pipeprof_profiler::symbolize::Remembering;
@@ -17,6 +17,7 @@ use pipeprof_runner::outcome::Outcome;
 use pipeprof_runner::plan::PairPlan;
 
 use crate::args::pair as pair_args;
+use crate::args::scope::Scope;
 use crate::args::target::Target;
 use crate::interrupt::Interrupt;
 use crate::progress::{Analysing, Watching};
@@ -55,8 +56,19 @@ pub(crate) fn capture(
     interrupt: &Interrupt,
     ui: &Ui,
 ) -> anyhow::Result<Captured> {
+    capture_scope(target, config, Scope::default(), interrupt, ui)
+}
+
+/// As [`capture`], of a part of what was captured.
+pub(crate) fn capture_scope(
+    target: Target,
+    config: &CaptureConfig,
+    scope: Scope,
+    interrupt: &Interrupt,
+    ui: &Ui,
+) -> anyhow::Result<Captured> {
     let dir = RecordingDir::temporary().map_err(|error| hinted(&error, error.hint()))?;
-    capture_into(dir, target, config, interrupt, ui)
+    capture_into(dir, target, config, scope, interrupt, ui)
 }
 
 /// Watches a target to its end and records into `dir`.
@@ -64,22 +76,23 @@ pub(crate) fn capture_into(
     dir: RecordingDir,
     target: Target,
     config: &CaptureConfig,
+    of: Scope,
     interrupt: &Interrupt,
     ui: &Ui,
 ) -> anyhow::Result<Captured> {
     if let RecordingDir::Temporary(folder) = &dir {
         interrupt.remove_on_quit(folder.path());
     }
-    let duration = target.duration();
+    let (duration, tune) = (target.duration(), target.for_tune());
     let mut standby = standby(target, interrupt, ui)?;
     let session = standby.record(config, dir).map_err(refused)?;
     let (_, meta) = session.so_far();
-    let scope = match meta.scope {
-        Scope::PerCpu => "one a CPU",
-        Scope::PerTask => "one a thread",
+    let opened = match meta.scope {
+        profile::Scope::PerCpu => "one a CPU",
+        profile::Scope::PerTask => "one a thread",
     };
     match meta.frequency_hz {
-        Some(hz) => ui.detail(format_args!("sampling {} at {hz} Hz, {scope}", meta.event)),
+        Some(hz) => ui.detail(format_args!("sampling {} at {hz} Hz, {opened}", meta.event)),
         None => ui.detail("looking at /proc alone"),
     }
     if let Some(fallback) = &meta.fallback {
@@ -99,7 +112,8 @@ pub(crate) fn capture_into(
         Came::Command(command) => failures(command.status),
         Came::Processes => Vec::new(),
     };
-    let mut captured = analysed(recording, ui)?;
+    let mut captured = analysed(recording, of, ui)?;
+    captured.run.tune = tune;
     captured.failures.extend(incomplete.into_iter().chain(of_target));
     Ok(captured)
 }
@@ -165,10 +179,20 @@ pub(crate) fn refused(error: Error) -> anyhow::Error {
 
 /// Analyses what was recorded before, to show the event of that name where it has several.
 pub(crate) fn reopen(path: &Path, event: Option<&str>, ui: &Ui) -> anyhow::Result<Captured> {
+    reopen_scope(path, event, Scope::default(), ui)
+}
+
+/// As [`reopen`], of a part of the recording.
+pub(crate) fn reopen_scope(
+    path: &Path,
+    event: Option<&str>,
+    scope: Scope,
+    ui: &Ui,
+) -> anyhow::Result<Captured> {
     let recording =
         Recording::open_event(path, event).map_err(|error| hinted(&error, error.hint()))?;
     // Whoever ended it then did not end this.
-    Ok(Captured { interrupted: false, ..analysed(recording, ui)? })
+    Ok(Captured { interrupted: false, ..analysed(recording, scope, ui)? })
 }
 
 pub(crate) fn kernel_release() -> String {
@@ -176,12 +200,20 @@ pub(crate) fn kernel_release() -> String {
         .map_or_else(|_| String::new(), |system| system.release().to_string_lossy().into_owned())
 }
 
-fn analysed(recording: Recording, ui: &Ui) -> anyhow::Result<Captured> {
+fn analysed(recording: Recording, scope: Scope, ui: &Ui) -> anyhow::Result<Captured> {
+    let part = match scope.part(&recording) {
+        Ok(part) => part,
+        Err(error) => {
+            keep_unread(recording, ui);
+            return Err(error);
+        }
+    };
     let started = Instant::now();
     let mut symbolizer = recording.symbolizer();
     let mut remembering = Remembering::new(symbolizer.as_mut());
     let mut bar = Analysing::new(ui);
-    let profile = analyse_watched(&recording, &mut remembering, &mut |at| bar.at(at));
+    let clock_ns = part.map(|part| part.clock_ns);
+    let profile = analyse_part(&recording, clock_ns, &mut remembering, &mut |at| bar.at(at));
     bar.done();
     let symbols = remembering.into_table();
     let profile = match profile {
@@ -196,7 +228,11 @@ fn analysed(recording: Recording, ui: &Ui) -> anyhow::Result<Captured> {
         profile.quality.samples,
         started.elapsed().as_secs_f64() * 1e3
     ));
-    let run = Run::of(&recording, profile);
+    let run = match part {
+        Some(part) => Run::of_part(&recording, profile, part),
+        None => Run::of(&recording, profile),
+    };
+    let run = scope.folded(run);
     let interrupted = recording.about.interrupted;
     let taken = Taken { recording, symbols };
     Ok(Captured { run, taken, failures: Vec::new(), interrupted })

@@ -57,7 +57,7 @@ fn search_zoom_keyboard_and_dark_mode_work_without_an_error_or_a_request() {
            [...document.querySelectorAll(where)].some(e => e.textContent.includes('{HOSTILE}')))"
     ));
     assert_eq!(shown, json!([true, true, true]));
-    assert_eq!(browser.run("return document.querySelectorAll('body script').length"), 4);
+    assert_eq!(browser.run("return document.querySelectorAll('body script').length"), 6);
 
     // Search by keyboard, in both pictures at once.
     browser.press("/pipe");

@@ -55,35 +55,55 @@ pub fn analyse_watched(
     symbolizer: &mut dyn Symbolizer,
     watch: &mut dyn FnMut(Progress),
 ) -> Result<Profile, Error> {
-    analyse_into(recording, symbolizer, Onlookers { spool: None, watch: Some(watch) })
+    analyse_part(recording, None, symbolizer, watch)
 }
 
-/// As [`analyse`], and keeps the samples and sleeps that the profile adds up.
+/// As [`analyse_watched`], of what happened within a part of the time alone, by the clock of the
+/// records.
+///
+/// # Errors
+/// Those of [`analyse`].
+pub fn analyse_part(
+    recording: &Recording,
+    part: Option<Window>,
+    symbolizer: &mut dyn Symbolizer,
+    watch: &mut dyn FnMut(Progress),
+) -> Result<Profile, Error> {
+    analyse_into(recording, part, symbolizer, Onlookers { spool: None, watch: Some(watch) })
+}
+
+/// As [`analyse`], and keeps the samples and sleeps that the profile adds up; of a part of the time,
+/// where that is asked for.
 ///
 /// # Errors
 /// Those of [`analyse`], and [`Error::File`] where the temporary folder does not hold them.
 pub fn analyse_with_timeline(
     recording: &Recording,
+    part: Option<Window>,
     symbolizer: &mut dyn Symbolizer,
 ) -> Result<(Profile, Timeline), Error> {
     let failed =
         |source| Error::File { action: "keeping samples in", path: std::env::temp_dir(), source };
     let mut spool = Spool::new().map_err(failed)?;
-    let profile =
-        analyse_into(recording, symbolizer, Onlookers { spool: Some(&mut spool), watch: None })?;
+    let onlookers = Onlookers { spool: Some(&mut spool), watch: None };
+    let profile = analyse_into(recording, part, symbolizer, onlookers)?;
     Ok((profile, spool.finish().map_err(failed)?))
 }
 
 fn analyse_into(
     recording: &Recording,
+    part: Option<Window>,
     symbolizer: &mut dyn Symbolizer,
     onlookers: Onlookers<'_>,
 ) -> Result<Profile, Error> {
     let Loaded { file, bytes, unwinding } = recording.load()?;
     let paging = Paging::new(&bytes);
     let (meta, unwinding) = (&recording.meta, unwinding.as_ref());
-    let mut profile =
-        analyse_records(&file, &bytes, paging, meta, unwinding, symbolizer, onlookers);
+    let records = Records { file: &file, bytes: &bytes, paging, part };
+    let mut profile = analyse_records(records, meta, unwinding, symbolizer, onlookers);
+    if part.is_some() {
+        return Ok(profile);
+    }
     for (member, &cpu_time_ns) in profile.members.iter_mut().zip(&recording.about.cpu_time_ns) {
         member.cpu_time_ns = member.cpu_time_ns.or(cpu_time_ns);
     }
@@ -113,28 +133,33 @@ pub fn analyse_bytes(
 ) -> Result<Profile, FormatError> {
     let file = PerfDataFile::parse(bytes)?;
     let unwinding = meta.unwinding.as_ref();
-    Ok(analyse_records(
-        &file,
-        bytes,
-        Paging::none(),
-        meta,
-        unwinding,
-        symbolizer,
-        Onlookers::default(),
-    ))
+    let records = Records { file: &file, bytes, paging: Paging::none(), part: None };
+    Ok(analyse_records(records, meta, unwinding, symbolizer, Onlookers::default()))
+}
+
+/// What the pass goes over.
+struct Records<'a> {
+    file: &'a PerfDataFile,
+    bytes: &'a [u8],
+    paging: Paging<'a>,
+    /// Only what happens within this time counts.
+    part: Option<Window>,
 }
 
 fn analyse_records(
-    file: &PerfDataFile,
-    bytes: &[u8],
-    paging: Paging<'_>,
+    records: Records<'_>,
     meta: &Meta,
     unwinding: Option<&Unwinding>,
     symbolizer: &mut dyn Symbolizer,
     onlookers: Onlookers<'_>,
 ) -> Profile {
     let Onlookers { spool, mut watch } = onlookers;
+    let Records { file, bytes, paging, part } = records;
     let mut pass = Pass::new(meta, unwinding, file);
+    if let Some(part) = part {
+        pass.part = Some(part);
+        pass.sleep.only(part);
+    }
     if spool.is_some() {
         pass.sleep.keep_sleeps();
     }
@@ -170,6 +195,8 @@ struct Pass<'a> {
     unwinding: Option<&'a Unwinding>,
     /// The event that is shown.
     sampled: usize,
+    /// Only what happens within this time counts.
+    part: Option<Window>,
     /// What each event of the file is for.
     roles: Vec<EventRole>,
     /// It is a file of perf with switches, and nobody noted which threads there were.

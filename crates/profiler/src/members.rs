@@ -35,6 +35,8 @@ struct Named {
     comm: Option<Arc<str>>,
     /// Its process has begun: the pid can be given away from here on.
     is_born: bool,
+    /// Which other member started it, and when, where records tell.
+    started_by: Option<(usize, u64)>,
 }
 
 impl Members {
@@ -54,7 +56,7 @@ impl Members {
             let is_first = !made.of_process.contains_key(&id.pid);
             let began_ns = meta.began_ns(id);
             let is_born = is_first && was_there(began_ns, there.contains(&id.pid), meta.start_ns);
-            made.members.push(Named { id, began_ns, comm: None, is_born });
+            made.members.push(Named { id, began_ns, comm: None, is_born, started_by: None });
             made.with_pid.entry(id.pid).or_default().push(index);
             // Of several with one pid the first has it until records say otherwise.
             made.of_process.entry(id.pid).or_insert(index);
@@ -65,6 +67,11 @@ impl Members {
     /// Pid and name of each member, in order.
     pub(crate) fn names(&self) -> impl Iterator<Item = (i32, Option<&str>)> {
         self.members.iter().map(|member| (member.id.pid, member.comm.as_deref()))
+    }
+
+    /// Which other member started this one, and when.
+    pub(crate) fn started_by(&self, index: usize) -> Option<(usize, u64)> {
+        self.members[index].started_by
     }
 
     /// A process has a name from here on.
@@ -123,7 +130,15 @@ impl Members {
         let member = match time {
             // What was there at the start is told as if it began then: it ends no life.
             Some(time) if time <= self.start_ns => self.of(task.pid).or(parent),
-            _ => self.named_at(task.pid, time).or(parent),
+            _ => {
+                let named = self.named_at(task.pid, time);
+                if let Some(((index, parent), time)) = named.zip(parent).zip(time)
+                    && index != parent
+                {
+                    self.members[index].started_by = Some((parent, time));
+                }
+                named.or(parent)
+            }
         };
         match member {
             Some(index) => {
@@ -161,7 +176,8 @@ impl Members {
         let index = self.members.len();
         let id = MemberId { pid, start_time: None };
         let comm = self.comms.get(&pid).cloned();
-        self.members.push(Named { id, began_ns: None, comm, is_born: true });
+        let named = Named { id, began_ns: None, comm, is_born: true, started_by: None };
+        self.members.push(named);
         self.of_process.insert(pid, index);
         index
     }
@@ -241,6 +257,8 @@ mod tests {
         fork(&mut members, 1, 12, 103);
         fork(&mut members, 10, 13, 104);
         assert_eq!((members.of(12), members.of(13)), (Some(1), Some(2)));
+        let started = |index| members.started_by(index).map(|(by, _)| by);
+        assert_eq!([0, 1, 2].map(started), [None, None, Some(0)]);
         // A child of a member that nobody named belongs to it, also with a pid used before.
         fork(&mut members, 12, 14, 106);
         fork(&mut members, 12, 13, 107);

@@ -112,6 +112,9 @@ pub struct MemberProfile {
     pub processes: usize,
     /// Which end, where the pipeline is a built-in pair.
     pub end: Option<End>,
+    /// The member that started it, by its index in the profile, and when, by the clock of the
+    /// recording. `None` where it was there before the records, or nobody of the pipeline did.
+    pub started_by: Option<(usize, u64)>,
     /// On-CPU samples, one entry a distinct stack, in order of first appearance.
     pub on_cpu: Vec<StackWeight>,
     /// Where its threads slept: samples of switches-out, weighted with nanoseconds asleep. Empty
@@ -152,6 +155,7 @@ impl MemberProfile {
             comm,
             processes: 1,
             end,
+            started_by: None,
             on_cpu: Vec::new(),
             blocked: Vec::new(),
             time: None,

@@ -13,8 +13,10 @@ use crate::perfdata::record::Task;
 use crate::profile::{Frame, FrameKind, Mode, Profile, StackWeight, TimeSplit};
 use crate::raw_stacks::RawStacks;
 use crate::recording::Meta;
+use crate::states;
 use crate::thread_time::{Activity, Interval, Start, ThreadTimes};
 use crate::timeline::Blocked;
+use crate::windows::Window;
 
 /// What is known of where a thread slept.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +33,8 @@ pub(crate) struct Sleep<'a> {
     meta: &'a Meta,
     /// When lives end that go on.
     end_ns: u64,
+    /// Only what happens within this time counts.
+    part: Option<Window>,
     threads: ThreadTimes<Slept>,
     lives: FxHashMap<i32, Life>,
     /// Lives of threads whose ids were given to others.
@@ -146,6 +150,16 @@ impl Life {
     }
 }
 
+/// The scheduler's account comes first, see [`Life::split`].
+fn charge(split: &mut TimeSplit, account: states::Account) {
+    let preempted = split.runnable_ns;
+    split.on_cpu_ns = account.cpu_ns.min(split.lifetime_ns);
+    let most = split.lifetime_ns - split.on_cpu_ns;
+    split.runnable_ns = account.run_delay_ns.min(most);
+    split.blocked_ns = most - split.runnable_ns;
+    split.wake_delay_ns = Some(split.runnable_ns.saturating_sub(preempted));
+}
+
 /// The result, stacks weighted with nanoseconds.
 pub(crate) struct SleptTimes {
     pub(crate) stacks: RawStacks,
@@ -159,6 +173,7 @@ impl<'a> Sleep<'a> {
         let mut sleep = Sleep {
             meta,
             end_ns: meta.end_ns,
+            part: None,
             threads: ThreadTimes::new(),
             lives: FxHashMap::default(),
             past: Vec::new(),
@@ -216,6 +231,17 @@ impl<'a> Sleep<'a> {
         self.threads.begin(tid, self.meta.start_ns, start, stack);
     }
 
+    /// Has only what happens within this time count.
+    pub(crate) fn only(&mut self, part: Window) {
+        self.part = Some(part);
+    }
+
+    /// The part of a stretch of time that counts.
+    fn counted(&self, from: u64, until: u64) -> (u64, u64) {
+        let (first, last) = self.part.unwrap_or((0, u64::MAX));
+        (from.clamp(first, last), until.clamp(first, last))
+    }
+
     /// Keeps each sleep until it is [taken](Self::take_sleeps).
     pub(crate) fn keep_sleeps(&mut self) {
         self.kept = Some(Vec::new());
@@ -265,11 +291,12 @@ impl<'a> Sleep<'a> {
         // Switches of a later thread with the same number are not its.
         let life = self.lives.get_mut(&tid).filter(|life| life.ended.is_none());
         let Some(life) = life else { return };
+        let counts = self.part.is_none_or(|(from, until)| (from..until).contains(&time));
         let interval = if out {
             if preempted {
-                life.preemptions += 1;
+                life.preemptions += u64::from(counts);
             } else {
-                life.sleeps += 1;
+                life.sleeps += u64::from(counts);
             }
             self.threads.switched_out(tid, time, preempted)
         } else {
@@ -285,7 +312,9 @@ impl<'a> Sleep<'a> {
         let meta = self.meta;
         for tid in self.threads.alive() {
             let Some(life) = self.lives.get_mut(&tid) else { continue };
-            for (wchan, ns) in meta.sleepers.between(tid, from.max(life.began), until) {
+            let (first, last) = self.part.unwrap_or((0, u64::MAX));
+            let (from, until) = (from.max(life.began).clamp(first, last), until.clamp(first, last));
+            for (wchan, ns) in meta.sleepers.between(tid, from, until) {
                 life.blocked += ns;
                 life.looked += ns;
                 *self.wchans.entry((life.member, wchan)).or_default() += ns;
@@ -302,6 +331,12 @@ impl<'a> Sleep<'a> {
     }
 
     fn lived(&mut self, interval: Interval<Slept>) {
+        let (from, until) =
+            self.counted(interval.until.saturating_sub(interval.ns), interval.until);
+        if from >= until && self.part.is_some() {
+            return;
+        }
+        let interval = Interval { ns: until - from, until, ..interval };
         let Some(life) = self.lives.get_mut(&interval.tid) else { return };
         let read_at = self.meta.accounts.of(interval.tid).map_or(u64::MAX, |c| c.read_at_ns);
         let since = interval.until.saturating_sub(read_at).min(interval.ns);
@@ -364,12 +399,23 @@ impl<'a> Sleep<'a> {
     }
 
     /// Turns weights into nanoseconds, once all lives have [ended](Self::end_lives).
-    pub(crate) fn finish(mut self, members: usize) -> SleptTimes {
+    /// `charged` is what the scheduler charged to each member within the time that counts, where
+    /// that is a part.
+    pub(crate) fn finish(
+        mut self,
+        members: usize,
+        charged: &[Option<states::Account>],
+    ) -> SleptTimes {
         if !self.meta.switches {
             let (wchans, unsampled) = (Vec::new(), Vec::new());
             return SleptTimes { stacks: RawStacks::default(), splits: None, wchans, unsampled };
         }
-        let (splits, raw_blocked) = self.add_up(members);
+        let (mut splits, raw_blocked) = self.add_up(members);
+        for (split, account) in splits.iter_mut().zip(charged) {
+            if let Some(account) = account {
+                charge(split, *account);
+            }
+        }
         let mut wchans = Vec::new();
         let mut found_asleep = vec![0; splits.len()];
         for (&(member, wchan), &ns) in &self.wchans {
@@ -415,9 +461,13 @@ impl<'a> Sleep<'a> {
         for (tid, life) in self.lives.iter().map(|(&tid, life)| (Some(tid), life)).chain(past) {
             // The account is that of whoever had the number last.
             let account = tid.and_then(|tid| self.meta.accounts.of(tid));
-            let end_ns = self.end_ns;
+            // It is one of all the time.
+            let account = account.filter(|_| self.part.is_none());
+            let (began, end_ns) = self.counted(life.began, self.end_ns);
+            let ended = life.ended.map(|ended| self.counted(began, ended.max(began)).1);
+            let life = Life { began, ended, ..*life };
             let whole = match self.meta.windows[..] {
-                [] => *life,
+                [] => life,
                 _ => life.extrapolated(end_ns).counted(account),
             };
             let one = whole.split(account, end_ns);

@@ -211,7 +211,7 @@ fn moments(folder: &Path, pids: &[i32], file: &FileBuilder) -> (Profile, Vec<Mom
     let mut recording = Recording::open(&path).unwrap();
     recording.meta = meta(pids);
     let mut names = NamesByAddress::default();
-    let (profile, timeline) = analyse_with_timeline(&recording, &mut names).unwrap();
+    let (profile, timeline) = analyse_with_timeline(&recording, None, &mut names).unwrap();
     (profile, timeline.moments().collect())
 }
 

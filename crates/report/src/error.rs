@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::words::units::counted;
+
 /// Why a report couldn't be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -49,6 +51,17 @@ pub enum Error {
         /// What its members are called.
         known: Vec<String>,
     },
+    /// A phase was asked for, and nothing tells which there are.
+    #[error("--phase: the recording does not tell what its threads did over time")]
+    NoPhases,
+    /// There are fewer phases.
+    #[error("--phase {number}: the run has {}", counted(known.len() as u64, "phase", "phases"))]
+    NoSuchPhase {
+        /// As asked for.
+        number: usize,
+        /// What there is.
+        known: Vec<String>,
+    },
     /// No sampled stack holds the function.
     #[error("no sampled stack holds {name:?}")]
     NoSuchFunction {
@@ -80,6 +93,10 @@ impl Error {
             Error::NoSuchFunction { near, .. } if !near.is_empty() => {
                 Some(format!("sampled were: {}", near.join(", ")))
             }
+            Error::NoPhases => {
+                Some("leave --phase out; pipeprof record notes states, perf record does not".into())
+            }
+            Error::NoSuchPhase { known, .. } => Some(format!("phases: {}", known.join(", "))),
             Error::NoSuchMember { known, .. } => Some(format!("members: {}", known.join(", "))),
             Error::NotComparable { .. } => Some(
                 "record both in the same way: the same event, the same rights, the same programs"

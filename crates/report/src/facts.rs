@@ -3,6 +3,8 @@
 
 pub mod averages;
 pub mod blame;
+pub mod lanes;
+pub(crate) mod over_time;
 pub mod phases;
 pub mod states;
 pub mod verdict;

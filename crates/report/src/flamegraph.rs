@@ -115,8 +115,12 @@ fn title(run: &Run) -> String {
     } else {
         subject.into_owned()
     };
-    match run.bytes_per_second() {
+    let subject = match run.bytes_per_second() {
         Some(rate) => format!("{subject}: {}", units::throughput(rate)),
+        None => subject,
+    };
+    match &run.part {
+        Some(part) => format!("{subject}, {}", words::phase::title(part)),
         None => subject,
     }
 }

@@ -3,6 +3,7 @@
 //! `shell.rs` makes the page, whatever is on it; the other files are what a report has on its page.
 
 mod bars;
+mod lanes;
 mod picture;
 mod series;
 pub mod shell;
@@ -17,9 +18,13 @@ use crate::markup::Markup;
 use crate::run::Run;
 use crate::summary::Summary;
 use crate::words::member;
+use crate::words::phase;
 use crate::words::units::{duration, thousands, throughput};
 use crate::words::verdict::{Line, lines};
 use shell::Page;
+
+/// Columns of the lanes over time: what a wide page can show.
+const MOST_COLUMNS: usize = 400;
 
 /// Writes the report of a run as one page.
 ///
@@ -27,11 +32,24 @@ use shell::Page;
 ///
 /// [`Error::Write`] where `out` fails.
 pub fn render(run: &Run, highlights: &Highlights, out: impl Write) -> Result<(), Error> {
-    let summary = Summary::of(run, highlights, View::default());
+    let mut summary = Summary::of(run, highlights, View::default());
+    // No more than there are looks to tell apart.
+    let bins = run.states.as_ref().map_or(0, |states| states.bins.len());
+    summary.add_timeline(run, bins.min(MOST_COLUMNS));
     let (shown, rest) = summary.main_members();
 
-    let mut page = Page::new(&format!("{} – pipeprof", run.subject));
-    lead(&mut page, &summary);
+    let of = run.part.as_ref().map(|part| format!(", {}", phase::title(part)));
+    let mut page = Page::new(&format!("{}{} – pipeprof", run.subject, of.unwrap_or_default()));
+    let lanes = lanes::lanes(&summary);
+    // A picture of when who limits comes before its reasons in words.
+    let reasons = reasons(&summary);
+    lead(&mut page, &summary, reasons.as_ref().filter(|_| lanes.is_none()));
+    if let Some(lanes) = lanes {
+        page.open("timeline", "Timeline").lanes(lanes).close();
+        if let Some(reasons) = &reasons {
+            page.section("evidence", "Evidence", reasons);
+        }
+    }
     match picture::picture(&summary) {
         Some(picture) => page.section("pipeline", "Pipeline", &picture),
         None => page.section("pipeline", "Pipeline", &no_picture(run)),
@@ -96,7 +114,7 @@ fn missing(summary: &Summary, time: Time) -> &'static str {
 }
 
 /// The verdict, or where there is none what was sampled.
-fn lead(page: &mut Page, summary: &Summary) {
+fn lead(page: &mut Page, summary: &Summary, reasons: Option<&Markup>) {
     let mut below = Markup::new();
     below.raw("<p class=\"sub\"><code>").text(&summary.subject).raw("</code>");
     let mut facts = Vec::new();
@@ -106,6 +124,7 @@ fn lead(page: &mut Page, summary: &Summary) {
     if let Some(ns) = summary.elapsed_ns.filter(|ns| *ns > 0) {
         facts.push(format!("watched for {}", duration(ns as f64)));
     }
+    facts.extend(summary.phase.as_ref().map(phase::title));
     if let Some(bytes) = summary.bytes_per_second {
         facts.push(throughput(bytes));
     }
@@ -115,12 +134,8 @@ fn lead(page: &mut Page, summary: &Summary) {
         page.lead(&format!("{}: where the time went", summary.subject), &below);
         return;
     };
-    if !verdict.evidence.is_empty() {
-        below.raw("<ul class=\"evidence\">");
-        for line in lines(verdict) {
-            below.append(&evidence(&line));
-        }
-        below.raw("</ul>");
+    if let Some(reasons) = reasons {
+        below.append(reasons);
     }
     if let Some(doubt) = &verdict.doubt {
         below.raw("<p class=\"warn\">").text(doubt).raw("</p>");
@@ -129,6 +144,18 @@ fn lead(page: &mut Page, summary: &Summary) {
         below.raw("<p><b>try:</b> ").prose(&remedy.what).text("; ").prose(&remedy.buys).raw("</p>");
     }
     page.lead(&verdict.headline, &below);
+}
+
+/// What bears the verdict out.
+fn reasons(summary: &Summary) -> Option<Markup> {
+    let verdict = summary.verdict.as_ref().filter(|verdict| !verdict.evidence.is_empty())?;
+    let mut html = Markup::new();
+    html.raw("<ul class=\"evidence\">");
+    for line in lines(verdict) {
+        html.append(&evidence(&line));
+    }
+    html.raw("</ul>");
+    Some(html)
 }
 
 fn evidence(line: &Line) -> Markup {

@@ -237,7 +237,8 @@ impl Run {
     pub(crate) fn pipes_at(&self, member: usize, end: End) -> Vec<usize> {
         let Some(id) = self.pipeline.members.get(member).map(Member::id) else { return Vec::new() };
         let pipes = &self.pipeline.pipes;
-        (0..pipes.len()).filter(|&at| pipes[at].at(end).contains(&id)).collect()
+        let held = |at: &usize| !pipes[*at].is_internal() && pipes[*at].at(end).contains(&id);
+        (0..pipes.len()).filter(held).collect()
     }
 
     /// What every figure per GiB is divided by, or why that is not known.
@@ -259,7 +260,8 @@ impl Run {
 
     /// The pipes, in the order of the pipeline.
     pub(crate) fn pipe_table(&self) -> Vec<PipeSummary> {
-        (0..self.pipeline.pipes.len()).map(|at| self.pipe(at)).collect()
+        let pipes = &self.pipeline.pipes;
+        (0..pipes.len()).filter(|&at| !pipes[at].is_internal()).map(|at| self.pipe(at)).collect()
     }
 
     fn pipe(&self, at: usize) -> PipeSummary {

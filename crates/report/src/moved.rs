@@ -17,7 +17,8 @@ pub fn moved(pipeline: &Pipeline, flows: &[PipeFlow], member: MemberId) -> Moved
     let flow = |pipe: &Pipe| flows.iter().find(|flow| flow.is_of(pipe));
     let mut why = "it holds no pipe";
     for (end, verb) in [(End::Reader, "read from"), (End::Writer, "written to")] {
-        let held = pipeline.pipes.iter().filter(|pipe| pipe.at(end).contains(&member));
+        let pipes = pipeline.pipes.iter().filter(|pipe| !pipe.is_internal());
+        let held = pipes.filter(|pipe| pipe.at(end).contains(&member));
         let held: Vec<&Pipe> = held.collect();
         if held.is_empty() {
             continue;

@@ -10,6 +10,7 @@ use pipeprof_runner::pipeline::Pipeline;
 use serde_json::Value;
 
 use crate::error::Error;
+use crate::part::Part;
 use crate::roles::Classification;
 use crate::words::name;
 
@@ -43,6 +44,11 @@ pub struct Run {
     pub cpus: usize,
     /// What every thread did over time; `None` where nobody looked.
     pub states: Option<Timeline>,
+    /// What to give `pipeprof tune` to try changes on the same pipeline: `--pid 4121`, `-c 'A | B'`.
+    /// `None` of what can't be tuned, or may be gone.
+    pub tune: Option<String>,
+    /// The phase that it is, where it is not the whole recording.
+    pub part: Option<Part>,
     /// The settings of the machine, as in `pipeprof.json`; null where they were not noted.
     pub environment: Value,
 }
@@ -98,6 +104,8 @@ impl Run {
             elapsed_ns: last.saturating_sub(first),
             cpus: 1,
             states: None,
+            tune: None,
+            part: None,
             environment: Value::Null,
         }
     }

@@ -9,13 +9,15 @@ use serde_json::Value;
 
 use crate::escape::printable;
 use crate::facts;
+use crate::facts::lanes::{Cell, Lanes, PipeLane, lanes};
 use crate::facts::states::Scene;
 use crate::flamegraph::{View, members};
 use crate::highlight::{Highlights, Sighting};
 use crate::ledger::{self, BlockedShare, Life, PipeSummary};
+use crate::part::Part;
 use crate::roles::{Basis, Role, source_name};
 use crate::run::Run;
-use crate::verdict::{Evidence, MemberEvidence, PipeEvidence, Verdict, WakeLatency};
+use crate::verdict::{Evidence, Finding, MemberEvidence, PipeEvidence, Verdict, WakeLatency};
 use crate::words;
 
 /// Raised whenever a field changes its meaning or goes.
@@ -36,6 +38,8 @@ pub struct Summary {
     pub subject: String,
     /// Release of the kernel that was profiled.
     pub kernel: Option<String>,
+    /// The phase that all of this is of; `None` for the whole run.
+    pub phase: Option<Part>,
     /// Throughput of the profiled run.
     pub bytes_per_second: Option<f64>,
     /// Bytes through the pipe while it was profiled.
@@ -52,6 +56,9 @@ pub struct Summary {
     pub pipes: Vec<PipeSummary>,
     /// What limits trust in the numbers.
     pub quality: QualitySummary,
+    /// What happened when, where that was [asked for](Self::add_timeline).
+    #[serde(skip)]
+    pub timeline: Option<Lanes>,
     /// Pids of those that the text has tables of; empty for all.
     #[serde(skip)]
     pub only: Vec<i32>,
@@ -219,7 +226,10 @@ impl Summary {
                 member.only_holds = evidence.only_holds(at);
             }
         }
-        let verdict = evidence.as_ref().map(|evidence| verdict(evidence, run));
+        let mut verdict = evidence.as_ref().map(|evidence| verdict(evidence, run));
+        if let Some((verdict, target)) = verdict.as_mut().zip(run.tune.as_ref()) {
+            not_proven(verdict, target);
+        }
         let inferred = |member: &MemberSummary| -> u64 {
             member.roles.iter().map(|role| role.inferred_samples).sum()
         };
@@ -228,6 +238,7 @@ impl Summary {
             per_gib_of: payload.ok().map(|payload| payload.words(&run.pipeline)),
             subject: run.subject.clone(),
             kernel: (!run.kernel.is_empty()).then(|| run.kernel.clone()),
+            phase: run.part,
             bytes_per_second: run.bytes_per_second(),
             bytes_piped: run.bytes_piped(),
             verdict,
@@ -239,8 +250,22 @@ impl Summary {
                 inferred_samples: members.iter().map(inferred).sum(),
             },
             members,
+            timeline: None,
             only: Vec::new(),
         }
+    }
+
+    /// Adds what happened when, in so many columns; nothing where nobody looked.
+    pub fn add_timeline(&mut self, run: &Run, columns: usize) {
+        let Some(states) = &run.states else { return };
+        let evidence = evidence(&self.members, &self.pipes, run);
+        let scene = Scene { is_phase: run.part.is_some(), ..Scene::of(&run.pipeline, states) };
+        let start_ns = run.start_ns;
+        // As the verdict has it.
+        let limits = self.verdict.iter().flat_map(|verdict| &verdict.limits);
+        let apart = limits.into_iter().any(|limit| limit.kind == "cpus");
+        self.timeline =
+            lanes(&evidence, &scene, &run.pipeline, &run.flows, start_ns, columns, apart);
     }
 
     /// The members that a person is told of one by one, and the others: shells that wait, and what
@@ -307,6 +332,9 @@ impl Summary {
     /// [`crate::error::Error::Write`] where `out` fails.
     pub fn write_json(&self, mut out: impl std::io::Write) -> Result<(), crate::error::Error> {
         let mut json = serde_json::to_value(self).map_err(std::io::Error::from)?;
+        if let Some(lanes) = &self.timeline {
+            json["timeline"] = self.timeline_json(lanes);
+        }
         // Who it is, not only a pid to look up.
         if let Some(Value::Array(members)) = json.pointer_mut("/verdict/members") {
             for member in members.iter_mut() {
@@ -320,12 +348,69 @@ impl Summary {
         Ok(())
     }
 
+    fn timeline_json(&self, lanes: &Lanes) -> Value {
+        let percents = |shares: &[f64]| -> Vec<Value> {
+            shares.iter().map(|share| tenth(100.0 * share)).collect()
+        };
+        let is_kept = |pid: i32| self.members.iter().any(|member| member.pid == pid);
+        let members = lanes.members.iter().filter(|lane| is_kept(lane.pid)).map(|lane| {
+            let mut json = self.named(i64::from(lane.pid));
+            let of_cells = |share: &dyn Fn(&Cell) -> f64| -> Value {
+                percents(&lane.cells.iter().map(share).collect::<Vec<_>>()).into()
+            };
+            for (at, name) in STATE_FIELDS.into_iter().enumerate() {
+                json[name] = of_cells(&|cell| cell.shares[at]);
+            }
+            json["limits_percent"] = of_cells(&|cell| cell.limits);
+            json
+        });
+        let is_held =
+            |lane: &&PipeLane| lane.writers.iter().chain(&lane.readers).any(|&p| is_kept(p));
+        let pipes = lanes.pipes.iter().filter(is_held).map(|lane| {
+            let rates: Vec<Option<f64>> =
+                lane.bytes_per_second.iter().map(|rate| rate.map(f64::round)).collect();
+            let fill: Vec<Value> = lane
+                .fill
+                .iter()
+                .map(|fill| fill.map_or(Value::Null, |f| tenth(100.0 * f)))
+                .collect();
+            serde_json::json!({
+                "inode": lane.inode,
+                "bytes_per_second": rates,
+                "fill_percent": fill,
+                "limits_percent": percents(&lane.limits),
+            })
+        });
+        serde_json::json!({
+            "column_ns": lanes.column_ns.round(),
+            "columns": lanes.columns,
+            "members": members.collect::<Vec<_>>(),
+            "pipes": pipes.collect::<Vec<_>>(),
+            "cpus_limit_percent": percents(&lanes.cpus),
+            "unknown_limit_percent": percents(&lanes.unknown),
+        })
+    }
+
     /// A member by pid, name and place in the pipeline.
     fn named(&self, pid: i64) -> Value {
         let place = self.members.iter().position(|member| i64::from(member.pid) == pid);
         let name = place.map_or("", |at| self.members[at].comm.as_str());
         serde_json::json!({ "pid": pid, "name": name, "place": place })
     }
+}
+
+/// Fields of the JSON, by [`State::ALL`](crate::facts::lanes::State::ALL).
+const STATE_FIELDS: [&str; 5] = [
+    "busy_percent",
+    "runnable_percent",
+    "waits_for_data_percent",
+    "waits_for_space_percent",
+    "outside_percent",
+];
+
+/// Rounded to a tenth, as more says nothing.
+fn tenth(value: f64) -> Value {
+    ((10.0 * value).round() / 10.0).into()
 }
 
 fn is_held(pipe: &PipeSummary, pids: &[i32]) -> bool {
@@ -335,11 +420,22 @@ fn is_held(pipe: &PipeSummary, pids: &[i32]) -> bool {
 /// From the states of all threads where somebody looked, else from averages.
 fn verdict(evidence: &Evidence, run: &Run) -> Verdict {
     let by_states = run.states.as_ref().and_then(|timeline| {
-        let scene = Scene::of(&run.pipeline, timeline);
+        let scene = Scene { is_phase: run.part.is_some(), ..Scene::of(&run.pipeline, timeline) };
         facts::verdict::judge(evidence, &scene, &run.pipeline)
     });
     let judged = by_states.unwrap_or_else(|| facts::averages::judge(evidence));
     words::verdict::verdict(evidence, &judged)
+}
+
+/// How a remedy can be tried that settings of pipes or CPUs may bring about.
+fn not_proven(verdict: &mut Verdict, target: &str) {
+    let is_of_pipes = matches!(verdict.finding, Finding::PipeBound(_) | Finding::Starved);
+    let remedies = &mut verdict.remedies;
+    let at = remedies.iter().position(|remedy| remedy.is_for_tune);
+    let at = at.or((is_of_pipes && !remedies.is_empty()).then_some(0));
+    if let Some(remedy) = at.and_then(|at| remedies.get_mut(at)) {
+        remedy.buys += &format!("; not proven: `pipeprof tune {target} --time 40s` tries it");
+    }
 }
 
 /// What the verdict is drawn from: what the tables say, and nothing else.

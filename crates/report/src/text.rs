@@ -1,6 +1,8 @@
-//! The summary on a terminal: [`screen()`] is the answer, [`full`] is every table.
+//! The summary on a terminal: [`screen()`] is the answer, [`timeline()`] what happened when,
+//! [`full`] every table.
 
 mod screen;
+mod timeline;
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -13,12 +15,13 @@ use crate::ledger::Life;
 use crate::summary::{MemberSummary, Summary};
 use crate::verdict::Verdict;
 use crate::words::units::{counted, duration, percent, share, thousands, throughput};
-use crate::words::{member, name, pipe, quality};
+use crate::words::{member, name, phase, pipe, quality};
 
 pub use crate::words::layout::Style;
 use crate::words::layout::cut;
 use crate::words::verdict::{Line, lines};
 pub use screen::screen;
+pub use timeline::{columns as timeline_columns, timeline};
 
 /// Roles below this share are left to `--json`.
 const LEAST_PERCENT: f64 = 0.05;
@@ -72,6 +75,9 @@ fn subject(summary: &Summary, style: Style) -> String {
     }
     if let Some(kernel) = &summary.kernel {
         let _ = write!(facts, " on Linux {}", printable(kernel));
+    }
+    if let Some(part) = &summary.phase {
+        let _ = write!(facts, ", {}", phase::title(part));
     }
     let room = style.columns.saturating_sub(facts.chars().count()).max(16);
     cut(&printable(&summary.subject), room) + &facts

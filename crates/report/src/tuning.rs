@@ -2,6 +2,7 @@
 //! was proven. Nothing here changes anything; whoever does follows the plan and hands in rates.
 
 mod experiment;
+mod page;
 mod plan;
 mod proof;
 mod text;
@@ -9,6 +10,7 @@ mod text;
 pub use experiment::{
     Block, Judged, Outcome, Side, block_order, interval, judge, phase_changed, window,
 };
+pub use page::write_page;
 pub use plan::{NotTried, Plan, Planned, Seen, SeenBlame, SeenMember, SeenPipe, Treatment, plan};
 pub use proof::{Confirmed, Proof, Rate, Tried, Window};
 pub use text::{announcement, outcome_text, render};

@@ -170,6 +170,9 @@ pub struct Remedy {
     pub buys: String,
     /// The bound: at most so many times as fast. `None` where the evidence bounds nothing.
     pub at_most: Option<f64>,
+    /// `pipeprof tune` can try it on what runs.
+    #[serde(skip)]
+    pub is_for_tune: bool,
 }
 
 impl Remedy {
@@ -178,7 +181,12 @@ impl Remedy {
         buys: impl Into<String>,
         at_most: Option<f64>,
     ) -> Self {
-        Remedy { what: what.into(), buys: buys.into(), at_most }
+        Remedy { what: what.into(), buys: buys.into(), at_most, is_for_tune: false }
+    }
+
+    /// As one that `pipeprof tune` can try.
+    pub(crate) fn for_tune(self) -> Self {
+        Remedy { is_for_tune: true, ..self }
     }
 }
 

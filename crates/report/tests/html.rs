@@ -6,7 +6,7 @@ mod common;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::{Builder, STAGES, blocked_chain, frame, stage};
+use common::{Builder, STAGES, blocked_chain, frame, phased, stage};
 use pipeprof_profiler::meter::Point;
 use pipeprof_profiler::profile::Mode;
 use pipeprof_report::flamegraph::{self, View};
@@ -95,6 +95,36 @@ fn lines_over_time_are_what_was_counted() {
     let levels = numbers(&fill["values"]);
     assert!(levels.len() >= 10);
     assert!(levels.iter().all(|&level| level == 50.0), "{levels:?}");
+}
+
+#[test]
+fn lanes_stand_below_the_verdict_and_are_whole_without_a_script() {
+    let html = page(phased(), "zcat a.gz | sort");
+    let at = |what: &str| html.find(what).unwrap_or_else(|| panic!("no {what}"));
+    assert!(
+        at("</header>") < at("id=\"timeline\"") && at("id=\"timeline\"") < at("id=\"pipeline\"")
+    );
+    let picture = html.split("<svg class=\"lanes\"").nth(1).unwrap();
+    let picture = picture.split("<p class=\"reading\"").next().unwrap();
+    for what in
+        ["zcat (11)", "sort (12)", "zcat → sort", "1 pipe:[88121]", "2 sort", "limits", ">0 s<"]
+    {
+        assert!(picture.contains(what), "{what}");
+    }
+    // Each column is as high as the track, from the moment on that its member is there.
+    assert!(picture.contains("<path class=\"busy\" d=\"M0 0H30V100H50V100H0Z\"/>"), "{picture}");
+    let json = contents(&html, "script", " type=\"application/json\" id=\"lanes\"")[0];
+    let readings: Value = serde_json::from_str(json).unwrap();
+    assert_eq!((readings["columns"].as_u64(), readings["seconds"].as_f64()), (Some(50), Some(1.0)));
+    let names: Vec<&str> =
+        readings["lanes"].as_array().unwrap().iter().map(|l| l["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["zcat (11)", "zcat → sort", "sort (12)"]);
+    for lane in readings["lanes"].as_array().unwrap() {
+        for row in lane["rows"].as_array().unwrap() {
+            assert_eq!(row["values"].as_array().unwrap().len(), 50, "{row}");
+        }
+    }
+    assert!(!page(chain(), "x").contains("class=\"lanes\""), "nobody looked");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{blocked_chain, pair, stage};
+use common::{blocked_chain, pair, phased, stage};
 use pipeprof_report::flamegraph::View;
 use pipeprof_report::highlight::Highlights;
 use pipeprof_report::run::Run;
@@ -82,6 +82,29 @@ fn json_is_what_its_schema_says() {
     {
         assert_eq!(of(&json(&run)), Vec::<String>::new());
     }
+    let json_of = |columns: usize| -> Value {
+        let run = phased();
+        let mut summary = Summary::of(&run, &Highlights::article(), View::default());
+        summary.add_timeline(&run, columns);
+        let mut out = Vec::new();
+        summary.write_json(&mut out).unwrap();
+        serde_json::from_slice(&out).unwrap()
+    };
+    let mut timeline = json_of(50);
+    assert_eq!(of(&timeline), Vec::<String>::new());
+    let busy = &timeline["timeline"]["members"][0]["busy_percent"];
+    assert_eq!((busy[10].as_f64(), busy[40].as_f64()), (Some(100.0), Some(0.0)));
+    for column in 0..50 {
+        let of_members = timeline["timeline"]["members"].as_array().unwrap().iter();
+        let of_pipes = timeline["timeline"]["pipes"].as_array().unwrap().iter();
+        let at = |lane: &Value| lane["limits_percent"][column].as_f64().unwrap();
+        let alone = ["cpus_limit_percent", "unknown_limit_percent"];
+        let alone = alone.map(|name| timeline["timeline"][name][column].as_f64().unwrap());
+        let sum: f64 = of_members.chain(of_pipes).map(at).chain(alone).sum();
+        assert!((sum - 100.0).abs() < 0.5, "{column}: {sum}");
+    }
+    timeline["timeline"]["members"][0]["busy_percent"][3] = "x".into();
+    assert_eq!(of(&timeline).len(), 1);
     // The checker finds what is wrong.
     let mut wrong = json(&blocked_chain());
     wrong["members"][0]["pid"] = "x".into();

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Builder, STAGES, blocked_chain, frame, pair, stage, without_bytes};
+use common::{Builder, STAGES, blocked_chain, frame, pair, phased, stage, without_bytes};
 use pipeprof_profiler::profile::{MemberProfile, Mode, Profile, WeightUnit};
 use pipeprof_report::error::Error;
 use pipeprof_report::flamegraph::View;
@@ -257,4 +257,58 @@ fn the_answer_fits_the_screen() {
             );
         }
     }
+}
+
+fn timeline(run: &Run, style: Style) -> String {
+    let mut summary = summary(run);
+    summary.add_timeline(run, text::timeline_columns(&summary, style));
+    let mut out = Vec::new();
+    text::timeline(&summary, style, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn a_timeline_shows_states_pipes_phases_and_who_limits() {
+    let run = phased();
+    let wide = timeline(&run, Style::default());
+    insta::assert_snapshot!("timeline_80", wide);
+    let narrow = Style { columns: 60, ascii: true, ..Style::default() };
+    insta::assert_snapshot!("timeline_60_ascii", timeline(&run, narrow));
+    for columns in [40, 60, 80, 132, 250] {
+        for ascii in [false, true] {
+            let text = timeline(&run, Style { columns, ascii, ..Style::default() });
+            assert!(text.lines().all(|line| line.chars().count() <= columns), "{columns}:\n{text}");
+            assert!(!ascii || text.is_ascii(), "{text}");
+        }
+    }
+    // With colour it says the same.
+    let coloured = timeline(&run, Style { colour: true, ..Style::default() });
+    let mut plain = String::new();
+    for (at, part) in coloured.split('\u{1b}').enumerate() {
+        plain.push_str(if at == 0 { part } else { part.split_once('m').unwrap().1 });
+    }
+    let trimmed = |text: &str| text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
+    assert_eq!(trimmed(&plain), trimmed(&wide));
+}
+
+#[test]
+fn a_recording_without_states_has_no_timeline_and_says_so() {
+    let text = timeline(&blocked_chain(), Style::default());
+    assert!(text.contains("no timeline"), "{text}");
+}
+
+#[test]
+fn the_screen_names_each_phase_with_its_share_where_there_are_several() {
+    let screen = |run: &Run| {
+        let mut out = Vec::new();
+        text::screen(&summary(run), Style::default(), &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let text = screen(&phased());
+    assert!(
+        text.contains("phase 1, 0 ns to 600 ms (60 % of the time): pipe:[88121] limits"),
+        "{text}"
+    );
+    assert!(text.contains("phase 2, 600 ms to 1.00 s (40 % of the time): sort limits"), "{text}");
+    assert!(!screen(&blocked_chain()).contains("phase"));
 }

@@ -103,6 +103,11 @@ impl Pipe {
         PipeKey { device: self.device, inode: self.inode }
     }
 
+    /// One member alone holds both ends, for itself or for what it starts.
+    pub fn is_internal(&self) -> bool {
+        matches!((&self.writers[..], &self.readers[..]), ([a], [b]) if a == b)
+    }
+
     /// The members at one of its ends.
     pub fn at(&self, end: End) -> &[MemberId] {
         match end {
@@ -135,7 +140,7 @@ impl Pipeline {
                 .into_iter()
                 .flat_map(move |from| readers.clone().into_iter().map(move |to| (from, to)))
         };
-        self.pipes.iter().flat_map(of_pipe).collect()
+        self.pipes.iter().filter(|pipe| !pipe.is_internal()).flat_map(of_pipe).collect()
     }
 
     /// Members with pipes first, each behind those that write to it; the others in their order.
@@ -143,6 +148,7 @@ impl Pipeline {
         let held: BTreeSet<MemberId> = self
             .pipes
             .iter()
+            .filter(|pipe| !pipe.is_internal())
             .flat_map(|pipe| pipe.writers.iter().chain(&pipe.readers))
             .copied()
             .collect();

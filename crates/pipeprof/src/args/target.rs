@@ -13,6 +13,7 @@ use regex::Regex;
 
 use crate::args::name;
 use crate::args::pair::PairArgs;
+use crate::output::quoted;
 use crate::ui::wrong_usage;
 
 #[derive(Debug, Args)]
@@ -62,6 +63,20 @@ impl Target {
         match self {
             Target::Pair(_) => None,
             Target::Command { duration, .. } | Target::Running { duration, .. } => *duration,
+        }
+    }
+}
+
+impl Target {
+    /// What to give `pipeprof tune` for the same pipeline.
+    pub(crate) fn for_tune(&self) -> Option<String> {
+        match self {
+            Target::Pair(_) => None,
+            // Only a line for a shell can be given again by -c.
+            Target::Command { spec, .. } => {
+                spec.line().map(|line| format!("-c {}", quoted(std::path::Path::new(line))))
+            }
+            Target::Running { pids, .. } => pids.first().map(|pid| format!("--pid {pid}")),
         }
     }
 }

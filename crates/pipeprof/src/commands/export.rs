@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use pipeprof_profiler::analyse::{analyse, analyse_with_timeline};
+use pipeprof_profiler::analyse::{analyse_part, analyse_with_timeline};
 use pipeprof_profiler::recording::Recording;
 use pipeprof_profiler::timeline::Timeline;
 use pipeprof_report::export::{Source, csv, firefox, perf_script, pprof, speedscope};
@@ -12,6 +12,7 @@ use pipeprof_report::folded;
 use pipeprof_report::run::Run;
 
 use crate::args::recording;
+use crate::args::scope::PhaseArgs;
 use crate::commands::flame::beside;
 use crate::output::{Output, quoted};
 use crate::ui::{Exit, Ui, as_usage, hinted};
@@ -37,6 +38,8 @@ pub(crate) struct ExportArgs {
     /// recorded]
     #[arg(long, value_enum, value_name = "WHAT")]
     time: Option<TimeArg>,
+    #[command(flatten)]
+    phase: PhaseArgs,
     /// Export only this member, by name or pid; repeat for several
     #[arg(long, value_name = "NAME|PID")]
     member: Vec<String>,
@@ -87,11 +90,14 @@ pub(crate) fn run(args: &ExportArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let shown = |error: pipeprof_profiler::Error| hinted(&error, error.hint());
     let event = args.event.as_deref();
     let recording = Recording::open_event(&args.recording, event).map_err(shown)?;
+    let of = args.phase.part(&recording)?;
+    let part = of.map(|part| part.clock_ns);
     let mut symbolizer = recording.symbolizer();
     let (profile, timeline) = if args.format.has_time_line() {
-        analyse_with_timeline(&recording, symbolizer.as_mut()).map_err(shown)?
+        analyse_with_timeline(&recording, part, symbolizer.as_mut()).map_err(shown)?
     } else {
-        (analyse(&recording, symbolizer.as_mut()).map_err(shown)?, Timeline::default())
+        let profile = analyse_part(&recording, part, symbolizer.as_mut(), &mut |_| {});
+        (profile.map_err(shown)?, Timeline::default())
     };
     let recorded = if recording.meta.switches { Time::Wall } else { Time::Cpu };
     let time = match args.time {
@@ -107,7 +113,10 @@ pub(crate) fn run(args: &ExportArgs, ui: &Ui) -> anyhow::Result<Exit> {
         Some(TimeArg::Blocked) => Time::Blocked,
         Some(TimeArg::Wall) => Time::Wall,
     };
-    let run = Run::of(&recording, profile);
+    let run = match of {
+        Some(part) => Run::of_part(&recording, profile, part),
+        None => Run::of(&recording, profile),
+    };
     let members = run.members_called(&args.member);
     let members = members.map_err(|error| as_usage(hinted(&error, error.hint())))?;
     let source = Source { run: &run, members };

@@ -14,8 +14,9 @@ use crate::args::open::OpenArgs;
 use crate::args::pair::PairArgs;
 use crate::args::recording;
 use crate::args::sampling::SamplingArgs;
+use crate::args::scope::ScopeArgs;
 use crate::args::target::{Target, TargetArgs, refuse_knobs};
-use crate::capture::{Captured, capture, reopen};
+use crate::capture::{Captured, capture_scope, reopen_scope};
 use crate::commands::answer::{Answer, AnswerArgs};
 use crate::interrupt::Interrupt;
 use crate::output::Output;
@@ -71,6 +72,8 @@ struct OutputArgs {
     #[arg(long, value_name = "FUNC", conflicts_with = "json")]
     tree: Vec<String>,
     #[command(flatten)]
+    scope: ScopeArgs,
+    #[command(flatten)]
     answer: AnswerArgs,
     #[command(flatten)]
     open: OpenArgs,
@@ -121,7 +124,8 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
     if let Some(path) = &args.recording {
         refuse_knobs(&args.pair)?;
         let files = output.open(|| beside(path, "svg"))?;
-        let captured = reopen(path, args.sampling.event.as_deref(), ui)?;
+        let captured =
+            reopen_scope(path, args.sampling.event.as_deref(), output.scope.scope(), ui)?;
         let is_pair = captured.run.pipeline.members.iter().any(|member| member.end.is_some());
         refuse_end(output, is_pair)?;
         let recorded = if captured.taken.recording.meta.switches { Time::Wall } else { Time::Cpu };
@@ -138,7 +142,8 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
     config.switches = time != Time::Cpu || !matches!(target, Target::Pair(_));
     let files = output.open(|| default_path(&target, "svg"))?;
     let diverted = files.answer.divert()?;
-    let captured = capture(target, &config, &Interrupt::install()?, ui)?;
+    let interrupt = Interrupt::install()?;
+    let captured = capture_scope(target, &config, output.scope.scope(), &interrupt, ui)?;
     drop(diverted);
     let view = view(output, time);
     Drawing { captured, highlights, view }.write(&files, output, ui)

@@ -12,8 +12,9 @@ use crate::args::open::OpenArgs;
 use crate::args::pair::PairArgs;
 use crate::args::recording;
 use crate::args::sampling::SamplingArgs;
+use crate::args::scope::ScopeArgs;
 use crate::args::target::{TargetArgs, refuse_knobs};
-use crate::capture::{Captured, capture, reopen};
+use crate::capture::{Captured, capture_scope, reopen_scope};
 use crate::commands::answer::{Answer, AnswerArgs};
 use crate::commands::flame::{beside, default_path};
 use crate::interrupt::Interrupt;
@@ -37,6 +38,8 @@ pub(crate) struct HtmlArgs {
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     output: Option<PathBuf>,
     #[command(flatten)]
+    scope: ScopeArgs,
+    #[command(flatten)]
     answer: AnswerArgs,
     #[command(flatten)]
     open: OpenArgs,
@@ -51,7 +54,9 @@ pub(crate) fn run(args: &HtmlArgs, ui: &Ui) -> anyhow::Result<Exit> {
         refuse_knobs(&args.pair)?;
         let page = Output::open(&args.output.clone().unwrap_or_else(|| beside(path, "html")))?;
         let answer = args.answer.open(&[&page])?;
-        return write(reopen(path, args.sampling.event.as_deref(), ui)?, &page, &answer, args, ui);
+        let event = args.sampling.event.as_deref();
+        let captured = reopen_scope(path, event, args.scope.scope(), ui)?;
+        return write(captured, &page, &answer, args, ui);
     }
     let config = args.sampling.config()?;
     let mut config = CaptureConfig { switches: true, ..config };
@@ -61,7 +66,8 @@ pub(crate) fn run(args: &HtmlArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let page = Output::open(&page)?;
     let answer = args.answer.open(&[&page])?;
     let diverted = answer.divert()?;
-    let captured = capture(target, &config, &Interrupt::install()?, ui)?;
+    let interrupt = Interrupt::install()?;
+    let captured = capture_scope(target, &config, args.scope.scope(), &interrupt, ui)?;
     drop(diverted);
     write(captured, &page, &answer, args, ui)
 }

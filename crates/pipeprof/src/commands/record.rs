@@ -15,6 +15,7 @@ use pipeprof_runner::size;
 
 use crate::args::pair::PairArgs;
 use crate::args::sampling::SamplingArgs;
+use crate::args::scope::Scope;
 use crate::args::target::{TargetArgs, WATCH, parse_duration};
 use crate::capture::capture_into;
 use crate::commands::answer::AnswerArgs;
@@ -67,7 +68,8 @@ pub(crate) fn run(args: &RecordArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let dir = dir.map_err(|error| hinted(&error, error.hint()))?;
     let begun = Begun(dir.path().to_owned());
     let diverted = answer.divert()?;
-    let mut captured = capture_into(dir, target, &config, &Interrupt::install()?, ui)?;
+    let mut captured =
+        capture_into(dir, target, &config, Scope::default(), &Interrupt::install()?, ui)?;
     drop(diverted);
     let Taken { recording, symbols } = &mut captured.taken;
     let notes = recording.meta.notes.len();

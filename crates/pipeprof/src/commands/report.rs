@@ -11,7 +11,8 @@ use pipeprof_report::tree::{self, Limits};
 
 use crate::args::json::JsonArgs;
 use crate::args::recording;
-use crate::capture::{Captured, reopen};
+use crate::args::scope::ScopeArgs;
+use crate::capture::{Captured, reopen_scope};
 use crate::pager;
 use crate::terminal;
 use crate::ui::{Exit, Ui, as_usage, hinted};
@@ -38,6 +39,12 @@ pub(crate) struct ReportArgs {
     /// Print the call tree of a function, as perf report -g does; repeat for several
     #[arg(long, value_name = "FUNC", conflicts_with = "json")]
     tree: Vec<String>,
+    /// Show what happened when: the states of each member, fill and throughput of each pipe, and
+    /// who limited; with --json, as arrays
+    #[arg(long, conflicts_with_all = ["tree", "sort"])]
+    timeline: bool,
+    #[command(flatten)]
+    scope: ScopeArgs,
     /// Show callers instead of callees
     #[arg(long, requires = "tree")]
     callers: bool,
@@ -69,11 +76,14 @@ fn parse_percent(text: &str) -> Result<f64, String> {
     }
 }
 
+/// So many columns show what changes within half a percent of a run.
+const JSON_COLUMNS: usize = 200;
+
 /// Half of the last digit that a table shows.
 const LEAST_PERCENT: f64 = 0.05;
 
 pub(crate) fn run(args: &ReportArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    let captured = reopen(&args.recording, args.event.as_deref(), ui)?;
+    let captured = reopen_scope(&args.recording, args.event.as_deref(), args.scope.scope(), ui)?;
     if captured.run.profile.quality.samples == 0 {
         ui.warn("the recording has no samples");
     }
@@ -117,8 +127,14 @@ fn page(
         if let Some(percent) = args.percent_limit {
             summary.keep_shares(percent);
         }
+        if args.timeline {
+            let columns = if json { JSON_COLUMNS } else { text::timeline_columns(&summary, style) };
+            summary.add_timeline(run, columns);
+        }
         if json {
             summary.write_json(&mut out).map_err(refused)?;
+        } else if args.timeline {
+            text::timeline(&summary, style, &mut out).map_err(refused)?;
         } else {
             text::full(&summary, style, &mut out).map_err(refused)?;
         }

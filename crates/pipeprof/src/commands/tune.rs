@@ -8,11 +8,12 @@ mod look;
 mod subject;
 
 use std::io::{BufRead, IsTerminal, Write};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use pipeprof_report::tuning::{
     Confirmed, NotTried, Outcome, Plan, Planned, Proof, Rate, Treatment, Tried, announcement, plan,
-    render,
+    render, write_page,
 };
 use pipeprof_runner::tuning::Guardian;
 
@@ -20,6 +21,7 @@ use crate::args::json::JsonArgs;
 use crate::args::pair::PairArgs;
 use crate::args::target::{Target, TargetArgs, parse_duration};
 use crate::interrupt::Interrupt;
+use crate::output::Output;
 use crate::progress::Watching;
 use crate::ui::{Exit, Ui, as_usage, hinted, wrong_usage};
 use lab::{Lab, Measured};
@@ -57,6 +59,9 @@ pub(crate) struct TuneArgs {
     /// Try also what cannot matter by what limits the pipeline
     #[arg(long)]
     all: bool,
+    /// Also write a page with every window as a dot and the interval of each change
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    output: Option<PathBuf>,
     #[command(flatten)]
     json: JsonArgs,
     #[command(flatten)]
@@ -85,7 +90,8 @@ pub(crate) fn run(args: &TuneArgs, ui: &Ui) -> anyhow::Result<Exit> {
     if !args.yes && !can_ask {
         return Err(hinted_usage());
     }
-    let to = args.json.open(&[])?;
+    let page = args.output.as_deref().map(Output::open).transpose()?;
+    let to = args.json.open(&page.iter().collect::<Vec<_>>())?;
     let diverted = to.divert()?;
     let interrupt = Interrupt::install()?;
     let (target, lines) = lines_of(target, args.try_flags)?;
@@ -152,6 +158,11 @@ pub(crate) fn run(args: &TuneArgs, ui: &Ui) -> anyhow::Result<Exit> {
     drop(diverted);
     let json = || Ok(serde_json::to_string_pretty(&proof)? + "\n");
     to.write(json, || Ok(render(&proof)), ui)?;
+    if let Some(page) = page {
+        let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
+        page.write(|out| write_page(&proof, out).map_err(refused))?;
+        page.note_written(ui);
+    }
     Ok(match (interrupt.is_set(), proof.not_restored.is_empty()) {
         (true, _) => Exit::Interrupted,
         (false, true) => Exit::Done,

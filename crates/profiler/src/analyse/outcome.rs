@@ -7,22 +7,53 @@ use crate::profile::{MemberProfile, Profile, Quality, StackId, StackWeight, Weig
 use crate::raw_stacks::RawStack;
 use crate::recording::Meta;
 use crate::resolve::Resolver;
+use crate::states;
 use crate::symbolize::Symbolizer;
 use crate::wakeups::Wakeups;
 
+/// What of a part is not of that part.
+const PART: &str = "lost, throttled and malformed records, and samples of other processes, are \
+                    counted over the whole recording";
+
 impl Pass<'_> {
+    /// What the scheduler charged to each member within a part of the time: looks note it as time
+    /// goes by. Empty where all of the time counts.
+    fn charged(&self) -> Vec<Option<states::Account>> {
+        let Some(((from, until), states)) = self.part.zip(self.meta.states.as_ref()) else {
+            return Vec::new();
+        };
+        let mut charged = vec![None; self.members.names().count()];
+        for seen in &states.processes {
+            if let Some(member) = self.members.of(seen.pid) {
+                charged[member] = Some(states::Account::default());
+            }
+        }
+        let within = states.bins.iter().filter(|bin| bin.from_ns >= from && bin.until_ns <= until);
+        for (process, account) in within.flat_map(|bin| &bin.accounts) {
+            let pid = states.processes[process.0 as usize].pid;
+            let member = self.members.of(pid).and_then(|member| charged[member].as_mut());
+            if let Some(sum) = member {
+                sum.cpu_ns += account.cpu_ns;
+                sum.run_delay_ns += account.run_delay_ns;
+            }
+        }
+        charged
+    }
+
     pub(super) fn into_profile(mut self, symbolizer: &mut dyn Symbolizer) -> Profile {
         let meta = self.meta;
         let mut profile = Profile::new(self.quality(meta));
         self.sleep.end_lives();
         self.keep_sleeps();
-        let slept = self.sleep.finish(self.members.names().count());
+        let charged = self.charged();
+        let slept = self.sleep.finish(self.members.names().count(), &charged);
         profile.span_ns = self.span_ns;
         profile.wakeups = match &meta.wakeups {
             Err(why) => Wakeups::Unknown { why: why.clone() },
-            Ok(_) => {
-                Wakeups::Known { edges: self.wakes.finish(), watched_ns: meta.wakeups_watched_ns() }
-            }
+            Ok(_) => Wakeups::Known {
+                edges: self.wakes.finish(),
+                watched_ns: meta.wakeups_watched_ns(self.part),
+            },
         };
         let known = |index: usize| meta.pipeline.members.get(index);
         profile.members = (self.members.names().enumerate())
@@ -34,7 +65,9 @@ impl Pass<'_> {
                     (None, _) => None,
                 });
                 let end = known(index).and_then(|member| member.end);
-                MemberProfile::new(pid, comm.unwrap_or_else(|| format!(":{pid}")), end)
+                let comm = comm.unwrap_or_else(|| format!(":{pid}"));
+                let started_by = self.members.started_by(index);
+                MemberProfile { started_by, ..MemberProfile::new(pid, comm, end) }
             })
             .collect();
         symbolizer.recorded_kernel(self.kernel.with(&self.build_ids));
@@ -55,6 +88,9 @@ impl Pass<'_> {
         let sampled: Vec<StackId> = on_cpu.iter().map(|stack| add(stack, false)).collect();
         let slept_in: Vec<StackId> = blocked.iter().map(|stack| add(stack, true)).collect();
         slept.put_into(&mut profile);
+        for (member, account) in profile.members.iter_mut().zip(&charged) {
+            member.cpu_time_ns = account.map(|account| account.cpu_ns).or(member.cpu_time_ns);
+        }
         let mut places: Vec<usize> = (0..profile.members.len()).collect();
         if meta.pipeline.members.is_empty() {
             let grouped;
@@ -102,7 +138,7 @@ impl Pass<'_> {
             unwinding: self.unwinding.cloned(),
             malformed_records: self.malformed,
             cut_short: self.cut_short,
-            notes: meta.notes.clone(),
+            notes: meta.notes.iter().cloned().chain(self.part.map(|_| PART.to_owned())).collect(),
         }
     }
 }

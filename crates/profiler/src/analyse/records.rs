@@ -34,6 +34,7 @@ impl<'a> Pass<'a> {
             meta,
             unwinding,
             sampled: file.sampled,
+            part: None,
             roles: meta.roles(file),
             tells_lives: meta.switches && meta.pipeline.members.is_empty(),
             members,
@@ -168,6 +169,9 @@ impl<'a> Pass<'a> {
             self.foreign_samples += 1;
             return;
         };
+        if !self.counts(sample.id.time) {
+            return;
+        }
         let period = self.scale.of(sample.period, sample.id.time);
         match self.weight.checked_add(period).filter(|&weight| weight <= MOST_WEIGHT) {
             Some(weight) => self.weight = weight,
@@ -190,6 +194,11 @@ impl<'a> Pass<'a> {
             spool.sample(sample.id, member, stack, period);
         }
         self.chain = chain;
+    }
+
+    /// It happened within the time that counts.
+    fn counts(&self, time: Option<u64>) -> bool {
+        self.part.is_none_or(|(from, until)| (from..until).contains(&time.unwrap_or(0)))
     }
 
     pub(super) fn keep_sleeps(&mut self) {
@@ -215,7 +224,7 @@ impl<'a> Pass<'a> {
         else {
             return;
         };
-        if time < self.gap_until {
+        if time < self.gap_until || !self.counts(Some(time)) {
             return;
         }
         let sleep = &self.sleep;

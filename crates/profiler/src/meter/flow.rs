@@ -1,5 +1,6 @@
 //! What was measured of one pipe, and of the last stretch of it.
 
+use pipeprof_runner::discover::Level;
 use pipeprof_runner::pipeline::Pipe;
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +71,68 @@ impl PipeFlow {
             ..self
         }
     }
+
+    /// What is known of it between two times, in nanoseconds since the watch began.
+    #[must_use]
+    pub fn within(self, from_ns: u64, until_ns: u64) -> PipeFlow {
+        let levels = self.fill_over_time.iter();
+        let within = levels.filter(|point| (from_ns..until_ns).contains(&point.at_ns));
+        let capacity = self.capacity_bytes;
+        let fill = self.fill.and(capacity).map(|capacity| {
+            let level = |point: &Point| Level { fill_bytes: point.bytes, capacity_bytes: capacity };
+            Fill::of(within.map(level))
+        });
+        let after = match (&self.bytes, self.over_time.last()) {
+            (Bytes::Known { bytes, .. }, Some(last)) if last.at_ns > until_ns => {
+                let then = series::count_at(&self.over_time, until_ns).unwrap_or(0);
+                bytes.saturating_sub(then)
+            }
+            _ => 0,
+        };
+        let mut part = self.since(from_ns);
+        let length = until_ns.saturating_sub(from_ns);
+        part.over_time.retain(|point| point.at_ns <= length);
+        part.fill_over_time.retain(|point| point.at_ns <= length);
+        if let Bytes::Known { bytes, .. } = &mut part.bytes {
+            *bytes = bytes.saturating_sub(after);
+        }
+        PipeFlow { fill: fill.filter(|fill| fill.looks > 0), ..part }
+    }
 }
 
 const NOT_KEPT: &str = "it was not counted where what was kept begins";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meter::Source;
+
+    #[test]
+    fn parts_of_a_flow_add_up_to_it() {
+        let second = 1_000_000_000;
+        let points = |bytes: &dyn Fn(u64) -> u64| -> Vec<Point> {
+            (0..=100).map(|at| Point { at_ns: at * second / 10, bytes: bytes(at) }).collect()
+        };
+        let whole = PipeFlow {
+            inode: 7,
+            device: 1,
+            bytes: Bytes::Known { bytes: 10_000, source: Source::BothEnds },
+            writes: Some(1),
+            reads: Some(1),
+            // Four seconds at 1,000 bytes a tenth, then nothing.
+            over_time: points(&|at| 250 * at.min(40)),
+            fill_over_time: points(&|at| if at < 40 { 65_536 } else { 0 }),
+            capacity_bytes: Some(65_536),
+            fill: Some(Fill::default()),
+        };
+        let part = |from: u64, until: u64| whole.clone().within(from * second, until * second);
+        let bytes = |flow: &PipeFlow| flow.bytes.known();
+        let (first, rest) = (part(0, 2), part(2, 10));
+        assert_eq!((bytes(&first), bytes(&rest)), (Some(5_000), Some(5_000)));
+        assert_eq!(bytes(&part(5, 10)), Some(0));
+        assert_eq!(first.fill.and_then(|fill| fill.full_share()), Some(1.0));
+        assert_eq!(part(5, 10).fill.and_then(|fill| fill.empty_share()), Some(1.0));
+        assert_eq!(first.over_time.last().map(|point| point.bytes), Some(5_000));
+        assert_eq!(first.writes, None);
+    }
+}

@@ -21,6 +21,13 @@ pub struct Fill {
 }
 
 impl Fill {
+    /// What these looks found.
+    pub(crate) fn of(levels: impl Iterator<Item = Level>) -> Fill {
+        let mut fill = Fill::default();
+        levels.for_each(|level| fill.add(level));
+        fill
+    }
+
     fn add(&mut self, level: Level) {
         let page = crate::ring::page_bytes() as u64;
         let capacity = level.capacity_bytes.max(1);

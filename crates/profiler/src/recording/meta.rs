@@ -110,12 +110,14 @@ impl Meta {
         Some(ticks.checked_mul(TICK_NS)?.saturating_sub(self.boot_offset_ns?))
     }
 
-    /// The time in which wake-ups were recorded.
-    pub(crate) fn wakeups_watched_ns(&self) -> u64 {
+    /// The time in which wake-ups were recorded, within `part` where that is asked for.
+    pub(crate) fn wakeups_watched_ns(&self, part: Option<Window>) -> u64 {
         let whole = [(self.start_ns, self.end_ns)];
         let windows = if self.windows.is_empty() { &whole[..] } else { &self.windows };
-        let last = self.wakeups_until_ns.unwrap_or(u64::MAX);
-        windows.iter().map(|&(from, until)| until.min(last).saturating_sub(from)).sum()
+        let (first, end) = part.unwrap_or((0, u64::MAX));
+        let last = self.wakeups_until_ns.unwrap_or(u64::MAX).min(end);
+        let watched = |&(from, until): &Window| until.min(last).saturating_sub(from.max(first));
+        windows.iter().map(watched).sum()
     }
 
     /// The roles of the events of a file, in their order: as they were noted, or as their order told

@@ -442,6 +442,40 @@ impl Timeline {
         self.forget_unused_joints();
     }
 
+    /// What was found between two times. Counts of looks and of CPU time are those of that part.
+    #[must_use]
+    pub fn within(&self, from_ns: u64, until_ns: u64) -> Timeline {
+        let all = self.cpu_by_process();
+        let mut part = self.clone();
+        part.bins.retain(|bin| bin.until_ns > from_ns && bin.from_ns < until_ns);
+        for bin in &mut part.bins {
+            bin.from_ns = bin.from_ns.max(from_ns);
+            bin.until_ns = bin.until_ns.min(until_ns);
+        }
+        let joints = part.bins.iter().flat_map(|bin| &bin.joints);
+        let looks = joints.map(|&(_, looks)| f64::from(looks)).sum::<f64>().round() as u64;
+        let share = looks as f64 / (self.looks as f64).max(1.0);
+        part.blind = (self.blind as f64 * share.min(1.0)).round() as u64;
+        part.looks = looks;
+        (part.start_ns, part.end_ns) = (from_ns, until_ns);
+        let kept = part.cpu_by_process();
+        for ((seen, all), kept) in part.processes.iter_mut().zip(all).zip(kept) {
+            let busiest = u128::from(seen.busiest_thread_ns) * u128::from(kept);
+            seen.busiest_thread_ns = (busiest / u128::from(all.max(1))) as u64;
+        }
+        part.forget_unused_joints();
+        part
+    }
+
+    fn cpu_by_process(&self) -> Vec<u64> {
+        let mut sums = vec![0u64; self.processes.len()];
+        for (process, account) in self.bins.iter().flat_map(|bin| &bin.accounts) {
+            let sum = &mut sums[process.0 as usize];
+            *sum = sum.saturating_add(account.cpu_ns);
+        }
+        sums
+    }
+
     fn merge_neighbours(&mut self) {
         let bins = std::mem::take(&mut self.bins);
         let mut bins = bins.into_iter();
@@ -579,6 +613,28 @@ mod tests {
         let timeline = builder.finish(1_000_000_000_000);
         assert!(timeline.bins.iter().all(|bin| bin.joints.len() <= 2 * MOST_JOINTS));
         assert!((share(&timeline, 1_000) - 0.2).abs() < 0.02, "{}", share(&timeline, 1_000));
+    }
+
+    #[test]
+    fn a_part_has_the_looks_and_the_accounts_of_its_own_time() {
+        let mut builder = Builder::new(0, None);
+        let process = builder.process(seen(7));
+        for look in 0..1_000u64 {
+            let threads = if look < 400 { 1 } else { 2 };
+            builder.look(look * 5_000_000, &[(process, running(threads))]);
+            builder.charge(process, Account { cpu_ns: u64::from(threads), run_delay_ns: 0 });
+        }
+        builder.process_mut(process).busiest_thread_ns = 1_600;
+        let whole = builder.finish(5_000_000_000);
+        let first = whole.within(0, 2_000_000_000);
+        assert!(share(&first, 1) > 0.99 && first.looks.abs_diff(400) <= 4, "{}", first.looks);
+        let rest = whole.within(2_000_000_000, 5_000_000_000);
+        assert!(share(&rest, 2) > 0.99 && first.looks + rest.looks == 1_000);
+        assert_eq!(rest.bins[0].from_ns, 2_000_000_000);
+        let cpu = |part: &Timeline| part.cpu_by_process()[0];
+        assert_eq!(cpu(&first) + cpu(&rest), 1_600);
+        assert_eq!(rest.processes[0].busiest_thread_ns, cpu(&rest));
+        assert_eq!((first.check(), rest.check()), (Ok(()), Ok(())));
     }
 
     #[test]

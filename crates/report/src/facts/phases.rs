@@ -88,7 +88,10 @@ pub fn phases(scene: &Scene, blamed: &Blamed) -> Vec<Phase> {
         sums
     };
     let counts: Vec<Vec<f64>> = cells.iter().map(weight).collect();
-    let mut cuts = segment(&counts);
+    let mut cuts = match scene.is_phase {
+        true if !counts.is_empty() => std::iter::once(0..counts.len()).collect(),
+        _ => segment(&counts),
+    };
     merge_alike(&counts, &mut cuts);
     let phase = |range: Range<usize>| {
         let spans = cells[range.start].start..cells[range.end - 1].end;

@@ -25,6 +25,8 @@ pub struct Actor {
     pub member: usize,
     /// Other members that are told as part of this one: short-lived ones that it started.
     pub folded: Vec<usize>,
+    /// What it started that the pipeline knows as members without pipes.
+    pub started: Vec<usize>,
     /// Most threads that one of its processes had.
     pub threads: u32,
     /// CPU time of the thread that used most, and its name where that is not the process's.
@@ -51,7 +53,7 @@ pub struct Ends {
 
 impl Ends {
     /// Both ends are one member's.
-    fn is_internal(&self) -> bool {
+    pub(super) fn is_internal(&self) -> bool {
         match (&self.writers[..], &self.readers[..]) {
             ([writer], [reader]) => writer == reader,
             _ => false,
@@ -134,6 +136,8 @@ pub struct Scene {
     pub pressure: Option<Pressure>,
     /// CPUs of the machine that were idle, on average; `None` where that is not known.
     pub idle_cpus: Option<f64>,
+    /// It is one phase, which is not cut again.
+    pub is_phase: bool,
 }
 
 /// Members that lived for less than this share of who started them are told as part of that.
@@ -177,6 +181,7 @@ impl Scene {
             blind_share: blind_share.min(1.0),
             pressure: timeline.pressure,
             idle_cpus: timeline.idle_cpus,
+            is_phase: false,
         }
     }
 
@@ -279,7 +284,10 @@ impl Cast {
                 actor.quota = Some((known_cpus.min(cpus), known_ns.max(seen.throttled_ns)));
             }
             if process != root {
-                actor.folded.extend(member_of[process].filter(|&member| counts(member)));
+                if let Some(member) = member_of[process] {
+                    let told = if counts(member) { &mut actor.folded } else { &mut actor.started };
+                    told.push(member);
+                }
                 match actor.children.iter_mut().find(|(name, _)| *name == seen.comm) {
                     Some((_, lived)) => *lived += seen.last_ns - seen.first_ns.min(seen.last_ns),
                     None => actor.children.push((seen.comm.clone(), seen.last_ns - seen.first_ns)),

@@ -235,7 +235,7 @@ pub fn judge(evidence: &Evidence, scene: &Scene, pipeline: &Pipeline) -> Option<
     Some(Judge::of(evidence, scene, pipeline).judged())
 }
 
-struct Judge<'a> {
+pub(super) struct Judge<'a> {
     evidence: &'a Evidence,
     scene: &'a Scene,
     pipeline: &'a Pipeline,
@@ -243,13 +243,13 @@ struct Judge<'a> {
     whole: Blame,
     uses: Vec<Use>,
     /// By actor, its place in the evidence.
-    member_of: Vec<Option<usize>>,
+    pub(super) member_of: Vec<Option<usize>>,
     /// By pipe of the pipeline, its place in the evidence.
-    pipe_of: Vec<Option<usize>>,
+    pub(super) pipe_of: Vec<Option<usize>>,
 }
 
 impl<'a> Judge<'a> {
-    fn of(evidence: &'a Evidence, scene: &'a Scene, pipeline: &'a Pipeline) -> Self {
+    pub(super) fn of(evidence: &'a Evidence, scene: &'a Scene, pipeline: &'a Pipeline) -> Self {
         let blamed = blame(scene);
         let all = 0..scene.spans.len();
         let member_of = scene.actors.iter().map(|actor| {
@@ -343,7 +343,7 @@ impl<'a> Judge<'a> {
 
     /// Shares of the limit by member, and by pipe, with the CPU time of members that mostly work for
     /// it. That a member waits for a CPU is its own share, or that of the CPUs.
-    fn parties(&self, blame: &Blame, apart: bool) -> Vec<(Party, f64)> {
+    pub(super) fn parties(&self, blame: &Blame, apart: bool) -> Vec<(Party, f64)> {
         let mut parties: Vec<(Party, f64)> = Vec::new();
         let mut add = |party: Party, share: f64| {
             if share <= 0.0 {

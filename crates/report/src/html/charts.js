@@ -1,5 +1,6 @@
 // Charts of a page, drawn by uPlot from the JSON beside them. Hover reads values in all of them at
-// one time; dragging zooms in, a double click out.
+// one time; dragging zooms in, a double click out. Lanes of the page follow by events, and are
+// followed.
 (function () {
 "use strict";
 
@@ -71,10 +72,50 @@ function options(chart, width, ink) {
     });
   }
   return { width, height: HEIGHT, series, scales, axes, padding: [8, 6, 0, 0],
+    hooks: { setScale: [ranged], setCursor: [pointed] },
     cursor: { sync: { key: "time" }, points: { size: 6 } }, legend: { live: true } };
 }
 
+// What is told came from here, so it is not told again.
+let follows = false;
+
+function tell(name, detail) {
+  if (!follows) document.dispatchEvent(new CustomEvent("charts:" + name, { detail }));
+}
+
+function ranged(plot, scale) {
+  if (scale !== "x") return;
+  const seconds = plot.data[0];
+  const { min: from, max: until } = plot.scales.x;
+  const all = from <= seconds[0] && until >= seconds[seconds.length - 1];
+  tell("range", all ? null : { from, until });
+}
+
+function pointed(plot) {
+  const { left } = plot.cursor;
+  tell("cursor", { at: left < 0 ? null : plot.posToVal(left, "x") });
+}
+
+function follow(change) {
+  follows = true;
+  drawn.forEach((plot) => plot.batch(() => change(plot)));
+  // uPlot draws, and calls its hooks, in a microtask.
+  setTimeout(() => { follows = false; });
+}
+
+document.addEventListener("lanes:range", ({ detail }) => follow((plot) => {
+  const seconds = plot.data[0];
+  const [min, max] = detail ? [detail.from, detail.until] : [seconds[0], seconds[seconds.length - 1]];
+  plot.setScale("x", { min, max });
+}));
+document.addEventListener("lanes:cursor", ({ detail }) => follow((plot) => {
+  const left = detail.at === null ? -10 : plot.valToPos(detail.at, "x");
+  plot.setCursor({ left, top: detail.at === null ? -10 : 10 }, false);
+}));
+
 function draw(forPrint) {
+  follows = true;
+  setTimeout(() => { follows = false; });
   while (drawn.length > 0) drawn.pop().destroy();
   const ink = colours(forPrint);
   for (const place of document.querySelectorAll("[data-chart]")) {

@@ -26,11 +26,13 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::lanes::Readings;
 use crate::error::Error;
 use crate::markup::{Markup, json_for_script};
 use crate::picture::{self, Picture, palette};
 
 const STYLE: &str = include_str!("style.css");
+const LANES: &str = include_str!("lanes.js");
 const CHARTS: &str = include_str!("charts.js");
 const UPLOT: &str = include_str!("../../assets/uplot/uPlot.iife.min.js");
 const UPLOT_STYLE: &str = include_str!("../../assets/uplot/uPlot.min.css");
@@ -42,6 +44,7 @@ pub struct Page {
     contents: Vec<(&'static str, String)>,
     body: Markup,
     charts: Vec<Chart>,
+    lanes: Option<Readings>,
     has_flames: bool,
 }
 
@@ -124,6 +127,13 @@ impl Page {
         self
     }
 
+    /// Lanes over time, and what their script says of them; one picture of them a page.
+    pub(super) fn lanes(&mut self, (picture, readings): (Markup, Readings)) -> &mut Self {
+        self.body.append(&picture);
+        self.lanes = Some(readings);
+        self
+    }
+
     /// A chart. Where scripts don't run, its caption stands alone.
     pub fn chart(&mut self, heading: &str, chart: Chart) -> &mut Self {
         self.body
@@ -151,6 +161,9 @@ impl Page {
             style.push_str(picture::STYLE);
             style.push_str(&palette::style());
             scripts.push(picture::SCRIPT);
+        }
+        if self.lanes.is_some() {
+            scripts.push(LANES);
         }
         if has_charts {
             style.push_str(UPLOT_STYLE);
@@ -180,6 +193,11 @@ impl Page {
             let json = serde_json::to_string(&self.charts).map_err(std::io::Error::from)?;
             let json = json_for_script(&json);
             write!(out, "\n<script type=\"application/json\" id=\"charts\">{json}</script>")?;
+        }
+        if let Some(lanes) = &self.lanes {
+            let json = serde_json::to_string(lanes).map_err(std::io::Error::from)?;
+            let json = json_for_script(&json);
+            write!(out, "\n<script type=\"application/json\" id=\"lanes\">{json}</script>")?;
         }
         for script in scripts {
             write!(out, "\n<script>{script}</script>")?;

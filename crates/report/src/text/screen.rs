@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::summary::{MemberSummary, Summary};
 use crate::words::layout::{cut, padded};
 use crate::words::units::{duration, percent};
-use crate::words::{member, name, pipe, quality};
+use crate::words::{lanes, member, name, pipe, quality};
 
 /// Lines for members; with the rest of the screen that is what 24 lines hold.
 const MOST_LINES: usize = 10;
@@ -28,6 +28,9 @@ pub fn screen(summary: &Summary, style: Style, mut out: impl Write) -> Result<()
         }
         if let Some(sure) = &verdict.doubt {
             text.push_str(&style.wrap(sure, 4));
+        }
+        for line in lanes::phase_lines(summary) {
+            text.push_str(&style.wrap(&format!("  {line}"), 4));
         }
         text.push('\n');
     }

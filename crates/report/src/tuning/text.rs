@@ -131,7 +131,7 @@ pub fn render(proof: &Proof) -> String {
     text
 }
 
-fn headline(proof: &Proof) -> String {
+pub(super) fn headline(proof: &Proof) -> String {
     let ratio = |best: &Confirmed| {
         best.judged.filter(|judged| judged.outcome == Outcome::Faster).map_or(0.0, |one| one.ratio)
     };

@@ -475,7 +475,8 @@ impl Words<'_> {
                 format!("a larger pipe:[{pipe}] (F_SETPIPE_SZ, up to 1 MiB)"),
                 format!("{}: writer and reader alternate{drain}", gain(bound)),
                 Some(bound),
-            ),
+            )
+            .for_tune(),
         }
     }
 

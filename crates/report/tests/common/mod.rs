@@ -5,10 +5,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use pipeprof_profiler::meter::{Bytes, Fill, PipeFlow, Source};
+use pipeprof_profiler::meter::{Bytes, Fill, PipeFlow, Point, Source};
 use pipeprof_profiler::profile::{
     Frame, FrameId, FrameKind, MemberProfile, Mode, Profile, Quality, Scope, StackId, StackWeight,
     TimeSplit, WeightUnit,
+};
+use pipeprof_profiler::states::{
+    Account, Bin, PipeRef, ProcessRef, ProcessSeen, ProcessState, StateRef, Timeline,
 };
 use pipeprof_profiler::wakeups::{Latency, Waker, WakeupEdge, Wakeups};
 use pipeprof_report::run::Run;
@@ -308,4 +311,66 @@ pub(crate) fn blocked_chain() -> Run {
         cpus: 2,
         ..Run::bare(builder.profile)
     }
+}
+
+/// [`blocked_chain`] in two phases: zcat computes for 600 ms, with sort waiting for its data but for
+/// every fourth look; then zcat is gone and sort computes alone.
+pub(crate) fn phased() -> Run {
+    const BIN_NS: u64 = 20_000_000;
+    let mut run = blocked_chain();
+    let process = |pid, comm: &str, bins: u64| ProcessSeen {
+        pid,
+        start_time_ticks: Some(1),
+        parent: 10,
+        comm: comm.into(),
+        first_ns: 0,
+        last_ns: bins * BIN_NS,
+        threads: 1,
+        busiest_thread_ns: 0,
+        busiest_thread: None,
+        second_thread_ns: 0,
+        cpus_allowed: Some(2),
+        quota_cpus: None,
+        throttled_ns: 0,
+    };
+    let joint = |states: &[u32]| -> Vec<(ProcessRef, StateRef)> {
+        // Of one alone it is the second.
+        let first = 2 - states.len() as u32;
+        states.iter().zip(first..).map(|(&state, of)| (ProcessRef(of), StateRef(state))).collect()
+    };
+    let bin = |at: u64| {
+        let both = at < 30;
+        let account = |process, cpu_ns| (ProcessRef(process), Account { cpu_ns, run_delay_ns: 0 });
+        Bin {
+            from_ns: at * BIN_NS,
+            until_ns: (at + 1) * BIN_NS,
+            joints: if both { vec![(0, 3.0), (1, 1.0)] } else { vec![(2, 4.0)] },
+            accounts: match both {
+                true => vec![account(0, BIN_NS), account(1, BIN_NS / 4)],
+                false => vec![account(1, BIN_NS)],
+            },
+        }
+    };
+    run.states = Some(Timeline {
+        start_ns: 0,
+        end_ns: 50 * BIN_NS,
+        looks: 200,
+        blind: 0,
+        pressure: None,
+        idle_cpus: None,
+        processes: vec![process(11, "zcat", 30), process(12, "sort", 50)],
+        pipes: vec![run.pipeline.pipes[0].key()],
+        states: vec![
+            ProcessState { running: 1, ..ProcessState::default() },
+            ProcessState { data: vec![PipeRef(0)], ..ProcessState::default() },
+        ],
+        joints: vec![joint(&[0, 1]), joint(&[0, 0]), joint(&[0])],
+        bins: (0..50).map(bin).collect(),
+    });
+    let looks = |bytes: &dyn Fn(u64) -> u64| -> Vec<Point> {
+        (0..100).map(|at| Point { at_ns: at * 10_000_000, bytes: bytes(at) }).collect()
+    };
+    run.flows[0].over_time = looks(&|at| at.min(60) << 20);
+    run.flows[0].fill_over_time = looks(&|at| if at < 60 { 16_384 } else { 0 });
+    run
 }

@@ -34,6 +34,7 @@ fn scene(actors: Vec<Actor>, pipes: Vec<Ends>, moments: &[(&str, f64)]) -> Scene
         blind_share: 0.0,
         pressure: None,
         idle_cpus: None,
+        is_phase: false,
     }
 }
 

@@ -103,6 +103,7 @@ impl Case {
             blind_share: 0.0,
             pressure: self.pressure,
             idle_cpus: self.idle_cpus,
+            is_phase: false,
         };
         let evidence = Evidence {
             members: (0..members)

@@ -1,0 +1,403 @@
+//! What happened over time, in columns of equal length: the states of each member, what each pipe
+//! carried and held, and who limited.
+
+use pipeprof_profiler::meter::PipeFlow;
+use pipeprof_runner::pipeline::Pipeline;
+
+use super::blame::{Use, blame};
+use super::over_time::{self, Columns};
+use super::states::{Doing, Outside, Scene};
+use super::verdict::{Judge, Party};
+use crate::verdict::evidence::Evidence;
+
+/// What a member does, as a lane shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// A thread of it has a CPU.
+    Busy,
+    /// A thread of it could run, and has no CPU.
+    NoCpu,
+    /// It waits for data in a pipe of the pipeline.
+    Data,
+    /// It waits for space in one.
+    Space,
+    /// It waits for something else.
+    Outside,
+}
+
+impl State {
+    /// In the order in which a lane stacks them.
+    pub const ALL: [State; 5] =
+        [State::Busy, State::NoCpu, State::Data, State::Space, State::Outside];
+}
+
+/// A member within one column.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cell {
+    /// Shares of the column, by [`State::ALL`]. What is missing from 1: it was not there.
+    pub shares: [f64; 5],
+    /// What it waited for outside longest; `None` where that is a child that is a member.
+    pub outside: Option<Outside>,
+    /// Share of the column in which it limits.
+    pub limits: f64,
+}
+
+/// A member over time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MemberLane {
+    /// Its pid.
+    pub pid: i32,
+    /// By column.
+    pub cells: Vec<Cell>,
+    /// Share of all the time in which it limits.
+    pub limits: f64,
+}
+
+/// A pipe over time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PipeLane {
+    /// Its inode.
+    pub inode: u64,
+    /// Pids of the members that write to it, as lanes tell them.
+    pub writers: Vec<i32>,
+    /// Likewise, of those that read from it.
+    pub readers: Vec<i32>,
+    /// Its capacity.
+    pub capacity_bytes: Option<u64>,
+    /// Mean fill of each column, as a share of the capacity.
+    pub fill: Vec<Option<f64>>,
+    /// Throughput in each column.
+    pub bytes_per_second: Vec<Option<f64>>,
+    /// Share of each column in which the pipe itself limits.
+    pub limits: Vec<f64>,
+}
+
+/// A pipeline over time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Lanes {
+    /// Length of a column.
+    pub column_ns: f64,
+    /// How many there are.
+    pub columns: usize,
+    /// In the order of the pipeline.
+    pub members: Vec<MemberLane>,
+    /// Likewise.
+    pub pipes: Vec<PipeLane>,
+    /// Share of each column in which members limit that have no CPU.
+    pub cpus: Vec<f64>,
+    /// Share of each column in which nothing tells who limits.
+    pub unknown: Vec<f64>,
+}
+
+/// Who has a CPU and who waits for one is told by accounts that are read now and then: as much of
+/// the time around a column tells it.
+const AROUND_NS: f64 = 400e6;
+
+/// Puts a run into so many columns; `None` where nobody looked. `start_ns` is when the counting of
+/// bytes began, by the clock of the scene; `apart` tells waits for a CPU as a limit of their own.
+pub(crate) fn lanes(
+    evidence: &Evidence,
+    scene: &Scene,
+    pipeline: &Pipeline,
+    flows: &[PipeFlow],
+    start_ns: u64,
+    columns: usize,
+    apart: bool,
+) -> Option<Lanes> {
+    let (first, last) = (scene.spans.first()?, scene.spans.last()?);
+    let column_ns = (last.until_ns - first.from_ns) as f64 / columns.max(1) as f64;
+    if scene.actors.is_empty() || columns == 0 || column_ns <= 0.0 {
+        return None;
+    }
+    let grid = Columns { from_ns: first.from_ns as f64, step_ns: column_ns, count: columns };
+    let judge = Judge::of(evidence, scene, pipeline);
+    let mut made = Lanes {
+        column_ns,
+        columns,
+        members: members(scene, grid),
+        pipes: Vec::new(),
+        cpus: vec![0.0; columns],
+        unknown: vec![0.0; columns],
+    };
+    let mut of_pipes = vec![vec![0.0; columns]; evidence.pipes.len()];
+    let blamed = blame(scene);
+    for (span, blame) in scene.spans.iter().zip(&blamed.spans) {
+        let parties = judge.parties(blame, apart);
+        let member_at = |member: usize| judge.member_of.iter().position(|&of| of == Some(member));
+        for (column, ns) in overlaps(grid, span.from_ns, span.until_ns) {
+            for &(party, share) in &parties {
+                let share = share * ns / column_ns;
+                match party {
+                    Party::Member(member) => {
+                        let Some(actor) = member_at(member) else { continue };
+                        made.members[actor].cells[column].limits += share;
+                    }
+                    Party::Pipe(pipe) => of_pipes[pipe][column] += share,
+                    Party::Cpus => made.cpus[column] += share,
+                    Party::Unknown => made.unknown[column] += share,
+                }
+            }
+        }
+    }
+    let pid = |actor: usize| {
+        let member = pipeline.members.get(scene.actors[actor].member);
+        member.map_or(0, |member| member.pid)
+    };
+    for (actor, lane) in made.members.iter_mut().enumerate() {
+        lane.pid = pid(actor);
+        lane.limits = lane.cells.iter().map(|cell| cell.limits).sum::<f64>() / columns as f64;
+    }
+    let since = Columns { from_ns: grid.from_ns - start_ns as f64, ..grid };
+    for (at, ends) in scene.pipes.iter().enumerate() {
+        let pipe = &pipeline.pipes[at];
+        // A pipe that one member holds alone is its own affair.
+        if ends.writers.is_empty() || ends.readers.is_empty() || ends.is_internal() {
+            continue;
+        }
+        let flow = flows.iter().find(|flow| flow.is_of(pipe));
+        let capacity = flow.and_then(|flow| flow.capacity_bytes).or(pipe.capacity_bytes);
+        let nothing = || vec![None; columns];
+        let fill = flow.zip(capacity).map_or_else(nothing, |(flow, capacity)| {
+            over_time::levels(&flow.fill_over_time, capacity, since)
+        });
+        let rates = flow.map_or_else(nothing, |flow| over_time::rates(&flow.over_time, since));
+        let limits = judge.pipe_of[at].map(|pipe| std::mem::take(&mut of_pipes[pipe]));
+        made.pipes.push(PipeLane {
+            inode: pipe.inode,
+            writers: ends.writers.iter().map(|&actor| pid(actor)).collect(),
+            readers: ends.readers.iter().map(|&actor| pid(actor)).collect(),
+            capacity_bytes: capacity,
+            fill,
+            bytes_per_second: rates,
+            limits: limits.unwrap_or_else(|| vec![0.0; columns]),
+        });
+    }
+    Some(made)
+}
+
+/// The columns that a stretch of time lies in, and how much of it in each.
+fn overlaps(grid: Columns, from_ns: u64, until_ns: u64) -> impl Iterator<Item = (usize, f64)> {
+    let (from, until) = (from_ns as f64, until_ns as f64);
+    let first = ((from - grid.from_ns) / grid.step_ns).floor().max(0.0) as usize;
+    let columns = first..grid.count;
+    columns.map_while(move |column| {
+        let (start, end) = (grid.edge(column), grid.edge(column + 1));
+        (start < until).then(|| (column, (until.min(end) - from.max(start)).max(0.0)))
+    })
+}
+
+/// What was found of an actor in one column.
+#[derive(Clone, Debug, Default)]
+struct Found {
+    used: Use,
+    outside: Vec<(Option<Outside>, f64)>,
+}
+
+fn members(scene: &Scene, grid: Columns) -> Vec<MemberLane> {
+    let actors = scene.actors.len();
+    let mut found = vec![vec![Found::default(); grid.count]; actors];
+    for span in &scene.spans {
+        let length = (span.until_ns - span.from_ns) as f64;
+        for (column, ns) in overlaps(grid, span.from_ns, span.until_ns) {
+            let part = ns / length.max(1.0);
+            for moment in &span.moments {
+                for (of, doing) in found.iter_mut().zip(&moment.doing) {
+                    of[column].add(doing, moment.ns * part);
+                }
+            }
+            for (of, account) in found.iter_mut().zip(&span.accounts) {
+                of[column].used.cpu_ns += account.cpu_ns as f64 * part;
+                of[column].used.run_delay_ns += account.run_delay_ns as f64 * part;
+            }
+        }
+    }
+    found.iter().map(|columns| lane(columns, grid)).collect()
+}
+
+impl Found {
+    fn add(&mut self, doing: &Doing, ns: f64) {
+        let used = &mut self.used;
+        match doing {
+            Doing::Absent => return,
+            Doing::Busy(threads) => {
+                used.busy_ns += ns;
+                used.threads_ns += ns * f64::from(*threads);
+            }
+            Doing::AtPipes { space, .. } if !space.is_empty() => used.space_ns += ns,
+            Doing::AtPipes { .. } => used.data_ns += ns,
+            Doing::Outside(outside) => self.waits(Some(*outside), ns),
+            Doing::Follows => self.waits(None, ns),
+        }
+        self.used.alive_ns += ns;
+    }
+
+    fn waits(&mut self, outside: Option<Outside>, ns: f64) {
+        self.used.outside_ns += ns;
+        match self.outside.iter_mut().find(|(known, _)| *known == outside) {
+            Some((_, sum)) => *sum += ns,
+            None => self.outside.push((outside, ns)),
+        }
+    }
+}
+
+fn lane(columns: &[Found], grid: Columns) -> MemberLane {
+    let reach = (AROUND_NS / grid.step_ns).round() as usize;
+    let cell = |(at, found): (usize, &Found)| {
+        let around = &columns[at.saturating_sub(reach)..(at + reach + 1).min(columns.len())];
+        let mut sum = Use::default();
+        for near in around {
+            sum.threads_ns += near.used.threads_ns;
+            sum.cpu_ns += near.used.cpu_ns;
+            sum.run_delay_ns += near.used.run_delay_ns;
+        }
+        let used = &found.used;
+        let on_cpu = sum.on_cpu_share();
+        let ns = [
+            used.busy_ns * on_cpu,
+            used.busy_ns * (1.0 - on_cpu),
+            used.data_ns,
+            used.space_ns,
+            used.outside_ns,
+        ];
+        let longest = found.outside.iter().max_by(|a, b| a.1.total_cmp(&b.1));
+        Cell {
+            shares: ns.map(|ns| (ns / grid.step_ns).min(1.0)),
+            outside: longest.and_then(|(outside, _)| *outside),
+            limits: 0.0,
+        }
+    };
+    let cells = columns.iter().enumerate().map(cell).collect();
+    MemberLane { pid: 0, cells, limits: 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use pipeprof_profiler::states::{Account, Why};
+    use pipeprof_runner::pipeline::{Member, MemberId, Pipe};
+
+    use super::*;
+    use crate::facts::states::{Actor, Ends, Moment, Span};
+    use crate::verdict::{MemberEvidence, PipeEvidence};
+
+    /// `a | b`, a pair of letters a span of 20 ms: `B`usy, waits for `d`ata or `s`pace, `o`utside,
+    /// not there (`.`).
+    fn scene(line: &[&str], cpu: f64) -> Scene {
+        let doing = |letter: char| match letter {
+            'B' => Doing::Busy(1),
+            'd' => Doing::AtPipes { data: vec![0], space: vec![] },
+            's' => Doing::AtPipes { data: vec![], space: vec![0] },
+            'o' => Doing::Outside(Outside::For(Why::Timer)),
+            _ => Doing::Absent,
+        };
+        let span = |(at, letters): (usize, &&str)| {
+            let doing: Vec<Doing> = letters.chars().map(doing).collect();
+            let account = |doing: &Doing| match doing {
+                Doing::Busy(_) => {
+                    Account { cpu_ns: (2e7 * cpu) as u64, run_delay_ns: (2e7 * (1.0 - cpu)) as u64 }
+                }
+                _ => Account::default(),
+            };
+            Span {
+                from_ns: at as u64 * 20_000_000,
+                until_ns: (at as u64 + 1) * 20_000_000,
+                looks: 4.0,
+                accounts: doing.iter().map(account).collect(),
+                moments: vec![Moment { ns: 2e7, doing }],
+            }
+        };
+        Scene {
+            actors: (0..2).map(|member| Actor { member, ..Actor::default() }).collect(),
+            pipes: vec![Ends { writers: vec![0], readers: vec![1] }],
+            spans: line.iter().enumerate().map(span).collect(),
+            looks: 4 * line.len() as u64,
+            blind_share: 0.0,
+            is_phase: false,
+            pressure: None,
+            idle_cpus: None,
+        }
+    }
+
+    fn drawn(scene: &Scene, columns: usize) -> Lanes {
+        let id = |pid| MemberId { pid, start_time: None };
+        let member = |pid: i32| Member {
+            pid,
+            start_time_ticks: None,
+            comm: format!("m{pid}"),
+            command_line: Vec::new(),
+            end: None,
+        };
+        let pipe = Pipe {
+            inode: 7,
+            device: 1,
+            path: None,
+            writers: vec![id(1)],
+            readers: vec![id(2)],
+            capacity_bytes: None,
+        };
+        let pipeline = Pipeline { members: vec![member(1), member(2)], pipes: vec![pipe] };
+        let evidence = Evidence {
+            members: [1, 2].map(|pid| MemberEvidence { pid, ..Default::default() }).to_vec(),
+            pipes: vec![PipeEvidence { inode: 7, ..PipeEvidence::default() }],
+            elapsed_ns: 1,
+            cpus: 2,
+            samples: 0,
+            foreign_samples: 0,
+            lost: 0,
+            kernel_visible: true,
+        };
+        lanes(&evidence, scene, &pipeline, &[], 0, columns, true).unwrap()
+    }
+
+    #[test]
+    fn a_lane_says_what_its_member_did_and_adds_up_to_its_life() {
+        let line = [["Bd"; 30], ["sB"; 30], ["oB"; 30], [".B"; 30]].concat();
+        let lanes = drawn(&scene(&line, 1.0), 40);
+        assert_eq!((lanes.members.len(), lanes.pipes.len()), (2, 1));
+        let most = |member: usize, column: usize| {
+            let shares = lanes.members[member].cells[column].shares;
+            State::ALL.into_iter().zip(shares).find(|(_, share)| *share > 0.99).map(|(of, _)| of)
+        };
+        for (column, first, second) in [
+            (5, Some(State::Busy), Some(State::Data)),
+            (15, Some(State::Space), Some(State::Busy)),
+            (25, Some(State::Outside), Some(State::Busy)),
+            (35, None, Some(State::Busy)),
+        ] {
+            assert_eq!((most(0, column), most(1, column)), (first, second), "{column}");
+        }
+        let outside = lanes.members[0].cells[25].outside;
+        assert_eq!(outside, Some(Outside::For(Why::Timer)));
+        for column in 0..40 {
+            let limits = |lane: &MemberLane| lane.cells[column].limits;
+            let sum: f64 = lanes.members.iter().map(limits).sum::<f64>()
+                + lanes.pipes[0].limits[column]
+                + lanes.cpus[column]
+                + lanes.unknown[column];
+            assert!((sum - 1.0).abs() < 1e-6, "{column}: {sum}");
+        }
+        assert!(
+            lanes.members[0].cells[4].limits > 0.99 && lanes.members[1].cells[35].limits > 0.99
+        );
+    }
+
+    #[test]
+    fn a_wait_for_a_cpu_is_a_state_of_its_own() {
+        let lanes = drawn(&scene(&["Bd"; 60], 0.25), 20);
+        let [busy, no_cpu, ..] = lanes.members[0].cells[10].shares;
+        assert!((busy - 0.25).abs() < 0.01 && (no_cpu - 0.75).abs() < 0.01, "{busy} {no_cpu}");
+        assert!((lanes.cpus[10] - 0.75).abs() < 0.01);
+    }
+
+    #[test]
+    fn columns_need_not_fit_the_spans() {
+        // A span of 20 ms across columns of 14 ms, and far fewer spans than columns.
+        for columns in [1, 7, 100] {
+            let lanes = drawn(&scene(&["Bd", "sB", "Bd", "sB", "sB"], 1.0), columns);
+            let sum = |state: usize| -> f64 {
+                let cells = &lanes.members[0].cells;
+                cells.iter().map(|cell| cell.shares[state]).sum::<f64>() / columns as f64
+            };
+            assert!((sum(0) - 0.4).abs() < 1e-6 && (sum(3) - 0.6).abs() < 1e-6, "{columns}");
+        }
+    }
+}
