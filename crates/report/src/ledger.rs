@@ -260,11 +260,15 @@ impl Run {
 
     /// The pipes, in the order of the pipeline.
     pub(crate) fn pipe_table(&self) -> Vec<PipeSummary> {
+        // The way upstream is found once: for each pipe it would be quadratic in them.
+        let gib = self.payload().ok().map(Payload::gib);
         let pipes = &self.pipeline.pipes;
-        (0..pipes.len()).filter(|&at| !pipes[at].is_internal()).map(|at| self.pipe(at)).collect()
+        let between = (0..pipes.len()).filter(|&at| !pipes[at].is_internal());
+        between.map(|at| self.pipe(at, gib)).collect()
     }
 
-    fn pipe(&self, at: usize) -> PipeSummary {
+    /// `gib` is what each figure per GiB is divided by.
+    fn pipe(&self, at: usize, gib: Option<f64>) -> PipeSummary {
         let pipe = &self.pipeline.pipes[at];
         let flow = self.flow(pipe);
         let seconds = self.elapsed_ns as f64 / 1e9;
@@ -285,7 +289,6 @@ impl Run {
             let calls = calls.filter(|calls| *calls > 0)?;
             Some(bytes? as f64 / calls as f64)
         };
-        let gib = self.payload().ok().map(Payload::gib);
         let cost = self.cost(at);
         let (wakeups, wakeups_unknown) = match self.wakeups(at, gib) {
             Ok(wakeups) => (wakeups, None),
