@@ -168,7 +168,7 @@ fn a_command_that_is_not_released_never_runs() {
 #[test]
 fn dropping_a_command_kills_all_that_it_started() {
     let running = run(line("sleep 60 | cat | (sleep 61; cat); true"));
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     let found = loop {
         let found = running.pipeline().unwrap();
         let names: Vec<&str> = found.pipeline.members.iter().map(|m| m.comm.as_str()).collect();
@@ -181,7 +181,7 @@ fn dropping_a_command_kills_all_that_it_started() {
     drop(running);
     let all = found.pipeline.members.iter().chain(&found.wrappers);
     let left = || all.clone().filter(|member| is_alive(member.pid)).count();
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while left() > 0 {
         assert!(Instant::now() < deadline, "{} still run", left());
         std::thread::sleep(Duration::from_millis(5));
@@ -191,7 +191,7 @@ fn dropping_a_command_kills_all_that_it_started() {
 #[test]
 fn the_pipeline_of_a_running_command() {
     let running = run(line("sleep 60 | tr a b | cat >/dev/null; true"));
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let found = running.pipeline().unwrap();
         let names: Vec<&str> = found.pipeline.members.iter().map(|m| m.comm.as_str()).collect();
@@ -212,7 +212,7 @@ fn a_command_outlives_the_thread_that_launched_it() {
 
 /// Until all that a line was to print is there.
 fn pids_from(file: &Path, count: usize) -> Vec<i32> {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let text = fs::read_to_string(file).unwrap_or_default();
         let pids: Vec<i32> = text.lines().filter_map(|line| line.parse().ok()).collect();
@@ -327,7 +327,7 @@ fn a_command_ends_with_its_guardian() {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(parent), nix::sys::signal::Signal::SIGKILL)
         .unwrap();
     assert!(matches!(running.wait(), Err(CommandError::Wait { .. })));
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while is_alive(pid) {
         assert!(Instant::now() < deadline);
         std::thread::sleep(Duration::from_millis(5));
@@ -337,7 +337,7 @@ fn a_command_ends_with_its_guardian() {
 #[test]
 fn four_hundred_members_end_at_once() {
     let running = run(line("for i in $(seq 400); do sleep 60 & done; wait"));
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while running.pipeline().unwrap().pipeline.members.len() < 400 {
         assert!(Instant::now() < deadline);
         std::thread::sleep(Duration::from_millis(50));
