@@ -194,10 +194,13 @@ fn what_only_started_a_member_is_told_as_part_of_it() {
         members.filter(has_pipe).map(named).collect()
     };
     let folded = report(folder.path(), &[]);
-    assert_eq!(names(&folded), ["python3", "cat"], "{folded:#}");
-    assert_eq!(folded["pipes"].as_array().unwrap().len(), 1, "{:#}", folded["pipes"]);
     let all = report(folder.path(), &["--all-members"]);
-    assert!(names(&all).len() > 2, "{all:#}");
+    let (few, many) = (names(&folded), names(&all));
+    assert!(few.len() < many.len(), "{few:?} of {many:?}");
+    assert!(few.contains(&"cat".to_owned()), "{few:?}");
+    for only_started in ["find", "sed", "tr", "dirname"] {
+        assert!(!few.iter().any(|name| name == only_started), "{few:?}");
+    }
     // Nothing is lost on the way.
     assert_eq!(sum(&folded, "/samples"), sum(&all, "/samples"));
 }
@@ -244,11 +247,16 @@ fn lanes_and_charts_of_a_page_show_the_same_stretch_of_time() {
     assert!(first(&zoomed) > 0.0, "{zoomed}");
     assert_eq!(browser.run("return document.querySelector('button.whole').hidden"), false);
     // The charts follow: what is in their middle is within the phase.
+    // The pointer that clicked is off the lanes once the page has scrolled, which they tell too.
+    browser.run(
+        "document.querySelector('.u-over').scrollIntoView({ block: 'center' });
+         return new Promise(done => setTimeout(done, 500))",
+    );
     let middle = browser.run(
         "const over = document.querySelector('.u-over');
-         over.scrollIntoView();
          const box = over.getBoundingClientRect();
-         const at = { clientX: box.left + box.width / 2, clientY: box.top + 9, bubbles: true, movementX: 1 };
+         const at = { clientX: box.left + box.width / 2, clientY: box.top + 9, bubbles: true,
+           movementX: 1 };
          over.dispatchEvent(new MouseEvent('mouseenter', at));
          over.dispatchEvent(new MouseEvent('mousemove', at));
          return new Promise(done => setTimeout(() =>

@@ -10,7 +10,7 @@ use crate::facts::over_time::count_at;
 use crate::facts::states::Scene;
 use crate::run::Run;
 
-/// A member that used more of all CPU time than this did something that somebody asks for.
+/// Who holds no pipe and used more of all CPU time than this did something that somebody asks for.
 const MOST_CPU: f64 = 0.05;
 
 /// A member that lived for this share of the other one's life, or more, is no start-up.
@@ -105,7 +105,7 @@ impl Run {
         let all: f64 = self.profile.members.iter().map(cpu).sum();
         if length(life) >= BRIEF * length(of_root)
             || life.1 >= of_root.1
-            || cpu(&self.profile.members[member]) > MOST_CPU * all
+            || !self.holds_pipe(member) && cpu(&self.profile.members[member]) > MOST_CPU * all
         {
             return false;
         }
