@@ -6,6 +6,7 @@ mod common;
 
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use common::{may_profile_kernel, pipeprof};
 use nix::sys::signal::{Signal, killpg};
@@ -39,6 +40,20 @@ fn json(child: Child) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
+/// Waits until this many children of a shell run these programs: `stat` knows members by the name
+/// that they have when it attaches.
+fn wait_for_programs(shell: &str, names: &str, count: usize) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let found = Command::new("pgrep").args(["-c", "-x", "-P", shell, names]).output().unwrap();
+        if String::from_utf8_lossy(&found.stdout).trim() == count.to_string() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{names} never started");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// A compressor reads more than it writes, and a GiB is one of what went into the pipeline.
 #[test]
 fn stat_and_flame_agree_on_cpu_time_per_gib() {
@@ -53,6 +68,7 @@ fn stat_and_flame_agree_on_cpu_time_per_gib() {
     shell.stderr(Stdio::null());
     let live = Live(shell.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
     let pid = live.0.id().to_string();
+    wait_for_programs(&pid, "dd|gzip", 3);
     let [stat, flame] = ["stat", "flame"].map(|command| watch(command, &pid)).map(json);
     // Of one that hardly ever sleeps: a switch is in the scheduler's account, and not in a counter
     // that is on the CPU between switches.

@@ -434,6 +434,7 @@ fn not_proven(verdict: &mut Verdict, target: &str) {
     let at = remedies.iter().position(|remedy| remedy.is_for_tune);
     let at = at.or((is_of_pipes && !remedies.is_empty()).then_some(0));
     if let Some(remedy) = at.and_then(|at| remedies.get_mut(at)) {
+        let target = printable(target);
         remedy.buys += &format!("; not proven: `pipeprof tune {target} --time 40s` tries it");
     }
 }

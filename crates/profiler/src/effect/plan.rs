@@ -15,8 +15,8 @@ use super::estimate::{Level, Slowdown, slowdown};
 /// in step with them.
 const LEVELS_HZ: [u64; 5] = [47, 97, 199, 499, 997];
 
-/// The first, at which no pipeline was seen to lose more than a point (docs/measurement.md); what
-/// nothing can be measured of stays there.
+/// The first: the highest at which no pair was seen to lose anything beyond the error of the rounds
+/// in docs/kernel-notes.md. What nothing can be measured of stays there.
 const FIRST_HZ: u64 = 199;
 
 /// A pipeline may be so much slower while it is sampled, in percent: some of 2, as the other things
