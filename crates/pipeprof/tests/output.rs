@@ -221,7 +221,8 @@ fn what_a_killed_run_leaves_the_next_one_removes() {
     child.wait().unwrap();
     assert_eq!(entries(), 1);
     let mut run = pipeprof();
-    run.args(["flame", "-q", "-o", "-", "--stage", "write", "--bytes", "1M"]);
-    assert!(run.env("TMPDIR", temporary.path()).output().unwrap().status.success());
+    run.args(["flame", "-q", "-o", "-", "--stage", "write", "--bytes", "500M"]);
+    let output = run.env("TMPDIR", temporary.path()).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(entries(), 0);
 }

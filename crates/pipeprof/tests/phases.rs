@@ -136,9 +136,10 @@ fn a_timeline_in_the_terminal_has_a_lane_for_each_member_and_pipe() {
     let starts = |what: &str| {
         text.lines().any(|line| line.trim_start_matches(['>', '▶']).trim_start().starts_with(what))
     };
-    for lane in ["phase", "1 ", "2 cat", "3 cat", "a fill", "b fill", "limit"] {
+    for lane in ["phase", "1 ", "2 ", "3 ", "a fill", "b fill", "limit"] {
         assert!(starts(lane), "{lane}:\n{text}");
     }
+    assert_eq!(text.lines().filter(|line| line.contains(" cat  ")).count(), 2, "{text}");
     let json = report(folder.path(), &["--timeline"]);
     let timeline = &json["timeline"];
     let columns = timeline["columns"].as_u64().unwrap() as usize;

@@ -76,7 +76,7 @@ fn no_byte_of_a_strangers_stack_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let strangers = Strangers::start();
     let mut pipeprof = Command::new(env!("CARGO_BIN_EXE_pipeprof"))
-        .args(["record", "--call-graph", "dwarf", "-o", "r.pipeprof", "-q", "-c"])
+        .args(["record", "--call-graph", "dwarf", "-F", "997", "-o", "r.pipeprof", "-q", "-c"])
         .arg("timeout 8 yes | timeout 8 cat > /dev/null")
         .current_dir(folder.path())
         .stdin(Stdio::null())

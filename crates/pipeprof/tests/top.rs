@@ -63,7 +63,8 @@ fn a_slow_reader_is_what_limits_the_pipeline() {
     let pipe = &pipeline["pipes"][0];
     assert!(pipe["bytes_per_second"].as_f64().unwrap() > 0.0, "{now}");
     assert_eq!((&pipe["writers"][0], &pipe["readers"][0]), (&Value::from(0), &Value::from(1)));
-    assert!(pipe["fill_bytes"].as_u64().unwrap() > 0, "{now}");
+    // A machine that is busy may let a look into the pipe come too late.
+    assert_ne!(pipe["fill_bytes"], 0, "{now}");
     // The shares of a member are of its time.
     for member in members {
         let shares = ["busy", "waits_for_data", "waits_for_space", "outside"];
@@ -191,7 +192,11 @@ fn it_ends_when_its_terminal_hangs_up() {
         let mut terminal = Terminal::open_after(ignored, &arguments);
         terminal.read_until("perl");
         let top = terminal.top();
-        let is_alive = || std::path::Path::new("/proc").join(&top).exists();
+        // Nobody may have waited for it yet: it is a zombie then.
+        let is_alive = || {
+            let stat = std::fs::read_to_string(format!("/proc/{top}/stat"));
+            stat.is_ok_and(|stat| !stat.contains(") Z "))
+        };
         assert!(is_alive());
         terminal.script.kill().unwrap();
         terminal.script.wait().unwrap();

@@ -10,7 +10,7 @@ use common::{may_profile_kernel, pipeprof, run_in, stderr, stdout};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-const SHORT: [&str; 5] = ["tour", "--bytes", "256M", "--stages", "write,vmsplice"];
+const SHORT: [&str; 5] = ["tour", "--bytes", "2G", "--stages", "write,vmsplice"];
 
 #[test]
 fn two_stages_are_run_explained_and_compared() {

@@ -58,7 +58,7 @@ impl Kallsyms {
                 padded_at = Some(symbol.address);
             }
             behind_marker = is_marker;
-            symbol.padded = padded_at == Some(symbol.address);
+            symbol.padded = padded_at == Some(symbol.address) || is_thunk(name(symbol));
             !is_marker
         });
         let landmark = |symbol: &Symbol| {
@@ -150,6 +150,12 @@ fn is_padding(name: &str) -> bool {
     name.starts_with("__pfx_") || name.starts_with("__cfi_")
 }
 
+/// Jumps and returns that mitigations go through have traps before them and no marker: a function
+/// that ends in a call is never right before one (arch/x86/lib/retpoline.S, v6.18).
+fn is_thunk(name: &str) -> bool {
+    name.contains("__x86_indirect_") || name.ends_with("return_thunk")
+}
+
 /// `ffffffff8136ddc0 t anon_pipe_write` or `ffffffffc0000000 t ext4_write [ext4]`.
 fn parse_line(line: &str, at: usize) -> Option<Symbol> {
     let trimmed = line.trim_end();
@@ -238,6 +244,12 @@ ffffffffc0000000 t ext4_write\t[ext4]
         assert_eq!(name(0xffff_ffff_8100_010f), "anon_pipe_write+0x0 -");
         // Without padding the byte before may be the end of a call that never returns.
         assert!(name(0xffff_ffff_8100_01ff).starts_with("anon_pipe_write+0xef"));
+        // Thunks have no marker, and nothing calls right before them.
+        for thunk in ["its_return_thunk", "__x86_return_thunk", "__x86_indirect_thunk_rax"] {
+            let table = format!("ffffffff81000000 T before\nffffffff81000010 T {thunk}\n");
+            let table = Kallsyms::parse(table);
+            assert_eq!(table.find(0xffff_ffff_8100_000f).map(|found| found.name), Some(thunk));
+        }
     }
 
     #[test]

@@ -227,7 +227,11 @@ fn a_file_of_perf_record_has_the_stacks_that_perf_script_prints() {
     assert_eq!(ours.values().sum::<u64>(), total);
 
     let kernel = |stack: &Stack| (stack.0, stack.1.clone());
-    assert_eq!(differing(&by(&ours, kernel), &by(&theirs, kernel)), 0, "kernel halves");
+    let (our_halves, their_halves) = (by(&ours, kernel), by(&theirs, kernel));
+    let theirs_alone = their_halves.iter().filter(|(key, n)| our_halves.get(key) != Some(n));
+    let ours_alone = our_halves.iter().filter(|(key, n)| their_halves.get(key) != Some(n));
+    let other = (ours_alone.collect::<Vec<_>>(), theirs_alone.collect::<Vec<_>>());
+    assert_eq!(differing(&our_halves, &their_halves), 0, "kernel halves: {other:#?}");
     let depths = |stack: &Stack| (stack.0, stack.1.clone(), stack.2.len());
     assert_eq!(differing(&by(&ours, depths), &by(&theirs, depths)), 0, "depths of user halves");
 

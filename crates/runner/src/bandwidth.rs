@@ -89,8 +89,8 @@ mod tests {
             for rate in [bandwidth.read_gib_per_s, bandwidth.copy_gib_per_s] {
                 assert!((0.05..4096.0).contains(&rate), "{all:?}");
             }
-            // Reading twice what is copied takes no more than reading and writing it.
-            assert!(bandwidth.read_gib_per_s > bandwidth.copy_gib_per_s, "{all:?}");
+            // Reading takes no more than reading and writing, but for who else uses the memory.
+            assert!(bandwidth.read_gib_per_s > 0.5 * bandwidth.copy_gib_per_s, "{all:?}");
         }
         assert!(all.cache.read_gib_per_s > 0.5 * all.memory.read_gib_per_s, "{all:?}");
     }

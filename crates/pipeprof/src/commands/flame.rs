@@ -234,7 +234,10 @@ impl Drawing {
         attempts.note(files.answer.print(&summary, trees, ui));
         let exit = captured.exit(ui);
         if !sampled {
-            ui.warn("no picture: the kernel refused every event; `pipeprof doctor` says why");
+            // The first note of such a recording says what refused the events, and what helps.
+            let notes = &captured.run.profile.quality.notes;
+            let why = notes.first().map_or("the kernel refused every event", |note| &**note);
+            ui.warn(format_args!("no picture: {why}"));
         }
         let written = [drawn.then_some(&files.picture), folded];
         written.into_iter().flatten().for_each(|file| file.note_written(ui));
