@@ -47,18 +47,18 @@ pub(crate) fn socket_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
 /// Never waits, and raises no `SIGPIPE`.
 pub(super) fn send(socket: BorrowedFd, message: &[u8]) -> Result<(), Errno> {
     let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+    let (fd, data) = (socket.as_raw_fd(), message.as_ptr().cast());
     // SAFETY: `message` is readable for its length.
-    let sent =
-        unsafe { libc::send(socket.as_raw_fd(), message.as_ptr().cast(), message.len(), flags) };
+    let sent = unsafe { libc::send(fd, data, message.len(), flags) };
     Errno::result(sent).map(drop)
 }
 
 /// Length of a message; 0 where the other end is closed.
 pub(super) fn recv(socket: BorrowedFd, room: &mut [u8], block: bool) -> Result<usize, Errno> {
     let flags = if block { 0 } else { libc::MSG_DONTWAIT };
+    let (fd, data) = (socket.as_raw_fd(), room.as_mut_ptr().cast());
     // SAFETY: `room` is writable for its length.
-    let length =
-        unsafe { libc::recv(socket.as_raw_fd(), room.as_mut_ptr().cast(), room.len(), flags) };
+    let length = unsafe { libc::recv(fd, data, room.len(), flags) };
     Errno::result(length).map(|length| length as usize)
 }
 

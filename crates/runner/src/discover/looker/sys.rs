@@ -35,9 +35,9 @@ fn decode(bytes: &[u8; QUESTION_BYTES]) -> Option<Question> {
 
 pub(super) fn send(socket: BorrowedFd, message: &[u8]) -> Result<(), Errno> {
     let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+    let (fd, data) = (socket.as_raw_fd(), message.as_ptr().cast());
     // SAFETY: `message` is readable for its length.
-    let sent =
-        unsafe { libc::send(socket.as_raw_fd(), message.as_ptr().cast(), message.len(), flags) };
+    let sent = unsafe { libc::send(fd, data, message.len(), flags) };
     Errno::result(sent).map(drop)
 }
 
