@@ -185,7 +185,6 @@ impl Session {
         let has_stacks = matches!(config.call_graph, CallGraph::Dwarf { .. });
         let ring_bytes = if has_stacks { RING_BYTES_WITH_STACKS } else { RING_BYTES };
         let rings = map_rings(system, &opened, ring_bytes, &mut notes)?;
-        let path = dir.path().join("perf.data");
         let descriptions = describe(system, &opened)?;
         let mut meta = meta(pipeline, config, &choice, notes);
         meta.wakeups = wakeups;
@@ -196,17 +195,7 @@ impl Session {
         let members = members_only(&descriptions, &meta, &joined);
         let full = Arc::new(AtomicBool::new(false));
         let provenance = provenance(tracing_data);
-        let look = beginning(&descriptions, Arc::clone(&pids), config.limits.keep.is_some());
-        let segments = Segments::create(
-            &path,
-            descriptions,
-            provenance.clone(),
-            config.limits,
-            look,
-            Arc::clone(&full),
-        );
-        let segments =
-            segments.map_err(|source| Error::File { action: "writing", path, source })?;
+        let segments = begin(&dir, descriptions, provenance.clone(), config.limits, &pids, &full)?;
         let counts_lost = opened.iter().all(|event| event.attr.read_format & FORMAT_LOST != 0);
         let tracepoints = if meta.wakeups.is_ok() { opened.pop() } else { None };
         let tracepoints = tracepoints.into_iter().flat_map(|event| event.fds);
@@ -286,23 +275,12 @@ impl Session {
         let attr = recorded_attr(refused, config);
         let name = refused.event.name.clone();
         let descriptions = vec![EventDescription { name, attr, ids: Vec::new() }];
-        let path = dir.path().join("perf.data");
         let pids = Arc::new(Mutex::new(pids_of(pipeline)));
         let joined = Joined::default();
         let members = members_only(&descriptions, &meta, &joined);
         let full = Arc::new(AtomicBool::new(false));
         let provenance = provenance(None);
-        let look = beginning(&descriptions, Arc::clone(&pids), config.limits.keep.is_some());
-        let segments = Segments::create(
-            &path,
-            descriptions,
-            provenance.clone(),
-            config.limits,
-            look,
-            Arc::clone(&full),
-        );
-        let segments =
-            segments.map_err(|source| Error::File { action: "writing", path, source })?;
+        let segments = begin(&dir, descriptions, provenance.clone(), config.limits, &pids, &full)?;
         let events: Arc<[OwnedFd]> = Arc::from(Vec::new());
         let patience = config.limits.patience();
         let drain = Drain::start(Vec::new(), Arc::clone(&events), members, segments, patience)?;
@@ -560,6 +538,21 @@ fn meta(pipeline: &Pipeline, config: &CaptureConfig, choice: &Choice, notes: Vec
         unwinding: None,
         notes,
     }
+}
+
+/// The file for all records, begun with what there is before the first of them.
+fn begin(
+    dir: &RecordingDir,
+    events: Vec<EventDescription>,
+    provenance: Provenance,
+    limits: Limits,
+    pids: &Arc<Mutex<Vec<i32>>>,
+    full: &Arc<AtomicBool>,
+) -> Result<Segments, Error> {
+    let path = dir.path().join("perf.data");
+    let look = beginning(&events, Arc::clone(pids), limits.keep.is_some());
+    Segments::create(&path, events, provenance, limits, look, Arc::clone(full))
+        .map_err(|source| Error::File { action: "writing", path, source })
 }
 
 fn provenance(tracing_data: Option<Vec<u8>>) -> Provenance {
