@@ -99,6 +99,7 @@ impl Live {
         }
         let pids: Vec<i32> = members.iter().map(|member| member.pid).collect();
         self.looker.follow(&pids);
+        self.looker.connect(&self.found.pipeline);
     }
 
     /// How many threads there were at the last look.
@@ -144,6 +145,10 @@ impl Live {
     }
 
     fn bytes(&self, pipe: &Pipe) -> Option<u64> {
+        if pipe.link.is_socket() {
+            // What goes through a socket by `recv` and `send` is in no account of a process.
+            return None;
+        }
         let held = |id: MemberId, reads: bool| {
             let pipes = self.found.pipeline.pipes.iter();
             pipes

@@ -228,7 +228,7 @@ impl Session {
             meta.accounts.read(member.pid, false);
         }
         let limits = config.limits;
-        let states = States::start(&pids_of(pipeline), limits.keep)?;
+        let states = States::start(pipeline, limits.keep)?;
         Ok(Session {
             progress: Progress::new(),
             drain,
@@ -289,7 +289,7 @@ impl Session {
             meta.threads.extend(thread_starts(member.pid));
             meta.accounts.read(member.pid, false);
         }
-        let states = States::start(&pids_of(pipeline), config.limits.keep)?;
+        let states = States::start(pipeline, config.limits.keep)?;
         Ok(Session {
             progress: Progress::new(),
             sampling: Sampling {
@@ -358,6 +358,13 @@ impl Session {
             states.follow(pids.clone());
         }
         self.perf_maps.hold_some(&pids);
+    }
+
+    /// The pipeline has these links by now.
+    pub(crate) fn connect(&self, pipeline: &Pipeline) {
+        if let Some(states) = &self.states {
+            states.connect(pipeline);
+        }
     }
 
     /// Measures from now on what sampling does to the pipeline, by the bytes that have moved so far,

@@ -26,33 +26,46 @@ pub use timeline::{
     Account, Bin, PipeRef, Pressure, ProcessRef, ProcessSeen, ProcessState, StateRef, Timeline, Why,
 };
 
+use pipeprof_runner::pipeline::Pipeline;
+
 use crate::accounts::now_ns;
 use crate::error::Error;
 
 /// Looks at processes from a thread of its own until it is finished.
 #[derive(Debug)]
 pub struct States {
-    updates: Sender<Vec<i32>>,
+    updates: Sender<Update>,
     thread: JoinHandle<Timeline>,
 }
 
+/// News for the thread that looks.
+enum Update {
+    /// These processes are looked at too.
+    Follow(Vec<i32>),
+    /// The links of this pipeline are known.
+    Connect(Pipeline),
+}
+
 impl States {
-    /// Starts to look at these processes and at what they start. With `keep`, only about the last
+    /// Starts to look at the members of a pipeline and at what they start. With `keep`, only about the last
     /// so much of the time is remembered.
     ///
     /// # Errors
     /// [`Error::Control`] where no thread can be started.
-    pub fn start(pids: &[i32], keep: Option<Duration>) -> Result<Self, Error> {
-        let (updates, receiver) = mpsc::channel::<Vec<i32>>();
-        let pids = pids.to_vec();
+    pub fn start(pipeline: &Pipeline, keep: Option<Duration>) -> Result<Self, Error> {
+        let (updates, receiver) = mpsc::channel::<Update>();
+        let pipeline = pipeline.clone();
         let run = move || {
             let mut looker = Looker::new(now_ns(), keep);
+            let pids: Vec<i32> = pipeline.members.iter().map(|member| member.pid).collect();
             looker.follow(&pids);
+            looker.connect(&pipeline);
             let mut pace = Pace::default();
             loop {
                 looker.look(now_ns());
                 match receiver.recv_timeout(pace.pause(looker.threads())) {
-                    Ok(pids) => looker.follow(&pids),
+                    Ok(Update::Follow(pids)) => looker.follow(&pids),
+                    Ok(Update::Connect(pipeline)) => looker.connect(&pipeline),
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => return looker.finish(now_ns()),
                 }
@@ -70,7 +83,15 @@ impl States {
     /// These processes are looked at too. Those that were before stay.
     pub fn follow(&self, pids: Vec<i32>) {
         // Fails only where the thread has died, which `finish` reports.
-        let _ = self.updates.send(pids);
+        let _ = self.updates.send(Update::Follow(pids));
+    }
+
+    /// Waits at the sockets that are links of this pipeline are told as waits at those links.
+    pub fn connect(&self, pipeline: &Pipeline) {
+        if pipeline.pipes.iter().any(|pipe| pipe.link.is_socket()) {
+            // As above.
+            let _ = self.updates.send(Update::Connect(pipeline.clone()));
+        }
     }
 
     /// Stops looking.

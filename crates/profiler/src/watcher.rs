@@ -437,6 +437,9 @@ impl Watcher {
         if let Counting::Meter(meter) = &self.counting {
             meter.follow(found.clone());
         }
+        if let Some(session) = &self.session {
+            session.connect(&self.pipeline);
+        }
         self.found = found;
         true
     }

@@ -102,6 +102,6 @@ impl<'a> Source<'a> {
 fn pipe_name(pipe: &Pipe) -> String {
     match &pipe.path {
         Some(path) => printable(&path.to_string_lossy()).into_owned(),
-        None => format!("pipe:[{}]", pipe.inode),
+        None => pipe.name(),
     }
 }

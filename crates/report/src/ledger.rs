@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use pipeprof_profiler::meter::{Bytes, Fill, PipeFlow, Point, Source};
 use pipeprof_profiler::profile::{MemberProfile, TimeSplit};
 use pipeprof_profiler::wakeups::{Latency, Waker, WakeupEdge, Wakeups};
-use pipeprof_runner::pipeline::{End, Member, MemberId, Pipe, PipeKey};
+use pipeprof_runner::pipeline::{End, Link, Member, MemberId, Pipe, PipeKey};
 use serde::Serialize;
 
 use crate::moved::{Moved, moved};
@@ -66,7 +66,10 @@ impl PipeSummary {
 /// What one pipe carried.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PipeSummary {
-    /// Inode, as in `pipe:[88121]`.
+    /// What it is.
+    #[serde(flatten)]
+    pub link: Link,
+    /// Inode, as in `pipe:[88121]`; of two sockets that of the one that receives.
     pub inode: u64,
     /// The device of that inode: FIFOs of one number can lie on several file systems.
     pub device: u64,
@@ -296,6 +299,7 @@ impl Run {
         };
         let pids = |ids: &[MemberId]| -> Vec<i32> { ids.iter().map(|id| id.pid).collect() };
         PipeSummary {
+            link: pipe.link,
             inode: pipe.inode,
             device: pipe.device,
             path: pipe.path.as_ref().map(|path| path.to_string_lossy().into_owned()),

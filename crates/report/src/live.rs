@@ -2,7 +2,7 @@
 
 use pipeprof_profiler::live::Interval;
 use pipeprof_runner::cgroup::Container;
-use pipeprof_runner::pipeline::MemberId;
+use pipeprof_runner::pipeline::{Link, MemberId};
 use serde::Serialize;
 
 use crate::facts::blame::{Limit, blame, uses};
@@ -118,6 +118,9 @@ impl FileNow {
 /// One pipe.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct PipeNow {
+    /// What it is.
+    #[serde(flatten)]
+    pub link: Link,
     /// Device of its inode.
     pub device: u64,
     /// Its inode.
@@ -196,6 +199,7 @@ impl PipelineNow {
             .iter()
             .zip(&interval.pipes)
             .map(|(pipe, now)| PipeNow {
+                link: pipe.link,
                 device: pipe.device,
                 inode: pipe.inode,
                 writers: places(&pipe.writers),

@@ -31,7 +31,7 @@ pub fn moved(pipeline: &Pipeline, flows: &[PipeFlow], member: MemberId) -> Moved
         match known {
             Some(bytes) => {
                 let of = match held[..] {
-                    [pipe] => format!("pipe:[{}]", pipe.inode),
+                    [pipe] => pipe.name(),
                     _ => format!("{} pipes", held.len()),
                 };
                 return Moved { bytes: Some(bytes), what: format!("{verb} {of}") };
@@ -46,6 +46,8 @@ pub fn moved(pipeline: &Pipeline, flows: &[PipeFlow], member: MemberId) -> Moved
 mod tests {
     use pipeprof_profiler::meter::{Bytes, Source};
 
+    use pipeprof_runner::pipeline::Link;
+
     use super::*;
 
     fn id(pid: i32) -> MemberId {
@@ -55,7 +57,8 @@ mod tests {
     fn pipe(inode: u64, device: u64, writers: &[i32], readers: &[i32]) -> Pipe {
         let ids = |pids: &[i32]| pids.iter().copied().map(id).collect();
         let (writers, readers) = (ids(writers), ids(readers));
-        Pipe { inode, device, path: None, writers, readers, capacity_bytes: None }
+        let link = Link::Pipe;
+        Pipe { link, inode, device, path: None, writers, readers, capacity_bytes: None }
     }
 
     fn flow(inode: u64, device: u64, bytes: u64) -> PipeFlow {

@@ -170,7 +170,7 @@ fn down(members: &[String], pipes: &[String], ink: &Ink) -> String {
 fn name(pipe: &Pipe) -> String {
     match &pipe.path {
         Some(path) => quote(&path.to_string_lossy()),
-        None => format!("pipe:[{}]", pipe.inode),
+        None => pipe.name(),
     }
 }
 
@@ -218,6 +218,7 @@ mod tests {
     fn pipe(inode: u64, writers: &[usize], readers: &[usize]) -> Pipe {
         let id = |place: usize| member(4121 + place as i32, &["x"]).id();
         Pipe {
+            link: Link::Pipe,
             inode,
             device: 13,
             path: None,

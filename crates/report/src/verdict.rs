@@ -5,6 +5,7 @@
 
 pub(crate) mod evidence;
 
+use pipeprof_runner::pipeline::Link;
 use serde::Serialize;
 
 pub use evidence::{Evidence, MemberEvidence, PipeEvidence, WakeLatency};
@@ -144,6 +145,9 @@ pub enum State {
 /// How a pipe was found.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct PipeLevel {
+    /// What it is.
+    #[serde(skip)]
+    pub link: Link,
     /// Which.
     pub inode: u64,
     /// Full; else empty.
@@ -197,7 +201,7 @@ pub struct LimitShare {
     pub kind: &'static str,
     /// Of the member.
     pub pid: Option<i32>,
-    /// Likewise.
+    /// Likewise; of a socket, `unix:[88121]`.
     pub name: Option<String>,
     /// Of the pipe.
     pub inode: Option<u64>,

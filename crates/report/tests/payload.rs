@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use pipeprof_profiler::meter::{Bytes, PipeFlow, Source};
 use pipeprof_report::payload::Payload;
-use pipeprof_runner::pipeline::{Member, MemberId, Pipe, Pipeline};
+use pipeprof_runner::pipeline::{Link, Member, MemberId, Pipe, Pipeline};
 
 /// Pipes between members 0, 1, 2…, in any order: (writer, bytes where known).
 fn payload(pipes: &[(usize, Option<u64>)]) -> Result<Payload, String> {
@@ -21,6 +21,7 @@ fn payload(pipes: &[(usize, Option<u64>)]) -> Result<Payload, String> {
     };
     let id = |at: usize| MemberId { pid: at as i32 + 1, start_time: Some(1) };
     let pipe = |(at, &(writer, _)): (usize, &(usize, Option<u64>))| Pipe {
+        link: Link::Pipe,
         inode: at as u64,
         device: 13,
         path: None,

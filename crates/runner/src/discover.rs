@@ -22,6 +22,9 @@
 //!   [`Found::wrappers`], because what it starts next belongs to the pipeline. Without that proof
 //!   both holders are listed: a loop `while read x; do cmd; done` reads by itself, between its commands.
 //!
+//! A connection between two sockets is a link only where it carries a payload, and that one way; the
+//! rules are in `discover/sockets.rs`. From there on it is as a pipe.
+//!
 //! From process to process:
 //!
 //! - *A link is followed wherever it leads*, up and down. What shares an end is followed within the
@@ -47,6 +50,7 @@ mod mounted;
 mod process;
 pub(crate) mod resize;
 mod scan;
+mod sockets;
 pub(crate) mod sys;
 mod table;
 mod topology;
@@ -58,7 +62,7 @@ pub use level::never_look;
 pub use looker::{Level, Look};
 pub use mounted::check_proc;
 pub use process::{parent_of, threads, user_of};
-pub use table::{Access, Calls, Descriptor, ProcTable, Process};
+pub use table::{Access, Calls, Descriptor, HeldSocket, ProcTable, Process};
 pub use topology::{Found, pipeline_of, pipelines, tree_of};
 
 use std::collections::HashSet;

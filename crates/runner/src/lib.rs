@@ -20,6 +20,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod signals;
 pub mod size;
+pub mod sock_diag;
 pub mod stage;
 pub mod stat_line;
 mod sys;

@@ -30,7 +30,7 @@ use crate::ends::{Configuration, Word, monotonic_ns};
 use crate::error::Error;
 use crate::machine;
 use crate::outcome::{EndOutcome, Outcome};
-use crate::pipeline::{End, Member, Pipe, Pipeline};
+use crate::pipeline::{End, Link, Member, Pipe, Pipeline};
 use crate::plan::PairPlan;
 use crate::stage::WriteWith;
 use crate::sys::{self, Board, SharedBoard};
@@ -97,6 +97,7 @@ pub fn launch(plan: &PairPlan, again: &Reexec) -> Result<Prepared, Error> {
     let pipeline = Pipeline {
         members: members.to_vec(),
         pipes: vec![Pipe {
+            link: Link::Pipe,
             inode: status.st_ino,
             device: status.st_dev,
             path: None,

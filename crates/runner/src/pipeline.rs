@@ -1,5 +1,6 @@
 //! What a pipeline is: members, the pipes between them, and who holds which end.
 
+mod link;
 pub mod order;
 mod stored;
 
@@ -7,6 +8,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+pub use link::Link;
 
 /// Who a process is: its pid is given to another once it has ended, this pair is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -18,10 +21,11 @@ pub struct MemberId {
     pub start_time: Option<u64>,
 }
 
-/// Which pipe this is: the number of a FIFO is its own on its file system only.
+/// Which pipe this is: the number of a FIFO is its own on its file system only. What arrives at a
+/// socket is known by that socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PipeKey {
-    /// `st_dev`: pipefs for an anonymous pipe, the file system of a named FIFO.
+    /// `st_dev`: pipefs for an anonymous pipe, the file system of a named FIFO, sockfs for a socket.
     pub device: u64,
     /// `st_ino`.
     pub inode: u64,
@@ -73,14 +77,18 @@ impl End {
     }
 }
 
-/// One kernel pipe and the members at its ends.
+/// One kernel pipe, or one direction of a connection between two sockets, and the members at its
+/// ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Pipe {
-    /// Inode number, as in `pipe:[88121]`.
+    /// What it is.
+    #[serde(flatten)]
+    pub link: Link,
+    /// Inode number, as in `pipe:[88121]`; of two sockets that of the one that receives.
     pub inode: u64,
     /// The device of that inode: pipefs for an anonymous pipe, the file system of a named FIFO.
     pub device: u64,
-    /// Where a named FIFO lives; `None` for an anonymous pipe.
+    /// Where a named FIFO lives; `None` for anything else.
     pub path: Option<PathBuf>,
     /// Members that hold the write end.
     pub writers: Vec<MemberId>,
@@ -101,6 +109,11 @@ impl Pipe {
     /// Which pipe it is.
     pub fn key(&self) -> PipeKey {
         PipeKey { device: self.device, inode: self.inode }
+    }
+
+    /// `pipe:[88121]`, as `/proc/PID/fd` has it; `unix:[88121]` and `tcp:[88121]` of sockets.
+    pub fn name(&self) -> String {
+        self.link.named(self.inode)
     }
 
     /// One member alone holds both ends, for itself or for what it starts.
@@ -240,6 +253,7 @@ mod tests {
 
     fn pipe(inode: u64, writer: MemberId, reader: MemberId) -> Pipe {
         Pipe {
+            link: Link::Pipe,
             inode,
             device: 1,
             path: None,

@@ -590,3 +590,149 @@ fn looking_hides_neither_end_of_file_nor_broken_pipe() {
         assert_eq!(String::from_utf8(output.stdout).unwrap(), "3000000\n141 0 0 0\n");
     }
 }
+
+/// Whether these programs are there; says so where one is not.
+fn has(programs: &[&str]) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = |name: &&&str| std::env::split_paths(&path).any(|dir| dir.join(name).exists());
+    let missing: Vec<&&str> = programs.iter().filter(|name| !is_there(name)).collect();
+    if !missing.is_empty() {
+        eprintln!("skipped: no {missing:?}");
+    }
+    missing.is_empty()
+}
+
+fn kinds(found: &Found) -> Vec<&'static str> {
+    found.pipeline.pipes.iter().map(|pipe| pipe.link.kind()).collect()
+}
+
+/// Looks until what a process belongs to has these links, and then finds the same from each member.
+#[track_caller]
+fn linked_from_each(pid: i32, expected: &[&str]) -> Found {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let found = loop {
+        let found = discover(&[pid], Extent::Whole).unwrap();
+        if links(&found) == expected {
+            break found;
+        }
+        assert!(Instant::now() < deadline, "from {pid}: {:?} {:?}", names(&found), links(&found));
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    for pid in pids(&found) {
+        let again = discover(&[pid], Extent::Whole).unwrap();
+        assert_eq!(again.pipeline, found.pipeline, "from {pid}");
+    }
+    found
+}
+
+#[test]
+fn what_node_spawns_is_joined_by_its_socket_pairs() {
+    if !has(&["node"]) {
+        return;
+    }
+    let program = "const c = require('child_process').spawn('cat'); process.stdin.pipe(c.stdin)";
+    let script = Script::start("sh", &format!("yes | node -e \"{program}\"; true"));
+    let yes = script.pids("yes", 1)[0];
+    let found = linked_from_each(yes, &["cat>node", "node>cat", "yes>node"]);
+    assert_eq!(names(&found), ["yes", "node", "cat"]);
+    assert_eq!(kinds(&found), ["pipe", "unix", "unix"]);
+    let levels = found.levels();
+    assert!(levels[1].is_some_and(|level| level.capacity_bytes > 0), "{levels:?}");
+    let of_none = discover(&[found.pipeline.members[1].pid], Extent::OnlyThese).unwrap();
+    assert_eq!(of_none.pipeline.pipes, []);
+}
+
+#[test]
+fn socat_and_what_it_executes_are_joined() {
+    if !has(&["socat"]) {
+        return;
+    }
+    let script = Script::start("sh", "yes | socat -u - EXEC:'wc -l'; true");
+    let yes = script.pids("yes", 1)[0];
+    script.pids("wc", 1);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let found = discover(&[yes], Extent::Whole).unwrap();
+        if links(&found).iter().any(|link| link == "socat>wc") {
+            assert_eq!(names(&found), ["yes", "socat", "wc"]);
+            break;
+        }
+        assert!(Instant::now() < deadline, "{:?}", links(&found));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn two_socats_between_pipes_are_joined_by_their_unix_socket() {
+    if !has(&["socat"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let path = path.display();
+    let script = Script::start(
+        "sh",
+        &format!(
+            "socat -u UNIX-LISTEN:{path} - | sleep 60 & \
+             yes | socat -u - UNIX-CONNECT:{path},retry=600,interval=0.1; true"
+        ),
+    );
+    let yes = script.pids("yes", 1)[0];
+    let found = linked_from_each(yes, &["socat>sleep", "socat>socat", "yes>socat"]);
+    assert_eq!(names(&found), ["yes", "socat", "socat", "sleep"]);
+    assert_eq!(kinds(&found), ["pipe", "unix", "pipe"]);
+}
+
+#[test]
+fn two_ends_of_a_tcp_connection_are_joined_once_it_carries_data() {
+    if !has(&["socat"]) {
+        return;
+    }
+    let port = free_port();
+    let listens = format!("socat -u TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr - | sleep 60; true");
+    let connects = format!("yes | socat -u - TCP:127.0.0.1:{port},retry=600,interval=0.1; true");
+    // Two jobs.
+    let there = Script::start("sh", &listens);
+    let here = Script::start("sh", &connects);
+    let yes = here.pids("yes", 1)[0];
+    let found = linked_from_each(yes, &["socat>sleep", "socat>socat", "yes>socat"]);
+    assert_eq!(names(&found), ["yes", "socat", "socat", "sleep"]);
+    assert_eq!(kinds(&found), ["pipe", "tcp", "pipe"]);
+    assert!(found.levels()[1].is_some());
+    drop(there);
+}
+
+#[test]
+fn a_server_and_its_clients_stay_apart() {
+    if !has(&["socat"]) {
+        return;
+    }
+    let port = free_port();
+    let _server = Script::start(
+        "sh",
+        &format!(
+            "exec socat -U TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr OPEN:/dev/zero,rdonly"
+        ),
+    );
+    let client = Script::start(
+        "sh",
+        &format!("socat -u TCP:127.0.0.1:{port},retry=600,interval=0.1 - | sleep 60; true"),
+    );
+    let socat = client.pids("socat", 1)[0];
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let found = discover(&[socat], Extent::Whole).unwrap();
+        if !found.left_out.is_empty() {
+            assert_eq!(names(&found), ["socat", "sleep"]);
+            assert_eq!(kinds(&found), ["pipe"]);
+            assert_eq!(found.left_out, [(found.pipeline.members[0].id(), 1)]);
+            break;
+        }
+        assert!(Instant::now() < deadline, "{:?}", links(&found));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}

@@ -9,7 +9,7 @@
 use pipeprof_runner::discover::{
     Access, Calls, Descriptor, Found, PipeKey, ProcTable, Process, pipeline_of, pipelines, tree_of,
 };
-use pipeprof_runner::pipeline::MemberId;
+use pipeprof_runner::pipeline::{Link, MemberId};
 
 fn scene(text: &str) -> ProcTable {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -58,6 +58,7 @@ fn descriptor(text: &str) -> Descriptor {
     Descriptor {
         fd: text[..at].parse().unwrap(),
         pipe: PipeKey { device: 13, inode: digits.parse().unwrap() },
+        link: Link::Pipe,
         access: match &text[at..=at] {
             "r" => Access::Read,
             "w" => Access::Write,

@@ -3,7 +3,7 @@
 use clap::Args;
 use pipeprof_report::topology::{self, Page};
 use pipeprof_runner::discover::{DiscoverError, Extent, Found, Level, discover, discover_all};
-use pipeprof_runner::pipeline::{Member, MemberId};
+use pipeprof_runner::pipeline::{Link, Member, MemberId};
 use regex::Regex;
 use serde::Serialize;
 
@@ -14,8 +14,8 @@ use crate::ui::{Exit, Ui, hinted};
 
 /// List the running pipelines
 ///
-/// Shows the processes of each with their command lines, and its pipes with inode, capacity and how
-/// far they are filled now. Does not stop or signal any process.
+/// Shows the processes of each with their command lines, and its pipes and sockets with inode, capacity
+/// and how far they are filled now. Does not stop or signal any process.
 #[derive(Debug, Args)]
 pub(crate) struct LsArgs {
     /// Show only pipelines with a process whose name or command line matches (a regular expression)
@@ -51,6 +51,9 @@ pub(crate) fn run(args: &LsArgs, ui: &Ui) -> anyhow::Result<Exit> {
     if !args.pids.is_empty() && pipelines.iter().all(|found| found.pipeline.pipes.is_empty()) {
         ui.note("no pipe joins it to another process");
     }
+    for found in &pipelines {
+        left_out(found, ui);
+    }
     if unreadable > 0 {
         let processes = if unreadable == 1 { "process" } else { "processes" };
         ui.note(format_args!(
@@ -58,6 +61,20 @@ pub(crate) fn run(args: &LsArgs, ui: &Ui) -> anyhow::Result<Exit> {
         ));
     }
     Ok(Exit::Done)
+}
+
+/// Says which connections lead out of a pipeline.
+fn left_out(found: &Found, ui: &Ui) {
+    for &(id, count) in &found.left_out {
+        let Some(member) = found.pipeline.member(id) else { continue };
+        let connections = if count == 1 { "a connection" } else { "connections" };
+        ui.note(format_args!(
+            "{} ({}) has {connections} with data that {} not followed: one of the ends serves others \
+             too",
+            member.comm, member.pid,
+            if count == 1 { "is" } else { "are" },
+        ));
+    }
 }
 
 fn find(args: &LsArgs) -> Result<(Vec<Found>, usize), DiscoverError> {
@@ -115,6 +132,8 @@ struct PipelineView<'a> {
 
 #[derive(Serialize)]
 struct PipeView {
+    #[serde(flatten)]
+    link: Link,
     inode: u64,
     device: u64,
     path: Option<String>,
@@ -137,6 +156,7 @@ impl<'a> PipelineView<'a> {
         let places =
             |ids: &[MemberId]| ids.iter().filter_map(|&id| found.pipeline.position(id)).collect();
         let pipes = pipes.map(|(pipe, level): (_, Option<Level>)| PipeView {
+            link: pipe.link,
             inode: pipe.inode,
             device: pipe.device,
             path: pipe.path.as_ref().map(|path| path.to_string_lossy().into_owned()),

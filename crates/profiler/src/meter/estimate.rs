@@ -56,6 +56,8 @@ pub enum Source {
     /// The exits of the system calls that splice. While they are counted, every system call of the
     /// machine takes some 70 ns longer.
     Syscalls,
+    /// `tcpi_bytes_received` of the socket that receives.
+    TcpInfo,
 }
 
 impl Source {
@@ -66,6 +68,7 @@ impl Source {
             Source::BothEnds => "/proc/PID/io of both ends",
             Source::Writer => "/proc/PID/io of the writer",
             Source::Reader => "/proc/PID/io of the reader",
+            Source::TcpInfo => "tcp_info of the socket that receives",
             Source::Syscalls => {
                 "splices counted by raw_syscalls:sys_exit, some 70 ns for each system call of the \
                  machine meanwhile"

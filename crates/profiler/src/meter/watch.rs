@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use pipeprof_runner::discover::{Found, parent_of};
-use pipeprof_runner::pipeline::{MemberId, Pipe, PipeKey};
+use pipeprof_runner::pipeline::{Link, MemberId, Pipe, PipeKey};
+use pipeprof_runner::sock_diag::SockDiag;
 use rustc_hash::FxHashMap;
 
 use super::segments::Segments;
@@ -34,6 +35,8 @@ pub(super) struct Watch {
     found: Found,
     /// The splices of members that count nothing else, or why they cannot be counted.
     splices: Option<Result<Splices, String>>,
+    /// Asks for what arrived over TCP.
+    sockets: Option<SockDiag>,
 }
 
 struct Process {
@@ -68,6 +71,8 @@ struct WatchedPipe {
     gauge: Gauge,
     series: Series,
     segments: Segments,
+    /// What had arrived over TCP when the watch began, and by now.
+    arrived: Option<(u64, u64)>,
 }
 
 impl Watch {
@@ -84,6 +89,7 @@ impl Watch {
             pipes: Vec::new(),
             found: Found::default(),
             splices: None,
+            sockets: None,
         }
     }
 
@@ -143,6 +149,7 @@ impl Watch {
                             Series::of_last(2 * keep.as_nanos() as u64)
                         }),
                         segments: Segments::new(pipe.capacity_bytes),
+                        arrived: None,
                     });
                     self.pipes.len() - 1
                 }
@@ -216,6 +223,7 @@ impl Watch {
         if descriptors {
             self.count_splices_where_nothing_else_counts();
         }
+        self.count_arrivals();
         let at_ns = self.start.elapsed().as_nanos() as u64;
         for index in 0..self.pipes.len() {
             let (writer, reader) = self.ends(&self.pipes[index], Gone::AreNoEnd);
@@ -227,7 +235,7 @@ impl Watch {
                 pipe.segments.look(writer.filter(|_| had_writer), reader.filter(|_| had_reader));
             }
             pipe.segments.look(writer, reader);
-            if let Some(bytes) = pipe.segments.total().known() {
+            if let Some(bytes) = pipe.arrived().or_else(|| pipe.segments.total().known()) {
                 pipe.series.add(Point { at_ns, bytes });
             }
         }
@@ -321,6 +329,24 @@ impl Watch {
         Some(counted)
     }
 
+    /// What has arrived over TCP, by the kernel's own count.
+    fn count_arrivals(&mut self) {
+        for pipe in &mut self.pipes {
+            let Link::Tcp { from, to, .. } = pipe.pipe.link else { continue };
+            if self.sockets.is_none() {
+                self.sockets = SockDiag::open().ok();
+            }
+            let socket = self.sockets.as_mut().and_then(|sockets| sockets.tcp_with(to, from));
+            // One that has been closed says nothing more.
+            let socket = socket.filter(|socket| socket.inode == pipe.pipe.inode);
+            if let Some(now) = socket.and_then(|socket| socket.received_bytes) {
+                let first = if self.from_birth { 0 } else { now };
+                let (first, _) = pipe.arrived.unwrap_or((first, now));
+                pipe.arrived = Some((first, now));
+            }
+        }
+    }
+
     fn look_into_pipes(&mut self) {
         let levels = self.found.levels();
         let at_ns = self.start.elapsed().as_nanos() as u64;
@@ -398,6 +424,9 @@ impl Watch {
 
     /// Bytes of a pipe, unless its splices were counted for a part of the time only.
     fn total(&self, pipe: &WatchedPipe) -> Bytes {
+        if let Some(bytes) = pipe.arrived() {
+            return Bytes::Known { bytes, source: Source::TcpInfo };
+        }
         let total = pipe.segments.total();
         match (&total, &self.splices) {
             (Bytes::Known { source: Source::Syscalls, .. }, Some(Ok(splices))) => {
@@ -423,8 +452,8 @@ impl Watch {
             inode: pipe.pipe.inode,
             // What is counted late is counted from then on, which is all that a difference takes.
             bytes: match pipe.segments.total() {
-                known @ Bytes::Known { .. } => known,
-                Bytes::Unknown { .. } => self.total(pipe),
+                known @ Bytes::Known { .. } if pipe.arrived.is_none() => known,
+                _ => self.total(pipe),
             },
         };
         self.pipes.iter().map(total).collect()
@@ -444,6 +473,13 @@ impl Watch {
             fill: pipe.gauge.fill(),
         };
         self.pipes.into_iter().zip(totals).map(flow).collect()
+    }
+}
+
+impl WatchedPipe {
+    /// What has arrived over TCP since the watch began.
+    fn arrived(&self) -> Option<u64> {
+        self.arrived.map(|(first, now)| now.saturating_sub(first))
     }
 }
 

@@ -32,7 +32,11 @@ pub(super) enum Call {
     Futex,
     Child,
     Signal,
-    /// A call that only sockets know.
+    /// Receives from a socket.
+    Receive(i32),
+    /// Sends to a socket.
+    Send(i32),
+    /// Another call that only sockets know.
     Socket,
     FileLock,
     /// `fsync` and its like.
@@ -130,15 +134,9 @@ fn of_number(number: i64, arguments: [u64; 6]) -> Call {
         libc::SYS_rt_sigsuspend | libc::SYS_rt_sigtimedwait => Call::Signal,
         #[cfg(target_arch = "x86_64")]
         libc::SYS_pause => Call::Signal,
-        libc::SYS_accept
-        | libc::SYS_accept4
-        | libc::SYS_connect
-        | libc::SYS_recvfrom
-        | libc::SYS_recvmsg
-        | libc::SYS_recvmmsg
-        | libc::SYS_sendto
-        | libc::SYS_sendmsg
-        | libc::SYS_sendmmsg => Call::Socket,
+        libc::SYS_recvfrom | libc::SYS_recvmsg | libc::SYS_recvmmsg => Call::Receive(fd(0)),
+        libc::SYS_sendto | libc::SYS_sendmsg | libc::SYS_sendmmsg => Call::Send(fd(0)),
+        libc::SYS_accept | libc::SYS_accept4 | libc::SYS_connect => Call::Socket,
         libc::SYS_flock | libc::SYS_fcntl => Call::FileLock,
         libc::SYS_fsync | libc::SYS_fdatasync | libc::SYS_msync | libc::SYS_sync_file_range => {
             Call::Sync
@@ -166,6 +164,9 @@ mod tests {
             (line(libc::SYS_ppoll), Call::Poll { address: 5, count: 0x7ffd0 }),
             (line(libc::SYS_splice), Call::Move { from: 5, to: 2 }),
             (line(libc::SYS_sendfile), Call::Move { from: 0x7ffd0, to: 5 }),
+            (line(libc::SYS_recvfrom), Call::Receive(5)),
+            (line(libc::SYS_sendmsg), Call::Send(5)),
+            (line(libc::SYS_accept4), Call::Socket),
             (line(libc::SYS_futex), Call::Futex),
             (line(libc::SYS_epoll_pwait), Call::Epoll(5)),
             (line(libc::SYS_getpid), Call::Other),

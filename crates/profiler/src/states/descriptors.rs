@@ -15,7 +15,9 @@ use super::timeline::Why;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     Pipe(PipeKey),
-    /// Not a pipe: what a wait for it is.
+    /// A socket with this inode, which may be a link of the pipeline.
+    Socket(u64),
+    /// Neither: what a wait for it is.
     Else(Why),
 }
 
@@ -62,8 +64,9 @@ fn read_target(pid: i32, fd: i32) -> Target {
     // A link never waits for a file server, as `stat` can.
     let Ok(link) = fs::read_link(&path) else { return Target::Else(Why::Other) };
     let link = link.to_string_lossy();
-    if link.starts_with("socket:[") {
-        return Target::Else(Why::Network);
+    if let Some(number) = link.strip_prefix("socket:[") {
+        let inode = number.trim_end_matches(']').parse();
+        return inode.map_or(Target::Else(Why::Network), Target::Socket);
     }
     if let Some(kind) = link.strip_prefix("anon_inode:") {
         return Target::Else(match kind.trim_matches(['[', ']']) {
@@ -176,7 +179,8 @@ mod tests {
         let mut target = |fd: &dyn AsRawFd| known.target(own_pid(), fd.as_raw_fd());
         assert!(matches!(target(&reader), Target::Pipe(PipeKey { inode, .. }) if inode > 0));
         assert_eq!(target(&file), Target::Else(Why::Disk));
-        assert_eq!(target(&socket), Target::Else(Why::Network));
+        let inode = fs::metadata(format!("/proc/self/fd/{}", socket.as_raw_fd())).unwrap().ino();
+        assert_eq!(target(&socket), Target::Socket(inode));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{Pid, SysconfVar, sysconf};
+use pipeprof_runner::pipeline::Pipeline;
 use pipeprof_runner::stat_line::StatLine;
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -105,6 +106,12 @@ enum Wait {
     For(Why),
 }
 
+impl Wait {
+    fn at(pipe: PipeRef, for_space: bool) -> Wait {
+        if for_space { Wait::Space(pipe) } else { Wait::Data(pipe) }
+    }
+}
+
 impl Looker {
     /// Nothing is looked at yet. With `keep`, only about the last so much of the time is remembered.
     pub fn new(now_ns: u64, keep: Option<Duration>) -> Self {
@@ -128,6 +135,11 @@ impl Looker {
         for &pid in pids {
             self.add(pid, now_ns);
         }
+    }
+
+    /// Waits at the sockets that are links of this pipeline are told as waits at those links.
+    pub fn connect(&mut self, pipeline: &Pipeline) {
+        self.builder.connect(pipeline);
     }
 
     /// How many threads there were at the last look.
@@ -528,18 +540,15 @@ fn asleep_somewhere(pid: i32, tid: i32) -> Doing {
 }
 
 fn waits(pid: i32, call: Call, descriptors: &mut Descriptors, builder: &mut Builder) -> Vec<Wait> {
-    let mut one = |fd: i32, wait: fn(PipeRef) -> Wait| {
+    let mut one = |fd: i32, for_space: bool| {
         if fd < 0 {
-            return vec![wait(PipeRef::ANY)];
+            return vec![Wait::at(PipeRef::ANY, for_space)];
         }
-        match descriptors.target(pid, fd) {
-            Target::Pipe(pipe) => vec![wait(builder.pipe(pipe))],
-            Target::Else(why) => vec![Wait::For(why)],
-        }
+        vec![wait_at(descriptors.target(pid, fd), for_space, builder)]
     };
     let why = match call {
-        Call::Read(fd) => return one(fd, Wait::Data),
-        Call::Write(fd) => return one(fd, Wait::Space),
+        Call::Read(fd) | Call::Receive(fd) => return one(fd, false),
+        Call::Write(fd) | Call::Send(fd) => return one(fd, true),
         Call::Move { from, to } => return moves(pid, from, to, descriptors, builder),
         Call::Poll { address: 0, .. } => Why::Poll,
         Call::Poll { address, count } => {
@@ -567,6 +576,18 @@ fn waits(pid: i32, call: Call, descriptors: &mut Descriptors, builder: &mut Buil
     vec![Wait::For(why)]
 }
 
+/// What a wait for data, or for space, of this target is.
+fn wait_at(target: Target, for_space: bool, builder: &mut Builder) -> Wait {
+    match target {
+        Target::Pipe(pipe) => Wait::at(builder.pipe(pipe), for_space),
+        Target::Socket(inode) => match builder.link(inode, for_space) {
+            Some(link) => Wait::at(link, for_space),
+            None => Wait::For(Why::Network),
+        },
+        Target::Else(why) => Wait::For(why),
+    }
+}
+
 /// A splice waits at either of its ends. Where both are pipes, which of them only the function tells
 /// that it sleeps in.
 fn moves(
@@ -576,18 +597,21 @@ fn moves(
     descriptors: &mut Descriptors,
     builder: &mut Builder,
 ) -> Vec<Wait> {
-    match (descriptors.target(pid, from), descriptors.target(pid, to)) {
-        (Target::Pipe(from), Target::Pipe(to)) => {
+    let from = wait_at(descriptors.target(pid, from), false, builder);
+    let to = wait_at(descriptors.target(pid, to), true, builder);
+    let wait = match (from, to) {
+        (Wait::For(from), Wait::For(to)) => Wait::For(from.min(to)),
+        (from, Wait::For(_)) => from,
+        (Wait::For(_), to) => to,
+        (from, to) => {
             let wchan = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
             match Call::of_wchan(&wchan) {
-                Call::Write(_) => vec![Wait::Space(builder.pipe(to))],
-                _ => vec![Wait::Data(builder.pipe(from))],
+                Call::Write(_) => to,
+                _ => from,
             }
         }
-        (Target::Pipe(from), _) => vec![Wait::Data(builder.pipe(from))],
-        (_, Target::Pipe(to)) => vec![Wait::Space(builder.pipe(to))],
-        (Target::Else(from), Target::Else(to)) => vec![Wait::For(from.min(to))],
-    }
+    };
+    vec![wait]
 }
 
 fn polls(
@@ -604,16 +628,17 @@ fn polls(
     let mut waits = Vec::new();
     for Interest { fd, readable, writable } in interests {
         match descriptors.target(pid, fd) {
-            Target::Pipe(pipe) => {
-                let pipe = builder.pipe(pipe);
-                waits.extend(readable.then_some(Wait::Data(pipe)));
-                waits.extend(writable.then_some(Wait::Space(pipe)));
-            }
             // Through these it is woken by itself.
             Target::Else(Why::Thread | Why::Signal | Why::Other) => {
                 waits.push(Wait::For(Why::Poll));
             }
             Target::Else(why) => waits.push(Wait::For(why)),
+            Target::Socket(_) if !readable && !writable => waits.push(Wait::For(Why::Network)),
+            target => {
+                let asked = [(readable, false), (writable, true)].into_iter();
+                let asked = asked.filter_map(|(is_asked, way)| is_asked.then_some(way));
+                waits.extend(asked.map(|for_space| wait_at(target, for_space, builder)));
+            }
         }
     }
     waits
@@ -646,6 +671,8 @@ impl Stat {
 #[cfg(test)]
 mod tests {
     use std::process::{Child, Command, Stdio};
+
+    use pipeprof_runner::pipeline::{Link, Pipe};
 
     use super::*;
     use crate::accounts::now_ns;
@@ -693,6 +720,57 @@ mod tests {
         looked_until(pid, |timeline, state| {
             state.data.first().is_some_and(|&pipe| timeline.pipes[pipe.0 as usize].inode == inode)
         });
+    }
+
+    #[test]
+    fn a_wait_at_a_socket_is_one_at_the_link_that_it_is_an_end_of() {
+        use std::os::fd::OwnedFd;
+        use std::os::unix::net::UnixStream;
+
+        let inode = |fd: &UnixStream| {
+            let file = File::from(OwnedFd::from(fd.try_clone().unwrap()));
+            std::os::unix::fs::MetadataExt::ino(&file.metadata().unwrap())
+        };
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (near, far) = (inode(&theirs), inode(&ours));
+        let link = |inode: u64, sender: u64| Pipe {
+            link: Link::Unix { sender },
+            inode,
+            device: 9,
+            path: None,
+            writers: Vec::new(),
+            readers: Vec::new(),
+            capacity_bytes: None,
+        };
+        let pipeline = |pipe| Pipeline { members: Vec::new(), pipes: vec![pipe] };
+        let start = |program: &str| {
+            let end = || OwnedFd::from(theirs.try_clone().unwrap());
+            let child = Command::new(program).stdin(end()).stdout(end()).spawn();
+            Killed(child.unwrap())
+        };
+        let looked = |child: &Killed, pipeline: &Pipeline, wanted: fn(&ProcessState) -> bool| {
+            let mut looker = Looker::new(now_ns(), None);
+            looker.follow(&[child.0.id() as i32]);
+            looker.connect(pipeline);
+            for _ in 0..2_000 {
+                looker.look(now_ns());
+                if looker.found.iter().any(|(_, state)| wanted(state)) {
+                    return looker.so_far().pipes.clone();
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            panic!("never: {:?}", looker.found);
+        };
+        let cat = start("cat");
+        // What it reads is a link of the pipeline; or not, and then it waits for the network.
+        let (reads, other) = (pipeline(link(near, far)), pipeline(link(far, near)));
+        let at = looked(&cat, &reads, |state| state.data.len() == 1 && state.why.is_none());
+        assert_eq!(at, [reads.pipes[0].key()]);
+        looked(&cat, &other, |state| state.data.is_empty() && state.why == Some(Why::Network));
+        drop(cat);
+        let yes = start("yes");
+        let at = looked(&yes, &other, |state| state.space.len() == 1);
+        assert_eq!(at, [other.pipes[0].key()]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! limits a pipeline shows only in what they did at the same moment. When there are too many bins,
 //! neighbours are merged: a long watch gets coarser instead of larger.
 
-use pipeprof_runner::pipeline::PipeKey;
+use pipeprof_runner::pipeline::{PipeKey, Pipeline};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
@@ -210,8 +210,19 @@ pub(super) struct Builder {
     states: FxHashMap<ProcessState, StateRef>,
     joints: FxHashMap<Vec<(ProcessRef, StateRef)>, u32>,
     pipes: FxHashMap<PipeKey, PipeRef>,
+    /// By the inode of a socket the links that it receives from and sends to.
+    sockets: FxHashMap<u64, SocketLinks>,
     /// With more joint states than this it is time to forget those that were thinned out.
     crowded: usize,
+}
+
+/// The links of a pipeline that a socket is an end of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct SocketLinks {
+    /// What arrives at it.
+    pub(super) arrives: Option<PipeKey>,
+    /// What is sent from it.
+    pub(super) leaves: Option<PipeKey>,
 }
 
 /// See [`Builder::crowded`].
@@ -235,6 +246,7 @@ impl Builder {
             states: FxHashMap::default(),
             joints: FxHashMap::default(),
             pipes: FxHashMap::default(),
+            sockets: FxHashMap::default(),
             crowded: CROWDED,
         }
     }
@@ -245,6 +257,23 @@ impl Builder {
             self.made.pipes.push(name);
             next
         })
+    }
+
+    /// Takes up the links of a pipeline that are sockets.
+    pub(super) fn connect(&mut self, pipeline: &Pipeline) {
+        for pipe in &pipeline.pipes {
+            let Some(sender) = pipe.link.sender() else { continue };
+            self.sockets.entry(pipe.inode).or_default().arrives = Some(pipe.key());
+            self.sockets.entry(sender).or_default().leaves = Some(pipe.key());
+        }
+    }
+
+    /// The link that a thread waits at which waits for data of a socket, or for space; `None` where
+    /// that carries nothing for the pipeline.
+    pub(super) fn link(&mut self, socket: u64, for_space: bool) -> Option<PipeRef> {
+        let links = self.sockets.get(&socket)?;
+        let key = if for_space { links.leaves } else { links.arrives };
+        key.map(|key| self.pipe(key))
     }
 
     pub(super) fn process(&mut self, seen: ProcessSeen) -> ProcessRef {

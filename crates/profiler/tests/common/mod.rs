@@ -5,7 +5,7 @@ pub(crate) mod wait;
 
 use std::process::{Child, Command, Stdio};
 
-use pipeprof_runner::pipeline::{Member, Pipe, Pipeline};
+use pipeprof_runner::pipeline::{Link, Member, Pipe, Pipeline};
 
 /// `dd | dd`, killed when dropped.
 pub(crate) struct Pair {
@@ -45,6 +45,7 @@ impl Pair {
         Pipeline {
             members: members.to_vec(),
             pipes: vec![Pipe {
+                link: Link::Pipe,
                 inode: 0,
                 device: 0,
                 path: None,

@@ -273,7 +273,7 @@ fn lane(columns: &[Found], grid: Columns) -> MemberLane {
 #[cfg(test)]
 mod tests {
     use pipeprof_profiler::states::{Account, Why};
-    use pipeprof_runner::pipeline::{Member, MemberId, Pipe};
+    use pipeprof_runner::pipeline::{Link, Member, MemberId, Pipe};
 
     use super::*;
     use crate::facts::states::{Actor, Ends, Moment, Span};
@@ -327,6 +327,7 @@ mod tests {
             end: None,
         };
         let pipe = Pipe {
+            link: Link::Pipe,
             inode: 7,
             device: 1,
             path: None,

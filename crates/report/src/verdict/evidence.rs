@@ -1,5 +1,7 @@
 //! What a verdict is drawn from: plain numbers of members and pipes, and what follows from them.
 
+use pipeprof_runner::pipeline::Link;
+
 use super::{PipeCause, TINY_CALL};
 use crate::roles::{Reason, Role};
 
@@ -55,6 +57,8 @@ pub struct MemberEvidence {
 /// One pipe.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PipeEvidence {
+    /// What it is.
+    pub link: Link,
     /// Inode.
     pub inode: u64,
     /// Share of looks that found it empty, 0 to 1.
@@ -71,6 +75,13 @@ pub struct PipeEvidence {
     pub bytes_per_read: Option<f64>,
     /// From wake-up to CPU, for the end that is woken most.
     pub latency: Option<WakeLatency>,
+}
+
+impl PipeEvidence {
+    /// `pipe:[88121]`, `unix:[88121]`, `tcp:[88121]`.
+    pub(crate) fn name(&self) -> String {
+        self.link.named(self.inode)
+    }
 }
 
 /// How long whoever is woken through a pipe waits for a CPU.

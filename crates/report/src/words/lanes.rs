@@ -76,7 +76,7 @@ pub(crate) fn limit(summary: &Summary, limit: &LimitShare) -> String {
     let member = limit.pid.and_then(|pid| summary.members.iter().find(|m| m.pid == pid));
     match (limit.kind, member, limit.inode) {
         (_, Some(member), _) => name::short(member.end, &member.comm),
-        (_, _, Some(inode)) => format!("pipe:[{inode}]"),
+        (_, _, Some(inode)) => limit.name.clone().unwrap_or_else(|| format!("pipe:[{inode}]")),
         ("cpus", ..) => "the CPUs".to_owned(),
         _ => "unknown".to_owned(),
     }

@@ -26,11 +26,11 @@ pub(crate) fn head(summary: &Summary, pipe: &PipeSummary, arrow: &str) -> String
     head
 }
 
-/// `pipe:[88121]`, or the path of a FIFO.
+/// `pipe:[88121]`, `unix:[88121]`, or the path of a FIFO.
 pub(crate) fn name(pipe: &PipeSummary) -> String {
     match &pipe.path {
         Some(path) => printable(path).into_owned(),
-        None => format!("pipe:[{}]", pipe.inode),
+        None => pipe.link.named(pipe.inode),
     }
 }
 

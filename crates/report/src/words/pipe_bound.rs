@@ -90,6 +90,13 @@ pub(crate) fn remedies(evidence: &Evidence, judged: &Judged, cause: PipeCause) -
     let remedy =
         |what: &str, (buys, at_most): (String, Option<f64>)| Remedy::new(what, buys, at_most);
     let wake_ups = || if evidence.nobody() >= 0.1 { latency() } else { bounded(Work::WakeUp) };
+    let is_socket = judged.pipe.is_some_and(|at| evidence.pipes[at].link.is_socket());
+    if is_socket && cause != PipeCause::TinyCalls {
+        return vec![
+            remedy("a larger send buffer (SO_SNDBUF) and larger calls: fewer wake-ups", wake_ups()),
+            remedy("both ends on one CPU (taskset): no wake-up from CPU to CPU", wake_ups()),
+        ];
+    }
     match cause {
         PipeCause::Copies => {
             let (bound, at_most) = bounded(Work::Copy);

@@ -47,10 +47,15 @@ impl Words<'_> {
     fn party(&self, party: Party) -> String {
         match party {
             Party::Member(member) => self.named(member),
-            Party::Pipe(pipe) => format!("pipe:[{}]", self.evidence.pipes[pipe].inode),
+            Party::Pipe(pipe) => self.evidence.pipes[pipe].name(),
             Party::Cpus => "the CPUs".to_owned(),
             Party::Unknown => "nothing known".to_owned(),
         }
+    }
+
+    /// `pipe:[88121]`.
+    fn pipe_name(&self, pipe: Option<usize>) -> String {
+        pipe.map_or_else(|| "pipe:[0]".to_owned(), |at| self.evidence.pipes[at].name())
     }
 
     fn limit(&self, party: Party, share: f64) -> LimitShare {
@@ -62,7 +67,9 @@ impl Words<'_> {
                 "member"
             }
             Party::Pipe(pipe) => {
-                inode = Some(self.evidence.pipes[pipe].inode);
+                let pipe = &self.evidence.pipes[pipe];
+                inode = Some(pipe.inode);
+                name = pipe.link.is_socket().then(|| pipe.name());
                 "pipe"
             }
             Party::Cpus => "cpus",
@@ -135,18 +142,18 @@ impl Words<'_> {
                 format!("bottleneck: {} alike, {each} {share} of the time", listed(&names))
             }
             (Finding::PipeBound(PipeCause::TinyCalls), Some(member)) => {
-                let pipe = judged.pipe.map_or(0, |at| self.evidence.pipes[at].inode);
+                let pipe = self.pipe_name(judged.pipe);
                 format!(
-                    "bottleneck: {}, {share} of the time: at pipe:[{pipe}], {}",
+                    "bottleneck: {}, {share} of the time: at {pipe}, {}",
                     self.named(member),
                     pipe_bound::cause(self.evidence, judged, PipeCause::TinyCalls)
                 )
             }
             (Finding::PipeBound(cause), Some(_)) => {
                 let names: Vec<String> = judged.members.iter().map(|&at| self.named(at)).collect();
-                let pipe = judged.pipe.map_or(0, |at| self.evidence.pipes[at].inode);
+                let pipe = self.pipe_name(judged.pipe);
                 format!(
-                    "bottleneck: pipe:[{pipe}] between {}: {}",
+                    "bottleneck: {pipe} between {}: {}",
                     listed(&names),
                     pipe_bound::cause(self.evidence, judged, cause)
                 )
@@ -269,7 +276,7 @@ impl Words<'_> {
                 percent(100.0 * share)
             ),
             Doubt::FillDisagrees(pipe) => {
-                format!("pipe:[{}] is not filled as expected", self.evidence.pipes[pipe].inode)
+                format!("{} is not filled as expected", self.evidence.pipes[pipe].name())
             }
             Doubt::LooksOnly => "drawn from looks at /proc alone; `pipeprof doctor` says how to \
                                  allow kernel profiling"
@@ -332,7 +339,8 @@ impl Words<'_> {
         let level = |at: &usize| {
             let pipe = &self.evidence.pipes[*at];
             let share = if is_full { pipe.full } else { pipe.empty }?;
-            Some(PipeLevel { inode: pipe.inode, is_full, percent: 100.0 * share })
+            let (link, inode) = (pipe.link, pipe.inode);
+            Some(PipeLevel { link, inode, is_full, percent: 100.0 * share })
         };
         pipes.iter().filter_map(level).max_by(|a, b| a.percent.total_cmp(&b.percent))
     }
@@ -450,16 +458,16 @@ impl Words<'_> {
             let text = "negligible: no writer and reader alternate".to_owned();
             return Remedy::new("a larger pipe", text, Some(bound));
         }
-        let pipe = larger.pipe.map_or(0, |at| self.evidence.pipes[at].inode);
+        let pipe = self.pipe_name(larger.pipe);
         let drain = larger.drain_seconds.map_or_else(String::new, |seconds| {
             format!("; its price: {} to drain", duration(2e9 * seconds))
         });
         match larger.burst_bytes {
-            Some(burst) if burst > 512.0 * 1024.0 => {
+            Some(burst) if burst > 512.0 * 1024.0 && !self.is_socket(larger.pipe) => {
                 let mib = (2.0 * burst / (1 << 20) as f64).ceil().max(2.0) as u64;
                 Remedy::new(
                     format!(
-                        "buffer two batches at pipe:[{pipe}]: `| mbuffer -q -m {mib}M |` or \
+                        "buffer two batches at {pipe}: `| mbuffer -q -m {mib}M |` or \
                          `| pipeprof buffer -m {mib}M |`",
                         mib = mib.next_power_of_two()
                     ),
@@ -471,13 +479,22 @@ impl Words<'_> {
                     Some(bound),
                 )
             }
+            _ if self.is_socket(larger.pipe) => Remedy::new(
+                format!("a larger send buffer of {pipe} (SO_SNDBUF)"),
+                format!("{}: writer and reader alternate{drain}", gain(bound)),
+                Some(bound),
+            ),
             _ => Remedy::new(
-                format!("a larger pipe:[{pipe}] (F_SETPIPE_SZ, up to 1 MiB)"),
+                format!("a larger {pipe} (F_SETPIPE_SZ, up to 1 MiB)"),
                 format!("{}: writer and reader alternate{drain}", gain(bound)),
                 Some(bound),
             )
             .for_tune(),
         }
+    }
+
+    fn is_socket(&self, pipe: Option<usize>) -> bool {
+        pipe.is_some_and(|at| self.evidence.pipes[at].link.is_socket())
     }
 
     fn removal(&self) -> Option<Remedy> {
@@ -550,7 +567,7 @@ pub(crate) fn lines(verdict: &Verdict) -> Vec<Line> {
                 };
                 let pipe = pipe.map_or_else(String::new, |pipe| {
                     let level = if pipe.is_full { "full" } else { "empty" };
-                    format!("pipe:[{}] {level} {}", pipe.inode, percent(pipe.percent))
+                    format!("{} {level} {}", pipe.link.named(pipe.inode), percent(pipe.percent))
                 });
                 lines.push(Line { who, what: format!("{what} {}", percent(*share)), pipe });
             }
@@ -603,6 +620,7 @@ fn cpus(count: f64) -> String {
 fn limited_by(limit: &LimitShare) -> String {
     match (limit.kind, &limit.name, limit.pid, limit.inode) {
         (_, Some(name), Some(pid), _) => format!("{name} (pid {pid}) limits"),
+        (_, Some(name), None, Some(_)) => format!("{name} limits"),
         (_, _, _, Some(inode)) => format!("pipe:[{inode}] limits"),
         ("cpus", ..) => "the CPUs limit".to_owned(),
         _ => "nothing tells what limits".to_owned(),

@@ -15,7 +15,7 @@ use pipeprof_profiler::states::{
 };
 use pipeprof_profiler::wakeups::{Latency, Waker, WakeupEdge, Wakeups};
 use pipeprof_report::run::Run;
-use pipeprof_runner::pipeline::{End, Member, Pipe, Pipeline};
+use pipeprof_runner::pipeline::{End, Link, Member, Pipe, Pipeline};
 
 /// The five stages that `tests/fixtures` holds a recording of.
 pub(crate) const STAGES: [&str; 5] = ["write", "vmsplice", "splice", "huge-page", "busy-loop"];
@@ -192,6 +192,7 @@ pub(crate) fn pair(profile: Profile, subject: &str, bytes: u64, gib_per_s: f64) 
     });
     let members: Vec<Member> = members.collect();
     let pipe = Pipe {
+        link: Link::Pipe,
         inode: 7,
         device: 0,
         path: None,
@@ -286,6 +287,7 @@ pub(crate) fn blocked_chain() -> Run {
     };
     let members = vec![member(11, "zcat"), member(12, "sort"), member(10, "sh")];
     let pipe = Pipe {
+        link: Link::Pipe,
         inode: 88121,
         device: 13,
         path: None,

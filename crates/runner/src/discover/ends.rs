@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 
 use super::table::{Access, Descriptor, ProcTable, Process};
-use crate::pipeline::PipeKey;
+use crate::pipeline::{Link, PipeKey};
 
 /// Read calls that a program makes before its own code runs (`ld.so`, locales): a shell that waits
 /// for its children has made no more. Bash 5.2 on Debian 12 makes 11.
@@ -15,6 +15,7 @@ const START_UP_READS: u64 = 16;
 pub(super) struct Ends {
     pub(super) writers: Vec<usize>,
     pub(super) readers: Vec<usize>,
+    pub(super) link: Link,
     pub(super) path: Option<PathBuf>,
 }
 
@@ -125,6 +126,7 @@ pub(super) fn only_waits(process: &Process) -> bool {
 fn count(table: &ProcTable, held: BTreeMap<usize, Vec<&Descriptor>>) -> Option<Ends> {
     let processes = table.processes();
     let path = held.values().flatten().find_map(|descriptor| descriptor.path.clone());
+    let link = held.values().flatten().map(|descriptor| descriptor.link).next().unwrap_or_default();
     let mut writers = Vec::new();
     let mut readers = Vec::new();
     for (at, fds) in held {
@@ -149,7 +151,7 @@ fn count(table: &ProcTable, held: BTreeMap<usize, Vec<&Descriptor>>) -> Option<E
         let places = holders.iter().map(|holder| holder.at);
         places.filter(|&at| !table.hidden.contains(&processes[at].pid)).collect()
     };
-    let ends = Ends { writers: places(&writers), readers: places(&readers), path };
+    let ends = Ends { writers: places(&writers), readers: places(&readers), link, path };
     ends.join_two().then_some(ends)
 }
 

@@ -1,6 +1,7 @@
 //! How large the pipes of a pipeline are, and how full.
 //!
-//! Only a descriptor for the pipe tells, so one is opened and closed again within microseconds. An
+//! Of sockets the kernel tells whoever asks ([`sock_diag`](crate::sock_diag)). Of a pipe only a
+//! descriptor for the pipe tells, so one is opened and closed again within microseconds. An
 //! end that is open is an end that exists, so this is done by a process of its own that nothing can
 //! stop in between (`looker.rs`), and only while it makes no difference:
 //!
@@ -25,7 +26,8 @@ use nix::sys::stat::fstatat;
 
 use super::looker::{self, Answer, Level, Look, Question};
 use super::topology::{Ends, Found};
-use crate::pipeline::Pipe;
+use crate::pipeline::{Link, Pipe};
+use crate::sock_diag::SockDiag;
 
 static NEVER: AtomicBool = AtomicBool::new(false);
 
@@ -43,8 +45,28 @@ impl Found {
 
     /// Likewise, with what each look took.
     pub fn looks(&self) -> Vec<Option<Look>> {
+        let sockets = self.sockets();
         let pipes = self.pipeline.pipes.iter().zip(&self.ends);
         let questions = pipes.map(|(pipe, ends)| question(pipe, ends)).collect::<Vec<_>>();
+        let looks = self.looks_at(&questions);
+        looks.into_iter().zip(sockets).map(|(pipe, socket)| pipe.or(socket)).collect()
+    }
+
+    /// The looks at those links that are sockets.
+    fn sockets(&self) -> Vec<Option<Look>> {
+        let pipes = &self.pipeline.pipes;
+        if !pipes.iter().any(|pipe| pipe.link.is_socket()) {
+            return vec![None; pipes.len()];
+        }
+        let Ok(mut diag) = SockDiag::open() else { return vec![None; pipes.len()] };
+        let level = |pipe: &Pipe| {
+            let level = socket_level(pipe, &mut diag)?;
+            Some(Look { level, held_ns: 0 })
+        };
+        pipes.iter().map(level).collect()
+    }
+
+    fn looks_at(&self, questions: &[Option<Question>]) -> Vec<Option<Look>> {
         if questions.iter().all(Option::is_none) {
             return vec![None; questions.len()];
         }
@@ -54,9 +76,28 @@ impl Found {
     }
 }
 
+/// By the memory of what was sent and not taken: a writer waits for space by that, and not by bytes.
+fn socket_level(pipe: &Pipe, diag: &mut SockDiag) -> Option<Level> {
+    let (used, limit) = match pipe.link {
+        Link::Pipe | Link::Fifo => return None,
+        Link::Unix { sender } => {
+            let memory = diag.unix_with(sender)?.memory;
+            (memory.sent, memory.send_limit)
+        }
+        // What was sent waits on both sides.
+        Link::Tcp { sender, from, to } => {
+            let near = diag.tcp_with(from, to).filter(|socket| socket.inode == sender)?;
+            let far = diag.tcp_with(to, from).filter(|socket| socket.inode == pipe.inode)?;
+            let (near, far) = (near.memory, far.memory);
+            (near.sent + far.received, near.send_limit + far.receive_limit)
+        }
+    };
+    (limit > 0).then_some(Level { capacity_bytes: limit, fill_bytes: used.min(limit) })
+}
+
 /// `None` where the pipe is better left alone.
 fn question(pipe: &Pipe, ends: &Ends) -> Option<Question> {
-    if pipe.path.is_some() || NEVER.load(Ordering::Relaxed) {
+    if pipe.path.is_some() || pipe.link.is_socket() || NEVER.load(Ordering::Relaxed) {
         return None;
     }
     let holds = |&&(pid, fd): &&(i32, i32)| {

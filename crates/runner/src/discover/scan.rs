@@ -17,9 +17,9 @@ use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::Mode;
 
 use super::error::DiscoverError;
-use super::sys;
-use super::table::{Access, Calls, Descriptor, ProcTable, Process};
-use crate::pipeline::PipeKey;
+use super::table::{Access, Calls, Descriptor, HeldSocket, ProcTable, Process};
+use super::{sockets, sys};
+use crate::pipeline::{Link, PipeKey};
 use crate::stat_line::StatLine;
 
 /// Room for many directory entries, and for a whole `stat`, `io` or `fdinfo`.
@@ -51,7 +51,7 @@ pub(super) fn scan() -> Result<ProcTable, DiscoverError> {
             unreadable += usize::from(!readable);
         }
     }
-    Ok(ProcTable::new(processes, unreadable))
+    Ok(sockets::joined(ProcTable::new(processes, unreadable)))
 }
 
 /// A process and what it started, as far as the parents are still there: what a pass over all of
@@ -80,20 +80,27 @@ pub(super) fn scan_tree(root: i32) -> Option<ProcTable> {
             );
         }
     }
-    Some(ProcTable::new(processes, unreadable))
+    Some(sockets::joined(ProcTable::new(processes, unreadable)))
 }
 
 /// Buffers that are used for process after process.
 struct Reader {
     buffer: Vec<u8>,
     numbers: Vec<i32>,
+    /// The sockets of the latest process.
+    sockets: Vec<HeldSocket>,
     /// Mount points of remote file systems.
     remote: Vec<PathBuf>,
 }
 
 impl Reader {
     fn new() -> Self {
-        Reader { buffer: vec![0; BUFFER_BYTES], numbers: Vec::new(), remote: remote_mounts() }
+        Reader {
+            buffer: vec![0; BUFFER_BYTES],
+            numbers: Vec::new(),
+            sockets: Vec::new(),
+            remote: remote_mounts(),
+        }
     }
 
     /// The process, and whether its descriptors could be read.
@@ -123,12 +130,14 @@ impl Reader {
         if let Err(error) = self.descriptors(&fds, &infos, &mut process.descriptors) {
             return self.closed(process, Some(error));
         }
+        process.sockets = std::mem::take(&mut self.sockets);
         process.waits_for_child = self.read(&dir, "wchan").is_ok_and(is_wait_for_child);
-        if !process.descriptors.is_empty() {
+        let may_be_member = !process.descriptors.is_empty() || !process.sockets.is_empty();
+        if may_be_member {
             process.command_line = split_arguments(&self.read_all(&dir, "cmdline")?);
         }
         // Without an end it may have handed one down, of which this tells.
-        if !process.descriptors.is_empty() || process.waits_for_child {
+        if may_be_member || process.waits_for_child {
             process.calls = self.read(&dir, "io").ok().and_then(parse_calls);
         }
         Ok((process, true))
@@ -177,6 +186,7 @@ impl Reader {
     ) -> nix::Result<()> {
         let mut numbers = std::mem::take(&mut self.numbers);
         numbers.clear();
+        self.sockets.clear();
         let listed = sys::numbers(fds.as_fd(), &mut self.buffer, &mut numbers);
         for &fd in &numbers {
             // A descriptor can be closed while we look: no error.
@@ -193,6 +203,10 @@ impl Reader {
         // The link names anonymous pipes without touching the file behind it.
         let target = readlinkat(fds, name.as_c_str()).ok()?;
         let bytes = target.as_bytes();
+        if let Some(inode) = socket_inode(bytes) {
+            self.sockets.push(HeldSocket { fd, inode });
+            return None;
+        }
         let named = bytes.starts_with(b"/");
         let candidate =
             if named { self.may_be_fifo(Path::new(&target)) } else { bytes.starts_with(b"pipe:[") };
@@ -204,6 +218,7 @@ impl Reader {
         Some(Descriptor {
             fd,
             pipe: PipeKey { device: stat.device, inode: stat.inode },
+            link: if named { Link::Fifo } else { Link::Pipe },
             access: match flags & libc::O_ACCMODE {
                 libc::O_RDONLY => Access::Read,
                 libc::O_WRONLY => Access::Write,
@@ -277,6 +292,12 @@ impl Stat {
             ended: matches!(state, 'Z' | 'X') && threads <= 1,
         })
     }
+}
+
+/// Of `socket:[88121]`.
+fn socket_inode(link: &[u8]) -> Option<u64> {
+    let number = link.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
+    std::str::from_utf8(number).ok()?.parse().ok()
 }
 
 fn is_wait_for_child(wchan: &[u8]) -> bool {

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
-use crate::pipeline::{MemberId, PipeKey};
+use crate::pipeline::{Link, MemberId, PipeKey};
 
 /// What a descriptor was opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,19 +17,30 @@ pub enum Access {
     Both,
 }
 
-/// A descriptor that is a pipe or a FIFO.
+/// A descriptor that is a pipe or a FIFO; or one direction of a socket that is a link of a pipeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
     /// Its number.
     pub fd: i32,
     /// The pipe.
     pub pipe: PipeKey,
+    /// What it is.
+    pub link: Link,
     /// The end.
     pub access: Access,
     /// It does not survive `exec`.
     pub close_on_exec: bool,
     /// Where a named FIFO lives.
     pub path: Option<PathBuf>,
+}
+
+/// A descriptor that is a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldSocket {
+    /// Its number.
+    pub fd: i32,
+    /// As in `socket:[88121]`.
+    pub inode: u64,
 }
 
 /// One process at the moment it was looked at.
@@ -45,10 +56,14 @@ pub struct Process {
     pub start_time_ticks: u64,
     /// Up to 15 bytes that the process chose.
     pub comm: String,
-    /// Empty where it was not read: only processes that hold pipes are asked.
+    /// Empty where it was not read: only processes that hold pipes or sockets are asked.
     pub command_line: Vec<String>,
-    /// The pipes that it holds.
+    /// The pipes that it holds, and the sockets that are links.
     pub descriptors: Vec<Descriptor>,
+    /// All sockets that it holds.
+    pub sockets: Vec<HeldSocket>,
+    /// Connections that carry data and are not followed, because it serves others too.
+    pub left_out: u32,
     /// It slept in `wait` or in `sigsuspend`: for a child, as shells and `timeout` do.
     pub waits_for_child: bool,
     /// It has not executed a program since its fork (`PF_FORKNOEXEC`): a subshell, a worker.
@@ -130,6 +145,10 @@ impl ProcTable {
     /// Whether `descendant` comes from `ancestor`. No process descends from itself.
     pub fn descends(&self, descendant: i32, ancestor: i32) -> bool {
         self.ancestors(descendant).any(|pid| pid == ancestor)
+    }
+
+    pub(super) fn process_mut(&mut self, at: usize) -> &mut Process {
+        &mut self.processes[at]
     }
 
     pub(super) fn position(&self, pid: i32) -> Option<usize> {

@@ -29,6 +29,9 @@ pub struct Found {
     pub handed_down: Vec<MemberId>,
     /// Processes whose descriptors may not be read, so that members may be missing.
     pub unreadable: usize,
+    /// Members with connections that carry data and are not followed, because who has them serves
+    /// others too; and how many those are.
+    pub left_out: Vec<(MemberId, u32)>,
     /// For each pipe the descriptors that hold it, by which it can be opened.
     pub(super) ends: Vec<Ends>,
 }
@@ -194,6 +197,7 @@ fn build(
         .map(|(key, writers, readers)| {
             let place = (in_order(writers), in_order(readers));
             let pipe = Pipe {
+                link: links.pipes[key].link,
                 inode: key.inode,
                 device: key.device,
                 path: links.pipes[key].path.clone(),
@@ -222,6 +226,9 @@ fn build(
     }));
     let idle = wrappers.iter().map(|&at| &processes[at]).filter(|process| only_waits(process));
     let handed_down = idle.map(Process::id).collect();
+    let in_order = order.iter().map(|&place| &processes[members[place]]);
+    let left_out = in_order.filter(|process| process.left_out > 0);
+    let left_out = left_out.map(|process| (process.id(), process.left_out)).collect();
     Found {
         pipeline: Pipeline {
             members: order.iter().map(|&place| member(&processes[members[place]])).collect(),
@@ -230,6 +237,7 @@ fn build(
         wrappers: wrappers.into_iter().map(|at| member(&processes[at])).collect(),
         handed_down,
         unreadable: table.unreadable,
+        left_out,
         ends,
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::{Member, MemberId, Pipe};
+use super::{Link, Member, MemberId, Pipe};
 
 #[derive(Deserialize)]
 pub(super) struct Pipeline {
@@ -15,6 +15,9 @@ pub(super) struct Pipeline {
 
 #[derive(Deserialize)]
 struct StoredPipe {
+    /// Absent in what was written before sockets were links.
+    #[serde(flatten)]
+    link: Option<Link>,
     inode: u64,
     device: u64,
     path: Option<PathBuf>,
@@ -41,6 +44,7 @@ impl From<Pipeline> for super::Pipeline {
             held.into_iter().filter_map(id).collect()
         };
         let pipe = |pipe: StoredPipe| Pipe {
+            link: pipe.link.unwrap_or(if pipe.path.is_some() { Link::Fifo } else { Link::Pipe }),
             inode: pipe.inode,
             device: pipe.device,
             path: pipe.path,

@@ -69,7 +69,8 @@ fn limit_text(pipeline: &PipelineNow, limit: LimitNow) -> String {
         LimitKind::NoCpu => format!("{name} {percent:.0} %, waiting for a CPU"),
         LimitKind::WakeUps => {
             let pipe = limit.pipe.and_then(|at| pipeline.pipes.get(at));
-            let pipe = pipe.map_or(String::new(), |pipe| format!("of pipe:[{}] ", pipe.inode));
+            let pipe =
+                pipe.map_or(String::new(), |pipe| format!("of {} ", pipe.link.named(pipe.inode)));
             format!("wake-ups {pipe}{percent:.0} %")
         }
     }

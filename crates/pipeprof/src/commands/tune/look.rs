@@ -60,7 +60,7 @@ pub(super) fn watch(
     let mut capacities = vec![None; pipeline.pipes.len()];
     let mut counts: Vec<Counts> = Vec::new();
     let mut why_unknown = None;
-    let states = States::start(&pids, None).map_err(|error| hinted(&error, error.hint()))?;
+    let states = States::start(&pipeline, None).map_err(|error| hinted(&error, error.hint()))?;
     let mut bar = Watching::beside(&pids, Some(WATCH), ui);
     let started = Instant::now();
     let mut looks = 0_u32;
@@ -75,7 +75,9 @@ pub(super) fn watch(
         for (at, level) in subject.found.levels().into_iter().enumerate() {
             if let Some(level) = level {
                 gauges[at].add(at_ns, level);
-                capacities[at] = Some(level.capacity_bytes);
+                // Only a pipe can be given another.
+                let is_socket = pipeline.pipes[at].link.is_socket();
+                capacities[at] = (!is_socket).then_some(level.capacity_bytes);
             }
         }
         let totals = subject.totals()?;

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+use pipeprof_runner::pipeline::Link;
+
 use super::*;
 use crate::roles::Role;
 use crate::verdict::{PipeCause, PipeEvidence, Verdict, WakeLatency};
@@ -35,6 +37,7 @@ fn member(
 
 fn pipe(at: usize, full: f64, empty: f64) -> PipeEvidence {
     PipeEvidence {
+        link: Link::Pipe,
         inode: 1000 + at as u64,
         full: Some(full),
         empty: Some(empty),

@@ -1,5 +1,5 @@
 use pipeprof_profiler::states::{Bin, StateRef};
-use pipeprof_runner::pipeline::{Member, Pipe, PipeKey};
+use pipeprof_runner::pipeline::{Link, Member, Pipe, PipeKey};
 
 use super::*;
 
@@ -20,6 +20,7 @@ fn pipe(inode: u64, writers: &[i32], readers: &[i32]) -> Pipe {
         pids.iter().map(|&pid| MemberId { pid, start_time: Some(pid as u64) }).collect()
     };
     Pipe {
+        link: Link::Pipe,
         inode,
         device: 1,
         path: None,

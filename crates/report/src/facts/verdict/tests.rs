@@ -1,5 +1,5 @@
 use pipeprof_profiler::states::{Account, Pressure};
-use pipeprof_runner::pipeline::{Member, MemberId, Pipe};
+use pipeprof_runner::pipeline::{Link, Member, MemberId, Pipe};
 
 use super::*;
 use crate::facts::states::{Actor, Ends, Moment, Span};
@@ -56,6 +56,7 @@ impl Case {
                 .collect(),
             pipes: (1..members)
                 .map(|at| Pipe {
+                    link: Link::Pipe,
                     inode: at as u64,
                     device: 1,
                     path: None,

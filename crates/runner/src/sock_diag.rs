@@ -1,0 +1,401 @@
+//! What the kernel tells of sockets: who is connected to whom, and what waits in between.
+//!
+//! It is asked by `NETLINK_SOCK_DIAG` (sock_diag(7); `net/unix/diag.c`, `net/ipv4/inet_diag.c`,
+//! v6.18), which takes no rights and touches no descriptor of the processes that hold the sockets.
+//! A netlink socket sees the network namespace that it was made in.
+
+mod sys;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, setns};
+
+/// A connected or listening socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// As in `socket:[88121]`.
+    pub inode: u64,
+    /// It waits for connections.
+    pub listens: bool,
+    /// What tells its other end.
+    pub family: Family,
+    /// Bytes that have arrived and were not read.
+    pub unread_bytes: u64,
+    /// Memory that its two queues use, and may use.
+    pub memory: Memory,
+    /// Bytes that have arrived so far; `None` where the kernel does not count.
+    pub received_bytes: Option<u64>,
+}
+
+/// What tells the other end of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// A Unix socket.
+    Unix {
+        /// Inode of the other end.
+        peer: Option<u64>,
+        /// It is bound to a name, as those are that somebody listened for.
+        is_named: bool,
+    },
+    /// A TCP socket.
+    Tcp {
+        /// Its own address. IPv4 addresses in IPv6 are told as IPv4.
+        local: SocketAddr,
+        /// That of the other end.
+        remote: SocketAddr,
+    },
+}
+
+/// Memory of a socket's queues in bytes, which is more than their contents (`SK_MEMINFO_VARS`,
+/// include/uapi/linux/sock_diag.h).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// What has arrived.
+    pub received: u64,
+    /// `SO_RCVBUF`.
+    pub receive_limit: u64,
+    /// What was sent and not yet taken by a Unix peer, or acknowledged by a TCP peer.
+    pub sent: u64,
+    /// `SO_SNDBUF`: a writer waits once so much is used.
+    pub send_limit: u64,
+}
+
+/// Asks about the sockets of one network namespace.
+#[derive(Debug)]
+pub struct SockDiag {
+    socket: OwnedFd,
+    buffer: Vec<u8>,
+    sequence: u32,
+}
+
+/// Messages of a dump are never larger (`netlink_dump`, net/netlink/af_netlink.c, v6.18).
+const BUFFER_BYTES: usize = 32 * 1024;
+
+/// The kernel answers at once.
+const PATIENCE_MS: u16 = 500;
+
+/// Constants of the kernel's interface that `libc` does not have.
+mod uapi {
+    pub(super) const SOCK_DIAG_BY_FAMILY: u16 = 20;
+    pub(super) const UDIAG_SHOW_NAME: u32 = 0x01;
+    pub(super) const UDIAG_SHOW_PEER: u32 = 0x04;
+    pub(super) const UDIAG_SHOW_RQLEN: u32 = 0x10;
+    pub(super) const UDIAG_SHOW_MEMINFO: u32 = 0x20;
+    pub(super) const UNIX_DIAG_NAME: u16 = 0;
+    pub(super) const UNIX_DIAG_PEER: u16 = 2;
+    pub(super) const UNIX_DIAG_RQLEN: u16 = 4;
+    pub(super) const UNIX_DIAG_MEMINFO: u16 = 5;
+    pub(super) const INET_DIAG_INFO: u16 = 2;
+    pub(super) const INET_DIAG_SKMEMINFO: u16 = 7;
+    pub(super) const TCP_ESTABLISHED: u8 = 1;
+    pub(super) const TCP_LISTEN: u8 = 10;
+    /// Closed by the other end, which may leave data to be read; and by this one.
+    pub(super) const TCP_HALF_CLOSED: [u8; 3] = [4, 5, 8];
+    pub(super) const NO_COOKIE: [u8; 8] = [0xff; 8];
+}
+
+impl SockDiag {
+    /// Of the network namespace of the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// The kernel has no `NETLINK_SOCK_DIAG`, or a filter refuses it.
+    pub fn open() -> io::Result<Self> {
+        let socket = sys::netlink(libc::NETLINK_SOCK_DIAG)?;
+        Ok(SockDiag { socket, buffer: vec![0; BUFFER_BYTES], sequence: 0 })
+    }
+
+    /// Of the network namespace that such a file of `/proc` names. A thread enters it for the moment,
+    /// which takes `CAP_SYS_ADMIN`.
+    ///
+    /// # Errors
+    ///
+    /// The rights are missing, or the file has gone.
+    pub fn open_in(namespace: &Path) -> io::Result<Self> {
+        let namespace = std::fs::File::open(namespace)?;
+        let enter = move || -> io::Result<Self> {
+            setns(namespace, CloneFlags::CLONE_NEWNET)?;
+            SockDiag::open()
+        };
+        let thread = std::thread::Builder::new().name("pp-netns".to_owned()).spawn(enter)?;
+        thread.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
+    }
+
+    /// The device of every socket's inode; 0 where that can't be had.
+    pub fn device(&self) -> u64 {
+        nix::sys::stat::fstat(&self.socket).map_or(0, |stat| stat.st_dev)
+    }
+
+    /// All Unix sockets that are connected or listen.
+    ///
+    /// # Errors
+    ///
+    /// The kernel has no `CONFIG_UNIX_DIAG`.
+    pub fn unix(&mut self) -> io::Result<Vec<Socket>> {
+        let mut found = Vec::new();
+        let request = unix_request(u32::MAX, 0);
+        self.ask(&request, true, |body| found.extend(unix_socket(body)))?;
+        Ok(found)
+    }
+
+    /// All TCP sockets that are connected or listen.
+    ///
+    /// # Errors
+    ///
+    /// The kernel has no `CONFIG_INET_TCP_DIAG`.
+    pub fn tcp(&mut self) -> io::Result<Vec<Socket>> {
+        let mut found = Vec::new();
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            let request = tcp_request(family as u8, &[0; 48]);
+            self.ask(&request, true, |body| found.extend(tcp_socket(body)))?;
+        }
+        Ok(found)
+    }
+
+    /// The Unix socket with this inode, where it is there.
+    pub fn unix_with(&mut self, inode: u64) -> Option<Socket> {
+        let mut found = None;
+        let request = unix_request(u32::MAX, u32::try_from(inode).ok()?);
+        self.ask(&request, false, |body| found = unix_socket(body)).ok()?;
+        found
+    }
+
+    /// The TCP socket with these addresses, where it is there.
+    pub fn tcp_with(&mut self, local: SocketAddr, remote: SocketAddr) -> Option<Socket> {
+        let mut found = None;
+        let (family, id) = socket_id(local, remote)?;
+        self.ask(&tcp_request(family, &id), false, |body| found = tcp_socket(body)).ok()?;
+        found
+    }
+
+    fn ask(&mut self, body: &[u8], all: bool, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+        self.sequence = self.sequence.wrapping_add(1);
+        nix::unistd::write(&self.socket, &message(body, all, self.sequence))?;
+        loop {
+            let mut entry = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut entry, PollTimeout::from(PATIENCE_MS)) {
+                Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+                Ok(_) => {}
+                Err(Errno::EINTR) => continue,
+                Err(errno) => return Err(errno.into()),
+            }
+            let length = nix::unistd::read(&self.socket, &mut self.buffer)?;
+            for answer in Messages(self.buffer.get(..length).unwrap_or_default()) {
+                // What is left of an earlier question that failed.
+                if answer.sequence != self.sequence {
+                    continue;
+                }
+                match i32::from(answer.kind) {
+                    libc::NLMSG_DONE => return Ok(()),
+                    libc::NLMSG_ERROR => {
+                        let errno = number(answer.body, 0).map_or(0, |code| code as i32);
+                        let errno = errno.checked_neg().unwrap_or(libc::EIO);
+                        return if errno == 0 {
+                            Ok(())
+                        } else {
+                            Err(io::Error::from_raw_os_error(errno))
+                        };
+                    }
+                    _ if answer.kind == uapi::SOCK_DIAG_BY_FAMILY => {
+                        each(answer.body);
+                        if !all {
+                            return Ok(());
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// `struct nlmsghdr`, and what follows it.
+fn message(body: &[u8], all: bool, sequence: u32) -> Vec<u8> {
+    let flags = libc::NLM_F_REQUEST | if all { libc::NLM_F_DUMP } else { 0 };
+    let mut bytes = Vec::with_capacity(16 + body.len());
+    bytes.extend((16 + body.len() as u32).to_ne_bytes());
+    bytes.extend(uapi::SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    bytes.extend((flags as u16).to_ne_bytes());
+    bytes.extend(sequence.to_ne_bytes());
+    bytes.extend(0u32.to_ne_bytes());
+    bytes.extend(body);
+    bytes
+}
+
+/// `struct unix_diag_req`.
+fn unix_request(states: u32, inode: u32) -> Vec<u8> {
+    let show = uapi::UDIAG_SHOW_NAME
+        | uapi::UDIAG_SHOW_PEER
+        | uapi::UDIAG_SHOW_RQLEN
+        | uapi::UDIAG_SHOW_MEMINFO;
+    let mut bytes = vec![libc::AF_UNIX as u8, 0, 0, 0];
+    bytes.extend(states.to_ne_bytes());
+    bytes.extend(inode.to_ne_bytes());
+    bytes.extend(show.to_ne_bytes());
+    bytes.extend(uapi::NO_COOKIE);
+    bytes
+}
+
+/// `struct inet_diag_req_v2`.
+fn tcp_request(family: u8, id: &[u8; 48]) -> Vec<u8> {
+    let extensions = 1 << (uapi::INET_DIAG_INFO - 1) | 1 << (uapi::INET_DIAG_SKMEMINFO - 1);
+    let wanted = [uapi::TCP_ESTABLISHED, uapi::TCP_LISTEN].into_iter().chain(uapi::TCP_HALF_CLOSED);
+    let states = wanted.fold(0u32, |states, state| states | 1 << state);
+    let mut bytes = vec![family, libc::IPPROTO_TCP as u8, extensions, 0];
+    bytes.extend(states.to_ne_bytes());
+    bytes.extend(id);
+    bytes
+}
+
+/// `struct inet_diag_sockid` and the family that it is of; `None` where the two addresses are of two.
+fn socket_id(local: SocketAddr, remote: SocketAddr) -> Option<(u8, [u8; 48])> {
+    let mut id = [0; 48];
+    id[..2].copy_from_slice(&local.port().to_be_bytes());
+    id[2..4].copy_from_slice(&remote.port().to_be_bytes());
+    let family = match (local.ip(), remote.ip()) {
+        (IpAddr::V4(local), IpAddr::V4(remote)) => {
+            id[4..8].copy_from_slice(&local.octets());
+            id[20..24].copy_from_slice(&remote.octets());
+            libc::AF_INET
+        }
+        (IpAddr::V6(local), IpAddr::V6(remote)) => {
+            id[4..20].copy_from_slice(&local.octets());
+            id[20..36].copy_from_slice(&remote.octets());
+            libc::AF_INET6
+        }
+        _ => return None,
+    };
+    id[40..].copy_from_slice(&uapi::NO_COOKIE);
+    Some((family as u8, id))
+}
+
+/// `struct unix_diag_msg` and its attributes; `None` of a socket without data, or damaged.
+fn unix_socket(body: &[u8]) -> Option<Socket> {
+    let (kind, state) = (i32::from(*body.get(1)?), *body.get(2)?);
+    if kind == libc::SOCK_DGRAM {
+        return None;
+    }
+    let listens = state == uapi::TCP_LISTEN;
+    let (mut peer, mut is_named, mut unread, mut memory) = (None, false, 0, Memory::default());
+    for (kind, value) in Attributes(body.get(16..)?) {
+        match kind {
+            uapi::UNIX_DIAG_PEER => peer = number(value, 0).map(u64::from),
+            uapi::UNIX_DIAG_NAME => is_named = true,
+            // Of one that listens it is how many wait to be accepted.
+            uapi::UNIX_DIAG_RQLEN if !listens => unread = u64::from(number(value, 0)?),
+            uapi::UNIX_DIAG_MEMINFO => memory = memory_of(value, false)?,
+            _ => {}
+        }
+    }
+    Some(Socket {
+        inode: u64::from(number(body, 4)?),
+        listens,
+        family: Family::Unix { peer, is_named },
+        unread_bytes: unread,
+        memory,
+        received_bytes: None,
+    })
+}
+
+/// `struct inet_diag_msg` and its attributes.
+fn tcp_socket(body: &[u8]) -> Option<Socket> {
+    let (family, state) = (i32::from(*body.first()?), *body.get(1)?);
+    let listens = state == uapi::TCP_LISTEN;
+    let (mut memory, mut received) = (Memory::default(), None);
+    for (kind, value) in Attributes(body.get(72..)?) {
+        match kind {
+            uapi::INET_DIAG_SKMEMINFO => memory = memory_of(value, true)?,
+            // `tcpi_bytes_received` of struct tcp_info, Linux 4.1.
+            uapi::INET_DIAG_INFO => {
+                let bytes = value.get(128..136).and_then(|bytes| bytes.try_into().ok());
+                received = bytes.map(u64::from_ne_bytes);
+            }
+            _ => {}
+        }
+    }
+    Some(Socket {
+        inode: u64::from(number(body, 68)?),
+        listens,
+        family: Family::Tcp {
+            local: address(family, body.get(8..24)?, body.get(4..6)?)?,
+            remote: address(family, body.get(24..40)?, body.get(6..8)?)?,
+        },
+        unread_bytes: if listens { 0 } else { u64::from(number(body, 56)?) },
+        memory,
+        received_bytes: received,
+    })
+}
+
+fn address(family: i32, address: &[u8], port: &[u8]) -> Option<SocketAddr> {
+    let address: [u8; 16] = address.try_into().ok()?;
+    let ip = match family {
+        libc::AF_INET => {
+            let [a, b, c, d, ..] = address;
+            IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+        }
+        libc::AF_INET6 => IpAddr::V6(Ipv6Addr::from(address)).to_canonical(),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, u16::from_be_bytes(port.try_into().ok()?)))
+}
+
+/// `SK_MEMINFO_VARS`. What TCP has sent and not been acknowledged for is counted by itself.
+fn memory_of(value: &[u8], is_tcp: bool) -> Option<Memory> {
+    let of = |at: usize| number(value, 4 * at).map(u64::from);
+    Some(Memory {
+        received: of(0)?,
+        receive_limit: of(1)?,
+        sent: of(if is_tcp { 5 } else { 2 })?,
+        send_limit: of(3)?,
+    })
+}
+
+fn number(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+/// A netlink message.
+struct Answer<'a> {
+    kind: u16,
+    sequence: u32,
+    body: &'a [u8],
+}
+
+/// The messages of a datagram.
+struct Messages<'a>(&'a [u8]);
+
+impl<'a> Iterator for Messages<'a> {
+    type Item = Answer<'a>;
+
+    fn next(&mut self) -> Option<Answer<'a>> {
+        let length = number(self.0, 0)? as usize;
+        let body = self.0.get(16..length)?;
+        let kind = u16::from_ne_bytes(self.0.get(4..6)?.try_into().ok()?);
+        let sequence = number(self.0, 8)?;
+        self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some(Answer { kind, sequence, body })
+    }
+}
+
+/// The attributes behind a message (`struct nlattr`).
+struct Attributes<'a>(&'a [u8]);
+
+impl<'a> Iterator for Attributes<'a> {
+    type Item = (u16, &'a [u8]);
+
+    fn next(&mut self) -> Option<(u16, &'a [u8])> {
+        let length = u16::from_ne_bytes(self.0.get(..2)?.try_into().ok()?);
+        let kind = u16::from_ne_bytes(self.0.get(2..4)?.try_into().ok()?);
+        let value = self.0.get(4..usize::from(length))?;
+        self.0 = self.0.get(usize::from(length).next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, value))
+    }
+}
+
+#[cfg(test)]
+mod tests;
