@@ -5,7 +5,8 @@ use std::time::UNIX_EPOCH;
 use pipeprof_profiler::meter::PipeFlow;
 use pipeprof_profiler::profile::{MemberProfile, Profile};
 use pipeprof_profiler::recording::Recording;
-use pipeprof_profiler::states::Timeline;
+use pipeprof_profiler::states::{ProcessSeen, Timeline};
+use pipeprof_runner::cgroup::Container;
 use pipeprof_runner::pipeline::Pipeline;
 use serde_json::Value;
 
@@ -144,6 +145,15 @@ impl Run {
         let is_asked_for =
             |at: &usize| names.is_empty() || names.iter().any(|name| is(&members[*at], name));
         Ok((0..members.len()).filter(is_asked_for).collect())
+    }
+
+    /// The container that a member of the pipeline ran in, where somebody looked.
+    pub(crate) fn container(&self, member: usize) -> Option<&Container> {
+        let id = self.pipeline.members.get(member)?.id();
+        let is_member = |seen: &&ProcessSeen| {
+            seen.pid == id.pid && (id.start_time.is_none() || seen.start_time_ticks == id.start_time)
+        };
+        self.states.as_ref()?.processes.iter().find(is_member)?.container.as_ref()
     }
 
     /// Its members with their position in the profile, upstream first.

@@ -2,6 +2,7 @@
 //! trust it. What the terminal shows and `--json` writes are two renderings of this.
 
 use pipeprof_profiler::profile::{MemberProfile, Mode, Profile, Quality, StackWeight, WeightUnit};
+use pipeprof_runner::cgroup::Container;
 use pipeprof_runner::pipeline::{End, PipeKey};
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
@@ -73,6 +74,9 @@ pub struct MemberSummary {
     pub comm: String,
     /// How many processes of that name it stands for.
     pub processes: usize,
+    /// The container that it ran in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<Container>,
     /// Which end, where the pipeline is a built-in pair.
     pub end: Option<End>,
     /// Samples taken of it.
@@ -197,6 +201,7 @@ impl Summary {
                     pid: member.pid,
                     comm: member.comm.clone(),
                     processes: member.processes,
+                    container: run.container(index).cloned(),
                     end: member.end,
                     samples: member.samples(),
                     weight: member.weight(),

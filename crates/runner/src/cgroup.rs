@@ -4,9 +4,10 @@
 //! Docker, Podman, containerd (nerdctl, Kubernetes), CRI-O, LXC and systemd-nspawn, with the systemd
 //! driver and without. Inside of a container its own control group is mostly `/`, which tells nothing.
 
+use std::borrow::Cow;
 use std::fs;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Where a process runs, as far as its control group tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -18,11 +19,11 @@ pub struct Place {
 }
 
 /// A container.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     /// What made it: `docker`, `podman`, `containerd`, `cri-o`, `nerdctl`, `lxc`, `nspawn`; `null` where
     /// the name does not say.
-    pub engine: Option<&'static str>,
+    pub engine: Option<Cow<'static, str>>,
     /// Its id, 64 hexadecimal digits, or its name.
     pub id: String,
     /// The Kubernetes pod that it belongs to.
@@ -33,6 +34,13 @@ impl Container {
     /// Its id as the engines print it: 12 digits.
     pub fn short_id(&self) -> &str {
         if is_id(&self.id) { &self.id[..12] } else { &self.id }
+    }
+
+    /// `docker 4f2a91c03bde`, and the pod. Untrusted text.
+    pub fn name(&self) -> String {
+        let engine = self.engine.as_deref().unwrap_or("container");
+        let pod = self.pod.as_ref().map_or(String::new(), |pod| format!(", pod {pod}"));
+        format!("{engine} {}{pod}", self.short_id())
     }
 }
 
@@ -67,7 +75,10 @@ const SCOPES: [(&str, &str); 6] = [
 fn container(path: &str) -> Option<Container> {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let pod = parts.iter().find_map(|part| pod(part));
-    let found = |engine, id: &str| Some(Container { engine, id: id.to_owned(), pod: pod.clone() });
+    let found = |engine: Option<&'static str>, id: &str| {
+        let engine = engine.map(Cow::Borrowed);
+        Some(Container { engine, id: id.to_owned(), pod: pod.clone() })
+    };
     for (at, part) in parts.iter().enumerate().rev() {
         if let Some(name) = part.strip_suffix(".scope") {
             for (prefix, engine) in SCOPES {
@@ -178,6 +189,7 @@ mod tests {
                 None,
             ),
         ] {
+            let engine = engine.map(Cow::Borrowed);
             let expected = Container { engine, id: id.to_owned(), pod: pod.map(str::to_owned) };
             assert_eq!(place(&path).container, Some(expected), "{path}");
         }
@@ -220,5 +232,9 @@ mod tests {
         let named = |id: &str| Container { engine: None, id: id.to_owned(), pod: None };
         assert_eq!(named(ID).short_id(), "4f2a91c03bde");
         assert_eq!(named("web1").short_id(), "web1");
+        assert_eq!(named(ID).name(), "container 4f2a91c03bde");
+        let docker =
+            Container { engine: Some("docker".into()), pod: Some("7".to_owned()), ..named("web1") };
+        assert_eq!(docker.name(), "docker web1, pod 7");
     }
 }

@@ -1,7 +1,9 @@
 //! `pipeprof ls`: the pipelines of this machine.
 
 use clap::Args;
+use pipeprof_report::escape::printable;
 use pipeprof_report::topology::{self, Page};
+use pipeprof_runner::cgroup::{Container, place_of};
 use pipeprof_runner::discover::{DiscoverError, Extent, Found, Level, discover, discover_all};
 use pipeprof_runner::pipeline::{Link, Member, MemberId};
 use regex::Regex;
@@ -111,8 +113,26 @@ fn pictures(pipelines: &[Found], wide: bool, ui: &Ui) -> String {
             let columns = page.columns.map(|columns| columns.saturating_sub("in ".len()));
             text += &format!("in {}\n", topology::label(wrapper, Page { columns, ..page }));
         }
+        for (container, members) in containers(found) {
+            let names = members.iter().map(|of| format!("{} ({})", printable(&of.comm), of.pid));
+            let names = names.collect::<Vec<_>>().join(", ");
+            text += &format!("in {}: {names}\n", printable(&container.name()));
+        }
     }
     text
+}
+
+/// The containers that members run in, with those.
+fn containers(found: &Found) -> Vec<(Container, Vec<&Member>)> {
+    let mut containers: Vec<(Container, Vec<&Member>)> = Vec::new();
+    for member in &found.pipeline.members {
+        let Some(container) = place_of(member.pid).container else { continue };
+        match containers.iter_mut().find(|(known, _)| *known == container) {
+            Some((_, members)) => members.push(member),
+            None => containers.push((container, vec![member])),
+        }
+    }
+    containers
 }
 
 #[derive(Serialize)]
@@ -124,10 +144,18 @@ struct Listing<'a> {
 
 #[derive(Serialize)]
 struct PipelineView<'a> {
-    members: &'a [Member],
+    members: Vec<MemberView<'a>>,
     pipes: Vec<PipeView>,
     /// Shells that wait around the members.
     wrappers: &'a [Member],
+}
+
+#[derive(Serialize)]
+struct MemberView<'a> {
+    #[serde(flatten)]
+    member: &'a Member,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<Container>,
 }
 
 #[derive(Serialize)]
@@ -165,8 +193,11 @@ impl<'a> PipelineView<'a> {
             capacity_bytes: level.map(|level| level.capacity_bytes),
             fill_bytes: level.map(|level| level.fill_bytes),
         });
+        let members = found.pipeline.members.iter().map(|member| {
+            MemberView { member, container: place_of(member.pid).container }
+        });
         PipelineView {
-            members: &found.pipeline.members,
+            members: members.collect(),
             pipes: pipes.collect(),
             wrappers: &found.wrappers,
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{Pid, SysconfVar, sysconf};
+use pipeprof_runner::cgroup::place_of;
 use pipeprof_runner::pipeline::Pipeline;
 use pipeprof_runner::stat_line::StatLine;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -241,6 +242,7 @@ impl Looker {
             first_ns: now_ns,
             last_ns: now_ns,
             cpus_allowed: cpus_allowed(pid),
+            container: place_of(pid).container,
             ..ProcessSeen::default()
         });
         let mut process = Process {
@@ -326,6 +328,8 @@ impl Process {
         seen.threads = seen.threads.max(self.threads.len() as u32);
         if self.is_young() {
             seen.cpus_allowed = cpus_allowed(self.pid);
+            // Whoever starts a container moves its first process there.
+            seen.container = place_of(self.pid).container.or(seen.container.take());
         }
         if let Some(stat) = Stat::read(self.pid) {
             self.is_stopped = matches!(stat.state, 'T' | 't');

@@ -4,6 +4,7 @@
 //! limits a pipeline shows only in what they did at the same moment. When there are too many bins,
 //! neighbours are merged: a long watch gets coarser instead of larger.
 
+use pipeprof_runner::cgroup::Container;
 use pipeprof_runner::pipeline::{PipeKey, Pipeline};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -135,6 +136,9 @@ pub struct ProcessSeen {
     /// CPUs that its first thread may run on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpus_allowed: Option<u32>,
+    /// The container that it runs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Container>,
     /// For so long that quota kept the group from running, on all CPUs together.
     #[serde(default)]
     pub throttled_ns: u64,

@@ -115,6 +115,8 @@ impl<'a> Table<'a> {
                 Label { key: pid, str: 0, num: i64::from(member.pid) },
             ];
             whose.extend(member.end.map(|end| self.label("end", end.as_str())));
+            let container = source.run.container(index);
+            whose.extend(container.map(|of| self.label("container", &of.name())));
             for weight in member.on_cpu.iter().filter(|weight| weight.samples > 0) {
                 let mut label = whose.clone();
                 label.push(self.label("role", roles.role(weight.stack).label()));

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use rustc_hash::FxHashMap;
 
+use crate::escape::printable;
 use crate::summary::MemberSummary;
 use crate::words::name;
 use crate::words::units::{counted, duration};
@@ -20,6 +21,9 @@ pub(crate) fn samples(member: &MemberSummary) -> String {
             }
             None => write!(text, ", {time} CPU time"),
         };
+    }
+    if let Some(container) = &member.container {
+        let _ = write!(text, ", in {}", printable(&container.name()));
     }
     text
 }

@@ -334,6 +334,7 @@ pub(crate) fn phased() -> Run {
         cpus_allowed: Some(2),
         quota_cpus: None,
         throttled_ns: 0,
+        ..ProcessSeen::default()
     };
     let joint = |states: &[u32]| -> Vec<(ProcessRef, StateRef)> {
         // Of one alone it is the second.

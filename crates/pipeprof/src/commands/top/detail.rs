@@ -2,6 +2,7 @@
 
 use pipeprof_report::escape::printable;
 use pipeprof_report::live::{FileNow, MemberNow, PipelineNow};
+use pipeprof_runner::cgroup::Container;
 
 use super::units::{size, throughput, time_left};
 
@@ -83,11 +84,7 @@ fn file_line(member: &MemberNow, file: &FileNow) -> String {
 
 /// Of a member in a container or a unit.
 fn place_line(member: &MemberNow) -> Option<String> {
-    let container = member.container.as_ref().map(|container| {
-        let engine = container.engine.unwrap_or("container");
-        let pod = container.pod.as_ref().map_or(String::new(), |pod| format!(", pod {pod}"));
-        format!("{engine} {}{pod}", container.short_id())
-    });
+    let container = member.container.as_ref().map(Container::name);
     let place = container.or_else(|| member.unit.clone())?;
     Some(format!("  {:<15} {}", printable(&member.name), printable(&place)))
 }
@@ -116,7 +113,7 @@ mod tests {
             files: Some(vec![file, written]),
             threads: Some(vec![thread(1, Some(0.1)), thread(2, Some(0.9)), thread(3, None)]),
             container: Some(Container {
-                engine: Some("docker"),
+                engine: Some("docker".into()),
                 id: "web".into(),
                 pod: Some("7".into()),
             }),
