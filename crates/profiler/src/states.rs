@@ -9,6 +9,7 @@
 //! A [`Timeline`] is bounded whatever the length of the watch.
 
 mod call;
+mod connections;
 mod descriptors;
 mod look;
 mod pace;
@@ -20,6 +21,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub use connections::Connection;
 pub use look::Looker;
 pub use pace::Pace;
 pub use timeline::{

@@ -5,7 +5,7 @@ use std::time::UNIX_EPOCH;
 use pipeprof_profiler::meter::PipeFlow;
 use pipeprof_profiler::profile::{MemberProfile, Profile};
 use pipeprof_profiler::recording::Recording;
-use pipeprof_profiler::states::{ProcessSeen, Timeline};
+use pipeprof_profiler::states::{Connection, ProcessSeen, Timeline};
 use pipeprof_runner::cgroup::Container;
 use pipeprof_runner::pipeline::Pipeline;
 use serde_json::Value;
@@ -149,11 +149,22 @@ impl Run {
 
     /// The container that a member of the pipeline ran in, where somebody looked.
     pub(crate) fn container(&self, member: usize) -> Option<&Container> {
+        self.seen(member)?.container.as_ref()
+    }
+
+    /// The TCP connections at which a member waited.
+    pub(crate) fn connections(&self, member: usize) -> &[Connection] {
+        self.seen(member).map_or(&[], |seen| &seen.connections)
+    }
+
+    /// What looks found of a member of the pipeline.
+    fn seen(&self, member: usize) -> Option<&ProcessSeen> {
         let id = self.pipeline.members.get(member)?.id();
         let is_member = |seen: &&ProcessSeen| {
-            seen.pid == id.pid && (id.start_time.is_none() || seen.start_time_ticks == id.start_time)
+            seen.pid == id.pid
+                && (id.start_time.is_none() || seen.start_time_ticks == id.start_time)
         };
-        self.states.as_ref()?.processes.iter().find(is_member)?.container.as_ref()
+        self.states.as_ref()?.processes.iter().find(is_member)
     }
 
     /// Its members with their position in the profile, upstream first.

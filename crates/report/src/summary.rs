@@ -2,6 +2,7 @@
 //! trust it. What the terminal shows and `--json` writes are two renderings of this.
 
 use pipeprof_profiler::profile::{MemberProfile, Mode, Profile, Quality, StackWeight, WeightUnit};
+use pipeprof_profiler::states::Connection;
 use pipeprof_runner::cgroup::Container;
 use pipeprof_runner::pipeline::{End, PipeKey};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -105,6 +106,9 @@ pub struct MemberSummary {
     /// The pipes that it writes; written as inodes.
     #[serde(serialize_with = "inodes")]
     pub writes_to: Vec<PipeKey>,
+    /// TCP connections at which it waited.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub connections: Vec<Connection>,
     /// It holds the pipe ends of others and never uses them, as `timeout` does.
     pub only_holds: bool,
     /// What it slept for, longest first.
@@ -218,6 +222,7 @@ impl Summary {
                     bytes_moved_are: moved.what,
                     reads_from: run.keys_at(index, End::Reader),
                     writes_to: run.keys_at(index, End::Writer),
+                    connections: run.connections(index).to_vec(),
                     top_functions: top_functions(profile, highlights, &member.on_cpu),
                     highlights: highlights.sightings(profile, roles, index),
                 }
@@ -418,6 +423,11 @@ fn tenth(value: f64) -> Value {
     ((10.0 * value).round() / 10.0).into()
 }
 
+/// The connection that carried most.
+fn heaviest(connections: &[Connection]) -> Option<&Connection> {
+    connections.iter().max_by_key(|of| of.sent_bytes.max(of.received_bytes))
+}
+
 fn is_held(pipe: &PipeSummary, pids: &[i32]) -> bool {
     pipe.writers.iter().chain(&pipe.readers).any(|pid| pids.contains(pid))
 }
@@ -466,6 +476,7 @@ fn evidence(members: &[MemberSummary], pipes: &[PipeSummary], run: &Run) -> Evid
             sleeps: split.sleeps,
             reads_from: at(&member.reads_from),
             writes_to: at(&member.writes_to),
+            connection: heaviest(&member.connections).cloned(),
         }
     };
     let pipe = |pipe: &PipeSummary| PipeEvidence {

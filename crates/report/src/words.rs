@@ -7,6 +7,7 @@ pub(crate) mod lanes;
 pub(crate) mod layout;
 pub(crate) mod member;
 pub(crate) mod name;
+pub(crate) mod network;
 pub(crate) mod phase;
 pub(crate) mod pipe;
 pub(crate) mod pipe_bound;

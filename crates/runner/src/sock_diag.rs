@@ -30,6 +30,28 @@ pub struct Socket {
     pub memory: Memory,
     /// Bytes that have arrived so far; `None` where the kernel does not count.
     pub received_bytes: Option<u64>,
+    /// What TCP says of the connection; `None` of other sockets.
+    pub tcp: Option<TcpInfo>,
+}
+
+/// Sums since a TCP connection began (`struct tcp_info`, include/uapi/linux/tcp.h, v6.18); 0 of what
+/// the kernel does not count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpInfo {
+    /// Bytes that the other side has acknowledged.
+    pub acknowledged_bytes: u64,
+    /// Segments sent again.
+    pub retransmitted: u64,
+    /// Segments with data that were sent.
+    pub segments: u64,
+    /// Smoothed round-trip time, in microseconds.
+    pub round_trip_us: u64,
+    /// For so long there was data to send, in microseconds.
+    pub busy_us: u64,
+    /// Of that the receive window of the other side held it back.
+    pub window_limited_us: u64,
+    /// Of that this side's send buffer held it back.
+    pub buffer_limited_us: u64,
 }
 
 /// What tells the other end of a socket.
@@ -299,6 +321,7 @@ fn unix_socket(body: &[u8]) -> Option<Socket> {
         unread_bytes: unread,
         memory,
         received_bytes: None,
+        tcp: None,
     })
 }
 
@@ -306,14 +329,14 @@ fn unix_socket(body: &[u8]) -> Option<Socket> {
 fn tcp_socket(body: &[u8]) -> Option<Socket> {
     let (family, state) = (i32::from(*body.first()?), *body.get(1)?);
     let listens = state == uapi::TCP_LISTEN;
-    let (mut memory, mut received) = (Memory::default(), None);
+    let (mut memory, mut received, mut info) = (Memory::default(), None, TcpInfo::default());
     for (kind, value) in Attributes(body.get(72..)?) {
         match kind {
             uapi::INET_DIAG_SKMEMINFO => memory = memory_of(value, true)?,
             // `tcpi_bytes_received` of struct tcp_info, Linux 4.1.
             uapi::INET_DIAG_INFO => {
-                let bytes = value.get(128..136).and_then(|bytes| bytes.try_into().ok());
-                received = bytes.map(u64::from_ne_bytes);
+                received = long(value, 128);
+                info = tcp_info(value);
             }
             _ => {}
         }
@@ -328,6 +351,7 @@ fn tcp_socket(body: &[u8]) -> Option<Socket> {
         unread_bytes: if listens { 0 } else { u64::from(number(body, 56)?) },
         memory,
         received_bytes: received,
+        tcp: (!listens).then_some(info),
     })
 }
 
@@ -353,6 +377,25 @@ fn memory_of(value: &[u8], is_tcp: bool) -> Option<Memory> {
         sent: of(if is_tcp { 5 } else { 2 })?,
         send_limit: of(3)?,
     })
+}
+
+/// `struct tcp_info`, as much as the kernel has of it.
+fn tcp_info(value: &[u8]) -> TcpInfo {
+    let long = |at| long(value, at).unwrap_or(0);
+    let number = |at| number(value, at).map_or(0, u64::from);
+    TcpInfo {
+        acknowledged_bytes: long(120),
+        retransmitted: number(100),
+        segments: number(156),
+        round_trip_us: number(68),
+        busy_us: long(168),
+        window_limited_us: long(176),
+        buffer_limited_us: long(184),
+    }
+}
+
+fn long(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
 
 fn number(bytes: &[u8], at: usize) -> Option<u32> {

@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 use pipeprof_runner::pipeline::PipeKey;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::timeline::Why;
 
@@ -35,7 +35,12 @@ pub(super) struct Interest {
 pub(super) struct Descriptors {
     targets: FxHashMap<i32, Target>,
     epolls: FxHashMap<i32, Vec<Interest>>,
+    /// Sockets that were waited for, also those that are closed by now.
+    sockets: FxHashSet<u64>,
 }
+
+/// More sockets of one process are not remembered.
+const MOST_SOCKETS: usize = 64;
 
 /// More descriptors than this are not looked at in one poll.
 const MOST_POLLED: usize = 64;
@@ -47,7 +52,21 @@ impl Descriptors {
     }
 
     pub(super) fn target(&mut self, pid: i32, fd: i32) -> Target {
-        *self.targets.entry(fd).or_insert_with(|| read_target(pid, fd))
+        let sockets = &mut self.sockets;
+        *self.targets.entry(fd).or_insert_with(|| {
+            let target = read_target(pid, fd);
+            if let Target::Socket(inode) = target
+                && sockets.len() < MOST_SOCKETS
+            {
+                sockets.insert(inode);
+            }
+            target
+        })
+    }
+
+    /// The sockets that were waited for.
+    pub(super) fn sockets(&self) -> &FxHashSet<u64> {
+        &self.sockets
     }
 
     pub(super) fn epoll(&mut self, pid: i32, fd: i32) -> Vec<Interest> {

@@ -14,6 +14,7 @@ use pipeprof_runner::stat_line::StatLine;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::call::Call;
+use super::connections::{Connection, Connections};
 use super::descriptors::{Descriptors, Interest, Target, polled, selected};
 use super::pressure;
 use super::quota::Quotas;
@@ -49,6 +50,7 @@ pub struct Looker {
     builder: Builder,
     processes: FxHashMap<i32, Process>,
     quotas: Quotas,
+    connections: Connections,
     pressed: Option<Pressure>,
     /// Idle time of the machine when looking began.
     idle_ticks: Option<u64>,
@@ -121,6 +123,7 @@ impl Looker {
             builder: Builder::new(now_ns, keep_ns),
             processes: FxHashMap::default(),
             quotas: Quotas::read(),
+            connections: Connections::default(),
             pressed: pressure::read(),
             idle_ticks: pressure::idle_ticks(),
             began_ticks: ticks_since_boot(),
@@ -162,6 +165,7 @@ impl Looker {
     /// What was found.
     pub fn finish(mut self, now_ns: u64) -> Timeline {
         self.charge();
+        self.look_at_connections(now_ns);
         for process in self.processes.values_mut() {
             process.throttled(&mut self.quotas, &mut self.builder);
         }
@@ -206,8 +210,33 @@ impl Looker {
         self.look_for_new_children();
         self.found.sort_unstable_by_key(|(process, _)| *process);
         self.builder.look(now_ns, &self.found);
+        if self.connections.is_due(now_ns) {
+            self.look_at_connections(now_ns);
+        }
         if self.looks.is_multiple_of(4) {
             self.charge();
+        }
+    }
+
+    /// Reads what TCP says of the connections at which somebody waited.
+    fn look_at_connections(&mut self, now_ns: u64) {
+        let sockets: FxHashSet<u64> = self
+            .processes
+            .values()
+            .flat_map(|process| process.descriptors.sockets())
+            .copied()
+            .collect();
+        let found = self.connections.look(&sockets, now_ns);
+        for process in self.processes.values() {
+            for socket in process.descriptors.sockets() {
+                let Some(connection) = found.get(socket) else { continue };
+                let known = &mut self.builder.process_mut(process.id).connections;
+                let ends = |of: &Connection| (of.local, of.remote);
+                match known.iter_mut().find(|known| ends(known) == ends(connection)) {
+                    Some(known) => known.clone_from(connection),
+                    None => known.push(connection.clone()),
+                }
+            }
         }
     }
 

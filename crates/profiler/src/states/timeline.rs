@@ -9,6 +9,8 @@ use pipeprof_runner::pipeline::{PipeKey, Pipeline};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
+use super::connections::Connection;
+
 /// Index of a pipe in [`Timeline::pipes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -139,6 +141,9 @@ pub struct ProcessSeen {
     /// The container that it runs in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
+    /// TCP connections at which its threads waited.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub connections: Vec<Connection>,
     /// For so long that quota kept the group from running, on all CPUs together.
     #[serde(default)]
     pub throttled_ns: u64,

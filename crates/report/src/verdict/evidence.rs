@@ -1,5 +1,6 @@
 //! What a verdict is drawn from: plain numbers of members and pipes, and what follows from them.
 
+use pipeprof_profiler::states::Connection;
 use pipeprof_runner::pipeline::Link;
 
 use super::{PipeCause, TINY_CALL};
@@ -52,6 +53,8 @@ pub struct MemberEvidence {
     pub reads_from: Vec<usize>,
     /// Indices of the pipes that it writes.
     pub writes_to: Vec<usize>,
+    /// The TCP connection that carried most of those at which it waited.
+    pub connection: Option<Connection>,
 }
 
 /// One pipe.

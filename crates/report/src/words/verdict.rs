@@ -1,9 +1,9 @@
 //! Every sentence of a verdict.
 
-use pipeprof_profiler::states::Why;
+use pipeprof_profiler::states::{Connection, Why};
 
-use super::pipe_bound;
 use super::units::{bytes, duration, gain, listed, percent};
+use super::{network, pipe_bound};
 use crate::facts::states::Outside;
 use crate::facts::verdict::{
     Doubt, Judged, LEAST_GAIN, MemberFacts, Next, Parallel, Party, PhaseFacts, Quota, Unclear,
@@ -110,8 +110,9 @@ impl Words<'_> {
                     (waits, child) => {
                         let child = child.filter(|&(_, lived)| lived >= 0.5);
                         let child = child.map(|(child, _)| format!(" (in its child {child})"));
+                        let of_network = self.connection(member).and_then(network::waits);
                         let waits = waits.map_or("waits", outside);
-                        waits.to_owned() + &child.unwrap_or_default()
+                        of_network.unwrap_or_else(|| waits.to_owned()) + &child.unwrap_or_default()
                     }
                 };
                 format!("bottleneck: {}, {share} of the time: it {what}", self.named(member))
@@ -390,6 +391,8 @@ impl Words<'_> {
             }
             (Finding::Outside(_), Some(member)) => {
                 let what = judged.outside.map_or("find out what it waits for", advice);
+                let of_network = self.connection(member).and_then(network::advice);
+                let what = of_network.unwrap_or(what);
                 let name = &self.evidence.members[member].label;
                 vec![
                     self.without_limit(what.to_owned()),
@@ -491,6 +494,12 @@ impl Words<'_> {
             )
             .for_tune(),
         }
+    }
+
+    /// The connection at which a member waits, where it waits for the network.
+    fn connection(&self, member: usize) -> Option<&Connection> {
+        let is_network = self.judged.outside == Some(Outside::For(Why::Network));
+        self.evidence.members[member].connection.as_ref().filter(|_| is_network)
     }
 
     fn is_socket(&self, pipe: Option<usize>) -> bool {

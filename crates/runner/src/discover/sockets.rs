@@ -273,9 +273,8 @@ impl<'a> View<'a> {
                 }
                 let started = |&&(holder, _): &&Handle| {
                     let pid = self.process(holder).pid;
-                    let above = |&(far, _): &Handle| {
-                        self.table.descends(pid, self.process(far).pid)
-                    };
+                    let above =
+                        |&(far, _): &Handle| self.table.descends(pid, self.process(far).pid);
                     parent.held.iter().any(above)
                 };
                 let numbers: HashSet<i32> =
@@ -330,7 +329,8 @@ impl<'a> View<'a> {
     fn receiver(&self, connection: &Connection) -> Option<usize> {
         let sockets = connection.ends.each_ref().map(|end| end.socket);
         if let [Some(first), Some(second)] = sockets.map(|socket| socket.received_bytes) {
-            let is_one_way = first.max(second) >= LEAST_PAYLOAD.max(ONE_WAY * first.min(second));
+            let is_one_way =
+                first.max(second) >= LEAST_PAYLOAD.max(first.min(second).saturating_mul(ONE_WAY));
             return is_one_way.then_some(usize::from(second > first));
         }
         let [first, second] = sockets.map(|socket| socket.unread_bytes >= LEAST_UNREAD);
@@ -344,7 +344,7 @@ impl<'a> View<'a> {
         let receives = |end: usize| {
             let std = (has(end, 0) && !has(end, 1)) || (has(1 - end, 1) && !has(1 - end, 0));
             let against = has(end, 1) || has(1 - end, 0);
-            std && !against || self.is_between_pipes(connection, end)
+            (std && !against) || self.is_between_pipes(connection, end)
         };
         match [receives(0), receives(1)] {
             [true, false] => Some(0),

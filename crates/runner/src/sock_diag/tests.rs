@@ -46,6 +46,7 @@ fn a_unix_socket_tells_its_peer_and_what_waits() {
         unread_bytes: 300,
         memory,
         received_bytes: None,
+        tcp: None,
     };
     assert_eq!(unix_socket(&body), Some(expected));
     let listens = unix_message(
@@ -74,11 +75,24 @@ fn a_tcp_socket_tells_its_addresses_and_what_arrived() {
     // Timer, unread, unsent, user, inode.
     body.extend(numbers(&[0, 512, 0, 1000, 4121]));
     let mut info = vec![0; 128];
+    info[100..104].copy_from_slice(&3u32.to_ne_bytes());
+    info[68..72].copy_from_slice(&40_000u32.to_ne_bytes());
     info.extend(9_000_000_000u64.to_ne_bytes());
+    info.extend([0; 32]);
+    info.extend([500u64, 400, 100].into_iter().flat_map(u64::to_ne_bytes));
     body.extend(attribute(uapi::INET_DIAG_INFO, &info));
     let found = tcp_socket(&body).unwrap();
     assert_eq!((found.inode, found.unread_bytes), (4121, 512));
     assert_eq!(found.received_bytes, Some(9_000_000_000));
+    let of_tcp = TcpInfo {
+        retransmitted: 3,
+        round_trip_us: 40_000,
+        busy_us: 500,
+        window_limited_us: 400,
+        buffer_limited_us: 100,
+        ..TcpInfo::default()
+    };
+    assert_eq!(found.tcp, Some(of_tcp));
     let [local, remote] = ["127.0.0.1:5000", "127.0.0.1:40000"].map(|text| text.parse().unwrap());
     assert_eq!(found.family, Family::Tcp { local, remote });
     // A kernel from before the counter.

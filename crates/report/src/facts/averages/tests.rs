@@ -32,6 +32,7 @@ fn member(
         sleeps: 1000,
         reads_from: if at > 0 { vec![at - 1] } else { Vec::new() },
         writes_to: if at + 1 < count { vec![at] } else { Vec::new() },
+        connection: None,
     }
 }
 

@@ -59,6 +59,7 @@ fn socket(inode: u64, family: Family) -> Socket {
         unread_bytes: 0,
         memory: Memory::default(),
         received_bytes: None,
+        tcp: None,
     }
 }
 
@@ -145,7 +146,8 @@ fn a_shell_around_a_childs_streams_passes_them_on() {
         13 12 10 a: 0s71 1w5
         14 12 10 b: 0r5 1s81";
     let mut table = table(scene);
-    let known = Known { device: SOCKFS, namespaces: vec![[pair(70, 71, 0), pair(80, 81, 0)].concat()] };
+    let known =
+        Known { device: SOCKFS, namespaces: vec![[pair(70, 71, 0), pair(80, 81, 0)].concat()] };
     join(&mut table, &known, |_, fd| fd > 2);
     let sh = table.position(12).unwrap();
     table.process_mut(sh).waits_for_child = true;
