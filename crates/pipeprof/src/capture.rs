@@ -12,6 +12,8 @@ use pipeprof_profiler::session::CaptureConfig;
 use pipeprof_profiler::symbolize::Remembering;
 use pipeprof_profiler::watcher::{Came, Seen, Standby};
 use pipeprof_report::run::Run;
+use pipeprof_report::topology;
+use pipeprof_runner::discover::Extent;
 use pipeprof_runner::ends::Complaint;
 use pipeprof_runner::outcome::Outcome;
 use pipeprof_runner::plan::PairPlan;
@@ -121,6 +123,7 @@ pub(crate) fn capture_into(
 /// Gets a target ready to be watched.
 pub(crate) fn standby(target: Target, interrupt: &Interrupt, ui: &Ui) -> anyhow::Result<Standby> {
     let stop = interrupt.stop();
+    let is_whole = matches!(target, Target::Running { extent: Extent::Whole, .. });
     let standby = match target {
         Target::Pair(plan) => Standby::pair(&plan, &pair_args::reexec(), stop),
         Target::Command { spec, title, .. } => Standby::command(spec, title, stop),
@@ -135,6 +138,10 @@ pub(crate) fn standby(target: Target, interrupt: &Interrupt, ui: &Ui) -> anyhow:
             "{} processes of other users could not be read, so members may be missing",
             standby.found().unreadable
         ));
+    }
+    let found = standby.found();
+    if is_whole {
+        topology::left_out(&found.pipeline, &found.left_out).iter().for_each(|note| ui.note(note));
     }
     Ok(standby)
 }

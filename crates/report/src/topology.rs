@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use pipeprof_runner::discover::Level;
-use pipeprof_runner::pipeline::{Member, Pipe, Pipeline};
+use pipeprof_runner::pipeline::{Member, MemberId, Pipe, Pipeline};
 
 use crate::escape::printable;
 use crate::words::layout::cut_with;
@@ -50,6 +50,20 @@ pub fn label(member: &Member, page: Page) -> String {
         .map_or(usize::MAX, |columns| columns.saturating_sub(pid.len()).max(LEAST_COMMAND_COLUMNS));
     let ink = if page.unicode { &LINES } else { &ASCII };
     cut_with(&command(member), room, ink.cut) + &pid
+}
+
+/// A sentence for each member with connections that carry data and are not followed.
+pub fn left_out(pipeline: &Pipeline, counts: &[(MemberId, u32)]) -> Vec<String> {
+    let sentence = |&(id, count): &(MemberId, u32)| {
+        let member = pipeline.member(id)?;
+        let what = if count == 1 {
+            "a connection with data that is not followed: one of its ends serves others too"
+        } else {
+            "connections with data that are not followed: one of their ends serves others too"
+        };
+        Some(format!("{} ({}) has {what}", member.comm, member.pid))
+    };
+    counts.iter().filter_map(sentence).collect()
 }
 
 struct Ink {
@@ -200,6 +214,8 @@ fn level(level: Level) -> String {
 
 #[cfg(test)]
 mod tests {
+    use pipeprof_runner::pipeline::Link;
+
     use super::*;
 
     const WIDE: Page = Page { columns: Some(200), unicode: true };
@@ -297,6 +313,20 @@ mod tests {
           └─ '/tmp/a fifo' ──▶ gzip (4124)
         gzip (4124)
         ");
+    }
+
+    #[test]
+    fn sockets_are_links_with_a_name_of_their_own() {
+        let mut pipeline = chain();
+        pipeline.pipes[0].link = Link::Unix { sender: 9 };
+        pipeline.pipes[1].link = Link::Tcp {
+            sender: 9,
+            from: ([127, 0, 0, 1], 4000).into(),
+            to: ([127, 0, 0, 1], 5000).into(),
+        };
+        insta::assert_snapshot!(picture(&pipeline, &[None, None], WIDE), @"zcat big.gz (4121) ──unix:[88121]──▶ sort (4122) ──tcp:[88124]──▶ uniq -c (4123)");
+        let counts = [(pipeline.members[1].id(), 2)];
+        insta::assert_snapshot!(left_out(&pipeline, &counts)[0], @"sort (4122) has connections with data that are not followed: one of their ends serves others too");
     }
 
     #[test]

@@ -53,8 +53,11 @@ pub(crate) fn run(args: &LsArgs, ui: &Ui) -> anyhow::Result<Exit> {
     if !args.pids.is_empty() && pipelines.iter().all(|found| found.pipeline.pipes.is_empty()) {
         ui.note("no pipe joins it to another process");
     }
-    for found in &pipelines {
-        left_out(found, ui);
+    // Who was not named is left out anyway.
+    if !args.only_pids {
+        for found in &pipelines {
+            topology::left_out(&found.pipeline, &found.left_out).iter().for_each(|n| ui.note(n));
+        }
     }
     if unreadable > 0 {
         let processes = if unreadable == 1 { "process" } else { "processes" };
@@ -63,20 +66,6 @@ pub(crate) fn run(args: &LsArgs, ui: &Ui) -> anyhow::Result<Exit> {
         ));
     }
     Ok(Exit::Done)
-}
-
-/// Says which connections lead out of a pipeline.
-fn left_out(found: &Found, ui: &Ui) {
-    for &(id, count) in &found.left_out {
-        let Some(member) = found.pipeline.member(id) else { continue };
-        let connections = if count == 1 { "a connection" } else { "connections" };
-        ui.note(format_args!(
-            "{} ({}) has {connections} with data that {} not followed: one of the ends serves others \
-             too",
-            member.comm, member.pid,
-            if count == 1 { "is" } else { "are" },
-        ));
-    }
 }
 
 fn find(args: &LsArgs) -> Result<(Vec<Found>, usize), DiscoverError> {
@@ -193,9 +182,11 @@ impl<'a> PipelineView<'a> {
             capacity_bytes: level.map(|level| level.capacity_bytes),
             fill_bytes: level.map(|level| level.fill_bytes),
         });
-        let members = found.pipeline.members.iter().map(|member| {
-            MemberView { member, container: place_of(member.pid).container }
-        });
+        let members = found
+            .pipeline
+            .members
+            .iter()
+            .map(|member| MemberView { member, container: place_of(member.pid).container });
         PipelineView {
             members: members.collect(),
             pipes: pipes.collect(),
