@@ -106,6 +106,9 @@ pub mod flag {
     pub const KSYMBOL: u64 = 1 << 29;
 }
 
+/// `PERF_FORMAT_TOTAL_TIME_ENABLED` and `_RUNNING`: for how long an event could have counted, and did.
+pub const FORMAT_TIMES: u64 = 1 << 0 | 1 << 1;
+
 /// How callers are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallGraph {

@@ -65,7 +65,8 @@ impl Event {
         if self.is_timer_driven() { WeightUnit::Nanoseconds } else { WeightUnit::Events }
     }
 
-    fn is_hardware(&self) -> bool {
+    /// It takes a counter of the CPU.
+    pub fn is_hardware(&self) -> bool {
         matches!(self.kind, event_type::HARDWARE | event_type::HW_CACHE | event_type::RAW)
     }
 

@@ -11,6 +11,7 @@ pub mod analyse;
 pub mod attr;
 pub mod build_id;
 mod capture_config;
+pub mod counter_trial;
 pub mod counters;
 mod depths;
 mod drain;

@@ -18,6 +18,7 @@ use self::beginning::beginning;
 use crate::accounts::{Accounts, boot_offset_ns, now_ns, process_cpu_ns};
 use crate::attr::{CallGraph, EventAttr, FORMAT_LOST, HALF_OF_RING, SAMPLE_TYPE, event_type, flag};
 pub use crate::capture_config::{CaptureConfig, Enough};
+use crate::counter_trial::has_counter;
 use crate::drain::Drain;
 use crate::effect::{Frequency, Measuring, Moved, Sampling};
 use crate::environment::{Environment, Explanation, explain_open_error};
@@ -131,7 +132,8 @@ impl Session {
         let choice = choose(candidates(config.event.as_ref()), |candidate| {
             let pid = if candidate.scope == Scope::PerCpu { -1 } else { first };
             let cpu = cpus.first().map_or(0, |&cpu| cpu as i32);
-            system.open(&candidate.attr(), pid, cpu).map(drop)
+            system.open(&candidate.attr(), pid, cpu)?;
+            if has_counter(system, candidate) { Ok(()) } else { Err(Errno::EBUSY) }
         });
         let choice = match choice {
             Ok(choice) => choice,

@@ -14,7 +14,7 @@ use common::wait::on_cpu;
 use nix::errno::Errno;
 use pipeprof_profiler::accounts::now_ns;
 use pipeprof_profiler::analyse::analyse;
-use pipeprof_profiler::attr::EventAttr;
+use pipeprof_profiler::attr::{EventAttr, event_type};
 use pipeprof_profiler::event::Event;
 use pipeprof_profiler::profile::{MemberProfile, Mode, Profile};
 use pipeprof_profiler::recording::RecordingDir;
@@ -132,6 +132,70 @@ fn where_no_event_may_be_opened_the_members_are_looked_at_all_the_same() {
     let pair = Pair::start();
     let dir = RecordingDir::temporary().unwrap();
     let refused = Session::attach(&NoEvents(Errno::EPERM), &pair.pipeline(), &config, dir);
+    assert!(matches!(refused, Err(pipeprof_profiler::Error::NoEvent(_))));
+}
+
+/// A kernel whose counters others hold: events of hardware open, and never count.
+struct HeldCounters;
+
+impl PerfSystem for HeldCounters {
+    fn open(&self, attr: &EventAttr, pid: i32, cpu: i32) -> Result<OwnedFd, Errno> {
+        if attr.kind != event_type::HARDWARE {
+            return RunningKernel.open(attr, pid, cpu);
+        }
+        // Whatever is read of it is zero: count, time enabled, time running.
+        Ok(std::fs::File::open("/dev/zero").unwrap().into())
+    }
+    fn map(&self, event: BorrowedFd<'_>, bytes: usize) -> Result<Ring, Errno> {
+        RunningKernel.map(event, bytes)
+    }
+    fn redirect(&self, event: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno> {
+        RunningKernel.redirect(event, target)
+    }
+    fn enable(&self, event: BorrowedFd<'_>) -> Result<(), Errno> {
+        match RunningKernel.enable(event) {
+            Err(Errno::ENOTTY) => Ok(()),
+            answer => answer,
+        }
+    }
+    fn disable(&self, event: BorrowedFd<'_>) -> Result<(), Errno> {
+        RunningKernel.disable(event)
+    }
+    fn set_period(&self, event: BorrowedFd<'_>, period: u64) -> Result<(), Errno> {
+        RunningKernel.set_period(event, period)
+    }
+    fn set_filter(&self, event: BorrowedFd<'_>, filter: &str) -> Result<(), Errno> {
+        RunningKernel.set_filter(event, filter)
+    }
+    fn id(&self, event: BorrowedFd<'_>) -> Result<u64, Errno> {
+        RunningKernel.id(event)
+    }
+}
+
+#[test]
+fn a_clock_stands_in_where_others_hold_all_counters() {
+    let pair = Pair::start();
+    let dir = RecordingDir::temporary().unwrap();
+    let config = CaptureConfig::default();
+    let session = match Session::attach(&HeldCounters, &pair.pipeline(), &config, dir) {
+        Ok(session) => session,
+        Err(error) => {
+            eprintln!("skipped: {error}");
+            return;
+        }
+    };
+    std::thread::sleep(Duration::from_millis(100));
+    let meta = session.finish(&RunningKernel).unwrap().meta;
+    assert_eq!(meta.event, "cpu-clock");
+    let why = meta.fallback.unwrap();
+    assert!(
+        why.contains("cannot count cycles") && why.contains("hold all of its counters"),
+        "{why}"
+    );
+    // Asked for by name, it is not exchanged in silence.
+    let config = CaptureConfig { event: Event::named("cycles"), ..CaptureConfig::default() };
+    let dir = RecordingDir::temporary().unwrap();
+    let refused = Session::attach(&HeldCounters, &pair.pipeline(), &config, dir);
     assert!(matches!(refused, Err(pipeprof_profiler::Error::NoEvent(_))));
 }
 

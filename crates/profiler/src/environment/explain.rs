@@ -59,7 +59,8 @@ pub fn explain_open_error(errno: Errno, what: &Operation<'_>, env: &Environment)
                 (None, false) => event.to_owned(),
             };
             let reason = open_reason(errno, event, kernel, per_cpu, pid, env);
-            (format!("cannot open {target}"), reason)
+            let verb = if errno == Errno::EBUSY { "count" } else { "open" };
+            (format!("cannot {verb} {target}"), reason)
         }
         Operation::MapRing { bytes } => {
             let kib = bytes.div_ceil(1024);
@@ -122,7 +123,7 @@ fn open_reason(
         Errno::ENFILE => Reason::new("the machine's table of open files is full")
             .hint("sudo sysctl fs.file-max=1000000"),
         Errno::EBUSY => {
-            let reason = Reason::new("another user of the PMU holds it for itself");
+            let reason = Reason::new("other users of the PMU hold all of its counters");
             if env.nmi_watchdog == Some(true) {
                 reason.hint("sudo sysctl kernel.nmi_watchdog=0")
             } else {

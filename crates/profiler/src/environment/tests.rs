@@ -363,7 +363,7 @@ fn refusals_say_what_to_change() {
             Errno::EBUSY,
             open(true, false, None),
             &watched,
-            "holds it for itself",
+            "hold all of its counters",
             Some("sudo sysctl kernel.nmi_watchdog=0"),
         ),
         (Errno::ESRCH, open(true, false, Some(7)), &ordinary, "it is gone", None),

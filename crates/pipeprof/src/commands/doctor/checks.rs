@@ -1,6 +1,7 @@
 //! What settings and trials mean for a person who wants a flamegraph.
 
 use nix::errno::Errno;
+use pipeprof_profiler::counter_trial::counters_are_held;
 use pipeprof_profiler::environment::{
     Environment, EventTrial, KernelSymbols, Limit, MaxAllowed, Operation, Permission, Rights,
     Tracing, explain_open_error, try_events, try_per_cpu, try_ring,
@@ -22,6 +23,8 @@ const LARGE_PIPE_BYTES: u64 = 1 << 20;
 pub(super) struct Trials {
     /// Each event, on this process.
     pub(super) events: Vec<EventTrial>,
+    /// Others hold all counters of the PMU.
+    pub(super) counters_held: bool,
     /// The errno of an event on CPU 0.
     pub(super) per_cpu_errno: Option<i32>,
     /// The errno of a ring of half a MiB.
@@ -34,6 +37,7 @@ impl Trials {
     pub(super) fn run() -> Self {
         Trials {
             events: try_events(),
+            counters_held: counters_are_held(),
             per_cpu_errno: try_per_cpu(0),
             ring_errno: try_ring(RING_EXPONENT),
             user_pipes: pipes_of_user(nix::unistd::geteuid().as_raw()),
@@ -190,6 +194,11 @@ fn hardware_events(env: &Environment, tried: &Trials) -> Check {
         names.join(", ")
     };
     let (there, absent) = (names(true), names(false));
+    if tried.counters_held && hardware_works(tried) {
+        let what = Operation::Open { event: "cycles", kernel: false, per_cpu: false, pid: None };
+        let why = explain_open_error(Errno::EBUSY, &what, env);
+        return Check::new(NAME, Status::Limited, why.reason).fix(why.hint);
+    }
     if absent.is_empty() {
         return Check::new(NAME, Status::Ok, there);
     }
@@ -406,8 +415,8 @@ fn verdict(env: &Environment, tried: &Trials, rights: &Rights) -> (bool, String)
     const FLAME: &str = "`pipeprof flame --stage vmsplice`";
     if !sampling_works(tried) {
         let verdict = format!(
-            "{FLAME} will not work: no perf event can be opened. `pipeprof run` will: it measures only \
-             throughput."
+            "{FLAME} will not work in full: no perf event can be opened, so it draws no picture. It \
+             gives a verdict, by looks at /proc."
         );
         return (false, verdict);
     }
@@ -417,7 +426,7 @@ fn verdict(env: &Environment, tried: &Trials, rights: &Rights) -> (bool, String)
     } else if !rights.kernel_names.is_granted() {
         wanting.push("no names of kernel functions");
     }
-    if !hardware_works(tried) {
+    if !hardware_works(tried) || tried.counters_held {
         wanting.push("cpu-clock instead of cycles");
     }
     let rate = env.perf.max_sample_rate_hz.filter(|&rate| rate < DEFAULT_RATE_HZ);

@@ -21,7 +21,13 @@ fn tried(hardware: Option<Errno>, software_full: Option<Errno>, user: Option<Err
         })
         .collect();
     let errno = |errno: Option<Errno>| errno.map(|errno| errno as i32);
-    Trials { events, per_cpu_errno: errno(software_full), ring_errno: errno(user), user_pipes: 100 }
+    Trials {
+        events,
+        counters_held: false,
+        per_cpu_errno: errno(software_full),
+        ring_errno: errno(user),
+        user_pipes: 100,
+    }
 }
 
 fn machine(paranoid: i32, capabilities: u64) -> Environment {
@@ -60,6 +66,16 @@ fn a_machine_that_lacks_nothing() {
     }
     assert!(findings.works);
     assert!(findings.verdict.contains("without limits"));
+}
+
+#[test]
+fn counters_that_others_hold_are_no_counters() {
+    let held = Trials { counters_held: true, ..tried(None, None, None) };
+    let findings = judge(&machine(-1, 0), &held);
+    let events = find(&findings, "hardware events");
+    assert_eq!(events.status, Status::Limited);
+    assert!(events.value.contains("hold all of its counters"), "{events:?}");
+    assert!(findings.verdict.contains("cpu-clock instead of cycles"), "{}", findings.verdict);
 }
 
 #[test]
