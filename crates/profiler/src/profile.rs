@@ -289,6 +289,8 @@ pub struct Profile {
     frame_ids: FxHashMap<Frame, FrameId>,
     /// By frame; `None` where it has no address of its own.
     addresses: Vec<Option<u64>>,
+    /// By caller's frame in the kernel.
+    callees: FxHashMap<FrameId, Arc<str>>,
     stacks: Vec<Box<[FrameId]>>,
     stack_ids: FxHashMap<Box<[FrameId]>, StackId>,
     /// In pipeline order.
@@ -311,6 +313,7 @@ impl Profile {
             frames: Vec::new(),
             frame_ids: FxHashMap::default(),
             addresses: Vec::new(),
+            callees: FxHashMap::default(),
             build_ids: BTreeMap::new(),
             stacks: Vec::new(),
             stack_ids: FxHashMap::default(),
@@ -357,6 +360,17 @@ impl Profile {
         self.addresses[id.index()].filter(|_| resolved)
     }
 
+    /// Notes which function the call goes to that a caller's frame stands behind.
+    pub fn set_callee(&mut self, id: FrameId, name: Arc<str>) {
+        self.callees.insert(id, name);
+    }
+
+    /// The function that a frame of the kernel calls there, where the kernel's code tells. It need
+    /// not be the next frame leafward: what that function calls in its place last has its frame.
+    pub fn callee(&self, id: FrameId) -> Option<&str> {
+        self.callees.get(&id).map(AsRef::as_ref)
+    }
+
     /// A frame by its id.
     pub fn frame(&self, id: FrameId) -> &Frame {
         &self.frames[id.index()]
@@ -370,6 +384,11 @@ impl Profile {
     /// All frames, in the order of their ids.
     pub fn frames(&self) -> &[Frame] {
         &self.frames
+    }
+
+    /// The ids of all frames, in order.
+    pub fn frame_ids(&self) -> impl ExactSizeIterator<Item = FrameId> + use<> {
+        (0..self.frames.len() as u32).map(FrameId)
     }
 
     /// How many distinct stacks there are.

@@ -118,8 +118,19 @@ impl<'a> Resolver<'a> {
         if let Some(id) = symbolizer.kernel_build_id().filter(|_| !kernel.is_empty()) {
             profile.build_ids.insert(KERNEL.into(), id.to_string());
         }
+        let callers = kernel.iter().map(|&(frame, _)| frame).filter(|frame| !frame.exact);
+        let callers: Vec<RawFrame> = callers.collect();
         for frame in kernel {
             self.put(frame, &named, profile, Mode::Kernel, KERNEL, "[kernel]");
+        }
+        let addresses: Vec<u64> = callers.iter().map(|caller| caller.address).collect();
+        for (caller, callee) in callers.iter().zip(symbolizer.kernel_callees(&addresses)) {
+            if let (Some(callee), Some(Some(Resolved::Frames(frames)))) =
+                (callee, self.resolved.get(caller))
+                && let Some(&id) = frames.last()
+            {
+                profile.set_callee(id, callee);
+            }
         }
         for (object, frames) in objects {
             let object = self.build_ids.applied(&object);

@@ -8,6 +8,7 @@ mod functions;
 mod image;
 mod inlined;
 mod kernel;
+mod kernel_text;
 mod notes;
 mod perf_map;
 mod stores;
@@ -63,6 +64,12 @@ pub trait Symbolizer {
 
     /// The functions at kernel addresses.
     fn kernel(&mut self, addresses: &[u64]) -> Vec<Functions>;
+
+    /// For return addresses in the kernel, the name of the function that the call before each goes
+    /// to: `None` where the kernel's code cannot be read, or the call is through a register.
+    fn kernel_callees(&mut self, return_addresses: &[u64]) -> Vec<Option<Arc<str>>> {
+        vec![None; return_addresses.len()]
+    }
 
     /// The functions at offsets of an object's file; at addresses, where it [is
     /// code](Object::is_jit) that was made at run time.
@@ -243,6 +250,10 @@ impl Symbolizer for LocalSymbols {
 
     fn kernel(&mut self, addresses: &[u64]) -> Vec<Functions> {
         self.kernel.find(addresses)
+    }
+
+    fn kernel_callees(&mut self, return_addresses: &[u64]) -> Vec<Option<Arc<str>>> {
+        self.kernel.callees(return_addresses)
     }
 
     fn object(&mut self, object: &Object, file_offsets: &[u64]) -> Vec<Functions> {

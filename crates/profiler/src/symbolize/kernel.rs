@@ -1,11 +1,13 @@
 //! Names of kernel functions: of the very kernel that was recorded, or none.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use pipeprof_runner::access;
 use rustc_hash::FxHashMap;
 
+use super::kernel_text::KernelText;
 use super::stores::{Part, Stores};
 use super::{Function, Functions};
 use crate::build_id::BuildId;
@@ -150,13 +152,28 @@ impl KernelNames {
         let functions = |&address: &u64| {
             let function = place.find(kallsyms, address).map(|found| Function {
                 name: found.name.into(),
-                module: found.module.map(std::sync::Arc::from),
+                module: found.module.map(Arc::from),
                 offset: found.offset,
                 inlined: false,
             });
             function.into_iter().collect()
         };
         addresses.iter().map(functions).collect()
+    }
+
+    /// The function that is called right before each return address, by the kernel's own code.
+    pub(super) fn callees(&mut self, return_addresses: &[u64]) -> Vec<Option<Arc<str>>> {
+        let none = || vec![None; return_addresses.len()];
+        if return_addresses.is_empty() || !self.is_this_boot() {
+            return none();
+        }
+        let Some(text) = KernelText::open() else { return none() };
+        let kallsyms = self.kallsyms();
+        let callee = |&address: &u64| {
+            let found = kallsyms.find(text.target(address)?)?;
+            (found.offset <= ENTRY_BYTES).then(|| found.name.into())
+        };
+        return_addresses.iter().map(callee).collect()
     }
 
     /// It was recorded since the machine was started: code that is made at run time is in its place.
@@ -197,6 +214,10 @@ impl KernelNames {
         (self.kernel == WhichKernel::Unchecked).then(|| note.to_owned())
     }
 }
+
+/// Where direct calls enter a function: at its start, or behind the landing pad that is there for
+/// calls through registers (`apply_fineibt`, arch/x86/kernel/alternative.c, v6.18).
+const ENTRY_BYTES: u64 = 16;
 
 fn release_here() -> String {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();

@@ -13,6 +13,8 @@ use crate::kernel_code::RecordedKernel;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SymbolTable {
     kernel: Names,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    kernel_callees: Callees,
     objects: Vec<ObjectNames>,
     notes: Vec<String>,
     /// Indices of objects.
@@ -28,6 +30,9 @@ struct Names {
     /// By address, or by offset in the object's file.
     functions: BTreeMap<u64, Vec<Name>>,
 }
+
+/// By return address in the kernel, the function that is called right before it.
+type Callees = BTreeMap<u64, Arc<str>>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct ObjectNames {
@@ -116,7 +121,8 @@ impl ObjectNames {
 impl PartialEq for SymbolTable {
     fn eq(&self, other: &Self) -> bool {
         // What is looked up in it changes nothing of what it says.
-        (&self.kernel, &self.objects, &self.notes) == (&other.kernel, &other.objects, &other.notes)
+        (&self.kernel, &self.kernel_callees, &self.objects, &self.notes)
+            == (&other.kernel, &other.kernel_callees, &other.objects, &other.notes)
     }
 }
 
@@ -167,6 +173,10 @@ impl Name {
 impl Symbolizer for SymbolTable {
     fn kernel(&mut self, addresses: &[u64]) -> Vec<Functions> {
         self.kernel.find(addresses)
+    }
+
+    fn kernel_callees(&mut self, return_addresses: &[u64]) -> Vec<Option<Arc<str>>> {
+        return_addresses.iter().map(|address| self.kernel_callees.get(address).cloned()).collect()
     }
 
     fn object(&mut self, object: &Object, file_offsets: &[u64]) -> Vec<Functions> {
@@ -220,6 +230,14 @@ impl Symbolizer for Remembering<'_> {
         found
     }
 
+    fn kernel_callees(&mut self, return_addresses: &[u64]) -> Vec<Option<Arc<str>>> {
+        let callees = self.inner.kernel_callees(return_addresses);
+        let known = return_addresses.iter().zip(&callees);
+        let known = known.filter_map(|(&address, callee)| Some((address, callee.clone()?)));
+        self.table.kernel_callees.extend(known);
+        callees
+    }
+
     fn kernel_build_id(&mut self) -> Option<BuildId> {
         self.inner.kernel_build_id()
     }
@@ -267,6 +285,10 @@ mod tests {
             addresses.iter().map(|at| if at % 2 == 0 { both() } else { Vec::new() }).collect()
         }
 
+        fn kernel_callees(&mut self, return_addresses: &[u64]) -> Vec<Option<Arc<str>>> {
+            return_addresses.iter().map(|at| (at % 2 == 0).then(|| "finish_wait".into())).collect()
+        }
+
         fn object(&mut self, _object: &Object, file_offsets: &[u64]) -> Vec<Functions> {
             self.kernel(file_offsets)
         }
@@ -282,6 +304,7 @@ mod tests {
         let mut even = Even;
         let mut remembering = Remembering::new(&mut even);
         let kernel = remembering.kernel(&addresses);
+        let callees = remembering.kernel_callees(&addresses);
         let named = Object::named(b"/bin/a");
         let other = Object { inode: 7, ..named.clone() };
         let build = Object { build_id: BuildId::new(&[7; 20]), ..named.clone() };
@@ -295,6 +318,8 @@ mod tests {
         let mut read: SymbolTable = serde_json::from_str(&text).unwrap();
         assert_eq!(read, table);
         assert_eq!(read.kernel(&addresses), kernel);
+        assert_eq!(read.kernel_callees(&addresses), callees);
+        assert_eq!(callees[0].as_deref(), Some("finish_wait"));
         for (object, found) in objects {
             assert_eq!(read.object(&object, &addresses), found);
         }
