@@ -61,11 +61,17 @@ const GET_PAGES_STAND_INS: &[&str] = &[
     "vmsplice_to_pipe",
     "do_vmsplice",
     "__do_sys_vmsplice",
+    "__arm64_sys_vmsplice",
 ];
 /// The same for `wait_for_space`.
 const WAIT_STAND_INS: &[&str] = &["pipe_wait_writable", "pipe_wait"];
-const VMSPLICE: &[&str] =
-    &["do_vmsplice", "__do_sys_vmsplice", "vmsplice_to_pipe", "__x64_sys_vmsplice"];
+const VMSPLICE: &[&str] = &[
+    "do_vmsplice",
+    "__do_sys_vmsplice",
+    "vmsplice_to_pipe",
+    "__x64_sys_vmsplice",
+    "__arm64_sys_vmsplice",
+];
 
 impl Highlights {
     /// The most that one picture can tell apart.

@@ -461,5 +461,6 @@ pub(crate) fn is_pipe_work(role: Role) -> bool {
             | Role::WaitSpace
             | Role::WaitData
             | Role::Wakeup
+            | Role::WakeupOrWait
     )
 }

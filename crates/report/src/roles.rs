@@ -4,17 +4,19 @@
 //!
 //! 1. No kernel frame: [`Role::User`].
 //! 2. A page fault or an interrupt that is under way decides, whichever began first, unless the
-//!    task left the CPU inside it for a reason of its own (rule 3).
-//! 3. The task is leaving the CPU, or coming back to it: what it waits for is said by the first
+//!    task left the CPU inside it for a reason of its own (rule 4).
+//! 3. Events are being counted or recorded for a profiler: [`Role::Profiling`].
+//! 4. The task is leaving the CPU, or coming back to it: what it waits for is said by the first
 //!    function rootward of the scheduler that waits for something. A stack recorded at switch-out
 //!    has the same shape, so blocked time is classified by the same rule.
-//! 4. No function of pipes, splice or poll: [`Role::Syscall`] or [`Role::NonPipe`].
-//! 5. Otherwise the first function, from the leaf, that does something for a pipe. Helpers (locks,
+//! 5. No function of pipes, splice or poll: [`Role::Syscall`] or [`Role::NonPipe`].
+//! 6. Otherwise the first function, from the leaf, that does something for a pipe. Helpers (locks,
 //!    copies, list checks) are charged to their caller.
-//! 6. Where a helper was reached by a tail call its caller is missing from the stack. The return
+//! 7. Where a helper was reached by a tail call its caller is missing from the stack. The return
 //!    address then tells which function was called: it is learned from the stacks of the same
-//!    profile in which that function can be seen. What was never seen is taken for a wake-up, if
-//!    the helper is the one in which wake-ups end, and flagged.
+//!    profile in which that function can be seen, or read from the kernel's code. Where neither
+//!    tells, and the helper is one in which both wake-ups and waits end, it is
+//!    [`Role::WakeupOrWait`].
 
 mod name;
 mod reason;
@@ -39,7 +41,9 @@ pub enum Basis {
     Seen,
     /// The function that other stacks show at the same call site, where a tail call hid it.
     Learned,
-    /// Only that wake-ups end in the function that was sampled.
+    /// The call instruction at the call site.
+    Decoded,
+    /// Only that wake-ups and waits end in the function that was sampled.
     Inferred,
 }
 
@@ -48,7 +52,7 @@ pub enum Basis {
 pub struct Classification {
     /// `None` for user frames.
     traits: Vec<Option<Traits>>,
-    callees: FxHashMap<FrameId, Traits>,
+    callees: FxHashMap<FrameId, (Traits, Basis)>,
     stacks: Vec<(Role, Basis)>,
 }
 
@@ -152,6 +156,9 @@ impl Classification {
         let entry =
             frames.iter().rposition(|f| matches!(part(f), Part::FaultEntry | Part::InterruptEntry));
         let inside = &frames[..entry.unwrap_or(frames.len())];
+        if entry.is_none() && frames.iter().any(|f| part(f) == Part::Profiling) {
+            return (Role::Profiling, Basis::Seen);
+        }
         if let Some(outermost) = inside.iter().rposition(|f| part(f) == Part::Schedule) {
             let waiting = self.reason_to_wait(&inside[outermost..]);
             if let Some(role) = waiting {
@@ -174,7 +181,7 @@ impl Classification {
         self.first_role(frames)
     }
 
-    /// Rule 3, for the frames from the outermost scheduler frame to the root.
+    /// Rule 4, for the frames from the outermost scheduler frame to the root.
     fn reason_to_wait(&self, frames: &[FrameId]) -> Option<Role> {
         let of = |&frame: &FrameId| self.traits_of(frame);
         match frames.iter().filter_map(of).find_map(|t| t.waits_for)? {
@@ -187,7 +194,7 @@ impl Classification {
         }
     }
 
-    /// Rule 4. What user code entered the kernel for and is only a helper (a thunk, through which
+    /// Rule 5. What user code entered the kernel for and is only a helper (a thunk, through which
     /// the entry code jumps before it sets up a frame) belongs to the entry.
     fn outside_pipes(&self, frames: &[FrameId], from_user: bool) -> Role {
         let mut entered = from_user;
@@ -202,7 +209,7 @@ impl Classification {
         if entered { Role::Syscall } else { Role::Other }
     }
 
-    /// Rules 5 and 6.
+    /// Rules 6 and 7.
     fn first_role(&self, frames: &[FrameId]) -> (Role, Basis) {
         let mut helper_ends_wakeups = false;
         let mut below_helper = false;
@@ -215,15 +222,15 @@ impl Classification {
             }
             let rootward = &frames[depth..];
             if below_helper && traits.part == Part::Ordinary {
-                if let Some(callee) = self.callees.get(&frame)
-                    && let Some(role) = self.role_at(*callee, rootward)
+                if let Some(&(callee, basis)) = self.callees.get(&frame)
+                    && let Some(role) = self.role_at(callee, rootward)
                 {
-                    return (role, Basis::Learned);
+                    return (role, basis);
                 }
                 let runs_the_pipe =
                     matches!(traits.role, Some(Role::PipeWrite | Role::PipeRead | Role::Splice));
                 if helper_ends_wakeups && runs_the_pipe && !self.callees.contains_key(&frame) {
-                    return (Role::Wakeup, Basis::Inferred);
+                    return (Role::WakeupOrWait, Basis::Inferred);
                 }
             }
             below_helper = false;
@@ -257,12 +264,12 @@ impl Classification {
 }
 
 /// For each call site (a caller's frame includes its return address) the function that is seen to
-/// be called there most often, helpers left out.
+/// be called there most often, helpers left out; or the one that the call instruction names.
 fn learn_call_sites(
     profile: &Profile,
     names: &[Option<&str>],
     traits: &[Option<Traits>],
-) -> FxHashMap<FrameId, Traits> {
+) -> FxHashMap<FrameId, (Traits, Basis)> {
     let mut seen: FxHashMap<FrameId, FxHashMap<&str, u64>> = FxHashMap::default();
     for member in &profile.members {
         for weight in &member.on_cpu {
@@ -280,10 +287,17 @@ fn learn_call_sites(
             }
         }
     }
-    seen.into_iter()
-        .filter_map(|(site, callees)| {
-            let (name, _) = callees.into_iter().max_by_key(|&(name, count)| (count, name))?;
-            Some((site, symbols::traits(name)))
-        })
-        .collect()
+    let learned = seen.into_iter().filter_map(|(site, callees)| {
+        let (name, _) = callees.into_iter().max_by_key(|&(name, count)| (count, name))?;
+        Some((site, (symbols::traits(name), Basis::Learned)))
+    });
+    let mut callees: FxHashMap<_, _> = learned.collect();
+    let decoded = profile.frame_ids().filter_map(|site| {
+        let name = source_name(profile.callee(site)?);
+        // A call through a register goes by way of a thunk, whatever it calls.
+        let is_direct = !symbols::is_thunk(name);
+        is_direct.then(|| (site, (symbols::traits(name), Basis::Decoded)))
+    });
+    callees.extend(decoded);
+    callees
 }

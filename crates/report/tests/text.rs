@@ -135,7 +135,7 @@ fn what_is_not_known_is_not_zero() {
     assert_eq!(json["members"][0]["roles"][0]["ns_per_gib"], serde_json::Value::Null);
     assert_eq!(json["quality"]["skid"], serde_json::Value::Null);
     assert_eq!(json["quality"]["event"], "cycles");
-    assert_eq!(json["members"][0]["roles"][0]["role"], "wakeup");
+    assert_eq!(json["members"][0]["roles"][0]["role"], "wakeup_or_wait");
     let text = as_text(&summary, Style::default());
     assert!(!text.contains("per GiB") && !text.contains("on CPU") && !text.contains("timer"));
 }

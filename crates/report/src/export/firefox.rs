@@ -271,9 +271,11 @@ fn colour(role: Role) -> CategoryColor {
         Role::Splice | Role::Poll | Role::WaitDisk | Role::WaitNetwork => CategoryColor::LightBlue,
         Role::PipeLock => CategoryColor::Magenta,
         Role::WaitSpace | Role::WaitData => CategoryColor::Yellow,
-        Role::Wakeup | Role::WaitChild => CategoryColor::Purple,
+        Role::Wakeup | Role::WakeupOrWait | Role::WaitChild => CategoryColor::Purple,
         Role::WaitFutex | Role::WaitFileLock => CategoryColor::LightRed,
         Role::PageFault | Role::NonPipe | Role::Scheduler => CategoryColor::Brown,
-        Role::Preempted | Role::Interrupt | Role::WaitSleep => CategoryColor::DarkGray,
+        Role::Preempted | Role::Interrupt | Role::WaitSleep | Role::Profiling => {
+            CategoryColor::DarkGray
+        }
     }
 }

@@ -170,7 +170,7 @@ fn notes(profile: &Profile, whole: u64, absorbed: u64, inferred: u64) -> Vec<Str
     }
     if inferred > 0 {
         notes.push(format!(
-            "! {} counts as wake-up but may be the end of a wait: both end in the function sampled.",
+            "! {} is wake-ups or ends of waits: both end in the function sampled.",
             percent(inferred, whole)
         ));
     }

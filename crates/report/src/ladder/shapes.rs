@@ -147,7 +147,7 @@ fn strokes(role: Role) -> &'static str {
         Role::PagePin | Role::PageFault => GRID,
         Role::PipeLock | Role::Scheduler => NET,
         Role::WaitSpace | Role::WaitData => LEVEL,
-        Role::Wakeup | Role::Poll => FALLING,
+        Role::Wakeup | Role::WakeupOrWait | Role::Poll => FALLING,
         _ => "",
     }
 }

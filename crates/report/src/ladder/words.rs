@@ -231,7 +231,8 @@ fn aim(before: &Entry, after: &Entry) -> Option<Aim> {
         });
     }
     if !before.busy_loop && after.busy_loop {
-        let waits = [Role::Wakeup, Role::WaitSpace, Role::WaitData, Role::Scheduler];
+        let waits =
+            [Role::Wakeup, Role::WakeupOrWait, Role::WaitSpace, Role::WaitData, Role::Scheduler];
         let roles = [End::Writer, End::Reader];
         aims.push(Aim {
             what: "sleeping and waking".to_owned(),

@@ -109,6 +109,14 @@ pub(super) static ALL: &[RoleLesson] = &[
          it can cost more there than anything else that a pipe does.",
     ),
     lesson(
+        Role::WakeupOrWait,
+        &[],
+        "A wake-up and the end of a wait both end in the function that turns interrupts on again, \
+         where a timer takes its sample, and the compiler has left no trace of which of the two \
+         called it. The kernel's code at the call would tell; reading it takes root and \
+         /proc/kcore. Either way it is the price of sleeping and waking.",
+    ),
+    lesson(
         Role::Preempted,
         &[],
         "The scheduler took the CPU away for another task. That is the machine's doing, not the \

@@ -35,14 +35,15 @@ pub(super) static ALL: [StageLesson; Stage::ALL.len()] = [
     StageLesson {
         stage: Stage::Write,
         proposal: "",
-        text: "A pipe is a ring of slots, and a slot refers to a page of 4 KiB and says which part of \
-               it holds data. write(2) takes the pipe's mutex and, slot after slot, gets a page, \
-               copies the writer's bytes into it and moves the head of the ring on. read(2) takes the \
-               mutex, copies the bytes out, gives the page back and moves the tail on. So every byte \
-               is copied twice. The ring has 16 slots unless told otherwise, 64 KiB: when it is full \
-               the writer sleeps until the reader has made room, and when it is empty the reader \
-               sleeps until the writer has brought something. If they take turns like that, they do \
-               so 16,384 times a GiB, and each turn ends with a wake-up.",
+        text: "A pipe is a ring of slots, and a slot refers to a page and says which part of it \
+               holds data. write(2) takes the pipe's mutex and, slot after slot, gets a page, \
+               copies the writer's bytes into it and moves the head of the ring on. read(2) takes \
+               the mutex, copies the bytes out, gives the page back and moves the tail on. So \
+               every byte is copied twice. The ring has 16 slots unless told otherwise, which with \
+               pages of 4 KiB are 64 KiB: when it is full the writer sleeps until the reader has \
+               made room, and when it is empty the reader sleeps until the writer has brought \
+               something. If they take turns like that, they do so 16,384 times a GiB, and each \
+               turn ends with a wake-up.",
         meant_for: &[],
         functions: COPIED,
     },
@@ -51,12 +52,13 @@ pub(super) static ALL: [StageLesson; Stage::ALL.len()] = [
         proposal: "The copy into the pipe is work that nobody asked for: the bytes are in memory \
                    already. The writer could lend the pipe its own pages.",
         text: "vmsplice(2) puts references to the writer's own pages into the slots: nothing is \
-               copied in, and no page is allocated. What it does instead is find the pages behind the \
-               buffer's addresses, and raise the reference count of each, so that it stays while a \
-               slot refers to it. read(2) copies out as before and then gives that reference up. The \
-               writer must not touch a page before it is read, so it fills two buffers in turn, and \
-               the pipe is no larger than half a buffer: 128 KiB, which is 32 slots. So the ring is \
-               twice as long as it was before, and that alone may save turns and wake-ups.",
+               copied in, and no page is allocated. What it does instead is find the pages behind \
+               the buffer's addresses, and raise the reference count of each, so that it stays \
+               while a slot refers to it. read(2) copies out as before and then gives that \
+               reference up. The writer must not touch a page before it is read, so it fills two \
+               buffers in turn, and the pipe is no larger than half a buffer: 128 KiB, which with \
+               pages of 4 KiB is 32 slots. So the ring is twice as long as it was before, and that \
+               alone may save turns and wake-ups.",
         meant_for: &[(End::Writer, Role::CopyIn), (End::Writer, Role::PageAlloc)],
         functions: &[
             &VMSPLICE,
@@ -81,13 +83,14 @@ pub(super) static ALL: [StageLesson; Stage::ALL.len()] = [
     },
     StageLesson {
         stage: Stage::HugePage,
-        proposal: "The writer still looks every page of 4 KiB up in its page table. Pages of 2 MiB \
-                   would make that less work.",
-        text: "In a page of 2 MiB one entry of the page table stands for 512 pages of 4 KiB. So the \
-               walk ends a level earlier, and the sixteen pages that vmsplice takes at a time come \
-               from one look-up and one addition to one reference count, not from sixteen. The pipe \
-               knows nothing of it: a slot still holds 4 KiB, so the slots to fill, the references to \
-               give up one by one and the turns stay as many as they were.",
+        proposal: "The writer still looks every small page up in its page table. Huge pages would \
+                   make that less work.",
+        text: "In a huge page one entry of the page table stands for many small pages: of 2 MiB \
+               for 512 of 4 KiB, of 32 MiB for 2,048 of 16 KiB. So the walk ends a level earlier, \
+               and the sixteen pages that vmsplice takes at a time come from one look-up and one \
+               addition to one reference count, not from sixteen. The pipe knows nothing of it: a \
+               slot still holds a small page, so the slots to fill, the references to give up one \
+               by one and the turns stay as many as they were.",
         meant_for: &[(End::Writer, Role::PagePin)],
         functions: LENT,
     },
@@ -148,19 +151,19 @@ pub(super) static ALL: [StageLesson; Stage::ALL.len()] = [
         proposal: "What is left is paid for each slot, whatever the slot holds. So it is not a \
                    cheaper slot that is wanted, but a larger one.",
         text: "A slot says where its data begins and how long it is, and it may be longer than a \
-               page where more of them follow in a row. write(2), vmsplice(2) and files make \
-               slots of 4 KiB at most. But the data of a socket lies in fragments of up to 32 \
-               KiB, eight pages in a row, and splice(2) from a socket makes one slot of each. So \
-               the private pipe is filled through a Unix socket, once, and its 256 slots hold 8 \
-               MiB. From then on all is as with tee: a reference up, a reference down, for eight \
-               times as many bytes. What is left is that both ends need the same mutex all the \
-               time, so that one works while the other spins, and a third CPU would help neither \
-               of them. The price is that of tee, a payload that is fixed; and as ever with \
-               splice(2) to /dev/null nobody reads a byte, so this is how fast references move. A \
-               reader that copies is as fast as the copy. What to look at next: a pipe of 4 MiB, \
-               where one is allowed (pipeprof run --stage tee-large --pipe-size 4M), which takes \
-               a quarter of the turns; and the hunt for what else could be saved, in \
-               docs/kernel-notes.md, \"Beyond the article\".",
+               page where more of them follow in a row. write(2), vmsplice(2) and files make slots \
+               of a page at most. But the data of a socket lies in fragments of up to 32 KiB, \
+               eight pages in a row, and splice(2) from a socket makes one slot of each. So the \
+               private pipe is filled through a Unix socket, once, and its 256 slots hold 8 MiB. \
+               From then on all is as with tee: a reference up, a reference down, for eight times \
+               as many bytes. What is left is that both ends need the same mutex all the time, so \
+               that one works while the other spins, and a third CPU would help neither of them. \
+               The price is that of tee, a payload that is fixed; and as ever with splice(2) to \
+               /dev/null nobody reads a byte, so this is how fast references move. A reader that \
+               copies is as fast as the copy. What to look at next: a pipe of 4 MiB, where one is \
+               allowed (pipeprof run --stage tee-large --pipe-size 4M), which takes a quarter of \
+               the turns; and the hunt for what else could be saved, in docs/kernel-notes.md, \
+               \"Beyond the article\".",
         meant_for: &[
             (End::Writer, Role::Splice),
             (End::Writer, Role::PipeLock),
@@ -220,18 +223,18 @@ pub(super) static ALL: [StageLesson; Stage::ALL.len()] = [
         proposal: "write moved 256 KiB with each call. A program that prints a line at a time \
                    moves 64 bytes: what does it pay?",
         text: "write(2) of 64 bytes goes the same way as one of 256 KiB: into the kernel, to the \
-               file behind the descriptor, to the mutex, to the ring, and back. That is \
-               16,777,216 times a GiB, so the calls take the time, and the bytes almost \
-               none. Lest each crumb take up a slot, write(2) first looks at the last filled \
-               one: where that came from write(2) too and its page has room, the bytes are added \
-               there. So 64 such writes share a page, and a pipe of 64 KiB takes 1,024 before it \
-               is full. The reader asks for 256 KiB and gets whatever is there; but the first \
-               write to an empty pipe has to wake it, and if it is quick the pipe is always \
-               empty. Then each write is a turn of its own, with a slot and a wake-up. What a \
-               pipe can't do is wait until more has come together; only the program can, with a \
-               buffer of its own, and that is the remedy. What to look at: the system call and \
-               the wake-up, and the same with both ends on one CPU, where the writer fills the \
-               pipe before the reader comes to it (pipeprof flame --stage tiny --pin same).",
+               file behind the descriptor, to the mutex, to the ring, and back. That is 16,777,216 \
+               times a GiB, so the calls take the time, and the bytes almost none. Lest each crumb \
+               take up a slot, write(2) first looks at the last filled one: where that came from \
+               write(2) too and its page has room, the bytes are added there. So 64 such writes \
+               share a page of 4 KiB, and a pipe of 64 KiB takes 1,024 before it is full. The \
+               reader asks for 256 KiB and gets whatever is there; but the first write to an empty \
+               pipe has to wake it, and if it is quick the pipe is always empty. Then each write \
+               is a turn of its own, with a slot and a wake-up. What a pipe can't do is wait until \
+               more has come together; only the program can, with a buffer of its own, and that is \
+               the remedy. What to look at: the system call and the wake-up, and the same with \
+               both ends on one CPU, where the writer fills the pipe before the reader comes to it \
+               (pipeprof flame --stage tiny --pin same).",
         meant_for: &[],
         functions: COPIED,
     },

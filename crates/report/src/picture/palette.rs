@@ -29,6 +29,7 @@ pub(crate) fn fill(role: Role) -> &'static str {
         Role::WaitSpace => "#ffd84f",
         Role::WaitData => "#bfeaf0",
         Role::Wakeup => "#a7a0f2",
+        Role::WakeupOrWait => "#c9c2fb",
         Role::Poll => "#7fd6ac",
         Role::Preempted => "#b9b3ad",
         Role::PageFault => "#d3a874",
@@ -40,6 +41,7 @@ pub(crate) fn fill(role: Role) -> &'static str {
         Role::WaitFutex => "#f4c6d6",
         Role::WaitFileLock => "#dcc6b2",
         Role::Scheduler => "#c9b79c",
+        Role::Profiling => "#8fb0a0",
         Role::NonPipe => "#dfe4e2",
         Role::Other => "#f7f7f7",
     }

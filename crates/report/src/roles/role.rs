@@ -34,6 +34,8 @@ pub enum Role {
     WaitData,
     /// Waking the other end.
     Wakeup,
+    /// Waking the other end, or the end of a wait: both end in one function, and nothing tells which.
+    WakeupOrWait,
     /// Asking whether the pipe is ready: poll, select, epoll.
     Poll,
     /// Off, or coming back to, the CPU because the scheduler wanted it for another task.
@@ -56,6 +58,8 @@ pub enum Role {
     WaitFileLock,
     /// Switching tasks, for a reason that the stack doesn't show.
     Scheduler,
+    /// Events being counted and recorded: what it costs to be watched.
+    Profiling,
     /// Kernel work for something other than a pipe.
     NonPipe,
     /// Kernel code of which the stack doesn't show who called it.
@@ -64,7 +68,7 @@ pub enum Role {
 
 impl Role {
     /// Every role, in the order in which legends and tables break ties.
-    pub const ALL: [Role; 27] = [
+    pub const ALL: [Role; 29] = [
         Role::User,
         Role::Syscall,
         Role::PipeWrite,
@@ -79,6 +83,7 @@ impl Role {
         Role::WaitSpace,
         Role::WaitData,
         Role::Wakeup,
+        Role::WakeupOrWait,
         Role::Poll,
         Role::Preempted,
         Role::PageFault,
@@ -90,6 +95,7 @@ impl Role {
         Role::WaitFutex,
         Role::WaitFileLock,
         Role::Scheduler,
+        Role::Profiling,
         Role::NonPipe,
         Role::Other,
     ];
@@ -116,6 +122,7 @@ impl Role {
             Role::WaitSpace => "wait for space",
             Role::WaitData => "wait for data",
             Role::Wakeup => "wake-up",
+            Role::WakeupOrWait => "wake-up or wait",
             Role::Poll => "poll",
             Role::Preempted => "preempted",
             Role::PageFault => "page fault",
@@ -127,6 +134,7 @@ impl Role {
             Role::WaitFutex => "wait for thread",
             Role::WaitFileLock => "wait for file lock",
             Role::Scheduler => "task switch",
+            Role::Profiling => "profiling",
             Role::NonPipe => "kernel, not pipe",
             Role::Other => "other kernel",
         }
@@ -149,6 +157,9 @@ impl Role {
             Role::WaitSpace => "waiting, or getting ready to wait, because the pipe is full",
             Role::WaitData => "waiting, or getting ready to wait, because the pipe is empty",
             Role::Wakeup => "waking the other end",
+            Role::WakeupOrWait => {
+                "waking the other end, or the end of a wait: no stack shows which"
+            }
             Role::Poll => "asking whether the pipe is ready",
             Role::Preempted => "off the CPU because the scheduler wanted it for another task",
             Role::PageFault => "a page of the program's memory had to be brought in",
@@ -160,6 +171,9 @@ impl Role {
             Role::WaitFutex => "waiting for another thread of the program",
             Role::WaitFileLock => "waiting for a lock on a file",
             Role::Scheduler => "switching tasks, for a reason that the stack doesn't show",
+            Role::Profiling => {
+                "being watched: events counted and recorded, for pipeprof or another"
+            }
             Role::NonPipe => "kernel work for something other than a pipe",
             Role::Other => "kernel code of which the stack doesn't show who called it",
         }

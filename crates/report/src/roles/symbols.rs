@@ -41,6 +41,8 @@ pub(super) enum Part {
     InterruptEntry,
     /// Puts the task on a wait queue, or takes it off.
     WaitQueue,
+    /// Counts or records an event, for pipeprof or for another profiler.
+    Profiling,
     /// The slow path of letting go of a mutex, which wakes the next in line.
     MutexUnlock,
 }
@@ -100,7 +102,6 @@ fn role(name: &str) -> Option<Role> {
         "get_page_from_freelist"
         | "prep_new_page"
         | "post_alloc_hook"
-        | "anon_pipe_get_page"
         | "obj_cgroup_charge_pages"
         | "try_charge_memcg"
         | "try_charge" => Role::PageAlloc,
@@ -209,7 +210,9 @@ fn role(name: &str) -> Option<Role> {
         // splice_from_pipe_next waits for data only where it sleeps; see `waits_for`.
         _ if name.contains("splice") => Role::Splice,
         _ if starts_with_any(name, TEE) => Role::Splice,
-        _ if starts_with_any(name, &["__wake_up_", "ttwu_", "wake_up_"]) => Role::Wakeup,
+        _ if starts_with_any(name, &["__wake_up_", "ttwu_", "wake_up_", "wakeup_pipe_"]) => {
+            Role::Wakeup
+        }
         _ if name.starts_with("ep_") => Role::Poll,
         _ if starts_with_any(name, &["mutex_lock", "__mutex_lock", "__mutex_trylock"])
             || starts_with_any(name, &["mutex_unlock", "__mutex_unlock", "mutex_trylock"]) =>
@@ -226,6 +229,10 @@ fn role(name: &str) -> Option<Role> {
                 "rmqueue",
                 "__rmqueue",
                 "clear_page",
+                // fs/pipe.c: pages for a write are had before the lock is taken, from 7.2 on.
+                "anon_pipe_get_page",
+                "anon_pipe_prealloc",
+                "anon_pipe_prefill",
                 "__memcg_kmem_charge",
                 "memcg_kmem_charge",
                 "mem_cgroup_charge",
@@ -319,6 +326,14 @@ fn is_system_call(name: &str) -> bool {
             "__fdget",
             "__fget",
             "security_",
+            // What stands behind security_file_permission, by module.
+            "apparmor_",
+            "aa_file_perm",
+            "selinux_",
+            "file_has_perm",
+            "inode_has_perm",
+            "avc_has_perm",
+            "bpf_lsm_",
             "import_iovec",
             "__import_iovec",
             "exit_to_user_mode",
@@ -533,6 +548,27 @@ fn part(name: &str) -> Part {
 
         _ if name.starts_with("__mutex_unlock") => Part::MutexUnlock,
 
+        // kernel/events/core.c, kernel/trace/trace_event_perf.c, trace_syscalls.c: what a tracepoint
+        // or a switch calls. A program's own use of perf (`perf_read`, `perf_ioctl`) is its work.
+        _ if starts_with_any(
+            name,
+            &[
+                "perf_trace_",
+                "perf_tp_event",
+                "perf_syscall_",
+                "perf_swevent_",
+                "__perf_sw_event",
+                "___perf_sw_event",
+                "perf_event_switch",
+                "perf_event_task_sched_",
+                "__perf_event_task_sched_",
+                "perf_event_context_sched_",
+            ],
+        ) =>
+        {
+            Part::Profiling
+        }
+
         "native_queued_spin_lock_slowpath"
         | "queued_spin_lock_slowpath"
         | "do_raw_spin_lock"
@@ -552,7 +588,9 @@ fn part(name: &str) -> Part {
         | "__local_bh_enable_ip"
         | "__check_object_size"
         | "__virt_addr_valid"
-        | "check_stack_object" => Part::Absorber,
+        | "check_stack_object"
+        // The border of a section, at whose address the first thunk lies (6.12).
+        | "__softirqentry_text_end" => Part::Absorber,
         _ if starts_with_any(
             name,
             &[
@@ -595,6 +633,12 @@ fn is_anchor(name: &str) -> bool {
         Some(Role::PipeWrite | Role::PipeRead | Role::Splice | Role::Poll | Role::WaitSpace)
             | Some(Role::WaitData)
     ) || starts_with_any(name, &["pipe_", "anon_pipe_", "fifo_pipe_"])
+}
+
+/// Where a call through a register goes first (arch/x86/lib/retpoline.S, v6.18).
+pub(super) fn is_thunk(name: &str) -> bool {
+    name == "__softirqentry_text_end"
+        || starts_with_any(name, &["__x86_indirect_", "srso_", "retbleed_", "its_"])
 }
 
 fn end_at_work(name: &str) -> Option<End> {
@@ -649,6 +693,8 @@ mod tests {
                     "__rmqueue_pcplist",
                     "rmqueue_bulk",
                     "clear_page_erms",
+                    "anon_pipe_get_page",
+                    "anon_pipe_get_page_prealloc",
                 ],
             ),
             (

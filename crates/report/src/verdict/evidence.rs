@@ -127,7 +127,7 @@ impl Work {
             Role::PagePin => Work::PagePinning,
             Role::PipeLock => Work::Lock,
             // Going to sleep and waking up again are the sleeper's half of a wake-up.
-            Role::Wakeup | Role::WaitSpace | Role::WaitData => Work::WakeUp,
+            Role::Wakeup | Role::WakeupOrWait | Role::WaitSpace | Role::WaitData => Work::WakeUp,
             Role::PipeWrite | Role::PipeRead | Role::Splice => Work::Other,
             _ => return None,
         })

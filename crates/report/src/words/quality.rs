@@ -6,6 +6,7 @@ use pipeprof_profiler::effect::{Basis, Effect, Slowdown};
 use pipeprof_profiler::profile::{Quality, Scope, Unwinding};
 
 use crate::escape::printable;
+use crate::roles::Role;
 use crate::summary::{Absorber, Summary};
 use crate::words::name;
 use crate::words::units::{counted, share, thousands};
@@ -31,10 +32,23 @@ pub(crate) fn lines(summary: &Summary) -> Vec<(usize, String)> {
     }
     if summary.quality.inferred_samples > 0 {
         let line = format!(
-            "{} ({}) counted as wake-ups that may be ends of waits: both end in the sampled \
-             function, and no other call chain shows what is called there",
+            "{} ({}) are wake-ups or ends of waits: both end in the sampled function, no other \
+             call chain shows what is called there, and the kernel's code cannot be read \
+             (/proc/kcore)",
             counted(summary.quality.inferred_samples, "sample", "samples"),
             share(summary.quality.inferred_samples, samples),
+        );
+        lines.push((0, line));
+    }
+    let roles = summary.members.iter().flat_map(|member| &member.roles);
+    let watching = roles.filter(|share| share.role == Role::Profiling);
+    let watching: u64 = watching.map(|share| share.samples).sum();
+    if watching * 100 >= samples.max(1) {
+        let line = format!(
+            "{} ({}) are of counting and recording events for a profiler: the cost of being watched, \
+             in no other role",
+            counted(watching, "sample", "samples"),
+            share(watching, samples),
         );
         lines.push((0, line));
     }
