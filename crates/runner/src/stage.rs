@@ -112,7 +112,7 @@ impl Stage {
             Stage::Write => "write and read: two copies of every byte",
             Stage::Vmsplice => "the writer lends its pages to the pipe instead of copying",
             Stage::Splice => "the reader passes the pages on, to /dev/null, instead of copying",
-            Stage::HugePage => "buffers in 2 MiB pages, which are cheaper to look up and pin",
+            Stage::HugePage => "buffers in huge pages, which are cheaper to look up and pin",
             Stage::BusyLoop => "neither end sleeps: SPLICE_F_NONBLOCK, and try again",
             Stage::Tee => "a private pipe is filled once, and tee() sends it for ever: no look-up",
             Stage::TeeLarge => "slots of 32 KiB, from a socket: the cost is per slot, not per byte",
