@@ -17,10 +17,10 @@ use crate::highlight::Highlights;
 use crate::markup::Markup;
 use crate::run::Run;
 use crate::summary::Summary;
+use crate::words::evidence::{Line, lines};
 use crate::words::member;
 use crate::words::phase;
 use crate::words::units::{duration, thousands, throughput};
-use crate::words::verdict::{Line, lines};
 use shell::Page;
 
 /// Columns of the lanes over time: what a wide page can show.

@@ -17,9 +17,9 @@ use crate::verdict::Verdict;
 use crate::words::units::{counted, duration, percent, share, thousands, throughput};
 use crate::words::{member, name, phase, pipe, quality};
 
+use crate::words::evidence::{Line, lines};
 pub use crate::words::layout::Style;
 use crate::words::layout::cut;
-use crate::words::verdict::{Line, lines};
 pub use screen::screen;
 pub use timeline::{columns as timeline_columns, timeline};
 

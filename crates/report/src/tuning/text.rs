@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use super::experiment::{Judged, MARGIN, Outcome};
-use super::plan::{Plan, Seen};
+use super::plan::Plan;
 use super::proof::{Confirmed, Proof};
+use super::seen::Seen;
 use crate::escape::printable;
 use crate::words::units::throughput;
 

@@ -1,21 +1,15 @@
-//! Every sentence of a verdict.
+//! The sentence of a verdict, and how sure it is.
 
-use pipeprof_profiler::states::{Connection, Why};
+use pipeprof_profiler::states::Why;
 
-use super::units::{bytes, duration, gain, listed, percent};
+use super::units::{duration, listed, percent};
 use super::{network, pipe_bound};
 use crate::facts::states::Outside;
 use crate::facts::verdict::{
-    Doubt, Judged, LEAST_GAIN, MemberFacts, Next, Parallel, Party, PhaseFacts, Quota, Unclear,
+    Doubt, Judged, MemberFacts, Parallel, Party, PhaseFacts, Quota, Unclear,
 };
-use crate::verdict::evidence::{Evidence, MemberEvidence, Work};
-use crate::verdict::{
-    Fact, Finding, LimitShare, PhaseSummary, PipeCause, PipeLevel, Remedy, State, Verdict,
-    WorkShare,
-};
-
-/// Members that are told of beside the limiting one.
-const MOST_LINES: usize = 8;
+use crate::verdict::evidence::{Evidence, MemberEvidence};
+use crate::verdict::{Finding, LimitShare, PhaseSummary, PipeCause, Verdict};
 
 pub(crate) fn verdict(evidence: &Evidence, judged: &Judged) -> Verdict {
     let words = Words { evidence, judged };
@@ -33,13 +27,13 @@ pub(crate) fn verdict(evidence: &Evidence, judged: &Judged) -> Verdict {
     }
 }
 
-struct Words<'a> {
-    evidence: &'a Evidence,
-    judged: &'a Judged,
+pub(super) struct Words<'a> {
+    pub(super) evidence: &'a Evidence,
+    pub(super) judged: &'a Judged,
 }
 
 impl Words<'_> {
-    fn named(&self, member: usize) -> String {
+    pub(super) fn named(&self, member: usize) -> String {
         let MemberEvidence { label, pid, .. } = &self.evidence.members[member];
         format!("{label} (pid {pid})")
     }
@@ -54,7 +48,7 @@ impl Words<'_> {
     }
 
     /// `pipe:[88121]`.
-    fn pipe_name(&self, pipe: Option<usize>) -> String {
+    pub(super) fn pipe_name(&self, pipe: Option<usize>) -> String {
         pipe.map_or_else(|| "pipe:[0]".to_owned(), |at| self.evidence.pipes[at].name())
     }
 
@@ -254,7 +248,7 @@ impl Words<'_> {
     }
 
     /// The quota that keeps a member from running more than anything else does.
-    fn quota(&self, member: usize) -> Option<Quota> {
+    pub(super) fn quota(&self, member: usize) -> Option<Quota> {
         let life = self.judged.life(member)?;
         let waits = life.used.run_delay_ns / life.used.alive_ns.max(1.0);
         life.quota.filter(|quota| quota.held_back >= 0.5 * waits.min(1.0))
@@ -288,322 +282,6 @@ impl Words<'_> {
         };
         format!("{level}: {why}")
     }
-
-    /// What each member did most, but one that alone limits, and what the pipes cost.
-    fn facts(&self) -> Vec<Fact> {
-        if self.judged.finding == Finding::Unclear {
-            return Vec::new();
-        }
-        let is_sole = matches!(self.judged.finding, Finding::CpuBound | Finding::Outside(_));
-        let is_told = |life: &&MemberFacts| is_sole && self.judged.members.contains(&life.member);
-        let mut shown: Vec<&MemberFacts> =
-            self.judged.lives.iter().filter(|life| !is_told(life)).collect();
-        shown.sort_by_key(|life| life.member);
-        shown
-            .into_iter()
-            .map(|life| self.member(life))
-            .chain(self.pressure())
-            .chain(self.pipe_code())
-            .collect()
-    }
-
-    fn member(&self, life: &MemberFacts) -> Fact {
-        let member = &self.evidence.members[life.member];
-        let used = &life.used;
-        let states = [
-            (used.busy_ns, State::Busy),
-            (used.data_ns, State::WaitsForData),
-            (used.space_ns, State::WaitsForSpace),
-            (used.outside_ns, State::WaitsOutside),
-            (used.follows_ns, State::WaitsForChildren),
-        ];
-        let most = states.into_iter().max_by(|a, b| a.0.total_cmp(&b.0));
-        let (ns, state) = most.unwrap_or((0.0, State::Busy));
-        let pipe = match state {
-            State::WaitsForData => self.level(&member.reads_from, false),
-            State::WaitsForSpace => self.level(&member.writes_to, true),
-            _ => None,
-        };
-        let outside = life.outside.first().map(|(outside, _)| *outside);
-        Fact::Member {
-            pid: member.pid,
-            name: member.label.clone(),
-            state,
-            waits_for: outside.filter(|_| state == State::WaitsOutside),
-            percent: 100.0 * ns / used.alive_ns.max(1.0),
-            pipe,
-        }
-    }
-
-    /// The fullest, or emptiest, of some pipes.
-    fn level(&self, pipes: &[usize], is_full: bool) -> Option<PipeLevel> {
-        let level = |at: &usize| {
-            let pipe = &self.evidence.pipes[*at];
-            let share = if is_full { pipe.full } else { pipe.empty }?;
-            let (link, inode) = (pipe.link, pipe.inode);
-            Some(PipeLevel { link, inode, is_full, percent: 100.0 * share })
-        };
-        pipes.iter().filter_map(level).max_by(|a, b| a.percent.total_cmp(&b.percent))
-    }
-
-    fn pressure(&self) -> Option<Fact> {
-        let share = self.judged.memory_pressure?;
-        Some(Fact::MemoryPressure { percent: 100.0 * share })
-    }
-
-    /// What the pipes themselves cost.
-    fn pipe_code(&self) -> Option<Fact> {
-        if self.evidence.pipes.is_empty() {
-            return None;
-        }
-        let members = &self.evidence.members;
-        let on_cpu = members.iter().map(|member| member.on_cpu_ns).sum::<u64>().max(1) as f64;
-        let mut work = Vec::from(Work::ALL.map(|work| {
-            let ns: u64 = members.iter().map(|member| member.work(work)).sum();
-            WorkShare { what: work.label(), percent: 100.0 * ns as f64 / on_cpu }
-        }));
-        let percent = work.iter().map(|share| share.percent).sum();
-        work.retain(|share| share.percent >= 0.5);
-        work.sort_by(|a, b| b.percent.total_cmp(&a.percent));
-        Some(Fact::PipeCode { percent, work })
-    }
-
-    fn remedies(&self) -> Vec<Remedy> {
-        let judged = self.judged;
-        let first = judged.members.first().copied();
-        let mut remedies = match (judged.finding, first) {
-            (Finding::Unclear | Finding::Idle, _) | (_, None) => return Vec::new(),
-            (Finding::CpuBound, Some(member)) => {
-                let name = &self.evidence.members[member].label;
-                let what = match judged.life(member).map(|life| life.parallel) {
-                    Some(Parallel::OneThread) => {
-                        format!("reduce the work of the busy thread of {name}, or split it")
-                    }
-                    Some(Parallel::OneAtATime) => {
-                        format!("reduce the CPU time of {name}, or split it into several processes")
-                    }
-                    Some(Parallel::AllCpus) => {
-                        format!("reduce the CPU time of {name}, or give it more CPUs")
-                    }
-                    _ => format!("reduce the CPU time of {name}, or spread it over more CPUs"),
-                };
-                vec![self.without_limit(what), self.larger_pipe()]
-            }
-            (Finding::Outside(_), Some(member)) => {
-                let what = judged.outside.map_or("find out what it waits for", advice);
-                let of_network = self.connection(member).and_then(network::advice);
-                let what = of_network.unwrap_or(what);
-                let name = &self.evidence.members[member].label;
-                vec![
-                    self.without_limit(what.to_owned()),
-                    Remedy::new(
-                        format!("a faster CPU, or a cheaper {name}"),
-                        self.busy_share(member),
-                        None,
-                    ),
-                ]
-            }
-            (Finding::Balanced, Some(_)) => {
-                let what = "make all of them faster; one alone gains little".to_owned();
-                vec![self.without_limit(what), self.larger_pipe()]
-            }
-            (Finding::Starved, Some(member)) if self.quota(member).is_some() => vec![Remedy::new(
-                "raise the CPU quota of its control group (cpu.max), or use a cheaper member",
-                format!(
-                    "it waited for a CPU {} of the time that limits",
-                    percent(100.0 * judged.share)
-                ),
-                None,
-            )],
-            (Finding::Starved, Some(_)) => vec![Remedy::new(
-                "give it more CPUs, run less beside it, or use cheaper members (taskset, nice, cgroup)",
-                format!(
-                    "its members waited for a CPU {} of the time that limits",
-                    percent(100.0 * judged.share)
-                ),
-                None,
-            )],
-            (Finding::PipeBound(PipeCause::TooSmall), Some(_)) => vec![self.larger_pipe()],
-            (Finding::PipeBound(cause), Some(_)) => {
-                pipe_bound::remedies(self.evidence, judged, cause)
-            }
-        };
-        remedies.extend(self.removal());
-        remedies
-    }
-
-    fn busy_share(&self, member: usize) -> String {
-        let life = self.judged.life(member);
-        let busy = life.map_or(0.0, |life| life.used.busy_ns / life.used.alive_ns.max(1.0));
-        let name = &self.evidence.members[member].label;
-        format!("little: {name} is busy {} of its life", percent(100.0 * busy))
-    }
-
-    fn without_limit(&self, what: String) -> Remedy {
-        match &self.judged.next {
-            Some(Next { member, needs, bound }) if *needs > 0.05 => {
-                let text = format!(
-                    "next limit: {}, busy {} of the time: {}",
-                    self.named(*member),
-                    percent(100.0 * needs),
-                    gain(*bound)
-                );
-                Remedy::new(what, text, Some(*bound))
-            }
-            _ => Remedy::new(what, "no other limit found", None),
-        }
-    }
-
-    fn larger_pipe(&self) -> Remedy {
-        let larger = &self.judged.larger_pipe;
-        let bound = larger.bound;
-        if bound < LEAST_GAIN {
-            let text = "negligible: no writer and reader alternate".to_owned();
-            return Remedy::new("a larger pipe", text, Some(bound));
-        }
-        let pipe = self.pipe_name(larger.pipe);
-        let drain = larger.drain_seconds.map_or_else(String::new, |seconds| {
-            format!("; its price: {} to drain", duration(2e9 * seconds))
-        });
-        match larger.burst_bytes {
-            Some(burst) if burst > 512.0 * 1024.0 && !self.is_socket(larger.pipe) => {
-                let mib = (2.0 * burst / (1 << 20) as f64).ceil().max(2.0) as u64;
-                Remedy::new(
-                    format!(
-                        "buffer two batches at {pipe}: `| mbuffer -q -m {mib}M |` or \
-                         `| pipeprof buffer -m {mib}M |`",
-                        mib = mib.next_power_of_two()
-                    ),
-                    format!(
-                        "{}: batches of about {} exceed a pipe{drain}",
-                        gain(bound),
-                        bytes(burst)
-                    ),
-                    Some(bound),
-                )
-            }
-            _ if self.is_socket(larger.pipe) => Remedy::new(
-                format!("a larger send buffer of {pipe} (SO_SNDBUF)"),
-                format!("{}: writer and reader alternate{drain}", gain(bound)),
-                Some(bound),
-            ),
-            _ => Remedy::new(
-                format!("a larger {pipe} (F_SETPIPE_SZ, up to 1 MiB)"),
-                format!("{}: writer and reader alternate{drain}", gain(bound)),
-                Some(bound),
-            )
-            .for_tune(),
-        }
-    }
-
-    /// The connection at which a member waits, where it waits for the network.
-    fn connection(&self, member: usize) -> Option<&Connection> {
-        let is_network = self.judged.outside == Some(Outside::For(Why::Network));
-        self.evidence.members[member].connection.as_ref().filter(|_| is_network)
-    }
-
-    fn is_socket(&self, pipe: Option<usize>) -> bool {
-        pipe.is_some_and(|at| self.evidence.pipes[at].link.is_socket())
-    }
-
-    fn removal(&self) -> Option<Remedy> {
-        let at = self.judged.removable?;
-        let member = &self.evidence.members[at];
-        let all: u64 = self.evidence.members.iter().map(|member| member.on_cpu_ns).sum();
-        let part = member.on_cpu_ns as f64 / all.max(1) as f64;
-        if part < 0.03 {
-            return None;
-        }
-        Some(Remedy::new(
-            format!("remove {}: its reader can open the file itself", member.label),
-            format!("saves {} of all CPU time", percent(100.0 * part)),
-            None,
-        ))
-    }
-}
-
-/// A line of evidence.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Line {
-    /// Who it is about, where it is a member.
-    pub(crate) who: String,
-    pub(crate) what: String,
-    /// Where that shows.
-    pub(crate) pipe: String,
-}
-
-/// What bears a verdict out: a line for each phase where there are several, for each member beside
-/// the limiting one, and for the pipes.
-pub(crate) fn lines(verdict: &Verdict) -> Vec<Line> {
-    let sentence = |what: String| Line { what, ..Line::default() };
-    let mut lines = Vec::new();
-    let phases = &verdict.phases;
-    if phases.len() > 1 && verdict.finding != Finding::Unclear {
-        let whole = phases.iter().map(|phase| phase.until_ns - phase.from_ns).sum::<u64>();
-        lines.extend(phases.iter().enumerate().map(|(at, phase)| {
-            sentence(format!(
-                "phase {}, {} to {} ({} of the time): {} {} of it",
-                at + 1,
-                duration(phase.from_ns as f64),
-                duration(phase.until_ns as f64),
-                super::units::share(phase.until_ns - phase.from_ns, whole),
-                limited_by(&phase.limit),
-                percent(phase.limit.percent)
-            ))
-        }));
-    }
-    let names = |name: &str| {
-        let same = |fact: &&Fact| matches!(fact, Fact::Member { name: other, .. } if other == name);
-        verdict.evidence.iter().filter(same).count()
-    };
-    let mut left_out = 0;
-    for fact in &verdict.evidence {
-        match fact {
-            Fact::Member { .. }
-                if lines.iter().filter(|l: &&Line| !l.who.is_empty()).count() >= MOST_LINES =>
-            {
-                left_out += 1;
-            }
-            Fact::Member { pid, name, state, waits_for, percent: share, pipe } => {
-                let who = if names(name) > 1 { format!("{name} ({pid})") } else { name.clone() };
-                let what = match (state, waits_for) {
-                    (State::Busy, _) => "busy",
-                    (State::WaitsForData, _) => "waits for data",
-                    (State::WaitsForSpace, _) => "waits for space",
-                    (State::WaitsOutside, Some(of)) => outside(*of),
-                    (State::WaitsOutside, None) => "waits",
-                    (State::WaitsForChildren, _) => "waits for its children",
-                };
-                let pipe = pipe.map_or_else(String::new, |pipe| {
-                    let level = if pipe.is_full { "full" } else { "empty" };
-                    format!("{} {level} {}", pipe.link.named(pipe.inode), percent(pipe.percent))
-                });
-                lines.push(Line { who, what: format!("{what} {}", percent(*share)), pipe });
-            }
-            Fact::MemoryPressure { percent: share } => lines.push(sentence(format!(
-                "memory pressure: some task of this machine waited for memory {} of the time",
-                percent(*share)
-            ))),
-            Fact::PipeCode { percent: share, work } => {
-                if left_out > 0 {
-                    lines.push(sentence(format!("and {left_out} more")));
-                }
-                let each: Vec<String> = work
-                    .iter()
-                    .map(|one| format!("{} {}", one.what, percent(one.percent)))
-                    .collect();
-                let each = match &each[..] {
-                    [] => String::new(),
-                    each => format!(" ({})", each.join(", ")),
-                };
-                lines.push(sentence(format!(
-                    "pipe code: {} of all CPU time{each}",
-                    percent(*share)
-                )));
-            }
-        }
-    }
-    lines
 }
 
 /// `busy 97 % of its life, on 1.9 CPUs`.
@@ -626,18 +304,8 @@ fn cpus(count: f64) -> String {
     if rounded == 1.0 { "1 CPU".to_owned() } else { format!("{rounded} CPUs") }
 }
 
-fn limited_by(limit: &LimitShare) -> String {
-    match (limit.kind, &limit.name, limit.pid, limit.inode) {
-        (_, Some(name), Some(pid), _) => format!("{name} (pid {pid}) limits"),
-        (_, Some(name), None, Some(_)) => format!("{name} limits"),
-        (_, _, _, Some(inode)) => format!("pipe:[{inode}] limits"),
-        ("cpus", ..) => "the CPUs limit".to_owned(),
-        _ => "nothing tells what limits".to_owned(),
-    }
-}
-
 /// What a member does that waits outside, after its name.
-fn outside(outside: Outside) -> &'static str {
+pub(super) fn outside(outside: Outside) -> &'static str {
     match outside {
         Outside::ForeignData => "waits for data of a pipe from outside of this pipeline",
         Outside::ForeignSpace => "waits for space in a pipe to outside of this pipeline",
@@ -657,30 +325,6 @@ fn outside(outside: Outside) -> &'static str {
             Why::Other => "waits for something other than pipes",
             Why::Thread => "waits between its own threads",
             Why::Unknown => "sleeps, cause unknown",
-        },
-    }
-}
-
-fn advice(outside: Outside) -> &'static str {
-    match outside {
-        Outside::ForeignData | Outside::ForeignSpace => {
-            "profile the whole pipeline, without --only-pids"
-        }
-        Outside::For(why) => match why {
-            Why::Disk => "a faster disk, larger requests, read-ahead, or less to read and write",
-            Why::Writeback => {
-                "a faster disk, less to write, or a higher limit of dirty pages (vm.dirty_bytes)"
-            }
-            Why::Memory => "more memory, or members that use less",
-            Why::Network => "a faster peer or network, or more than one connection",
-            Why::Timer => "find out why it sleeps: a rate limit (pv -L), a poll loop, a timer",
-            Why::Terminal => "read the input from a file",
-            Why::FileLock => "find who holds the lock (/proc/locks)",
-            Why::Open => "start the program at the other end of the FIFO",
-            Why::Stopped => "continue it (kill -CONT)",
-            Why::Child => "do more in each child, or start fewer (xargs -n)",
-            Why::Thread => "look at which thread it waits for, in its blocked tower",
-            _ => "look at where it sleeps, in its blocked tower",
         },
     }
 }

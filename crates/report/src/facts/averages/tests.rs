@@ -7,7 +7,8 @@ use pipeprof_runner::pipeline::Link;
 use super::*;
 use crate::roles::Role;
 use crate::verdict::{PipeCause, PipeEvidence, Verdict, WakeLatency};
-use crate::words::verdict::{lines, verdict};
+use crate::words::evidence::lines;
+use crate::words::verdict::verdict;
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1000 * MS;

@@ -3,8 +3,12 @@ use pipeprof_runner::pipeline::{Link, Member, MemberId, Pipe};
 
 use super::*;
 use crate::facts::states::{Actor, Ends, Moment, Span};
+use crate::facts::states::{Doing, Outside};
+use crate::roles::{Reason, Role};
+use crate::verdict::PipeCause;
 use crate::verdict::PipeEvidence;
 use crate::words;
+use pipeprof_profiler::states::Why;
 
 const MS: f64 = 1e6;
 
@@ -286,7 +290,7 @@ fn memory_pressure_is_told() {
     let pressure = Some(Pressure { memory_some_ns: 600_000_000, memory_full_ns: 0 });
     let case = Case { pressure, ..Case::of(repeated(&[("sBd", 1)], 100)) };
     let (_, verdict) = case.judged();
-    let lines = words::verdict::lines(&verdict);
+    let lines = words::evidence::lines(&verdict);
     assert!(lines.iter().any(|line| line.what.contains("waited for memory 30 %")), "{lines:?}");
 }
 
@@ -312,7 +316,7 @@ fn phases_name_who_limits_each() {
     let phases: Vec<(u64, Party)> =
         judged.phases.iter().map(|phase| (phase.until_ns / 1_000_000, phase.party)).collect();
     assert_eq!(phases, [(2000, Party::Member(1)), (3200, Party::Member(2))]);
-    let lines = words::verdict::lines(&verdict);
+    let lines = words::evidence::lines(&verdict);
     assert!(lines[0].what.starts_with("phase 1, 0 ns to 2.00 s"), "{lines:?}");
     // Without m1 the first phase takes no time, and m2 still needs all of the second.
     assert!((judged.next.unwrap().bound - 3.2 / 1.2).abs() < 0.05, "{:?}", judged.next);

@@ -1,0 +1,230 @@
+//! Who limits, added up: shares of members, pipes and CPUs, for the whole run and by phase.
+
+use pipeprof_runner::pipeline::Pipeline;
+
+use super::{Judged, Party, PhaseFacts, Unclear};
+use crate::facts::blame::{Blame, Blamed, Limit, Use, blame, uses};
+use crate::facts::phases::{Phase, phases};
+use crate::facts::states::{ActorId, Scene};
+use crate::roles::Role;
+use crate::verdict::evidence::Evidence;
+use crate::verdict::{Finding, SHORTEST_NS};
+
+/// Fewer looks than this say nothing.
+const FEWEST_LOOKS: u64 = 12;
+
+/// From here on what a pipe itself costs is what limits, and where its ends alternate, that.
+pub(super) const MOSTLY: f64 = 0.5;
+
+/// Waiting for a CPU, or for memory, below this share is what every machine has now and then.
+pub(super) const LEAST_PRESSURE: f64 = 0.1;
+
+pub(in crate::facts) struct Judge<'a> {
+    pub(super) evidence: &'a Evidence,
+    pub(super) scene: &'a Scene,
+    pub(super) pipeline: &'a Pipeline,
+    pub(super) phases: Vec<Phase>,
+    pub(super) whole: Blame,
+    pub(super) uses: Vec<Use>,
+    /// By actor, its place in the evidence.
+    pub(in crate::facts) member_of: Vec<Option<usize>>,
+    /// By pipe of the pipeline, its place in the evidence.
+    pub(in crate::facts) pipe_of: Vec<Option<usize>>,
+}
+
+impl<'a> Judge<'a> {
+    pub(in crate::facts) fn of(
+        evidence: &'a Evidence,
+        scene: &'a Scene,
+        pipeline: &'a Pipeline,
+    ) -> Self {
+        let blamed = blame(scene);
+        let all = 0..scene.spans.len();
+        let member_of = scene.actors.iter().map(|actor| {
+            let pid = pipeline.members.get(actor.member)?.pid;
+            evidence.members.iter().position(|member| member.pid == pid)
+        });
+        let pipe_of = pipeline
+            .pipes
+            .iter()
+            .map(|pipe| evidence.pipes.iter().position(|known| known.inode == pipe.inode));
+        let mut judge = Judge {
+            phases: phases(scene, &blamed),
+            whole: blamed.sum(all.clone()),
+            uses: uses(scene, all),
+            member_of: member_of.collect(),
+            pipe_of: pipe_of.collect(),
+            evidence,
+            scene,
+            pipeline,
+        };
+        judge.merge_phases(&blamed);
+        judge
+    }
+
+    /// Ends of one pipe may take turns at limiting by what they do for it, which is one limit.
+    pub(super) fn merge_phases(&mut self, blamed: &Blamed) {
+        let mut merged: Vec<Phase> = Vec::new();
+        for phase in std::mem::take(&mut self.phases) {
+            let top =
+                |phase: &Phase| self.parties(&phase.blame, false).first().map(|(party, _)| *party);
+            match merged.last_mut() {
+                Some(last) if top(last) == top(&phase) => {
+                    last.spans.end = phase.spans.end;
+                    last.until_ns = phase.until_ns;
+                    last.blame = blamed.sum(last.spans.clone());
+                }
+                _ => merged.push(phase),
+            }
+        }
+        self.phases = merged;
+    }
+
+    pub(super) fn judged(&self) -> Judged {
+        let limits = self.parties(&self.whole, false);
+        let phases = self.phases.iter().map(|phase| self.phase(phase)).collect();
+        let larger_pipe = self.larger_pipe();
+        let mut judged = Judged {
+            finding: Finding::Unclear,
+            members: Vec::new(),
+            pipe: None,
+            confidence: None,
+            doubt: None,
+            unclear: None,
+            share: 0.0,
+            outside: None,
+            lives: self.lives(),
+            next: None,
+            removable: self.removable(),
+            cpus_are_idle: self.cpus_are_idle(),
+            memory_pressure: self.memory_pressure(),
+            larger_pipe,
+            limits,
+            phases,
+        };
+        if let Some(unclear) = self.too_thin(&judged) {
+            judged.unclear = Some(unclear);
+            return judged;
+        }
+        self.find(&mut judged);
+        judged.next = self.next(&judged);
+        if judged.finding != Finding::Idle {
+            (judged.confidence, judged.doubt) = self.sure(&judged);
+        }
+        judged
+    }
+
+    pub(super) fn too_thin(&self, judged: &Judged) -> Option<Unclear> {
+        let elapsed_ns = self.scene.elapsed_ns();
+        if elapsed_ns < SHORTEST_NS {
+            return Some(Unclear::TooShort(elapsed_ns));
+        }
+        if self.scene.looks < FEWEST_LOOKS {
+            return Some(Unclear::FewLooks(self.scene.looks));
+        }
+        match judged.limits.first() {
+            Some(&(Party::Unknown, share)) => Some(Unclear::Unexplained(share)),
+            None => Some(Unclear::Unexplained(1.0)),
+            _ => None,
+        }
+    }
+
+    /// Shares of the limit by member, and by pipe, with the CPU time of members that mostly work for
+    /// it. That a member waits for a CPU is its own share, or that of the CPUs.
+    pub(in crate::facts) fn parties(&self, blame: &Blame, apart: bool) -> Vec<(Party, f64)> {
+        let mut parties: Vec<(Party, f64)> = Vec::new();
+        let mut add = |party: Party, share: f64| {
+            if share <= 0.0 {
+                return;
+            }
+            match parties.iter_mut().find(|(known, _)| *known == party) {
+                Some((_, sum)) => *sum += share,
+                None => parties.push((party, share)),
+            }
+        };
+        for &(limit, ns) in &blame.limits {
+            let share = ns / blame.whole_ns.max(1.0);
+            let member = limit.actor().and_then(|actor| self.member_of[actor]);
+            match (limit, member) {
+                (Limit::WakeUps(pipe), _) => {
+                    add(self.pipe_of[pipe].map_or(Party::Unknown, Party::Pipe), share);
+                }
+                (Limit::NoCpu(_), _) if apart => add(Party::Cpus, share),
+                (Limit::Busy(_) | Limit::NoCpu(_), Some(member)) => {
+                    // Who mostly does what is its own would limit without the pipe as well.
+                    let in_pipe = self.pipe_work(member).filter(|(_, part)| *part >= MOSTLY);
+                    let of_pipe = in_pipe.map_or(0.0, |(_, part)| share * part);
+                    if let Some((pipe, _)) = in_pipe {
+                        add(Party::Pipe(pipe), of_pipe);
+                    }
+                    add(Party::Member(member), share - of_pipe);
+                }
+                (Limit::Outside(..), Some(member)) => add(Party::Member(member), share),
+                _ => add(Party::Unknown, share),
+            }
+        }
+        parties.sort_by(|a, b| b.1.total_cmp(&a.1));
+        parties
+    }
+
+    /// The pipe that a member works at most, and the share of its CPU time that this takes.
+    pub(super) fn pipe_work(&self, member: usize) -> Option<(usize, f64)> {
+        let one = &self.evidence.members[member];
+        let writes = self.evidence.side(one, true) >= self.evidence.side(one, false);
+        let (first, second) = if writes {
+            (&one.writes_to, &one.reads_from)
+        } else {
+            (&one.reads_from, &one.writes_to)
+        };
+        let pipe = *first.first().or_else(|| second.first())?;
+        let on_cpu = one.roles.iter().map(|(_, ns)| ns).sum::<u64>().max(1) as f64;
+        if self.is_tiny(member, pipe) {
+            let user: u64 =
+                one.roles.iter().filter(|(role, _)| *role == Role::User).map(|(_, ns)| ns).sum();
+            return Some((pipe, 1.0 - user as f64 / on_cpu));
+        }
+        Some((pipe, (one.pipe_work() as f64 / on_cpu).min(1.0)))
+    }
+
+    pub(super) fn is_tiny(&self, member: usize, pipe: usize) -> bool {
+        let writes = self.evidence.members[member].writes_to.contains(&pipe);
+        self.evidence.is_tiny(pipe, writes)
+    }
+
+    pub(super) fn actors_of(&self, members: &[usize]) -> Vec<ActorId> {
+        let is_meant =
+            |&actor: &ActorId| self.member_of[actor].is_some_and(|m| members.contains(&m));
+        (0..self.scene.actors.len()).filter(is_meant).collect()
+    }
+
+    pub(super) fn memory_pressure(&self) -> Option<f64> {
+        let pressure = self.scene.pressure?;
+        let share = pressure.memory_some_ns as f64 / self.scene.elapsed_ns().max(1) as f64;
+        (share >= LEAST_PRESSURE).then_some(share.min(1.0))
+    }
+
+    /// Share of the limit that a member has, with its work for pipes.
+    pub(super) fn limits_of(&self, member: usize) -> f64 {
+        let actors = self.actors_of(&[member]);
+        self.whole.share(|limit| limit.actor().is_some_and(|actor| actors.contains(&actor)))
+    }
+
+    /// The members at a pipe, the one that limits most first.
+    pub(super) fn ends_by_share(&self, pipe: usize) -> Vec<usize> {
+        let mut ends = self.evidence.ends(pipe);
+        ends.sort_by(|&a, &b| self.limits_of(b).total_cmp(&self.limits_of(a)));
+        ends
+    }
+
+    pub(super) fn phase(&self, phase: &Phase) -> PhaseFacts {
+        let start = self.scene.spans.first().map_or(0, |span| span.from_ns);
+        let parties = self.parties(&phase.blame, false);
+        let (party, share) = parties.first().copied().unwrap_or((Party::Unknown, 1.0));
+        PhaseFacts {
+            from_ns: phase.from_ns.saturating_sub(start),
+            until_ns: phase.until_ns.saturating_sub(start),
+            party,
+            share,
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! A member that only passes on what the next could read by itself.
+
+use super::judge::Judge;
+
+impl Judge<'_> {
+    /// `cat FILE |` at the start, `cat` in between, and a second `pv`.
+    pub(super) fn removable(&self) -> Option<usize> {
+        let members = self.scene.actors.iter().enumerate().filter_map(|(actor, one)| {
+            Some((actor, one, self.member_of[actor]?, self.pipeline.members.get(one.member)?))
+        });
+        let mut seen_pv = false;
+        for (actor, one, member, of) in members {
+            let arguments = of.command_line.get(1..).unwrap_or_default();
+            let files = arguments.iter().filter(|argument| !argument.starts_with('-')).count();
+            let has_options = files != arguments.len();
+            let reads = !self.scene.pipes_of(actor, false).is_empty();
+            let writes = !self.scene.pipes_of(actor, true).is_empty();
+            // `(sleep 2; cat FILE) |` is more than a `cat`, whichever of them is left.
+            let is_alone = one.children.is_empty()
+                && one.folded.is_empty()
+                && one.started.is_empty()
+                && self.scene.pipes_of(actor, true).iter().all(|&pipe| {
+                    self.scene.pipes[pipe].writers.iter().all(|&writer| writer == actor)
+                });
+            let is_cat = of.comm == "cat"
+                && writes
+                && is_alone
+                && !has_options
+                && if reads { files == 0 } else { files == 1 };
+            let limits_rate = arguments
+                .iter()
+                .any(|argument| argument.starts_with("-L") || argument.starts_with("--rate-limit"));
+            let again = of.comm == "pv" && !limits_rate && std::mem::replace(&mut seen_pv, true);
+            if is_cat || again {
+                return Some(member);
+            }
+        }
+        None
+    }
+}
