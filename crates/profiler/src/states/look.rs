@@ -183,6 +183,28 @@ impl Looker {
     /// Looks at every thread once.
     pub fn look(&mut self, now_ns: u64) {
         self.looks = self.looks.wrapping_add(1);
+        // First of all: who would run on the CPU that this takes is found runnable soon.
+        self.found.clear();
+        let (builder, looks) = (&mut self.builder, self.looks);
+        self.processes.retain(|_, process| {
+            let state = process.look(looks, builder);
+            self.found.extend(state.map(|state| (process.id, state)));
+            !process.threads.is_empty()
+        });
+        self.look_for_new_children();
+        self.found.sort_unstable_by_key(|(process, _)| *process);
+        self.builder.look(now_ns, &self.found);
+        if self.connections.is_due(now_ns) {
+            self.look_at_connections(now_ns);
+        }
+        if self.looks.is_multiple_of(4) {
+            self.charge();
+        }
+        self.refresh(now_ns);
+    }
+
+    /// Looks up again what changes seldom, for the looks to come.
+    fn refresh(&mut self, now_ns: u64) {
         let mut children = Vec::new();
         for process in self.processes.values_mut() {
             process.looks += 1;
@@ -199,22 +221,6 @@ impl Looker {
         }
         for pid in children {
             self.add(pid, now_ns);
-        }
-        self.found.clear();
-        let (builder, looks) = (&mut self.builder, self.looks);
-        self.processes.retain(|_, process| {
-            let state = process.look(looks, builder);
-            self.found.extend(state.map(|state| (process.id, state)));
-            !process.threads.is_empty()
-        });
-        self.look_for_new_children();
-        self.found.sort_unstable_by_key(|(process, _)| *process);
-        self.builder.look(now_ns, &self.found);
-        if self.connections.is_due(now_ns) {
-            self.look_at_connections(now_ns);
-        }
-        if self.looks.is_multiple_of(4) {
-            self.charge();
         }
     }
 

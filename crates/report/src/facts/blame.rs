@@ -101,7 +101,9 @@ impl Use {
     /// Time that it would need if it never waited for a CPU either, and of its time on one, `without`
     /// were not needed.
     pub fn least_needs_ns(&self, without: f64) -> f64 {
-        self.busy_ns * self.on_cpu_share() * (1.0 - without) + self.outside_ns
+        // Looks find it runnable on the way from a wake-up to its CPU too, which nobody charges.
+        let on_cpu_ns = (self.busy_ns * self.on_cpu_share()).min(self.cpu_ns);
+        on_cpu_ns * (1.0 - without) + self.outside_ns
     }
 
     /// Share of what its threads ran or could have run in which they had a CPU.

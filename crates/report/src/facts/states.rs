@@ -5,12 +5,16 @@
 //! member. It is busy if any of them runs or could run; it waits at its pipes only if none does; and
 //! it waits for something outside of the pipeline only if none waits for a neighbour.
 
+mod accounts;
+
 use pipeprof_profiler::states::{
     Account, PipeRef, Pressure, ProcessRef, ProcessSeen, ProcessState, Timeline, Why,
 };
 use pipeprof_runner::pipeline::{MemberId, Pipeline};
 use rustc_hash::FxHashMap;
 use serde::Serialize;
+
+use accounts::hold_to_accounts;
 
 /// Index into [`Scene::actors`].
 pub type ActorId = usize;
@@ -143,12 +147,15 @@ pub struct Scene {
 /// Members that lived for less than this share of who started them are told as part of that.
 const BRIEF: f64 = 0.5;
 
+/// Accounts are read every few looks: a process that lived for less may have lost some of its own.
+const LONG_ENOUGH_NS: u64 = 200_000_000;
+
 impl Scene {
     /// Puts looks together.
     pub fn of(pipeline: &Pipeline, timeline: &Timeline) -> Scene {
-        let cast = Cast::of(pipeline, timeline);
+        let roster = Roster::of(pipeline, timeline);
         let joints: Vec<Vec<Doing>> =
-            timeline.joints.iter().map(|joint| cast.doing(timeline, joint)).collect();
+            timeline.joints.iter().map(|joint| roster.doing(timeline, joint)).collect();
         let spans = timeline.bins.iter().map(|bin| {
             let looks: f64 = bin.joints.iter().map(|&(_, looks)| f64::from(looks)).sum();
             let each = bin.until_ns.saturating_sub(bin.from_ns) as f64 / looks.max(1e-9);
@@ -161,21 +168,24 @@ impl Scene {
                     None => moments.push(Moment { ns, doing: doing.clone() }),
                 }
             }
-            let mut accounts = vec![Account::default(); cast.actors.len()];
+            let mut accounts = vec![Account::default(); roster.actors.len()];
             for &(process, account) in &bin.accounts {
-                let Some(actor) = cast.actor_of[process.0 as usize] else { continue };
+                let Some(actor) = roster.actor_of[process.0 as usize] else { continue };
                 accounts[actor].cpu_ns += account.cpu_ns;
                 accounts[actor].run_delay_ns += account.run_delay_ns;
             }
             Span { from_ns: bin.from_ns, until_ns: bin.until_ns, looks, moments, accounts }
         });
-        let spans = spans.filter(|span| span.until_ns > span.from_ns).collect();
+        let mut spans: Vec<Span> = spans.filter(|span| span.until_ns > span.from_ns).collect();
+        hold_to_accounts(&mut spans, roster.actors.len(), |actor, from_ns, until_ns| {
+            roster.account_is_complete(timeline, actor, from_ns, until_ns)
+        });
         let threads: f64 = timeline.processes.iter().map(|seen| f64::from(seen.threads)).sum();
         let blind_share =
             timeline.blind as f64 / (timeline.looks as f64 * threads.max(1.0)).max(1.0);
         Scene {
-            actors: cast.actors,
-            pipes: cast.pipes,
+            actors: roster.actors,
+            pipes: roster.pipes,
             spans,
             looks: timeline.looks,
             blind_share: blind_share.min(1.0),
@@ -200,7 +210,7 @@ impl Scene {
 }
 
 /// Who is who.
-struct Cast {
+struct Roster {
     actors: Vec<Actor>,
     pipes: Vec<Ends>,
     /// By process of the timeline.
@@ -211,8 +221,8 @@ struct Cast {
     leads: Vec<bool>,
 }
 
-impl Cast {
-    fn of(pipeline: &Pipeline, timeline: &Timeline) -> Cast {
+impl Roster {
+    fn of(pipeline: &Pipeline, timeline: &Timeline) -> Roster {
         let held = Held::of(pipeline);
         let processes = &timeline.processes;
         let member_of: Vec<Option<usize>> = processes
@@ -330,7 +340,21 @@ impl Cast {
                 at = parent_of[parent];
             }
         }
-        Cast { pipe_of: pipe_of.collect(), actors, pipes, actor_of, leads }
+        Roster { pipe_of: pipe_of.collect(), actors, pipes, actor_of, leads }
+    }
+
+    /// No process of an actor in that time was too short-lived for its account to be read.
+    fn account_is_complete(
+        &self,
+        timeline: &Timeline,
+        actor: ActorId,
+        from_ns: u64,
+        until_ns: u64,
+    ) -> bool {
+        timeline.processes.iter().zip(&self.actor_of).all(|(seen, of)| {
+            let is_meant = *of == Some(actor) && seen.first_ns < until_ns && seen.last_ns > from_ns;
+            !is_meant || seen.last_ns - seen.first_ns >= LONG_ENOUGH_NS
+        })
     }
 
     /// What each actor did, by what its processes did.
