@@ -10,10 +10,11 @@ use crate::facts::over_time::count_at;
 use crate::facts::states::Scene;
 use crate::run::Run;
 
-/// Who holds no pipe and used more of all CPU time than this did something that somebody asks for.
+/// Who used more of all CPU time than this did something that somebody asks for, unless it held a
+/// pipe and lived briefly.
 const MOST_CPU: f64 = 0.05;
 
-/// A member that lived for this share of the other one's life, or more, is no start-up.
+/// A member with a pipe that lived for less than this share of the other one's life lived briefly.
 const BRIEF: f64 = 0.5;
 
 /// Each with a parent as the first ancestor that has none.
@@ -93,8 +94,8 @@ impl Run {
         })
     }
 
-    /// It lived shortly beside the other one, did not do much, and no byte went through a pipe to
-    /// others while it lived.
+    /// It ended before the other one, lived briefly or did not do much, and no byte went through a
+    /// pipe to others while it lived.
     fn only_started(&self, member: usize, root: usize, into: &[Option<usize>]) -> bool {
         let id = self.pipeline.members[member].id();
         let holds =
@@ -103,10 +104,11 @@ impl Run {
         let length = |(from, until): (u64, u64)| until.saturating_sub(from) as f64;
         let cpu = |member: &MemberProfile| member.cpu_time_ns.unwrap_or(0) as f64;
         let all: f64 = self.profile.members.iter().map(cpu).sum();
-        if length(life) >= BRIEF * length(of_root)
-            || life.1 >= of_root.1
-            || !self.holds_pipe(member) && cpu(&self.profile.members[member]) > MOST_CPU * all
-        {
+        let is_brief = length(life) < BRIEF * length(of_root);
+        let did_little = cpu(&self.profile.members[member]) <= MOST_CPU * all;
+        // A long sleep before the program that it leads to is start-up as well.
+        let may_be = did_little || is_brief && self.holds_pipe(member);
+        if !may_be || life.1 >= of_root.1 {
             return false;
         }
         let is_family = |id: &MemberId| {
