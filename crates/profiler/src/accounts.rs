@@ -1,6 +1,7 @@
 //! The scheduler's own account of each thread, `/proc/PID/task/TID/schedstat`: time on CPU and time
 //! waited for one.
 
+use pipeprof_runner::proc_file;
 use std::fs;
 use std::path::Path;
 
@@ -72,7 +73,7 @@ impl Accounts {
         let Ok(tasks) = fs::read_dir(proc_root.join(pid.to_string()).join("task")) else { return };
         for task in tasks.flatten() {
             let tid = task.file_name().to_str().and_then(|name| name.parse().ok());
-            let text = fs::read_to_string(task.path().join("schedstat")).ok();
+            let text = proc_file::read_to_string(task.path().join("schedstat")).ok();
             if let (Some(tid), Some(last)) = (tid, text.as_deref().and_then(parse)) {
                 let first = if born_watched { Account::default() } else { last };
                 let readings = Readings { first, last, last_at_ns };

@@ -1,6 +1,6 @@
 //! A process that lives, and whether it is the one that was recorded under its number.
 
-use std::fs;
+use pipeprof_runner::proc_file;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -19,7 +19,7 @@ pub(crate) struct Process {
 impl Process {
     /// The process of that number; `None` where there is none.
     pub(crate) fn living(pid: i32) -> Option<Self> {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let status = proc_file::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let fields = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
             line.split_ascii_whitespace().filter_map(|field| field.parse::<u32>().ok())
@@ -58,9 +58,9 @@ impl Process {
 /// When a process began, to a hundredth of a second.
 fn started(pid: i32) -> Option<SystemTime> {
     let ticks =
-        StatLine::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)?.start_time_ticks()?;
+        StatLine::parse(&proc_file::read(format!("/proc/{pid}/stat")).ok()?)?.start_time_ticks()?;
     let a_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
-    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let uptime = proc_file::read_to_string("/proc/uptime").ok()?;
     let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
     let age =
         Duration::try_from_secs_f64(uptime - ticks as f64 / a_second as f64).unwrap_or_default();

@@ -10,6 +10,7 @@
 //! beside one that does so fifty thousand times that would be none. So slow threads, which can
 //! afford it, have an event of their own for their chains, on all the time.
 
+use pipeprof_runner::proc_file;
 use std::time::Duration;
 
 use crate::attr::{
@@ -223,6 +224,6 @@ fn slow(tids: &[i32]) -> Vec<i32> {
 
 /// How often a thread got a CPU so far: the last field of its schedstat.
 fn runs(tid: i32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{tid}/schedstat")).ok()?;
+    let text = proc_file::read_to_string(format!("/proc/{tid}/schedstat")).ok()?;
     text.split_ascii_whitespace().nth(2)?.parse().ok()
 }

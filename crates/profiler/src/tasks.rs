@@ -1,5 +1,6 @@
 //! The threads of a process, and the CPUs that they can run on.
 
+use pipeprof_runner::proc_file;
 use std::fs;
 use std::path::Path;
 
@@ -18,7 +19,7 @@ pub(crate) fn threads(pid: i32) -> Vec<i32> {
 pub(crate) fn thread_starts(pid: i32) -> Vec<ThreadStart> {
     let start = |tid: i32| {
         let root = format!("/proc/{pid}/task/{tid}");
-        let state = StatLine::parse(&fs::read(format!("{root}/stat")).ok()?)?.state()?;
+        let state = StatLine::parse(&proc_file::read(format!("{root}/stat")).ok()?)?.state()?;
         let wchan = asleep_in(Path::new(&root)).filter(|_| state != 'R');
         Some(ThreadStart { pid, tid, asleep: state != 'R', wchan })
     };

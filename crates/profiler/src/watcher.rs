@@ -344,6 +344,7 @@ impl Watcher {
         looks: &mut [&mut dyn Look],
     ) -> Result<Ending, Error> {
         let (first_look, last_look) = match self.subject {
+            Subject::Command { .. } if self.bell.is_some() => (FIRST_LOOK, BESIDE_BELL),
             Subject::Command { .. } => (FIRST_LOOK, LAST_LOOK),
             Subject::Pair(_) | Subject::Processes { .. } => (RELOOK, RELOOK),
         };
@@ -562,6 +563,10 @@ const FIRST_LOOK: Duration = Duration::from_millis(1);
 
 /// A look at what a command started takes some 100 microseconds a process.
 const LAST_LOOK: Duration = Duration::from_millis(100);
+
+/// Where the kernel tells of each process that begins or ends, what is left to find is who opens or
+/// closes a pipe meanwhile.
+const BESIDE_BELL: Duration = Duration::from_millis(400);
 
 /// New members join a running pipeline seldom, and a look at all processes takes some milliseconds.
 const RELOOK: Duration = Duration::from_secs(1);

@@ -5,7 +5,8 @@
 //! driver and without. Inside of a container its own control group is mostly `/`, which tells nothing.
 
 use std::borrow::Cow;
-use std::fs;
+
+use crate::proc_file;
 
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +47,7 @@ impl Container {
 
 /// Of a process; nothing is known where it has gone or may not be read.
 pub fn place_of(pid: i32) -> Place {
-    fs::read_to_string(format!("/proc/{pid}/cgroup"))
+    proc_file::read_to_string(format!("/proc/{pid}/cgroup"))
         .map_or_else(|_| Place::default(), |text| place(&text))
 }
 

@@ -65,6 +65,7 @@ pub use process::{parent_of, threads, user_of};
 pub use table::{Access, Calls, Descriptor, HeldSocket, ProcTable, Process};
 pub use topology::{Found, pipeline_of, pipelines, tree_of};
 
+use crate::proc_file;
 use std::collections::HashSet;
 
 use crate::pipeline::{Member, MemberId};
@@ -191,7 +192,7 @@ fn completed(mut found: Found) -> Found {
 }
 
 fn command_line(member: &Member) -> Vec<String> {
-    let bytes = std::fs::read(format!("/proc/{}/cmdline", member.pid)).unwrap_or_default();
+    let bytes = proc_file::read(format!("/proc/{}/cmdline", member.pid)).unwrap_or_default();
     let same = scan::start_time(member.pid).ok() == member.start_time_ticks;
     if same { scan::split_arguments(&bytes) } else { Vec::new() }
 }

@@ -18,6 +18,7 @@ pub mod outcome;
 pub mod pair;
 pub mod pipeline;
 pub mod plan;
+pub mod proc_file;
 pub mod signals;
 pub mod size;
 pub mod sock_diag;

@@ -5,7 +5,7 @@
 //! accounts are as exact and need no rights, but end with the process: they leave out children, and
 //! switches of threads that ended.
 
-use std::fs;
+use pipeprof_runner::proc_file;
 
 use nix::time::ClockId;
 use nix::unistd::Pid;
@@ -30,7 +30,7 @@ pub(super) struct Ledger {
 impl Ledger {
     /// `None` where the process is gone. A zombie's is still there, and final.
     pub(super) fn of_process(pid: i32) -> Option<Self> {
-        let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).ok();
+        let read = |file: &str| proc_file::read_to_string(format!("/proc/{pid}/{file}")).ok();
         let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid)).ok()?.now().ok()?;
         let switches = Switches::of_process(pid)?.total();
         let (minor_faults, major_faults) = faults(&read("stat")?)?;

@@ -4,6 +4,7 @@
 //! (`/proc/PID/task/TID/status`), and adds up those of dead threads and reaped children for
 //! whoever reaps the process (`wait4()`).
 
+use pipeprof_runner::proc_file;
 use std::collections::BTreeMap;
 use std::fs;
 
@@ -46,7 +47,7 @@ impl Switches {
             .flatten()
             .filter_map(|entry| {
                 let tid = entry.file_name().to_str()?.parse().ok()?;
-                let status = fs::read_to_string(entry.path().join("status")).ok()?;
+                let status = proc_file::read_to_string(entry.path().join("status")).ok()?;
                 Some((tid, parse(&status)?))
             })
             .collect();

@@ -1,5 +1,6 @@
 //! What the descriptors of a process refer to, as far as its threads wait for them.
 
+use pipeprof_runner::proc_file;
 use std::fs;
 use std::io::{IoSliceMut, Result as IoResult};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -71,7 +72,8 @@ impl Descriptors {
 
     pub(super) fn epoll(&mut self, pid: i32, fd: i32) -> Vec<Interest> {
         let interests = self.epolls.entry(fd).or_insert_with(|| {
-            let text = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
+            let text =
+                proc_file::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
             parse_epoll(&text)
         });
         interests.clone()

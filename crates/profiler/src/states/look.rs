@@ -1,5 +1,6 @@
 //! The looks themselves: every thread of some processes, and of those that they start.
 
+use pipeprof_runner::proc_file;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
@@ -312,7 +313,8 @@ impl Looker {
                 sum.run_delay_ns += grown.run_delay_ns;
                 if thread.cpu_ns > seen.busiest_thread_ns {
                     seen.busiest_thread_ns = thread.cpu_ns;
-                    let name = fs::read_to_string(format!("/proc/{}/task/{tid}/comm", process.pid));
+                    let name =
+                        proc_file::read_to_string(format!("/proc/{}/task/{tid}/comm", process.pid));
                     let name = name.map(|name| name.trim_end().to_owned()).unwrap_or_default();
                     seen.busiest_thread = (name != seen.comm && !name.is_empty()).then_some(name);
                 }
@@ -374,7 +376,7 @@ impl Process {
         for tid in self.threads.keys() {
             // Where the kernel was built without CONFIG_PROC_CHILDREN, discovery finds them later.
             let path = format!("/proc/{}/task/{tid}/children", self.pid);
-            let Ok(text) = fs::read_to_string(path) else { continue };
+            let Ok(text) = proc_file::read_to_string(path) else { continue };
             children
                 .extend(text.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
         }
@@ -569,7 +571,7 @@ fn is_there(pid: i32, tid: i32) -> bool {
 
 /// By the letter in `/proc/TID/stat`, which everyone may read.
 fn asleep_somewhere(pid: i32, tid: i32) -> Doing {
-    let line = fs::read(format!("/proc/{pid}/task/{tid}/stat")).unwrap_or_default();
+    let line = proc_file::read(format!("/proc/{pid}/task/{tid}/stat")).unwrap_or_default();
     match StatLine::parse(&line).and_then(|stat| stat.state()) {
         None | Some('Z' | 'X') => Doing::Ended,
         Some('R') => Doing::Running,
@@ -643,7 +645,7 @@ fn moves(
         (from, Wait::For(_)) => from,
         (Wait::For(_), to) => to,
         (from, to) => {
-            let wchan = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+            let wchan = proc_file::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
             match Call::of_wchan(&wchan) {
                 Call::Write(_) => to,
                 _ => from,
@@ -693,7 +695,7 @@ struct Stat {
 
 impl Stat {
     fn read(pid: i32) -> Option<Stat> {
-        Stat::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+        Stat::parse(&proc_file::read(format!("/proc/{pid}/stat")).ok()?)
     }
 
     fn parse(line: &[u8]) -> Option<Stat> {

@@ -1,17 +1,17 @@
 //! How busy the machine is: `/proc/pressure/memory`, and the idle time in `/proc/stat`.
 
-use std::fs;
+use pipeprof_runner::proc_file;
 
 use super::timeline::Pressure;
 
 /// Since boot; `None` where the kernel was built without it.
 pub(super) fn read() -> Option<Pressure> {
-    parse(&fs::read_to_string("/proc/pressure/memory").ok()?)
+    parse(&proc_file::read_to_string("/proc/pressure/memory").ok()?)
 }
 
 /// Time for which CPUs were idle since boot, added up, in ticks; a CPU that waits for a disk is idle.
 pub(super) fn idle_ticks() -> Option<u64> {
-    parse_idle(&fs::read_to_string("/proc/stat").ok()?)
+    parse_idle(&proc_file::read_to_string("/proc/stat").ok()?)
 }
 
 /// The line `cpu USER NICE SYSTEM IDLE IOWAIT …` (`show_stat` in fs/proc/stat.c, v6.18).

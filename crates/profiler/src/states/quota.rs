@@ -1,5 +1,6 @@
 //! CPU quotas of control groups, and for how long they kept their processes from running.
 
+use pipeprof_runner::proc_file;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -49,7 +50,7 @@ pub(super) struct Throttling {
 impl Quotas {
     /// Those of this machine; none where nothing is mounted.
     pub(super) fn read() -> Quotas {
-        let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let text = proc_file::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         Quotas { hierarchies: parse_mounts(&text), groups: FxHashMap::default() }
     }
 
@@ -58,7 +59,7 @@ impl Quotas {
         if self.hierarchies.is_empty() {
             return None;
         }
-        let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+        let text = proc_file::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
         self.of_groups(&text)
     }
 

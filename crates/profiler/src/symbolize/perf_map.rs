@@ -21,6 +21,12 @@ const MOST_BYTES: u64 = 64 << 20;
 /// Processes that are looked at each time, ten times a second.
 const LOOKS: usize = 32;
 
+/// Times that a process is looked at each time, before it is looked at seldom.
+const OFTEN: u32 = 10;
+
+/// See [`PerfMaps::hold_some`].
+const SELDOM: u32 = 16;
+
 /// Functions by address.
 #[derive(Debug, Default)]
 pub struct PerfMap {
@@ -78,6 +84,8 @@ pub(crate) struct PerfMaps {
     held: FxHashMap<i32, Arc<File>>,
     /// Where in a list of processes to look next.
     next: usize,
+    /// How often each process was looked at in vain.
+    in_vain: FxHashMap<i32, u32>,
     until: Option<SystemTime>,
 }
 
@@ -99,10 +107,19 @@ impl PerfMaps {
         }
     }
 
-    /// Likewise, of a few of them, others each time: a look takes some 30 µs.
+    /// Likewise, of a few of them, others each time: a look takes some 30 µs. Who has not begun a map
+    /// within a second is looked at once in [`SELDOM`] times.
     pub(crate) fn hold_some(&mut self, pids: &[i32]) {
         let (before, after) = pids.split_at(self.next.min(pids.len()));
-        self.hold(after.iter().chain(before).copied().take(LOOKS));
+        let in_vain = &mut self.in_vain;
+        let mut is_due = |pid: &i32| {
+            let looks = in_vain.entry(*pid).or_default();
+            *looks = looks.wrapping_add(1);
+            *looks <= OFTEN || looks.is_multiple_of(SELDOM)
+        };
+        let due: Vec<i32> =
+            after.iter().chain(before).copied().take(LOOKS).filter(|pid| is_due(pid)).collect();
+        self.hold(due);
         self.next = if LOOKS < after.len() { self.next + LOOKS } else { 0 };
     }
 

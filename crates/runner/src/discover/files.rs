@@ -1,5 +1,6 @@
 //! The regular files that a process has open, and how far it is in each.
 
+use crate::proc_file;
 use std::fs;
 use std::path::PathBuf;
 
@@ -28,7 +29,7 @@ pub fn open_files(pid: i32) -> Vec<OpenFile> {
         let fd: i32 = entry.file_name().to_str()?.parse().ok()?;
         let meta = fs::metadata(entry.path()).ok().filter(fs::Metadata::is_file)?;
         let path = fs::read_link(entry.path()).ok()?;
-        let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
+        let info = proc_file::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
         let position = info.lines().find_map(|line| line.strip_prefix("pos:"))?;
         Some(OpenFile {
             fd,

@@ -18,7 +18,7 @@
 //! `pidfd_getfd` is no milder: the copy keeps the end open just the same, and asks for more rights.
 //! [`never_look`] is for whoever wants no end to be opened at all.
 
-use std::fs;
+use crate::proc_file;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::fcntl::{AT_FDCWD, AtFlags};
@@ -107,7 +107,8 @@ fn question(pipe: &Pipe, ends: &Ends) -> Option<Question> {
     ends.writers.iter().find(holds)?;
     let &(pid, fd) = ends.readers.iter().find(holds)?;
     let wants_signals = |&(pid, fd): &(i32, i32)| {
-        fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).is_ok_and(|info| is_async(&info))
+        proc_file::read_to_string(format!("/proc/{pid}/fdinfo/{fd}"))
+            .is_ok_and(|info| is_async(&info))
     };
     let is_noticed = ends.writers.iter().chain(&ends.readers).any(wants_signals);
     let Pipe { device, inode, .. } = *pipe;

@@ -1,5 +1,6 @@
 //! One process: who it is, and its threads.
 
+use crate::proc_file;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -63,7 +64,7 @@ pub fn threads(pid: i32) -> Result<Vec<i32>, DiscoverError> {
 
 /// The user whose rights a process has (its effective user id); `None` where it has gone.
 pub fn user_of(pid: i32) -> Option<u32> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let status = proc_file::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
     ids.split_whitespace().nth(1)?.parse().ok()
 }
@@ -75,7 +76,7 @@ pub fn parent_of(pid: i32) -> Option<i32> {
 
 /// The process that a thread belongs to.
 pub(super) fn thread_group(tid: i32) -> Result<i32, DiscoverError> {
-    let status = std::fs::read_to_string(format!("/proc/{tid}/status"))
+    let status = proc_file::read_to_string(format!("/proc/{tid}/status"))
         .map_err(|error| gone_or(tid, "status", error))?;
     let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
     let pid = line
@@ -88,7 +89,7 @@ pub(super) fn thread_group(tid: i32) -> Result<i32, DiscoverError> {
 pub(super) fn check_readable(pid: i32) -> Result<(), DiscoverError> {
     match std::fs::read_dir(format!("/proc/{pid}/fd")) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let comm = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+            let comm = proc_file::read(format!("/proc/{pid}/comm")).unwrap_or_default();
             let comm = String::from_utf8_lossy(&comm).trim_end().to_owned();
             Err(DiscoverError::NotAllowed { pid, comm })
         }

@@ -5,6 +5,7 @@
 //! an anonymous pipe only, none that an end asked `SIGIO` for. `pidfd_getfd` of a member's own
 //! descriptor holds that end just as long, and takes the right to trace the member besides.
 
+use crate::proc_file;
 use std::fs;
 
 use nix::errno::Errno;
@@ -92,7 +93,8 @@ impl Ends {
             if !is_it {
                 continue;
             }
-            let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
+            let info =
+                proc_file::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
             let Some(mode) = flags(&info).map(|flags| flags & libc::O_ACCMODE) else { continue };
             let is_named = fs::read_link(&path).is_ok_and(|target| target.starts_with("/"));
             self.is_noticed |= is_async(&info) || is_named;

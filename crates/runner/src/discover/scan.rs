@@ -5,6 +5,7 @@
 //! is gone every read fails with ESRCH, even where the pid is in use again. So what is read of one
 //! process can't be mixed up with another's, and a process that vanishes is passed over.
 
+use crate::proc_file;
 use std::collections::HashSet;
 use std::ffi::{CString, OsString};
 use std::io;
@@ -338,7 +339,7 @@ fn fifo_path(target: OsString) -> PathBuf {
 
 /// Mount points on which files are left alone; none where the list can't be read.
 fn remote_mounts() -> Vec<PathBuf> {
-    let table = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let table = proc_file::read("/proc/self/mountinfo").unwrap_or_default();
     String::from_utf8_lossy(&table).lines().filter_map(remote_mount).collect()
 }
 
@@ -356,6 +357,6 @@ pub(super) fn start_time(pid: i32) -> io::Result<u64> {
 
 /// Likewise, all of its line.
 pub(super) fn stat_of(pid: i32) -> io::Result<Stat> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat"))?;
+    let stat = proc_file::read(format!("/proc/{pid}/stat"))?;
     Stat::parse(&stat).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
