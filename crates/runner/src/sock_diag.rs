@@ -22,6 +22,8 @@ pub struct Socket {
     pub inode: u64,
     /// It waits for connections.
     pub listens: bool,
+    /// How many may wait to be accepted, of one that listens; else 0.
+    pub backlog: u64,
     /// What tells its other end.
     pub family: Family,
     /// Bytes that have arrived and were not read.
@@ -303,13 +305,15 @@ fn unix_socket(body: &[u8]) -> Option<Socket> {
         return None;
     }
     let listens = state == uapi::TCP_LISTEN;
-    let (mut peer, mut is_named, mut unread, mut memory) = (None, false, 0, Memory::default());
+    let (mut peer, mut is_named, mut memory) = (None, false, Memory::default());
+    let (mut unread, mut backlog) = (0, 0);
     for (kind, value) in Attributes(body.get(16..)?) {
         match kind {
             uapi::UNIX_DIAG_PEER => peer = number(value, 0).map(u64::from),
             uapi::UNIX_DIAG_NAME => is_named = true,
-            // Of one that listens it is how many wait to be accepted.
-            uapi::UNIX_DIAG_RQLEN if !listens => unread = u64::from(number(value, 0)?),
+            // Of one that listens the first is how many wait to be accepted, the second how many may.
+            uapi::UNIX_DIAG_RQLEN if listens => backlog = u64::from(number(value, 4)?),
+            uapi::UNIX_DIAG_RQLEN => unread = u64::from(number(value, 0)?),
             uapi::UNIX_DIAG_MEMINFO => memory = memory_of(value, false)?,
             _ => {}
         }
@@ -317,6 +321,7 @@ fn unix_socket(body: &[u8]) -> Option<Socket> {
     Some(Socket {
         inode: u64::from(number(body, 4)?),
         listens,
+        backlog,
         family: Family::Unix { peer, is_named },
         unread_bytes: unread,
         memory,
@@ -344,6 +349,7 @@ fn tcp_socket(body: &[u8]) -> Option<Socket> {
     Some(Socket {
         inode: u64::from(number(body, 68)?),
         listens,
+        backlog: if listens { u64::from(number(body, 60)?) } else { 0 },
         family: Family::Tcp {
             local: address(family, body.get(8..24)?, body.get(4..6)?)?,
             remote: address(family, body.get(24..40)?, body.get(6..8)?)?,

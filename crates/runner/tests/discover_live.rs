@@ -22,6 +22,7 @@ use pipeprof_runner::discover::{
     threads,
 };
 use pipeprof_runner::pipeline::{Member, MemberId};
+use pipeprof_runner::sock_diag::{Family, SockDiag};
 
 /// A script in a process group of its own, killed whole when dropped.
 struct Script {
@@ -731,6 +732,36 @@ fn a_server_and_its_clients_stay_apart() {
         assert!(Instant::now() < deadline, "{:?}", links(&found));
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+#[test]
+fn a_netcat_that_listens_on_while_it_has_its_connection_is_joined() {
+    if !has(&["nc"]) {
+        return;
+    }
+    let help = Command::new("nc").arg("-h").output().unwrap();
+    if !String::from_utf8_lossy(&help.stderr).contains("OpenBSD") {
+        eprintln!("skipped: nc is not that of OpenBSD");
+        return;
+    }
+    let port = free_port();
+    let _there = Script::start("sh", &format!("nc -l 127.0.0.1 {port} | sleep 60; true"));
+    let is_listening = || {
+        let sockets = SockDiag::open().unwrap().tcp().unwrap();
+        sockets.iter().any(|socket| match socket.family {
+            Family::Tcp { local, .. } => socket.listens && local.port() == port,
+            Family::Unix { .. } => false,
+        })
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_listening() {
+        assert!(Instant::now() < deadline, "nobody listens");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let here = Script::start("sh", &format!("yes | nc 127.0.0.1 {port}; true"));
+    let yes = here.pids("yes", 1)[0];
+    let found = linked_from_each(yes, &["nc>nc", "nc>sleep", "yes>nc"]);
+    assert_eq!(names(&found), ["yes", "nc", "nc", "sleep"]);
 }
 
 fn free_port() -> u16 {

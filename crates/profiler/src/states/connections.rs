@@ -108,6 +108,7 @@ mod tests {
         let socket = |received, busy_us, round_trip_us| Socket {
             inode: 7,
             listens: false,
+            backlog: 0,
             family: Family::Tcp {
                 local: SocketAddr::from(([10, 0, 0, 1], 1)),
                 remote: SocketAddr::from(([10, 0, 0, 2], 2)),

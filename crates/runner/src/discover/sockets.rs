@@ -13,8 +13,8 @@
 //!   other, of the same job, writes one on stdout.
 //!
 //! A payload is followed only where neither side has clients. Who listens, or was forked from who
-//! listens, serves whoever comes, unless its one connection leads to its own job; who holds more
-//! than [`MOST_CONNECTIONS`] is a hub; and who sends (or receives) a payload on two connections is
+//! listens, serves whoever comes, unless it takes one at a time (`nc -l`) or its one connection leads
+//! to its own job; who holds more than [`MOST_CONNECTIONS`] is a hub; and who sends (or receives) a payload on two connections is
 //! left alone on that side. What is left out for that is counted ([`Process::left_out`]).
 //!
 //! A link becomes descriptors of its two ends, so that from there on the rules for pipes hold: both
@@ -41,6 +41,9 @@ const ONE_WAY: u64 = 8;
 
 /// So much waits in a Unix socket of a payload, and not of short messages.
 const LEAST_UNREAD: u64 = 4096;
+
+/// Nobody else may wait meanwhile: `nc -l` of OpenBSD listens on while it has its connection.
+const ONE_AT_A_TIME: u64 = 1;
 
 /// Network namespaces that are asked for their sockets.
 const MOST_NAMESPACES: usize = 32;
@@ -231,7 +234,7 @@ impl<'a> Connection<'a> {
 struct View<'a> {
     table: &'a ProcTable,
     connections: &'a [Connection<'a>],
-    /// Processes that listen.
+    /// Processes that listen for more than one at a time.
     listeners: HashSet<usize>,
     /// Connections of each process, whoever has the other end.
     counts: HashMap<usize, usize>,
@@ -249,7 +252,9 @@ impl<'a> View<'a> {
         for socket in known.namespaces.iter().flatten() {
             for &(at, _) in held.get(&socket.inode).into_iter().flatten() {
                 if socket.listens {
-                    listeners.insert(at);
+                    if socket.backlog > ONE_AT_A_TIME {
+                        listeners.insert(at);
+                    }
                 } else if !matches!(socket.family, Family::Unix { peer: None, .. }) {
                     counts.entry(at).or_default().insert(socket.inode);
                 }

@@ -42,6 +42,7 @@ fn a_unix_socket_tells_its_peer_and_what_waits() {
     let expected = Socket {
         inode: 4121,
         listens: false,
+        backlog: 0,
         family,
         unread_bytes: 300,
         memory,
@@ -59,7 +60,7 @@ fn a_unix_socket_tells_its_peer_and_what_waits() {
     );
     let found = unix_socket(&listens).unwrap();
     assert!(found.listens);
-    assert_eq!(found.unread_bytes, 0, "those are connections");
+    assert_eq!((found.unread_bytes, found.backlog), (0, 128), "those are connections");
     assert_eq!(found.family, Family::Unix { peer: None, is_named: true });
 }
 
@@ -162,5 +163,6 @@ fn a_connection_over_loopback_is_found() {
     let all = diag.tcp().unwrap();
     let of = |inode: u64| all.iter().find(|socket| socket.inode == inode).unwrap();
     assert_eq!(of(inode(&sender)).family, Family::Tcp { local: remote, remote: local });
-    assert!(of(inode(&listener)).listens);
+    assert!(of(inode(&listener)).listens && of(inode(&listener)).backlog > 1);
+    assert_eq!(of(inode(&sender)).backlog, 0);
 }

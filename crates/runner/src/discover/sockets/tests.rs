@@ -55,6 +55,7 @@ fn socket(inode: u64, family: Family) -> Socket {
     Socket {
         inode,
         listens: false,
+        backlog: 0,
         family,
         unread_bytes: 0,
         memory: Memory::default(),
@@ -80,9 +81,13 @@ fn tcp(a: u64, b: u64, received: [u64; 2]) -> Vec<Socket> {
 }
 
 fn listener(inode: u64) -> Vec<Socket> {
+    listener_for(inode, 128)
+}
+
+fn listener_for(inode: u64, backlog: u64) -> Vec<Socket> {
     let address = |port: u64| SocketAddr::from(([0, 0, 0, 0], port as u16));
     let family = Family::Tcp { local: address(inode), remote: address(0) };
-    vec![Socket { listens: true, ..socket(inode, family) }]
+    vec![Socket { listens: true, backlog, ..socket(inode, family) }]
 }
 
 /// Members and links of the pipeline of a process: `a b; pipe 5:a>b unix 70:b>a`.
@@ -254,6 +259,16 @@ fn who_listens_and_has_one_connection_of_its_own_job_is_a_member() {
     assert_eq!(shape(scene, &sockets, 10), "nc nc; tcp 71:nc>nc");
     let apart = scene.replace("11 1 10", "11 1 11");
     assert_eq!(shape(&apart, &sockets, 10), "nc;; 1 left out");
+}
+
+#[test]
+fn who_listens_for_one_at_a_time_is_a_member() {
+    // As netcat of OpenBSD does, while it has its connection.
+    let scene = "
+        10 1 10 nc: 3s70
+        11 1 11 nc: 3s1 4s71";
+    let sockets = [listener_for(1, 1), tcp(70, 71, [0, 1 << 20])];
+    assert_from_each(scene, &sockets, &[10, 11], "nc nc; tcp 71:nc>nc");
 }
 
 #[test]
