@@ -89,7 +89,11 @@ fn socket_level(pipe: &Pipe, diag: &mut SockDiag) -> Option<Level> {
             let near = diag.tcp_with(from, to).filter(|socket| socket.inode == sender)?;
             let far = diag.tcp_with(to, from).filter(|socket| socket.inode == pipe.inode)?;
             let (near, far) = (near.memory, far.memory);
-            (near.sent + far.received, near.send_limit + far.receive_limit)
+            let limit = near.send_limit + far.receive_limit;
+            // A writer waits while less is free than half of what is queued
+            // (`sk_stream_is_writeable`, include/net/sock.h, v6.18), whatever the reader's side holds.
+            let is_writable = near.send_limit.saturating_sub(near.sent) >= near.sent / 2;
+            (if is_writable { near.sent + far.received } else { limit }, limit)
         }
     };
     (limit > 0).then_some(Level { capacity_bytes: limit, fill_bytes: used.min(limit) })
