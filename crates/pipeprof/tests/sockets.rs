@@ -102,6 +102,8 @@ fn the_verdict_follows_waits_through_the_socket_pair_of_a_node_child() {
     let limits = &json["verdict"]["members"];
     assert_eq!(strings(limits, "name"), ["sh"], "{:#}", json["verdict"]);
     assert!(json["pipes"][1]["capacity_bytes"].as_u64().unwrap() > 0);
+    let why = json["pipes"][1]["bytes_unknown"].as_str().unwrap();
+    assert!(why.contains("Unix socket"), "{why}");
 }
 
 #[test]

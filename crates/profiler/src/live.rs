@@ -3,7 +3,8 @@
 //! needed.
 
 use pipeprof_runner::discover::{Found, Level};
-use pipeprof_runner::pipeline::{MemberId, Pipe, Pipeline};
+use pipeprof_runner::pipeline::{Link, MemberId, Pipe, PipeKey, Pipeline};
+use pipeprof_runner::sock_diag::SockDiag;
 use rustc_hash::FxHashMap;
 
 use crate::accounts::now_ns;
@@ -19,6 +20,10 @@ pub struct Live {
     since_ns: u64,
     /// Intervals since the looker was made.
     age: u32,
+    /// Asks what arrived over TCP.
+    sockets: Option<SockDiag>,
+    /// Bytes that had arrived at the end of the last interval.
+    arrived: FxHashMap<PipeKey, u64>,
 }
 
 #[derive(Debug)]
@@ -65,8 +70,12 @@ impl Live {
             members: FxHashMap::default(),
             since_ns: now,
             age: 0,
+            sockets: None,
+            arrived: FxHashMap::default(),
         };
         live.meet();
+        // What arrived before is of no interval.
+        live.arrivals();
         live
     }
 
@@ -124,12 +133,16 @@ impl Live {
             counted.before = counts.or(counted.before);
             counted.splices |= counted.io.is_splicing();
         }
+        let arrived = self.arrivals();
         let pipes = &self.found.pipeline.pipes;
         let found = if levels { self.found.levels() } else { vec![None; pipes.len()] };
         let pipes = pipes
             .iter()
             .zip(found)
-            .map(|(pipe, level)| PipeNow { bytes: self.bytes(pipe), level })
+            .map(|(pipe, level)| {
+                let bytes = arrived.get(&pipe.key()).copied().or_else(|| self.bytes(pipe));
+                PipeNow { bytes, level }
+            })
             .collect();
         self.age += 1;
         let states = if self.age >= LONGEST_AGE {
@@ -142,6 +155,25 @@ impl Live {
         };
         let elapsed_ns = now.saturating_sub(std::mem::replace(&mut self.since_ns, now));
         Interval { pipeline: self.found.pipeline.clone(), elapsed_ns, states, pipes }
+    }
+
+    /// What arrived over TCP since the last interval, by the kernel's own count.
+    fn arrivals(&mut self) -> FxHashMap<PipeKey, u64> {
+        let mut grown = FxHashMap::default();
+        for pipe in &self.found.pipeline.pipes {
+            let Link::Tcp { from, to, .. } = pipe.link else { continue };
+            if self.sockets.is_none() {
+                self.sockets = SockDiag::open().ok();
+            }
+            let socket = self.sockets.as_mut().and_then(|sockets| sockets.tcp_with(to, from));
+            let socket = socket.filter(|socket| socket.inode == pipe.inode);
+            let Some(now) = socket.and_then(|socket| socket.received_bytes) else { continue };
+            if let Some(before) = self.arrived.insert(pipe.key(), now) {
+                grown.insert(pipe.key(), now.saturating_sub(before));
+            }
+        }
+        self.arrived.retain(|key, _| self.found.pipeline.pipes.iter().any(|p| p.key() == *key));
+        grown
     }
 
     fn bytes(&self, pipe: &Pipe) -> Option<u64> {

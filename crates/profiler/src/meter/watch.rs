@@ -257,7 +257,7 @@ impl Watch {
                 pipe.segments.look(writer.filter(|_| had_writer), reader.filter(|_| had_reader));
             }
             pipe.segments.look(writer, reader);
-            if let Some(bytes) = pipe.arrived().or_else(|| pipe.segments.total().known()) {
+            if let Some(bytes) = pipe.total().known() {
                 pipe.series.add(Point { at_ns, bytes });
             }
         }
@@ -446,10 +446,7 @@ impl Watch {
 
     /// Bytes of a pipe, unless its splices were counted for a part of the time only.
     fn total(&self, pipe: &WatchedPipe) -> Bytes {
-        if let Some(bytes) = pipe.arrived() {
-            return Bytes::Known { bytes, source: Source::TcpInfo };
-        }
-        let total = pipe.segments.total();
+        let total = pipe.total();
         match (&total, &self.splices) {
             (Bytes::Known { source: Source::Syscalls, .. }, Some(Ok(splices))) => {
                 let since = pipe.readers.iter().chain(&pipe.writers);
@@ -473,9 +470,9 @@ impl Watch {
             device: pipe.pipe.device,
             inode: pipe.pipe.inode,
             // What is counted late is counted from then on, which is all that a difference takes.
-            bytes: match pipe.segments.total() {
-                known @ Bytes::Known { .. } if pipe.arrived.is_none() => known,
-                _ => self.total(pipe),
+            bytes: match pipe.total() {
+                known @ Bytes::Known { .. } => known,
+                Bytes::Unknown { .. } => self.total(pipe),
             },
         };
         self.pipes.iter().map(total).collect()
@@ -499,9 +496,17 @@ impl Watch {
 }
 
 impl WatchedPipe {
-    /// What has arrived over TCP since the watch began.
-    fn arrived(&self) -> Option<u64> {
-        self.arrived.map(|(first, now)| now.saturating_sub(first))
+    /// What went through since the watch began. What `recv` and `send` move is in no account of a
+    /// process (`sock_recvmsg`, net/socket.c, v6.18, never calls `add_rchar`).
+    fn total(&self) -> Bytes {
+        match (self.pipe.link, self.arrived) {
+            (Link::Pipe | Link::Fifo, _) => self.segments.total(),
+            (Link::Tcp { .. }, Some((first, now))) => {
+                Bytes::Known { bytes: now.saturating_sub(first), source: Source::TcpInfo }
+            }
+            (Link::Tcp { .. }, None) => Bytes::Unknown { why: NOT_SEEN.into() },
+            (Link::Unix { .. }, _) => Bytes::Unknown { why: NO_COUNTER.into() },
+        }
     }
 }
 
@@ -512,6 +517,11 @@ fn one_pipe(process: &Process, side: impl Fn((usize, usize)) -> usize) -> bool {
 
 const COUNTED_LATE: &str = "both ends splice, and the system calls could be counted for less than \
      99 % of the time; watch for longer";
+
+const NO_COUNTER: &str = "the kernel does not count what goes through a Unix socket";
+
+const NOT_SEEN: &str =
+    "its connection is in another network namespace, or ended before it was seen";
 
 const UNCOUNTED: &str = "both ends can splice, which /proc/PID/io does not count, and the system \
      calls cannot be traced; hint: as root, mount -t tracefs tracefs /sys/kernel/tracing";
