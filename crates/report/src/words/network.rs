@@ -77,9 +77,9 @@ pub(crate) fn waits(connection: &Connection) -> Option<String> {
 /// What helps.
 pub(crate) fn advice(connection: &Connection) -> Option<&'static str> {
     match holds(connection) {
-        Holds::Receiver(_) => Some(
-            "a faster program at the other end, or a buffer there (mbuffer); not larger buffers here",
-        ),
+        Holds::Receiver(_) => {
+            Some("a faster program at the other end, or a buffer there (mbuffer)")
+        }
         Holds::Buffer(_) => Some("a larger send buffer (SO_SNDBUF, sysctl net.ipv4.tcp_wmem)"),
         Holds::Network(_) => Some(
             "fewer bytes (compression before the connection), fewer losses, or several connections",
