@@ -1,9 +1,10 @@
 //! Crowds and loaded machines: every member and pipe is found, and a watch ends when it should.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod common;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,6 +13,9 @@ use std::time::{Duration, Instant};
 use common::{may_profile_kernel, stderr};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use pipeprof_profiler::stop::Stop;
+use pipeprof_profiler::watcher::Standby;
+use pipeprof_runner::command::Spec;
 use serde_json::Value;
 
 /// Processes that never sleep, ended when dropped.
@@ -77,6 +81,37 @@ fn short_pipelines_have_all_their_pipes_beside_busy_loops() {
         let folder = tempfile::tempdir().unwrap();
         let noted = recorded(folder.path(), &line, None);
         assert_eq!(pipes(&noted), expected, "{line}");
+    }
+}
+
+/// How many pipes a watch without a recording finds.
+fn found(line: &str) -> usize {
+    let spec = Spec::shell(OsStr::new(line), None);
+    let mut standby = Standby::command(spec, line.to_owned(), Stop::default()).unwrap();
+    standby.count();
+    let mut watcher = standby.release().unwrap();
+    watcher.watch(None, &mut []).unwrap();
+    let pipes = watcher.pipeline().pipes.len();
+    watcher.finish().unwrap();
+    pipes
+}
+
+#[test]
+fn pipelines_of_a_few_milliseconds_have_all_their_pipes_beside_busy_loops() {
+    if !may_profile_kernel() {
+        return;
+    }
+    const ROUNDS: usize = 20;
+    let _busy = BusyLoops::start(5);
+    for (line, expected) in [
+        ("head -c 64K /dev/zero | cat | cat >/dev/null", 2),
+        ("echo x | cat | wc >/dev/null", 2),
+        ("seq 1000 | sort | uniq | head >/dev/null", 3),
+    ] {
+        let all = (0..ROUNDS).filter(|_| found(line) == expected).count();
+        println!("{line}: {all} of {ROUNDS}");
+        // Looks by the clock alone found them in one of four.
+        assert!(all >= ROUNDS * 8 / 10, "{line}: {all} of {ROUNDS}");
     }
 }
 

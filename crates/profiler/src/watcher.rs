@@ -368,6 +368,11 @@ impl Watcher {
             };
             match decisions.step(seen) {
                 Step::End(ending) => {
+                    // Who came since the last look may have gone already.
+                    if ending == Ending::Ended && self.look_for_members(&known) {
+                        known = self.ids();
+                        looks.iter_mut().for_each(|look| look.follow(&known));
+                    }
                     self.ending = ending;
                     return Ok(ending);
                 }
@@ -427,7 +432,8 @@ impl Watcher {
         if matches!(self.counting, Counting::Nothing) {
             return false;
         }
-        let Some(found) = self.subject.look(known) else { return false };
+        let seen = self.bell.as_mut().map(Bell::seen).unwrap_or_default();
+        let Some(found) = self.subject.look(known, seen) else { return false };
         let is_larger = self.pipeline.merge(&found.pipeline, &found.wrappers);
         if !self.pipeline.set_apart(&found.handed_down) && !is_larger {
             return false;

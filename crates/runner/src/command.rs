@@ -31,7 +31,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 
 use self::guard::Guard;
-use crate::discover::{DiscoverError, Found, check_proc, discover_below};
+use crate::discover::{DiscoverError, Found, Process, check_proc, discover_below};
 use crate::ends::Usage;
 
 /// Where a command is looked for when `PATH` is unset, as `execvp` does (glibc 2.24 and later).
@@ -209,7 +209,16 @@ impl Running {
     ///
     /// It has ended and was waited for, or `/proc` is not there.
     pub fn pipeline(&self) -> Result<Found, DiscoverError> {
-        discover_below(self.guard.guardian(), self.guard.pid())
+        self.pipeline_with(Vec::new())
+    }
+
+    /// Likewise, with processes that were seen in between and may have ended.
+    ///
+    /// # Errors
+    ///
+    /// Likewise.
+    pub fn pipeline_with(&self, seen: Vec<Process>) -> Result<Found, DiscoverError> {
+        discover_below(self.guard.guardian(), self.guard.pid(), seen)
     }
 }
 

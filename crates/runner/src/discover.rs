@@ -62,6 +62,7 @@ pub use level::never_look;
 pub use looker::{Level, Look};
 pub use mounted::check_proc;
 pub use process::{parent_of, threads, user_of};
+pub use scan::Witness;
 pub use table::{Access, Calls, Descriptor, HeldSocket, ProcTable, Process};
 pub use topology::{Found, pipeline_of, pipelines, tree_of};
 
@@ -117,21 +118,32 @@ pub fn discover(pids: &[i32], extent: Extent) -> Result<Found, DiscoverError> {
 ///
 /// None of them is there any more, or may be read; and `/proc` not being there.
 pub fn discover_again(known: &[MemberId], extent: Extent) -> Result<Found, DiscoverError> {
-    let mut table = scan::scan()?.hiding([own_pid(), looker::pid()]);
-    let is_known = |process: &Process| {
-        known.iter().any(|id| {
-            id.pid == process.pid
-                && id.start_time.is_none_or(|then| then == process.start_time_ticks)
-        })
+    discover_with(known, extent, Vec::new())
+}
+
+/// As [`discover_again`], with processes that were seen in between and may have ended.
+///
+/// # Errors
+///
+/// Likewise.
+pub fn discover_with(
+    known: &[MemberId],
+    extent: Extent,
+    seen: Vec<Process>,
+) -> Result<Found, DiscoverError> {
+    let table = scan::scan()?;
+    let ids: HashSet<MemberId> = known.iter().copied().collect();
+    let is_known = |process: &&Process| {
+        let MemberId { pid, .. } = process.id();
+        ids.contains(&process.id()) || ids.contains(&MemberId { pid, start_time: None })
     };
-    let known_pids: HashSet<i32> = known.iter().map(|id| id.pid).collect();
-    let there = table.processes().iter().filter(|process| known_pids.contains(&process.pid));
-    let wanted: Vec<i32> = there.filter(|process| is_known(process)).map(|p| p.pid).collect();
+    let wanted: Vec<i32> = table.processes().iter().filter(is_known).map(|p| p.pid).collect();
     let Some(&first) = wanted.first() else {
         let pid = known.first().map_or(0, |id| id.pid);
         return Err(DiscoverError::NoSuchProcess { pid });
     };
     process::check_readable(first)?;
+    let mut table = table.with_ended(seen).hiding([own_pid(), looker::pid()]);
     if extent == Extent::OnlyThese {
         table = table.only(|process| wanted.contains(&process.pid));
     }
@@ -152,10 +164,16 @@ pub fn discover_tree(root: i32) -> Result<Found, DiscoverError> {
 }
 
 /// All that the process `root` started, without itself, and the pipes between them, while `command`,
-/// one of them, has not been waited for.
-pub(crate) fn discover_below(root: i32, command: i32) -> Result<Found, DiscoverError> {
-    let table = trees(root)?;
-    if table.get(command).is_none() {
+/// one of them, has not been waited for; or, with processes that were seen and may have ended, what
+/// these make with those that are there.
+pub(crate) fn discover_below(
+    root: i32,
+    command: i32,
+    seen: Vec<Process>,
+) -> Result<Found, DiscoverError> {
+    let nobody_was_seen = seen.is_empty();
+    let table = trees(root)?.with_ended(seen);
+    if table.get(command).is_none() && nobody_was_seen {
         return Err(DiscoverError::NoSuchProcess { pid: command });
     }
     Ok(completed(topology::below(&table, root)))

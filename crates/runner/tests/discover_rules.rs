@@ -496,3 +496,64 @@ fn two_fifos_of_one_number_on_two_file_systems_are_two_pipes() {
     let devices: Vec<u64> = found.pipes.iter().map(|pipe| pipe.key().device).collect();
     assert_eq!(devices, [13, 99]);
 }
+
+/// The tree of `root` in a scene, with processes that were seen before and have ended.
+fn tree_with(text: &str, ended: &str, root: i32) -> String {
+    let ended = scene(ended);
+    let table = scene(text).with_ended(ended.processes().to_vec());
+    shape(&tree_of(&table, root))
+}
+
+#[test]
+fn who_has_ended_since_is_joined_with_who_comes_later() {
+    let now = "
+        10 1 10 sh: | waits
+        13 10 10 c: 0r2";
+    let ended = "
+        11 10 10 a: 1w1
+        12 10 10 b: 0r1 1w2";
+    assert_eq!(tree_with(now, ended, 10), "a b c; 1:a>b 2:b>c");
+    // Not waited for yet, it holds nothing any more.
+    let zombie = |text: &str| {
+        let processes = scene(text).processes().to_vec().into_iter();
+        let gone = |mut process: Process| {
+            process.ended = process.pid == 12;
+            process
+        };
+        ProcTable::new(processes.map(gone).collect(), 0)
+    };
+    let table = zombie("10 1 10 sh: | waits\n 12 10 10 b:\n 13 10 10 c: 0r2");
+    let table = table.with_ended(scene(ended).processes().to_vec());
+    assert_eq!(shape(&tree_of(&table, 10)), "a b c; 1:a>b 2:b>c");
+}
+
+#[test]
+fn who_has_its_pid_by_now_is_somebody_else() {
+    let now = "
+        10 1 10 sh: | waits
+        12 10 10 c: 0r1";
+    let mut before = scene("12 10 10 a: 1w1").processes()[0].clone();
+    before.start_time_ticks = 3;
+    let table = scene(now).with_ended([before]);
+    assert_eq!(shape(&tree_of(&table, 10)), "c;");
+}
+
+#[test]
+fn a_shell_between_two_forks_reads_nothing_of_what_has_ended() {
+    // It keeps the read end for what it starts next.
+    let ended = "11 10 10 a: 1w1";
+    assert_eq!(tree_with("10 1 10 sh: 3r1", ended, 10), "sh a;");
+    // But what it has as its input it reads.
+    assert_eq!(tree_with("10 1 10 sh: 0r1", ended, 10), "a sh; 1:a>sh");
+}
+
+#[test]
+fn a_subshell_that_has_ended_is_no_member_where_its_children_had_its_ends() {
+    let now = "
+        10 1 10 sh: | waits
+        14 10 10 d: 0r1";
+    let ended = "
+        11 10 10 sub: 1w1 | forked
+        12 11 10 a: 1w1";
+    assert_eq!(tree_with(now, ended, 10), "a d; 1:a>d");
+}

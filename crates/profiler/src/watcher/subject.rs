@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use pipeprof_runner::command::Ending;
-use pipeprof_runner::discover::{Extent, Found, discover_again};
+use pipeprof_runner::discover::{Extent, Found, Process, discover_with};
 use pipeprof_runner::ends::Usage;
 use pipeprof_runner::pipeline::MemberId;
 use pipeprof_runner::{command, outcome, pair};
@@ -64,7 +64,7 @@ impl Subject {
         bell: Option<&Bell>,
         pause: Duration,
     ) -> Result<bool, Error> {
-        let bell = || bell.into_iter().flat_map(Bell::descriptors);
+        let bell = || bell.into_iter().map(Bell::descriptor);
         match self {
             Subject::Pair(running) => Ok(running.wait_timeout(pause)?),
             Subject::Command { running, pidfd, status } => {
@@ -83,12 +83,12 @@ impl Subject {
         }
     }
 
-    /// Who belongs to it now; `None` where that is known from the start, or nobody is there.
-    pub(super) fn look(&self, known: &[MemberId]) -> Option<Found> {
+    /// Who belongs to it now, or did when it was seen; `None` where that is known from the start, or nobody is there.
+    pub(super) fn look(&self, known: &[MemberId], seen: Vec<Process>) -> Option<Found> {
         match self {
             Subject::Pair(_) => None,
-            Subject::Command { running, .. } => running.pipeline().ok(),
-            Subject::Processes { extent, .. } => discover_again(known, *extent).ok(),
+            Subject::Command { running, .. } => running.pipeline_with(seen).ok(),
+            Subject::Processes { extent, .. } => discover_with(known, *extent, seen).ok(),
         }
     }
 

@@ -118,7 +118,7 @@ impl Ends {
 /// since its fork counts, whatever the descriptor: a loop that read its first line has not written yet.
 pub(super) fn only_waits(process: &Process) -> bool {
     let start_up = if process.forked_only { 0 } else { START_UP_READS };
-    let Some(calls) = process.calls else { return false };
+    let Some(calls) = process.calls else { return process.ended };
     process.waits_for_child && calls.writes == 0 && calls.reads <= start_up
 }
 
@@ -146,6 +146,8 @@ fn count(table: &ProcTable, held: BTreeMap<usize, Vec<&Descriptor>>) -> Option<E
     drop_log_writers(table, &mut writers, &readers);
     drop_leaks(table, &mut writers, Side::Write, path.is_some());
     drop_leaks(table, &mut readers, Side::Read, path.is_some());
+    drop_makers(table, &mut writers, Side::Write, &readers);
+    drop_makers(table, &mut readers, Side::Read, &writers);
 
     let places = |holders: &[Holder]| {
         let places = holders.iter().map(|holder| holder.at);
@@ -198,6 +200,21 @@ fn drop_leaks(table: &ProcTable, holders: &mut Vec<Holder>, side: Side, named: b
             .collect();
         holders.retain(|holder| kept.contains(&holder.at));
     }
+}
+
+/// Leaves out a shell between two forks: it holds one end for what it starts next, while all at the
+/// other end, which it started, were seen at another moment and have ended.
+fn drop_makers(table: &ProcTable, holders: &mut Vec<Holder>, side: Side, others: &[Holder]) {
+    let processes = table.processes();
+    holders.retain(|holder| {
+        let process = &processes[holder.at];
+        let means = |d: &&Descriptor| d.close_on_exec || is_expected(process, d.fd, side);
+        let made = |other: &Holder| {
+            let other = &processes[other.at];
+            other.ended && table.descends(other.pid, process.pid)
+        };
+        holder.fds.iter().any(means) || !others.iter().all(made)
+    });
 }
 
 /// Whether a descriptor is where its process looks for it: stdin, stdout, or named on the command

@@ -38,6 +38,7 @@ pub(super) fn scan() -> Result<ProcTable, DiscoverError> {
     let proc =
         open("/proc", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
             .map_err(cannot_read)?;
+    check_room(proc.as_fd()).map_err(cannot_read)?;
     let mut reader = Reader::new();
     let mut pids = Vec::new();
     sys::numbers(proc.as_fd(), &mut reader.buffer, &mut pids)
@@ -53,6 +54,16 @@ pub(super) fn scan() -> Result<ProcTable, DiscoverError> {
         }
     }
     Ok(sockets::joined(ProcTable::new(processes, unreadable)))
+}
+
+/// Descriptors that a look at one process takes at a time.
+const OPEN_AT_A_TIME: usize = 5;
+
+/// Where there are fewer, each process would look as if it had ended.
+fn check_room(proc: BorrowedFd) -> nix::Result<()> {
+    let held: nix::Result<Vec<OwnedFd>> =
+        (0..OPEN_AT_A_TIME).map(|_| open_dir(proc, ".")).collect();
+    held.map(drop)
 }
 
 /// A process and what it started, as far as the parents are still there: what a pass over all of
@@ -84,7 +95,32 @@ pub(super) fn scan_tree(root: i32) -> Option<ProcTable> {
     Some(sockets::joined(ProcTable::new(processes, unreadable)))
 }
 
+/// Looks at single processes, for whoever learns at once that something happened to them. It costs
+/// some tens of microseconds a process.
+#[derive(Debug)]
+pub struct Witness {
+    proc: OwnedFd,
+    reader: Reader,
+}
+
+impl Witness {
+    /// `None` where there is no `/proc` of ours.
+    pub fn new() -> Option<Witness> {
+        super::mounted::check_proc().ok()?;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let proc = open("/proc", flags, Mode::empty()).ok()?;
+        Some(Witness { proc, reader: Reader::new() })
+    }
+
+    /// What a process holds now; `None` where it has ended or may not be read. Of one that is in the
+    /// middle of an `exec` nothing is asked that would wait for the end of it.
+    pub fn see(&mut self, pid: i32, in_exec: bool) -> Option<Process> {
+        self.reader.glance(self.proc.as_fd(), pid, in_exec).ok()
+    }
+}
+
 /// Buffers that are used for process after process.
+#[derive(Debug)]
 struct Reader {
     buffer: Vec<u8>,
     numbers: Vec<i32>,
@@ -104,6 +140,29 @@ impl Reader {
         }
     }
 
+    /// What a process holds now, without what the kernel shows only once an `exec` is over.
+    fn glance(&mut self, proc: BorrowedFd, pid: i32, in_exec: bool) -> nix::Result<Process> {
+        let dir = open_dir(proc, &pid.to_string())?;
+        let stat = Stat::parse(self.read(&dir, "stat")?).ok_or(Errno::ESRCH)?;
+        let mut process = Process {
+            pid,
+            parent: stat.parent,
+            group: stat.group,
+            start_time_ticks: stat.start_time_ticks,
+            comm: stat.comm,
+            forked_only: stat.forked_only,
+            ..Process::default()
+        };
+        let (fds, infos) = (open_dir(&dir, "fd")?, open_dir(&dir, "fdinfo")?);
+        self.descriptors(&fds, &infos, &mut process.descriptors)?;
+        process.command_line = split_arguments(&self.read_all(&dir, "cmdline")?);
+        if !in_exec {
+            // This waits for an `exec` (`exec_update_lock`, do_io_accounting, fs/proc/base.c, v6.18).
+            process.calls = self.read(&dir, "io").ok().and_then(parse_calls);
+        }
+        Ok(process)
+    }
+
     /// The process, and whether its descriptors could be read.
     fn process(&mut self, proc: BorrowedFd, pid: i32) -> nix::Result<(Process, bool)> {
         let dir = open_dir(proc, &pid.to_string())?;
@@ -115,6 +174,7 @@ impl Reader {
             start_time_ticks: stat.start_time_ticks,
             comm: stat.comm,
             forked_only: stat.forked_only,
+            ended: stat.ended,
             ..Process::default()
         };
         if stat.kernel_thread {

@@ -71,6 +71,8 @@ pub struct Process {
     /// Read and write calls since its fork (`syscr`, `syscw` of `/proc/PID/io`); `None` where they
     /// may not be read.
     pub calls: Option<Calls>,
+    /// It has ended: what is said of its descriptors was seen earlier than that of the others.
+    pub ended: bool,
 }
 
 impl Process {
@@ -149,6 +151,29 @@ impl ProcTable {
 
     pub(super) fn process_mut(&mut self, at: usize) -> &mut Process {
         &mut self.processes[at]
+    }
+
+    /// The table with processes that were seen before it was made, and have ended since: what lives
+    /// for less than the time between two passes joins what is still there.
+    #[must_use]
+    pub fn with_ended(self, seen: impl IntoIterator<Item = Process>) -> ProcTable {
+        let ProcTable { mut processes, index, hidden, unreadable } = self;
+        for process in seen {
+            let process = Process { ended: true, waits_for_child: true, ..process };
+            match index.get(&process.pid).map(|&at| &mut processes[at]) {
+                None => processes.push(process),
+                // It has ended, and nobody has waited for it yet.
+                Some(there) if there.ended && there.id() == process.id() => {
+                    *there = process;
+                }
+                Some(_) => {}
+            }
+        }
+        // Of those that had one pid, one after the other, the last.
+        processes.sort_by_key(|process| (process.pid, process.start_time_ticks));
+        processes.reverse();
+        processes.dedup_by_key(|process| process.pid);
+        ProcTable { hidden, ..ProcTable::new(processes, unreadable) }
     }
 
     pub(super) fn position(&self, pid: i32) -> Option<usize> {
