@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use pipeprof_runner::open_files;
 
 use crate::environment::Explanation;
 use crate::perfdata::read::FormatError;
@@ -149,7 +150,15 @@ impl Error {
             )),
             Error::Format { path, source } => source.hint(&quoted(path)),
             Error::NoEventOfName { known, .. } => Some(format!("its events are {known}")),
-            Error::File { path, source, .. } => room_hint(path, source),
+            Error::File { action: "making", path, source }
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
+                Some(folder_hint(path))
+            }
+            Error::File { path, source, .. } => {
+                room_hint(path, source).or_else(|| open_files::hint(source))
+            }
+            Error::Control { errno, .. } => open_files::hint(&(*errno).into()),
             Error::Pair(error) => error.hint(),
             Error::Command(error) => error.hint(),
             Error::Discover(error) => error.hint(),
@@ -158,6 +167,16 @@ impl Error {
             _ => None,
         }
     }
+}
+
+/// What to do where there is no folder for what is to be made.
+fn folder_hint(path: &Path) -> String {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    if open_files::is_deleted(folder) {
+        return "this folder was deleted: cd /a/folder/that/exists".to_owned();
+    }
+    format!("mkdir -p {}", quoted(folder))
 }
 
 /// What to do where a disk is full, or a file as large as it may be.

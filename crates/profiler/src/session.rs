@@ -4,7 +4,8 @@ mod beginning;
 mod finish;
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -188,6 +189,7 @@ impl Session {
         let ring_bytes = if has_stacks { RING_BYTES_WITH_STACKS } else { RING_BYTES };
         let rings = map_rings(system, &opened, ring_bytes, &mut notes)?;
         let descriptions = describe(system, &opened)?;
+        check_spare_descriptors()?;
         let mut meta = meta(pipeline, config, &choice, notes);
         meta.wakeups = wakeups;
         meta.events = opened.iter().map(|event| event.role).collect();
@@ -485,6 +487,17 @@ fn recorded_attr(candidate: &Candidate, config: &CaptureConfig) -> EventAttr {
     attr.wakeup = HALF_OF_RING;
     attr.read_format = FORMAT_LOST;
     attr.with_flag(flag::EXCLUDE_CALLCHAIN_KERNEL, !candidate.kernel)
+}
+
+/// Descriptors that looks at members, and what is written, take at a time beside the events.
+const SPARE_DESCRIPTORS: usize = 24;
+
+/// Where there are fewer, members and pipes would be missing without a word.
+fn check_spare_descriptors() -> Result<(), Error> {
+    let path = Path::new("/proc/self");
+    let spare: io::Result<Vec<File>> = (0..SPARE_DESCRIPTORS).map(|_| File::open(path)).collect();
+    let cannot = |source| Error::File { action: "reading", path: path.to_owned(), source };
+    spare.map(drop).map_err(cannot)
 }
 
 /// What the kernel's limit makes of a frequency.

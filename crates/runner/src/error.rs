@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 
 use crate::discover::DiscoverError;
+use crate::open_files;
 use crate::pipeline::End;
 use crate::size;
 
@@ -173,6 +174,7 @@ impl Error {
             }
             Error::NotAPipe { .. } => Some("yes | pipeprof read …".to_owned()),
             Error::Setup { hint, .. } => hint.clone(),
+            Error::System { source, .. } => open_files::hint(&(*source).into()),
             Error::Corrupt { offset: 0, .. } => Some(
                 "nothing but what --fill sends can be verified: pipeprof write --fill … | \
                  pipeprof read --verify"

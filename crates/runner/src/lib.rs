@@ -14,6 +14,7 @@ pub mod ends;
 pub mod error;
 pub mod inherited;
 pub mod machine;
+pub mod open_files;
 pub mod outcome;
 pub mod pair;
 pub mod pipeline;

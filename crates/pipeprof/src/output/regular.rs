@@ -12,6 +12,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use pipeprof_runner::open_files;
 use rustix::fs::{Access, AtFlags, CWD, FallocateFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
@@ -35,6 +36,10 @@ pub(super) fn try_to_write(path: &Path, exists: bool) -> io::Result<()> {
         Ok(mut stage) => stage.write_all(&[b'x'; TRIED_BYTES]),
         // It is written over in place then.
         Err(_) if exists => Ok(()),
+        // File systems don't agree on what is wrong.
+        Err(_) if open_files::is_deleted(parent(path)) => {
+            Err(io::Error::from_raw_os_error(libc::ENOENT))
+        }
         Err(error) if is_unsupported(&error) => {
             let rights = Access::WRITE_OK | Access::EXEC_OK;
             Ok(rustix::fs::accessat(CWD, parent(path), rights, AtFlags::EACCESS)?)
@@ -180,6 +185,9 @@ fn has_attributes(path: &Path) -> bool {
 pub(super) fn remedy(path: &Path, error: &io::Error) -> Option<String> {
     let quoted = quoted(path);
     match error.raw_os_error()? {
+        libc::ENOENT if open_files::is_deleted(parent(path)) => {
+            Some("this folder was deleted: cd /a/folder/that/exists".to_owned())
+        }
         libc::ENOENT => Some(format!("mkdir -p {}", self::quoted(parent(path)))),
         libc::EPERM => {
             let asked = |path: &Path| {
@@ -202,7 +210,7 @@ pub(super) fn remedy(path: &Path, error: &io::Error) -> Option<String> {
             "df -h {}; or name a file in a folder with room",
             self::quoted(parent(path))
         )),
-        _ => None,
+        _ => open_files::hint(error),
     }
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::discover::DiscoverError;
+use crate::open_files;
 
 /// Why a command could not be launched or waited for.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +59,9 @@ impl CommandError {
     pub fn hint(&self) -> Option<String> {
         match self {
             CommandError::Proc(error) => error.hint(),
+            CommandError::Start { source } | CommandError::Wait { source, .. } => {
+                open_files::hint(source)
+            }
             CommandError::NotFound { program, .. } if program.contains(char::is_whitespace) => {
                 Some("a whole command line is passed with -c: -c 'zcat big.gz | sort'".to_owned())
             }

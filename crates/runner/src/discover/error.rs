@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::open_files;
+
 /// Why a pipeline could not be found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -67,7 +69,10 @@ impl DiscoverError {
                  mount -t proc proc /proc"
                     .to_owned(),
             ),
-            DiscoverError::Proc { .. } => Some("mount it: mount -t proc proc /proc".to_owned()),
+            DiscoverError::Proc { source, .. } => Some(
+                open_files::hint(source)
+                    .unwrap_or_else(|| "mount it: mount -t proc proc /proc".to_owned()),
+            ),
         }
     }
 }
