@@ -250,8 +250,13 @@ impl Place<'_> {
             // How long these are the table does not tell, and what lies between them (the filters of
             // seccomp) is not in it.
             Some("bpf") => None,
-            Some(_) => self.is_this_boot.then_some(found),
+            // Nor where the last of a module ends, which is known of those that were recorded.
+            Some(module) => (self.is_this_boot && !self.was_recorded(module)).then_some(found),
         }
+    }
+
+    fn was_recorded(&self, module: &str) -> bool {
+        self.names.recorded.modules.iter().any(|(_, known)| known.name == module)
     }
 
     fn module_at(&self, address: u64) -> Option<&RecordedModule> {
@@ -334,6 +339,21 @@ ffffffffc0300000 t bpf_prog_x\t[bpf]
         let mut names = names(RecordedKernel::default(), &[]);
         assert_eq!(name(&mut names, 0xffff_ffff_c030_0000), None);
         assert_eq!(name(&mut names, 0xffff_ffff_c010_0004).as_deref(), Some("ext4_write+0x4"));
+    }
+
+    #[test]
+    fn what_lies_behind_a_recorded_module_is_not_its_last_function() {
+        let module = RecordedModule {
+            name: "ext4".to_owned(),
+            start: 0xffff_ffff_c010_0000,
+            length: 0x800,
+            build_id: None,
+        };
+        let modules = vec![(b"[ext4]".to_vec(), module)];
+        let recorded = RecordedKernel { modules, ..RecordedKernel::default() };
+        let mut names = names(recorded, &[("ext4", 0xffff_ffff_c010_0000)]);
+        assert_eq!(name(&mut names, 0xffff_ffff_c010_07ff).as_deref(), Some("ext4_write+0x7ff"));
+        assert_eq!(name(&mut names, 0xffff_ffff_c010_0800), None);
     }
 
     #[test]
