@@ -55,6 +55,17 @@ fn rows(text: &str, has_total: bool) -> Vec<(f64, String)> {
         .collect()
 }
 
+/// The number of samples in each row of a flat table with totals.
+fn numbers(text: &str) -> BTreeMap<String, f64> {
+    let row = |line: &str| -> Option<(String, f64)> {
+        let line = line.replace(" %", "%");
+        let mut words = line.split_whitespace();
+        let number = words.nth(1)?.replace(',', "").parse().ok()?;
+        Some((words.skip(1).collect::<Vec<_>>().join(" "), number))
+    };
+    text.lines().skip(1).filter(|line| !line.contains(" left out: ")).filter_map(row).collect()
+}
+
 #[test]
 fn the_heaviest_functions_are_those_of_perf() {
     let Some(members) = report("--sort member") else { return };
@@ -85,6 +96,9 @@ fn the_heaviest_functions_are_those_of_perf() {
             })
             .collect();
         let sum: f64 = theirs.values().sum();
+        let all = report(&format!("--sort function --percent-limit 0 --member {pid}")).unwrap();
+        let numbers = numbers(&all);
+        let of_ours: f64 = numbers.values().sum();
         let ours = report(&format!("--sort function --percent-limit 1 --member {pid}")).unwrap();
         let ours = rows(&ours, true);
         // In user code perf names the function that the address is in, not what was inlined there.
@@ -92,6 +106,8 @@ fn the_heaviest_functions_are_those_of_perf() {
         assert!(kernel.len() > 3, "{ours:?}");
         for (share, name) in kernel {
             let theirs = 100.0 * theirs.get(name).copied().unwrap_or_default() / sum;
+            let number = 100.0 * numbers[name] / of_ours;
+            assert!((number - theirs).abs() < 0.3, "{name} is {number} here, {theirs} to perf");
             // We go by weight, perf by number: where samples are taken in windows, each counts for
             // twice its period, and for once in between.
             assert!((share - theirs).abs() < 1.5, "{name} is {share} here, {theirs} to perf");
