@@ -46,6 +46,8 @@ pub(crate) struct Sleep<'a> {
     wchans: BTreeMap<(usize, &'a str), u64>,
     /// Sleeps that have ended and were not taken yet, where they are wanted one by one.
     kept: Option<Vec<Blocked>>,
+    /// Where in the meta each thread stands that was there at the start.
+    noted: FxHashMap<i32, usize>,
 }
 
 /// One thread's sums, in nanoseconds, by its switches.
@@ -181,6 +183,7 @@ impl<'a> Sleep<'a> {
             known: FxHashMap::default(),
             wchans: BTreeMap::new(),
             kept: None,
+            noted: meta.threads.iter().enumerate().rev().map(|(at, one)| (one.tid, at)).collect(),
         };
         for (index, thread) in meta.threads.iter().enumerate() {
             let Some(&member) = member_of.get(&thread.pid) else { continue };
@@ -222,8 +225,7 @@ impl<'a> Sleep<'a> {
     /// A thread of what a member started was there at the start.
     pub(crate) fn found(&mut self, task: Task, member: usize) {
         let tid = task.tid;
-        let thread = self.meta.threads.iter().position(|thread| thread.tid == tid);
-        let Some(index) = thread else { return };
+        let Some(&index) = self.noted.get(&tid) else { return };
         let thread = &self.meta.threads[index];
         let start = if thread.asleep { Start::Asleep } else { Start::Running };
         let stack = thread.wchan.as_ref().map(|_| Slept::Wchan { thread: index });

@@ -209,10 +209,7 @@ fn largest(run: &Run) -> Option<Largest> {
     let known: Vec<(u64, usize)> = pipes
         .iter()
         .enumerate()
-        .filter_map(|(at, pipe)| {
-            let flow = run.flows.iter().find(|flow| flow.is_of(pipe))?;
-            Some((flow.bytes.known()?, at))
-        })
+        .filter_map(|(at, _)| Some((run.flow(at)?.bytes.known()?, at)))
         .collect();
     let &(bytes, pipe) = known.iter().max()?;
     let seconds = run.elapsed_ns as f64 / 1e9;

@@ -57,7 +57,7 @@ impl<'a> Source<'a> {
 
     /// No stack says which of several pipes it is.
     fn only_pipe_at(&self, member: usize, end: End) -> Option<&'a Pipe> {
-        match self.run.pipes_at(member, end)[..] {
+        match *self.run.pipes_at(member, end) {
             [at] => self.run.pipeline.pipes.get(at),
             _ => None,
         }

@@ -1,8 +1,8 @@
 //! The functions that a reader should find at once: the article's three, and the user's own.
 
-use pipeprof_profiler::profile::{Frame, Mode, Profile};
+use pipeprof_profiler::profile::{Frame, FrameId, Mode, Profile};
 use regex::Regex;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
 use crate::error::Error;
@@ -130,13 +130,20 @@ impl Highlights {
         roles: &Classification,
         member: usize,
     ) -> Vec<Sighting> {
-        let of_frames = self.of_frames(profile);
+        let first = |frame: &Frame| self.0.iter().position(|h| h.matches(frame));
+        // Of the frames of this member alone: of thousands, each has a few.
+        let mut of_frames: FxHashMap<FrameId, Option<usize>> = FxHashMap::default();
+        for weight in &profile.members[member].on_cpu {
+            for &id in profile.stack(weight.stack) {
+                of_frames.entry(id).or_insert_with(|| first(profile.frame(id)));
+            }
+        }
         let seen = Seen { profile, roles, member };
         self.0
             .iter()
             .enumerate()
             .map(|(index, highlight)| {
-                let hit = |frame: usize| of_frames[frame] == Some(index as u8);
+                let hit = |frame: FrameId| of_frames.get(&frame) == Some(&Some(index));
                 let mut sighting = Sighting {
                     function: highlight.classic.clone(),
                     names: Vec::new(),
@@ -147,12 +154,12 @@ impl Highlights {
                 };
                 for weight in &profile.members[member].on_cpu {
                     let stack = profile.stack(weight.stack);
-                    let mut matched = stack.iter().filter(|id| hit(id.index())).peekable();
+                    let mut matched = stack.iter().filter(|id| hit(**id)).peekable();
                     if matched.peek().is_none() {
                         continue;
                     }
                     sighting.total_weight += weight.weight;
-                    if hit(stack[0].index()) {
+                    if hit(stack[0]) {
                         sighting.self_weight += weight.weight;
                     }
                     for &id in matched {
@@ -251,7 +258,7 @@ impl Seen<'_> {
             let name = source_name(&frame.name);
             names.iter().position(|&n| n == name).filter(|_| frame.mode == Mode::Kernel)
         };
-        let ranks: Vec<Option<usize>> = profile.frames().iter().map(rank).collect();
+        let mut ranks: FxHashMap<FrameId, Option<usize>> = FxHashMap::default();
         let mut found: Vec<Option<StandIn>> = vec![None; names.len()];
         for weight in &profile.members[self.member].on_cpu {
             if !wanted(self.roles.role(weight.stack)) {
@@ -259,9 +266,8 @@ impl Seen<'_> {
             }
             let mut counted = FxHashSet::default();
             for &id in profile.stack(weight.stack) {
-                let Some(rank) = ranks[id.index()].filter(|&rank| counted.insert(rank)) else {
-                    continue;
-                };
+                let rank = *ranks.entry(id).or_insert_with(|| rank(profile.frame(id)));
+                let Some(rank) = rank.filter(|&rank| counted.insert(rank)) else { continue };
                 let name = || profile.frame(id).name.to_string();
                 found[rank].get_or_insert_with(|| StandIn { name: name(), weight: 0 }).weight +=
                     weight.weight;

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 
 use pipeprof_profiler::meter::{Bytes, Fill, PipeFlow, Point, Source};
 use pipeprof_profiler::profile::{MemberProfile, TimeSplit};
-use pipeprof_profiler::wakeups::{Latency, Waker, WakeupEdge, Wakeups};
-use pipeprof_runner::pipeline::{End, Link, Member, MemberId, Pipe, PipeKey};
+use pipeprof_profiler::wakeups::{Latency, Waker, Wakeups};
+use pipeprof_runner::pipeline::{End, Link, Member, MemberId, PipeKey};
 use serde::Serialize;
 
 use crate::moved::{Moved, moved};
@@ -151,6 +151,10 @@ pub struct FillSummary {
     pub mean_bytes: f64,
 }
 
+/// Why nobody knows how the ends of a pipe wake each other.
+const SHARED: &str =
+    "its ends share other pipes too, and no record says by which one wakes the other";
+
 /// Less than this says nothing of a GiB.
 const LEAST_BYTES: u64 = 1 << 20;
 
@@ -217,8 +221,9 @@ pub(crate) fn blocked_table(
 }
 
 impl Run {
-    fn flow(&self, pipe: &Pipe) -> Option<&PipeFlow> {
-        self.flows.iter().find(|flow| flow.is_of(pipe))
+    /// What went through a pipe, where that was counted.
+    pub(crate) fn flow(&self, pipe: usize) -> Option<&PipeFlow> {
+        self.holding().flow(pipe).and_then(|at| self.flows.get(at))
     }
 
     /// Members with pipes first, each behind those that write to it; the others in their order.
@@ -237,11 +242,9 @@ impl Run {
     }
 
     /// The pipes that a member reads from, or writes to.
-    pub(crate) fn pipes_at(&self, member: usize, end: End) -> Vec<usize> {
-        let Some(id) = self.pipeline.members.get(member).map(Member::id) else { return Vec::new() };
-        let pipes = &self.pipeline.pipes;
-        let held = |at: &usize| !pipes[*at].is_internal() && pipes[*at].at(end).contains(&id);
-        (0..pipes.len()).filter(held).collect()
+    pub(crate) fn pipes_at(&self, member: usize, end: End) -> &[usize] {
+        let member = self.pipeline.members.get(member);
+        member.map_or(&[], |member| self.holding().pipes_at(member.id(), end))
     }
 
     /// What every figure per GiB is divided by, or why that is not known.
@@ -250,30 +253,45 @@ impl Run {
     ///
     /// As [`Payload::of`].
     pub fn payload(&self) -> Result<Payload, String> {
-        Payload::of(&self.pipeline, &self.flows)
+        self.index.payload(|| Payload::find(&self.pipeline, &self.flows, self.holding()))
     }
 
     /// What a member moved.
     pub fn moved(&self, member: usize) -> Moved {
         match self.pipeline.members.get(member) {
-            Some(member) => moved(&self.pipeline, &self.flows, member.id()),
+            Some(member) => moved(&self.pipeline, &self.flows, self.holding(), member.id()),
             None => Moved { bytes: None, what: "it holds no pipe".to_owned() },
         }
     }
 
     /// The pipes, in the order of the pipeline.
     pub(crate) fn pipe_table(&self) -> Vec<PipeSummary> {
-        // The way upstream is found once: for each pipe it would be quadratic in them.
+        let mut wakeups = self.wakeups();
+        let waits = self.waits();
         let gib = self.payload().ok().map(Payload::gib);
-        let pipes = &self.pipeline.pipes;
-        let between = (0..pipes.len()).filter(|&at| !pipes[at].is_internal());
-        between.map(|at| self.pipe(at, gib)).collect()
+        let pipes = self.pipeline.pipes.iter().enumerate();
+        let between = pipes.filter(|(_, pipe)| !pipe.is_internal());
+        between
+            .map(|(at, _)| {
+                let wakeups = match &mut wakeups {
+                    Ok(of) => std::mem::replace(&mut of[at], Ok(Vec::new())),
+                    Err(why) => Err(why.clone()),
+                };
+                self.pipe(at, gib, wakeups, &waits)
+            })
+            .collect()
     }
 
     /// `gib` is what each figure per GiB is divided by.
-    fn pipe(&self, at: usize, gib: Option<f64>) -> PipeSummary {
+    fn pipe(
+        &self,
+        at: usize,
+        gib: Option<f64>,
+        wakeups: Result<Vec<PipeWakeups>, String>,
+        waits: &[[u64; 2]],
+    ) -> PipeSummary {
         let pipe = &self.pipeline.pipes[at];
-        let flow = self.flow(pipe);
+        let flow = self.flow(at);
         let seconds = self.elapsed_ns as f64 / 1e9;
         let (bytes, bytes_source, bytes_unknown) = match flow.map(|flow| flow.bytes.clone()) {
             Some(Bytes::Known { bytes, source }) => (Some(bytes), Some(source), None),
@@ -292,8 +310,8 @@ impl Run {
             let calls = calls.filter(|calls| *calls > 0)?;
             Some(bytes? as f64 / calls as f64)
         };
-        let cost = self.cost(at);
-        let (wakeups, wakeups_unknown) = match self.wakeups(at, gib) {
+        let cost = self.cost(at, waits);
+        let (wakeups, wakeups_unknown) = match wakeups {
             Ok(wakeups) => (wakeups, None),
             Err(why) => (Vec::new(), Some(why)),
         };
@@ -335,8 +353,8 @@ impl Run {
         }
     }
 
-    /// How the ends of a pipe wake each other, or why nobody knows.
-    fn wakeups(&self, at: usize, gib: Option<f64>) -> Result<Vec<PipeWakeups>, String> {
+    /// For each pipe how its ends wake each other, or why nobody knows.
+    fn wakeups(&self) -> Result<Vec<Result<Vec<PipeWakeups>, String>>, String> {
         let (edges, watched_ns) = match &self.profile.wakeups {
             Wakeups::Unknown { why } => return Err(why.clone()),
             Wakeups::Known { watched_ns: 0, .. } => {
@@ -344,44 +362,57 @@ impl Run {
             }
             Wakeups::Known { edges, watched_ns } => (edges, *watched_ns),
         };
-        let pipes = &self.pipeline.pipes;
-        let joins = |pipe: &Pipe, a: MemberId, b: MemberId| {
-            (pipe.writers.contains(&a) && pipe.readers.contains(&b))
-                || (pipe.writers.contains(&b) && pipe.readers.contains(&a))
-        };
-        let of_edge = |edge: &WakeupEdge| {
-            let Waker::Member(waker) = edge.waker else { return None };
+        let watched = duration(watched_ns as f64);
+        let none = format!("none was seen in the {watched} in which they were recorded");
+        let mut of: Vec<Result<Vec<PipeWakeups>, String>> =
+            vec![Err(none); self.pipeline.pipes.len()];
+        let gib = self.payload().ok().map(Payload::gib);
+        for edge in edges {
+            let Waker::Member(waker) = edge.waker else { continue };
             let id = |at: usize| self.pipeline.members.get(at).map(Member::id);
-            let (a, b) = id(waker).zip(id(edge.woken_member))?;
-            if waker == edge.woken_member || !joins(&pipes[at], a, b) {
-                return None;
+            let Some((a, b)) = id(waker).zip(id(edge.woken_member)) else { continue };
+            if waker == edge.woken_member {
+                continue;
             }
-            if pipes.iter().filter(|pipe| joins(pipe, a, b)).count() > 1 {
-                return Some(Err("its ends share other pipes too, and no record says by which \
-                                 one wakes the other"
-                    .to_owned()));
+            let mut joined = self.holding().between(a, b);
+            joined.extend(self.holding().between(b, a));
+            joined.sort_unstable();
+            joined.dedup();
+            if let [at] = joined[..] {
+                let per_second = edge.count as f64 * 1e9 / watched_ns as f64;
+                let wakeups = PipeWakeups {
+                    waker: a.pid,
+                    woken: b.pid,
+                    per_second,
+                    per_gib: gib.map(|gib| per_second * self.elapsed_ns as f64 / 1e9 / gib),
+                    latency: edge.latency,
+                };
+                match &mut of[at] {
+                    Ok(seen) => seen.push(wakeups),
+                    Err(why) if why.as_str() == SHARED => {}
+                    none => *none = Ok(vec![wakeups]),
+                }
+            } else {
+                joined.into_iter().for_each(|at| of[at] = Err(SHARED.to_owned()));
             }
-            let per_second = edge.count as f64 * 1e9 / watched_ns as f64;
-            Some(Ok(PipeWakeups {
-                waker: a.pid,
-                woken: b.pid,
-                per_second,
-                per_gib: gib.map(|gib| per_second * self.elapsed_ns as f64 / 1e9 / gib),
-                latency: edge.latency,
-            }))
-        };
-        let wakeups: Vec<PipeWakeups> =
-            edges.iter().filter_map(of_edge).collect::<Result<_, _>>()?;
-        if wakeups.is_empty() {
-            let watched = duration(watched_ns as f64);
-            return Err(format!("none was seen in the {watched} in which they were recorded"));
         }
-        Ok(wakeups)
+        Ok(of)
+    }
+
+    /// For each member how long it waited for space, and for data.
+    fn waits(&self) -> Vec<[u64; 2]> {
+        let wait = |member: &MemberProfile| {
+            let table = blocked_table(self, member, None);
+            [Reason::WaitSpace, Reason::WaitData].map(|reason| {
+                table.iter().filter(|share| share.reason == reason).map(|share| share.ns).sum()
+            })
+        };
+        self.profile.members.iter().map(wait).collect()
     }
 
     /// CPU time in the pipe's code and time blocked on it, of both ends. `None` where an end works
     /// at several pipes, as no stack says at which, and where samples don't measure CPU time.
-    fn cost(&self, at: usize) -> Option<(u64, u64)> {
+    fn cost(&self, at: usize, waits: &[[u64; 2]]) -> Option<(u64, u64)> {
         if !self.profile.quality.shares_are_of_cpu_time() {
             return None;
         }
@@ -389,7 +420,7 @@ impl Run {
         let mut cost = (0, 0);
         for (ids, end) in [(&pipe.writers, End::Writer), (&pipe.readers, End::Reader)] {
             for &id in ids {
-                let at = self.pipeline.position(id)?;
+                let at = self.holding().place(id)?;
                 if self.pipes_at(at, end).len() > 1 {
                     return None;
                 }
@@ -398,12 +429,8 @@ impl Run {
                 let other = if end == End::Writer { End::Reader } else { End::Writer };
                 let only_end = self.pipes_at(at, other).is_empty();
                 cost.0 += pipe_work(self, member, end, only_end);
-                let wanted = if end == End::Writer { Reason::WaitSpace } else { Reason::WaitData };
-                cost.1 += blocked_table(self, member, None)
-                    .iter()
-                    .filter(|share| share.reason == wanted)
-                    .map(|share| share.ns)
-                    .sum::<u64>();
+                let [space, data] = waits.get(at)?;
+                cost.1 += if end == End::Writer { space } else { data };
             }
         }
         Some(cost)

@@ -15,6 +15,7 @@ pub mod flamegraph;
 pub mod flat;
 pub mod folded;
 pub mod highlight;
+pub mod holding;
 pub mod html;
 pub mod ladder;
 pub mod ledger;

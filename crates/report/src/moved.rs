@@ -1,7 +1,9 @@
 //! How much a member moved: the bytes that every "per GiB" of it refers to, whoever prints it.
 
 use pipeprof_profiler::meter::PipeFlow;
-use pipeprof_runner::pipeline::{End, MemberId, Pipe, Pipeline};
+use pipeprof_runner::pipeline::{End, MemberId, Pipeline};
+
+use crate::holding::Holding;
 
 /// What a member moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,25 +15,28 @@ pub struct Moved {
 }
 
 /// What a member moved: what it read from pipes; failing that what it wrote to them.
-pub fn moved(pipeline: &Pipeline, flows: &[PipeFlow], member: MemberId) -> Moved {
-    let flow = |pipe: &Pipe| flows.iter().find(|flow| flow.is_of(pipe));
+pub(crate) fn moved(
+    pipeline: &Pipeline,
+    flows: &[PipeFlow],
+    holding: &Holding,
+    member: MemberId,
+) -> Moved {
+    let flow = |pipe: usize| holding.flow(pipe).and_then(|at| flows.get(at));
     let mut why = "it holds no pipe";
     for (end, verb) in [(End::Reader, "read from"), (End::Writer, "written to")] {
-        let pipes = pipeline.pipes.iter().filter(|pipe| !pipe.is_internal());
-        let held = pipes.filter(|pipe| pipe.at(end).contains(&member));
-        let held: Vec<&Pipe> = held.collect();
+        let held = holding.pipes_at(member, end);
         if held.is_empty() {
             continue;
         }
-        if held.iter().any(|pipe| pipe.at(end).len() > 1) {
+        if held.iter().any(|&pipe| pipeline.pipes[pipe].at(end).len() > 1) {
             why = "it shares its pipe with others";
             continue;
         }
-        let known: Option<u64> = held.iter().map(|pipe| flow(pipe)?.bytes.known()).sum();
+        let known: Option<u64> = held.iter().map(|&pipe| flow(pipe)?.bytes.known()).sum();
         match known {
             Some(bytes) => {
-                let of = match held[..] {
-                    [pipe] => pipe.name(),
+                let of = match *held {
+                    [pipe] => pipeline.pipes[pipe].name(),
                     _ => format!("{} pipes", held.len()),
                 };
                 return Moved { bytes: Some(bytes), what: format!("{verb} {of}") };
@@ -45,8 +50,7 @@ pub fn moved(pipeline: &Pipeline, flows: &[PipeFlow], member: MemberId) -> Moved
 #[cfg(test)]
 mod tests {
     use pipeprof_profiler::meter::{Bytes, Source};
-
-    use pipeprof_runner::pipeline::Link;
+    use pipeprof_runner::pipeline::{Link, Pipe};
 
     use super::*;
 
@@ -81,10 +85,12 @@ mod tests {
         let pipes = vec![pipe(7, 1, &[1], &[2]), pipe(8, 1, &[2], &[3, 4])];
         let pipeline = Pipeline { members: Vec::new(), pipes };
         let flows = [flow(7, 1, 100), flow(8, 1, 30)];
-        let bytes = |pid| moved(&pipeline, &flows, id(pid)).bytes;
+        let holding = Holding::of(&pipeline, &flows);
+        let moved = |pid| moved(&pipeline, &flows, &holding, id(pid));
+        let bytes = |pid| moved(pid).bytes;
         assert_eq!([1, 2, 3, 5].map(bytes), [Some(100), Some(100), None, None]);
-        assert_eq!(moved(&pipeline, &flows, id(2)).what, "read from pipe:[7]");
-        assert_eq!(moved(&pipeline, &flows, id(4)).what, "it shares its pipe with others");
+        assert_eq!(moved(2).what, "read from pipe:[7]");
+        assert_eq!(moved(4).what, "it shares its pipe with others");
     }
 
     #[test]
@@ -92,7 +98,8 @@ mod tests {
         let pipes = vec![pipe(7, 1, &[1], &[2]), pipe(7, 2, &[3], &[4])];
         let pipeline = Pipeline { members: Vec::new(), pipes };
         let flows = [flow(7, 1, 100), flow(7, 2, 30)];
-        let bytes = |pid| moved(&pipeline, &flows, id(pid)).bytes;
+        let holding = Holding::of(&pipeline, &flows);
+        let bytes = |pid| moved(&pipeline, &flows, &holding, id(pid)).bytes;
         assert_eq!([2, 4].map(bytes), [Some(100), Some(30)]);
     }
 }

@@ -7,6 +7,7 @@ use pipeprof_profiler::meter::PipeFlow;
 use pipeprof_runner::pipeline::{MemberId, Pipeline};
 
 use crate::escape::printable;
+use crate::holding::Holding;
 use crate::words::units::{GIB, bytes as size};
 
 /// Less than this says nothing of a GiB.
@@ -28,20 +29,24 @@ impl Payload {
     ///
     /// A sentence without its end, where no pipe is known to have carried 1 MiB.
     pub fn of(pipeline: &Pipeline, flows: &[PipeFlow]) -> Result<Payload, String> {
+        Payload::find(pipeline, flows, &Holding::of(pipeline, flows))
+    }
+
+    pub(crate) fn find(
+        pipeline: &Pipeline,
+        flows: &[PipeFlow],
+        holding: &Holding,
+    ) -> Result<Payload, String> {
         let pipes = &pipeline.pipes;
         let order = pipeline.upstream_first();
-        let place = |&id: &MemberId| {
-            let member = pipeline.position(id)?;
-            order.iter().position(|&at| at == member)
-        };
+        let mut place_of = vec![usize::MAX; order.len()];
+        order.iter().enumerate().for_each(|(place, &member)| place_of[member] = place);
+        let place = |&id: &MemberId| Some(place_of[holding.place(id)?]);
         let mut upstream: Vec<usize> = (0..pipes.len()).collect();
-        upstream.sort_by_key(|&at| {
+        upstream.sort_by_cached_key(|&at| {
             pipes[at].writers.iter().filter_map(place).min().unwrap_or(usize::MAX)
         });
-        let bytes = |at: usize| {
-            let flow = flows.iter().find(|flow| flow.is_of(&pipes[at]))?;
-            flow.bytes.known()
-        };
+        let bytes = |at: usize| flows.get(holding.flow(at)?)?.bytes.known();
         let first = upstream
             .iter()
             .find_map(|&pipe| Some((bytes(pipe).filter(|bytes| *bytes >= LEAST_BYTES)?, pipe)));
@@ -57,8 +62,9 @@ impl Payload {
 
     /// What figures are per: `per GiB of input (8.2 GiB from zcat to sort)`.
     pub fn words(self, pipeline: &Pipeline) -> String {
+        let places = pipeline.places();
         let names = |ids: &[MemberId]| -> String {
-            let members = ids.iter().filter_map(|&id| pipeline.member(id));
+            let members = ids.iter().filter_map(|id| pipeline.members.get(*places.get(id)?));
             let mut names: Vec<_> = members.map(|member| printable(&member.comm)).collect();
             names.dedup();
             names.truncate(3);

@@ -11,6 +11,7 @@ use pipeprof_runner::pipeline::Pipeline;
 use serde_json::Value;
 
 use crate::error::Error;
+use crate::holding::{Holding, Index};
 use crate::part::Part;
 use crate::roles::Classification;
 use crate::words::name;
@@ -52,9 +53,16 @@ pub struct Run {
     pub part: Option<Part>,
     /// The settings of the machine, as in `pipeprof.json`; null where they were not noted.
     pub environment: Value,
+    /// Follows from the pipeline and the flows, which stay as they are once it was asked for.
+    pub index: Index,
 }
 
 impl Run {
+    /// Who holds which pipe.
+    pub(crate) fn holding(&self) -> &Holding {
+        self.index.of(&self.pipeline, &self.flows)
+    }
+
     /// The run that was recorded, with what the analysis made of it.
     ///
     /// Files of perf, and recordings that were cut short, tell their time only by their samples.
@@ -108,6 +116,7 @@ impl Run {
             tune: None,
             part: None,
             environment: Value::Null,
+            index: Index::default(),
         }
     }
 

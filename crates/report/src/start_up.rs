@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 
 use crate::facts::over_time::count_at;
 use crate::facts::states::Scene;
+use crate::holding::Index;
 use crate::run::Run;
 
 /// Who used more of all CPU time than this did something that somebody asks for, unless it held a
@@ -192,6 +193,7 @@ impl Run {
         self.profile.members.retain(|_| at.next().is_none_or(is_kept));
         let mut at = 0..;
         self.pipeline.members.retain(|_| at.next().is_none_or(is_kept));
+        self.index = Index::default();
     }
 
     fn fold(&mut self, into: &[Option<usize>]) {
@@ -226,6 +228,7 @@ impl Run {
         // Pipes within one member stay known: who waits at one waits for nobody else.
         let pipes = &self.pipeline.pipes;
         self.flows.retain(|flow| !pipes.iter().any(|pipe| flow.is_of(pipe) && pipe.is_internal()));
+        self.index = Index::default();
     }
 }
 

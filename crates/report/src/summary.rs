@@ -195,6 +195,7 @@ impl Summary {
     pub fn of(run: &Run, highlights: &Highlights, view: View) -> Self {
         let Run { profile, roles, .. } = run;
         let shown = members(run, view);
+        let functions = functions(profile);
         let payload = run.payload();
         let gib = payload.as_ref().ok().map(|payload| payload.gib());
         let mut members: Vec<MemberSummary> = shown
@@ -223,7 +224,7 @@ impl Summary {
                     reads_from: run.keys_at(index, End::Reader),
                     writes_to: run.keys_at(index, End::Writer),
                     connections: run.connections(index).to_vec(),
-                    top_functions: top_functions(profile, highlights, &member.on_cpu),
+                    top_functions: top_functions(profile, &functions, highlights, &member.on_cpu),
                     highlights: highlights.sightings(profile, roles, index),
                 }
             })
@@ -347,9 +348,10 @@ impl Summary {
         }
         // Who it is, not only a pid to look up.
         if let Some(Value::Array(members)) = json.pointer_mut("/verdict/members") {
+            let places = self.places();
             for member in members.iter_mut() {
                 if let Some(pid) = member.as_i64() {
-                    *member = self.named(pid);
+                    *member = self.named(&places, pid);
                 }
             }
         }
@@ -362,9 +364,10 @@ impl Summary {
         let percents = |shares: &[f64]| -> Vec<Value> {
             shares.iter().map(|share| tenth(100.0 * share)).collect()
         };
-        let is_kept = |pid: i32| self.members.iter().any(|member| member.pid == pid);
+        let places = self.places();
+        let is_kept = |pid: i32| places.contains_key(&i64::from(pid));
         let members = lanes.members.iter().filter(|lane| is_kept(lane.pid)).map(|lane| {
-            let mut json = self.named(i64::from(lane.pid));
+            let mut json = self.named(&places, i64::from(lane.pid));
             let of_cells = |share: &dyn Fn(&Cell) -> f64| -> Value {
                 percents(&lane.cells.iter().map(share).collect::<Vec<_>>()).into()
             };
@@ -401,9 +404,15 @@ impl Summary {
         })
     }
 
+    /// Where in [`Summary::members`] the member with each pid stands.
+    fn places(&self) -> FxHashMap<i64, usize> {
+        let members = self.members.iter().enumerate().rev();
+        members.map(|(at, member)| (i64::from(member.pid), at)).collect()
+    }
+
     /// A member by pid, name and place in the pipeline.
-    fn named(&self, pid: i64) -> Value {
-        let place = self.members.iter().position(|member| i64::from(member.pid) == pid);
+    fn named(&self, places: &FxHashMap<i64, usize>, pid: i64) -> Value {
+        let place = places.get(&pid).copied();
         let name = place.map_or("", |at| self.members[at].comm.as_str());
         serde_json::json!({ "pid": pid, "name": name, "place": place })
     }
@@ -457,9 +466,13 @@ fn not_proven(verdict: &mut Verdict, target: &str) {
 /// What the verdict is drawn from: what the tables say, and nothing else.
 fn evidence(members: &[MemberSummary], pipes: &[PipeSummary], run: &Run) -> Evidence {
     let quality = &run.profile.quality;
+    let places: FxHashMap<PipeKey, usize> =
+        pipes.iter().enumerate().rev().map(|(at, pipe)| (pipe.key(), at)).collect();
     let at = |keys: &[PipeKey]| -> Vec<usize> {
-        keys.iter().filter_map(|key| pipes.iter().position(|pipe| pipe.key() == *key)).collect()
+        keys.iter().filter_map(|key| places.get(key).copied()).collect()
     };
+    let by_pid: FxHashMap<i32, &MemberSummary> =
+        members.iter().rev().map(|member| (member.pid, member)).collect();
     let member = |member: &MemberSummary| {
         let split = member.life.map(|life| life.split).unwrap_or_default();
         // Shares of page faults, say, are no shares of the time on a CPU.
@@ -490,7 +503,7 @@ fn evidence(members: &[MemberSummary], pipes: &[PipeSummary], run: &Run) -> Evid
         bytes_per_read: pipe.bytes_per_read,
         latency: pipe.wakeups.iter().find_map(|wakeups| {
             let latency = wakeups.latency?;
-            let woken = members.iter().find(|member| member.pid == wakeups.woken)?;
+            let woken = by_pid.get(&wakeups.woken)?;
             Some(WakeLatency {
                 woken: printable(&woken.comm).into_owned(),
                 median_ns: latency.median_ns,
@@ -569,57 +582,56 @@ fn role_table(run: &Run, member: &MemberProfile, gib: Option<f64>) -> Vec<RoleSh
     table
 }
 
+/// For each frame of a profile the first one of its function: frames of one function at different
+/// addresses are one function.
+fn functions(profile: &Profile) -> Vec<usize> {
+    let mut first: FxHashMap<(&str, Mode), usize> = FxHashMap::default();
+    let frames = profile.frames().iter().enumerate();
+    frames.map(|(at, frame)| *first.entry((&*frame.name, frame.mode)).or_insert(at)).collect()
+}
+
 /// The heaviest functions of these stacks.
 fn top_functions(
     profile: &Profile,
+    function_of: &[usize],
     highlights: &Highlights,
     stacks: &[StackWeight],
 ) -> Vec<FunctionShare> {
-    // Frames of one function at different addresses are one function.
-    let mut ids: FxHashMap<(&str, Mode), usize> = FxHashMap::default();
-    let mut first_frame = Vec::new();
-    let function_of: Vec<usize> = profile
-        .frames()
-        .iter()
-        .enumerate()
-        .map(|(index, frame)| {
-            *ids.entry((&*frame.name, frame.mode)).or_insert_with(|| {
-                first_frame.push(index);
-                first_frame.len() - 1
-            })
-        })
-        .collect();
-    let mut sums = vec![(0u64, 0u64); first_frame.len()];
+    // Of the functions of a profile a member has a few.
+    let mut sums: FxHashMap<usize, (u64, u64)> = FxHashMap::default();
     let mut counted = FxHashSet::default();
     for weight in stacks {
         counted.clear();
         for (depth, frame) in profile.stack(weight.stack).iter().enumerate() {
             let function = function_of[frame.index()];
+            let sum = sums.entry(function).or_default();
             if depth == 0 {
-                sums[function].0 += weight.weight;
+                sum.0 += weight.weight;
             }
             if counted.insert(function) {
-                sums[function].1 += weight.weight;
+                sum.1 += weight.weight;
             }
         }
     }
-    let mut heaviest: Vec<usize> = (0..sums.len()).filter(|&f| sums[f].0 > 0).collect();
-    let name_of = |function: usize| &profile.frames()[first_frame[function]];
-    heaviest.sort_by(|&a, &b| {
-        sums[b].cmp(&sums[a]).then_with(|| name_of(a).name.cmp(&name_of(b).name))
+    let name_of = |function: usize| &profile.frames()[function];
+    let mut heaviest: Vec<(usize, (u64, u64))> =
+        sums.into_iter().filter(|(_, (own, _))| *own > 0).collect();
+    heaviest.sort_by(|&(a, sum_a), &(b, sum_b)| {
+        let by_name = || (&name_of(a).name, a).cmp(&(&name_of(b).name, b));
+        sum_b.cmp(&sum_a).then_with(by_name)
     });
     heaviest.truncate(TOP);
     heaviest
         .into_iter()
-        .map(|function| {
+        .map(|(function, (self_weight, total_weight))| {
             let frame = name_of(function);
             let classic = highlights.list().iter().find(|h| h.matches(frame)).map(|h| &h.classic);
             FunctionShare {
                 name: frame.name.to_string(),
                 known_as: classic.filter(|c| **c != *source_name(&frame.name)).cloned(),
                 mode: frame.mode,
-                self_weight: sums[function].0,
-                total_weight: sums[function].1,
+                self_weight,
+                total_weight,
             }
         })
         .collect()

@@ -4,7 +4,7 @@ mod link;
 pub mod order;
 mod stored;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -141,33 +141,23 @@ impl Pipeline {
         self.members.iter().position(|member| member.id() == id)
     }
 
-    /// Who writes to whom, as positions in [`Pipeline::members`].
-    pub fn edges(&self) -> BTreeSet<(usize, usize)> {
+    /// Members with pipes first, each behind those that write to it; the others in their order.
+    pub fn upstream_first(&self) -> Vec<usize> {
         let places = self.places();
         let at = |ids: &[MemberId]| -> Vec<usize> {
             ids.iter().filter_map(|id| places.get(id).copied()).collect()
         };
-        let of_pipe = |pipe: &Pipe| {
-            let (writers, readers) = (at(&pipe.writers), at(&pipe.readers));
-            writers
-                .into_iter()
-                .flat_map(move |from| readers.clone().into_iter().map(move |to| (from, to)))
-        };
-        self.pipes.iter().filter(|pipe| !pipe.is_internal()).flat_map(of_pipe).collect()
-    }
-
-    /// Members with pipes first, each behind those that write to it; the others in their order.
-    pub fn upstream_first(&self) -> Vec<usize> {
-        let held: BTreeSet<MemberId> = self
-            .pipes
-            .iter()
-            .filter(|pipe| !pipe.is_internal())
-            .flat_map(|pipe| pipe.writers.iter().chain(&pipe.readers))
-            .copied()
-            .collect();
-        let order = order::upstream_first(self.members.len(), &self.edges(), |member| member);
+        let between = self.pipes.iter().filter(|pipe| !pipe.is_internal());
+        let pipes: Vec<(Vec<usize>, Vec<usize>)> =
+            between.map(|pipe| (at(&pipe.writers), at(&pipe.readers))).collect();
+        let mut holds = vec![false; self.members.len()];
+        for &member in pipes.iter().flat_map(|(writers, readers)| writers.iter().chain(readers)) {
+            holds[member] = true;
+        }
+        let ends = pipes.iter().map(|(writers, readers)| (&writers[..], &readers[..]));
+        let order = order::along_pipes(self.members.len(), ends);
         let (with_pipes, bare): (Vec<usize>, Vec<usize>) =
-            order.into_iter().partition(|&member| held.contains(&self.members[member].id()));
+            order.into_iter().partition(|&member| holds[member]);
         with_pipes.into_iter().chain(bare).collect()
     }
 
@@ -188,14 +178,19 @@ impl Pipeline {
                 known.command_line.clone_from(&member.command_line);
             }
         }
+        let mut pipes: HashMap<PipeKey, usize> =
+            self.pipes.iter().enumerate().map(|(at, pipe)| (pipe.key(), at)).collect();
         for pipe in &later.pipes {
-            match self.pipes.iter_mut().find(|known| known.key() == pipe.key()) {
+            match pipes.get(&pipe.key()).and_then(|&at| self.pipes.get_mut(at)) {
                 Some(known) => {
                     add_new(&mut known.writers, &pipe.writers);
                     add_new(&mut known.readers, &pipe.readers);
                     known.capacity_bytes = known.capacity_bytes.or(pipe.capacity_bytes);
                 }
-                None => self.pipes.push(pipe.clone()),
+                None => {
+                    pipes.insert(pipe.key(), self.pipes.len());
+                    self.pipes.push(pipe.clone());
+                }
             }
         }
         before != self.size()
@@ -220,17 +215,19 @@ impl Pipeline {
         (self.members.len(), self.pipes.len(), ends)
     }
 
-    fn places(&self) -> HashMap<MemberId, usize> {
-        self.members.iter().enumerate().map(|(place, member)| (member.id(), place)).collect()
+    /// Where in [`Pipeline::members`] each member stands, for whoever asks for many.
+    pub fn places(&self) -> HashMap<MemberId, usize> {
+        let members = self.members.iter().enumerate();
+        members.rev().map(|(place, member)| (member.id(), place)).collect()
     }
 }
 
 fn add_new(ids: &mut Vec<MemberId>, more: &[MemberId]) {
-    for id in more {
-        if !ids.contains(id) {
-            ids.push(*id);
-        }
+    if more.iter().zip(&*ids).all(|(new, known)| new == known) && more.len() <= ids.len() {
+        return;
     }
+    let mut known: HashSet<MemberId> = ids.iter().copied().collect();
+    ids.extend(more.iter().filter(|id| known.insert(**id)));
 }
 
 #[cfg(test)]
@@ -285,7 +282,6 @@ mod tests {
             (&all.pipes[1].writers[..], &all.pipes[1].readers[..]),
             (&[id(2, 9)][..], &[id(3, 5)][..])
         );
-        assert_eq!(all.edges(), BTreeSet::from([(0, 1), (0, 4), (4, 3)]));
         assert_eq!(all.upstream_first(), [0, 1, 4, 3, 2]);
     }
 

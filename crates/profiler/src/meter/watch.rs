@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use pipeprof_runner::discover::{Found, parent_of};
 use pipeprof_runner::pipeline::{Link, MemberId, Pipe, PipeKey};
 use pipeprof_runner::sock_diag::SockDiag;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::segments::Segments;
 use super::splices::Splices;
@@ -34,6 +34,8 @@ pub(super) struct Watch {
     /// Whoever waits for the processes, with its counts at the beginning of the latest look.
     parents: FxHashMap<i32, (IoWatch, IoCounts)>,
     pipes: Vec<WatchedPipe>,
+    /// Where in `pipes` each stands.
+    places: FxHashMap<PipeKey, usize>,
     found: Found,
     /// The splices of members that count nothing else, or why they cannot be counted.
     splices: Option<Result<Splices, String>>,
@@ -90,6 +92,7 @@ impl Watch {
             processes: FxHashMap::default(),
             parents: FxHashMap::default(),
             pipes: Vec::new(),
+            places: FxHashMap::default(),
             found: Found::default(),
             splices: None,
             sockets: None,
@@ -137,10 +140,10 @@ impl Watch {
             process.reads_from = process.reads_from.max(reads_from);
         }
         for pipe in &pipeline.pipes {
-            let known = self.position(pipe.key());
-            let index = match known {
-                Some(index) => index,
+            let index = match self.places.get(&pipe.key()) {
+                Some(&index) => index,
                 None => {
+                    self.places.insert(pipe.key(), self.pipes.len());
                     self.pipes.push(WatchedPipe {
                         pipe: pipe.clone(),
                         writers: Vec::new(),
@@ -162,10 +165,6 @@ impl Watch {
             merge(&mut watched.readers, &pipe.readers);
         }
         self.found = found;
-    }
-
-    fn position(&self, key: PipeKey) -> Option<usize> {
-        self.pipes.iter().position(|watched| watched.pipe.key() == key)
     }
 
     /// Reads the counts, and whatever else is due.
@@ -373,7 +372,8 @@ impl Watch {
         let levels = self.found.levels();
         let at_ns = self.start.elapsed().as_nanos() as u64;
         for (pipe, level) in self.found.pipeline.pipes.iter().zip(levels) {
-            let watched = self.pipes.iter_mut().find(|watched| watched.pipe.key() == pipe.key());
+            let place = self.places.get(&pipe.key()).copied();
+            let watched = place.and_then(|place| self.pipes.get_mut(place));
             if let (Some(watched), Some(level)) = (watched, level) {
                 watched.capacity_bytes = Some(level.capacity_bytes);
                 watched.segments.holds(level.capacity_bytes);
@@ -388,6 +388,8 @@ impl Watch {
             if gone == Gone::AreNoEnd && !ids.iter().any(is_there) {
                 return None;
             }
+            let there: FxHashSet<i32> =
+                ids.iter().filter(|id| is_there(id)).map(|id| id.pid).collect();
             let mut sum =
                 EndCount { bytes: 0, calls: 0, splices: false, elsewhere: false, spliced: Some(0) };
             for &id in ids {
@@ -397,7 +399,7 @@ impl Watch {
                 // Who has waited for a process has inherited its counts (wait_task_zombie in
                 // kernel/exit.c, v6.18).
                 let inherited = process.watch.is_none()
-                    && ids.iter().any(|id| process.parent == Some(id.pid) && is_there(id));
+                    && process.parent.is_some_and(|parent| there.contains(&parent));
                 if !inherited {
                     sum.bytes += one.bytes;
                     sum.calls += one.calls;
@@ -532,11 +534,11 @@ fn is_plausible(late: u64, fastest: u64) -> bool {
 }
 
 fn merge(into: &mut Vec<MemberId>, ids: &[MemberId]) {
-    for id in ids {
-        if !into.contains(id) {
-            into.push(*id);
-        }
+    if into.starts_with(ids) {
+        return;
     }
+    let mut known: FxHashSet<MemberId> = into.iter().copied().collect();
+    into.extend(ids.iter().filter(|id| known.insert(**id)));
 }
 
 /// `part / whole` of an amount.

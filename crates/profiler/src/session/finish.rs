@@ -1,8 +1,9 @@
 //! How a capture ends: what was counted and seen goes beside the records.
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 
-use pipeprof_runner::pipeline::Pipeline;
+use pipeprof_runner::pipeline::{MemberId, Pipeline};
 
 use super::Session;
 use crate::accounts::now_ns;
@@ -143,12 +144,12 @@ fn begin_at(meta: &mut Meta, began: Beginning) {
 
 /// Without records of `exec`, the looks know what the members became.
 fn name_members(pipeline: &mut Pipeline, states: &Timeline) {
+    let id = |seen: &ProcessSeen| MemberId { pid: seen.pid, start_time: seen.start_time_ticks };
+    let names: HashMap<MemberId, &str> =
+        states.processes.iter().rev().map(|seen| (id(seen), seen.comm.as_str())).collect();
     for member in &mut pipeline.members {
-        let is_it = |seen: &&ProcessSeen| {
-            seen.pid == member.pid && seen.start_time_ticks == member.start_time_ticks
-        };
-        if let Some(seen) = states.processes.iter().find(is_it) {
-            member.comm.clone_from(&seen.comm);
+        if let Some(name) = names.get(&member.id()) {
+            (*name).clone_into(&mut member.comm);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pipeprof_profiler::profile::{Frame, Mode, Profile};
 use pipeprof_runner::pipeline::End;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
 use super::cost::{Change, Count, Judgement, Point, Scale, Series};
@@ -117,12 +117,21 @@ fn order(run: &Run) -> Vec<usize> {
     run.members().into_iter().map(|(at, _)| at).collect()
 }
 
+/// By the member of A, ascending.
 fn pairs(a: &Run, b: &Run) -> Vec<(usize, usize)> {
     let (order_a, order_b) = (order(a), order(b));
-    matching::pairs(&line(a, &order_a), &line(b, &order_b))
+    let mut pairs: Vec<(usize, usize)> = matching::pairs(&line(a, &order_a), &line(b, &order_b))
         .into_iter()
         .map(|(i, j)| (order_a[i], order_b[j]))
-        .collect()
+        .collect();
+    pairs.sort_unstable();
+    pairs
+}
+
+/// Who is the like of a member of A.
+fn partner(pairs: &[(usize, usize)], at: usize) -> Option<usize> {
+    let place = pairs.binary_search_by_key(&at, |&(from, _)| from).ok()?;
+    Some(pairs[place].1)
 }
 
 fn line<'a>(run: &'a Run, order: &[usize]) -> Vec<Who<'a>> {
@@ -149,7 +158,7 @@ pub(super) fn line_up(a: &[&Run], b: &[&Run]) -> LineUp {
             .map(|at| {
                 let mut places = vec![at];
                 for map in &maps {
-                    places.push(map.iter().find(|(from, _)| *from == at)?.1);
+                    places.push(partner(map, at)?);
                 }
                 Some(places)
             })
@@ -159,7 +168,7 @@ pub(super) fn line_up(a: &[&Run], b: &[&Run]) -> LineUp {
     let mut matched = Vec::new();
     let mut left_out = Vec::new();
     for at in order(first_a) {
-        let Some(&(_, other)) = couples.iter().find(|(from, _)| *from == at) else {
+        let Some(other) = partner(&couples, at) else {
             left_out.push(NotCompared::of(Which::A, first_a, at, "B has nobody like it"));
             continue;
         };
@@ -181,8 +190,9 @@ pub(super) fn line_up(a: &[&Run], b: &[&Run]) -> LineUp {
             }
         }
     }
+    let found: FxHashSet<usize> = couples.iter().map(|&(_, to)| to).collect();
     for at in order(first_b) {
-        if !couples.iter().any(|&(_, to)| to == at) {
+        if !found.contains(&at) {
             left_out.push(NotCompared::of(Which::B, first_b, at, "A has nobody like it"));
         }
     }

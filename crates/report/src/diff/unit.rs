@@ -155,15 +155,20 @@ pub(super) struct Scales {
 }
 
 pub(super) fn scales(unit: Unit, a: &[&Run], b: &[&Run], matched: &[Matched]) -> Vec<Scales> {
-    let side = |runs: &[&Run], of: &dyn Fn(&Matched) -> &Vec<usize>, this: &Matched| {
+    let wholes = |runs: &[&Run], of: &dyn Fn(&Matched) -> &Vec<usize>| -> Vec<u64> {
+        let whole = |(at, run): (usize, &&Run)| {
+            matched.iter().map(|m| run.profile.members[of(m)[at]].weight()).sum()
+        };
+        runs.iter().enumerate().map(whole).collect()
+    };
+    let (whole_a, whole_b) = (wholes(a, &|m| &m.a), wholes(b, &|m| &m.b));
+    let side = |runs: &[&Run], wholes: &[u64], members: &[usize]| {
         let scale = |(at, run): (usize, &&Run)| {
-            let member = &run.profile.members[of(this)[at]];
+            let member = &run.profile.members[members[at]];
             let (samples, weight) = (member.samples(), member.weight());
-            let whole =
-                || -> u64 { matched.iter().map(|m| run.profile.members[of(m)[at]].weight()).sum() };
             let cost = match unit {
-                Unit::NsPerGib => ns_per_gib(run, of(this)[at]).unwrap_or(0.0),
-                Unit::Percent => 100.0 * weight as f64 / whole().max(1) as f64,
+                Unit::NsPerGib => ns_per_gib(run, members[at]).unwrap_or(0.0),
+                Unit::Percent => 100.0 * weight as f64 / wholes[at].max(1) as f64,
             };
             Scale { cost, samples, weight }
         };
@@ -171,7 +176,7 @@ pub(super) fn scales(unit: Unit, a: &[&Run], b: &[&Run], matched: &[Matched]) ->
     };
     matched
         .iter()
-        .map(|this| Scales { a: side(a, &|m| &m.a, this), b: side(b, &|m| &m.b, this) })
+        .map(|this| Scales { a: side(a, &whole_a, &this.a), b: side(b, &whole_b, &this.b) })
         .collect()
 }
 

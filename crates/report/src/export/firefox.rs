@@ -191,14 +191,13 @@ impl<'a> Tracks<'a> {
     /// The throughput of each pipe, on the track of its first writer.
     fn add_flows(&mut self) {
         let source = self.source;
-        for pipe in &source.run.pipeline.pipes {
+        for (at, pipe) in source.run.pipeline.pipes.iter().enumerate() {
             let writer = pipe
                 .writers
                 .iter()
-                .filter_map(|&id| source.run.pipeline.position(id))
+                .filter_map(|&id| source.run.holding().place(id))
                 .find(|&at| self.shown.get(at).is_some_and(|&shown| shown));
-            let flow = source.run.flows.iter().find(|flow| flow.is_of(pipe));
-            let (Some(member), Some(flow)) = (writer, flow) else { continue };
+            let (Some(member), Some(flow)) = (writer, source.run.flow(at)) else { continue };
             if flow.over_time.is_empty() {
                 continue;
             }

@@ -1,6 +1,8 @@
 //! The pipeline as a picture: a box for each member, an arrow for each pipe.
 
+use pipeprof_runner::pipeline::PipeKey;
 use pipeprof_runner::pipeline::order::steps_downstream;
+use rustc_hash::FxHashMap;
 
 use super::bars;
 use crate::ledger::PipeSummary;
@@ -40,14 +42,19 @@ enum Direction {
     Down,
 }
 
-/// The picture, or `None` where no pipe joins two members. A chain is drawn twice, across for a wide
+/// Arrows in a picture. Of larger pipelines the tables tell.
+const MOST_EDGES: usize = 500;
+
+/// The picture, or `None` where no pipe joins two members, or more than anybody could follow. A chain is drawn twice, across for a wide
 /// page and down for a narrow one; the style shows one of them.
 pub(super) fn picture(summary: &Summary) -> Option<Markup> {
-    let nodes = nodes(summary);
-    let edges = edges(summary, &nodes);
+    let members: Vec<&MemberSummary> =
+        summary.members.iter().filter(|member| member.uses_pipes()).collect();
+    let edges = edges(summary, &members)?;
     if edges.is_empty() {
         return None;
     }
+    let nodes = nodes(&members, &edges);
     let ranks = nodes.iter().map(|node| node.rank + 1).max().unwrap_or(1);
     let is_chain = nodes.iter().all(|node| node.row == 0);
     let mut html = Markup::new();
@@ -65,39 +72,40 @@ pub(super) fn picture(summary: &Summary) -> Option<Markup> {
 }
 
 /// Each member one further than whoever writes to it.
-fn nodes(summary: &Summary) -> Vec<Node<'_>> {
-    let members: Vec<&MemberSummary> =
-        summary.members.iter().filter(|member| member.uses_pipes()).collect();
-    let places = || members.iter().enumerate();
-    let readers_of = |(from, writer): (usize, &&MemberSummary)| -> Vec<(usize, usize)> {
-        let reads = |reader: &&MemberSummary| {
-            writer.writes_to.iter().any(|pipe| reader.reads_from.contains(pipe))
-        };
-        places().filter(|(_, reader)| reads(reader)).map(|(to, _)| (from, to)).collect()
+fn nodes<'a>(members: &[&'a MemberSummary], edges: &[Edge<'_>]) -> Vec<Node<'a>> {
+    let joined = edges.iter().map(|edge| (edge.from, edge.to)).collect();
+    let ranks = steps_downstream(members.len(), &joined);
+    let mut rows: FxHashMap<usize, usize> = FxHashMap::default();
+    let node = |(&member, rank): (&&'a MemberSummary, usize)| {
+        let next = rows.entry(rank).or_default();
+        let row = *next;
+        *next += 1;
+        Node { member, rank, row }
     };
-    let ranks = steps_downstream(members.len(), &places().flat_map(readers_of).collect());
-    let mut nodes: Vec<Node<'_>> = Vec::with_capacity(members.len());
-    for (&member, &rank) in members.iter().zip(&ranks) {
-        let row = nodes.iter().filter(|node| node.rank == rank).count();
-        nodes.push(Node { member, rank, row });
-    }
-    nodes
+    members.iter().zip(ranks).map(node).collect()
 }
 
-fn edges<'a>(summary: &'a Summary, nodes: &[Node<'_>]) -> Vec<Edge<'a>> {
+/// Who writes to whom, as positions among these members; `None` where nobody could follow so many.
+fn edges<'a>(summary: &'a Summary, members: &[&MemberSummary]) -> Option<Vec<Edge<'a>>> {
+    let mut writers: FxHashMap<PipeKey, Vec<usize>> = FxHashMap::default();
+    let mut readers: FxHashMap<PipeKey, Vec<usize>> = FxHashMap::default();
+    for (at, member) in members.iter().enumerate() {
+        for (of, keys) in [(&mut writers, &member.writes_to), (&mut readers, &member.reads_from)] {
+            keys.iter().for_each(|key| of.entry(*key).or_default().push(at));
+        }
+    }
     let mut edges = Vec::new();
     for pipe in &summary.pipes {
-        for (from, writer) in nodes.iter().enumerate() {
-            for (to, reader) in nodes.iter().enumerate() {
-                let joins = writer.member.writes_to.contains(&pipe.key())
-                    && reader.member.reads_from.contains(&pipe.key());
-                if joins && from != to {
-                    edges.push(Edge { pipe, from, to });
+        for &from in writers.get(&pipe.key()).into_iter().flatten() {
+            for &to in readers.get(&pipe.key()).into_iter().flatten().filter(|&&to| to != from) {
+                if edges.len() == MOST_EDGES {
+                    return None;
                 }
+                edges.push(Edge { pipe, from, to });
             }
         }
     }
-    edges
+    Some(edges)
 }
 
 fn draw(summary: &Summary, nodes: &[Node<'_>], edges: &[Edge<'_>], direction: Direction) -> Markup {

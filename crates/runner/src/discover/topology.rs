@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::ends::{Links, only_waits};
 use super::table::{Access, ProcTable, Process};
 use super::walk;
-use crate::pipeline::order::upstream_first;
+use crate::pipeline::order::along_pipes;
 use crate::pipeline::{Member, MemberId, Pipe, PipeKey, Pipeline};
 
 /// The descriptors by which the members hold a pipe, each a pid and a number of its own.
@@ -156,7 +156,9 @@ fn build(
     mut wrappers: BTreeSet<usize>,
 ) -> Found {
     let processes = table.processes();
-    let members: Vec<usize> = members.iter().copied().collect();
+    let mut members: Vec<usize> = members.iter().copied().collect();
+    // Among those that could come next, the oldest does.
+    members.sort_by_key(|&at| (processes[at].start_time_ticks, processes[at].pid));
     let place: BTreeMap<usize, usize> =
         members.iter().enumerate().map(|(place, &at)| (at, place)).collect();
     let inside = |holders: &[usize]| -> Vec<usize> {
@@ -169,16 +171,8 @@ fn build(
         .filter(|(_, writers, readers)| !writers.is_empty() && !readers.is_empty())
         .collect();
 
-    let edges: BTreeSet<(usize, usize)> = joined
-        .iter()
-        .flat_map(|(_, writers, readers)| {
-            writers.iter().flat_map(|&from| readers.iter().map(move |&to| (from, to)))
-        })
-        .collect();
-    let order = upstream_first(members.len(), &edges, |place| {
-        let process = &processes[members[place]];
-        (process.start_time_ticks, process.pid)
-    });
+    let pipes = joined.iter().map(|(_, writers, readers)| (&writers[..], &readers[..]));
+    let order = along_pipes(members.len(), pipes);
     let mut stands = vec![0; members.len()];
     for (at, &place) in order.iter().enumerate() {
         stands[place] = at;
@@ -219,9 +213,10 @@ fn build(
     pipes.sort_by(|(a, one, _), (b, other, _)| (a, one.inode).cmp(&(b, other.inode)));
     let (pipes, ends) = pipes.into_iter().map(|(_, pipe, ends)| (pipe, ends)).unzip();
 
+    let keys: BTreeSet<PipeKey> = joined.iter().map(|(key, ..)| *key).collect();
     wrappers.extend(links.wrappers.iter().filter_map(|(&at, held)| {
         let around = |&member: &usize| table.descends(processes[member].pid, processes[at].pid);
-        let part = held.iter().any(|key| joined.iter().any(|(joined, ..)| joined == key));
+        let part = held.iter().any(|key| keys.contains(key));
         (part && members.iter().any(around)).then_some(at)
     }));
     let idle = wrappers.iter().map(|&at| &processes[at]).filter(|process| only_waits(process));

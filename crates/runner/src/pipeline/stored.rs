@@ -1,6 +1,7 @@
 //! How a pipeline was written down before members had ids of their own: the ends of a pipe were
 //! positions in the list of members. Both forms are read.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -41,7 +42,8 @@ impl From<Pipeline> for super::Pipeline {
                 Holder::Id(id) => Some(id),
                 Holder::Position(at) => members.get(at).map(Member::id),
             };
-            held.into_iter().filter_map(id).collect()
+            let mut known = HashSet::new();
+            held.into_iter().filter_map(id).filter(|id| known.insert(*id)).collect()
         };
         let pipe = |pipe: StoredPipe| Pipe {
             link: pipe.link.unwrap_or(if pipe.path.is_some() { Link::Fifo } else { Link::Pipe }),
