@@ -34,7 +34,7 @@ impl Drop for Shell {
     }
 }
 
-/// Meters a shell line that takes some two seconds, from its birth to just before its end.
+/// Meters a shell line for so long, from its birth on.
 fn meter(line: &str, millis: u64) -> Vec<PipeFlow> {
     meter_once(line, |_| true, millis)
 }
@@ -56,6 +56,25 @@ fn meter_once(line: &str, is_ready: impl Fn(&Found) -> bool, millis: u64) -> Vec
     meter.finish().unwrap()
 }
 
+/// Meters a shell line until all has gone through: `line` is told which file to make then, and has to
+/// stay for two seconds more.
+fn meter_until_gone(line: impl Fn(&str) -> String) -> Vec<PipeFlow> {
+    let folder = tempfile::tempdir().unwrap();
+    let gone = folder.path().join("gone");
+    let line = line(&gone.display().to_string());
+    let shell = Shell::run(&line);
+    let found = discover(&[shell.0.id() as i32], Extent::Whole).unwrap();
+    let meter = Meter::start(found, true).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !gone.exists() {
+        assert!(Instant::now() < deadline, "{line}: it does not go through");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // The last bytes pass on, and are looked at.
+    std::thread::sleep(Duration::from_millis(600));
+    meter.finish().unwrap()
+}
+
 #[test]
 fn bytes_of_a_pipe_are_those_that_went_through() {
     if Command::new("pv").arg("--version").stdout(Stdio::null()).status().is_err() {
@@ -64,11 +83,13 @@ fn bytes_of_a_pipe_are_those_that_went_through() {
     }
     // Two seconds at a metered rate, and then silence at the writer's end, so that all has gone
     // through before the meter stops.
-    let line = format!(
-        "(head -c {BYTES} /dev/zero | pv -q -L {}; sleep 2) | dd of=/dev/null bs=64K status=none",
-        BYTES / 2
-    );
-    let flows = meter(&line, 2_800);
+    let flows = meter_until_gone(|gone| {
+        format!(
+            "(head -c {BYTES} /dev/zero | pv -q -L {}; : >{gone}; sleep 2) \
+             | dd of=/dev/null bs=64K status=none",
+            BYTES / 2
+        )
+    });
     assert_eq!(flows.len(), 2, "{flows:?}");
     for flow in &flows {
         let bytes = flow.bytes.known().unwrap();
@@ -99,12 +120,13 @@ fn a_reader_that_also_reads_elsewhere_does_not_add_to_the_pipe() {
     let elsewhere = tempfile::NamedTempFile::new().unwrap();
     elsewhere.as_file().set_len(BYTES).unwrap();
     // Slowly enough to be looked at many times, and still there when the meter stops.
-    let line = format!(
-        "(i=0; while [ $i -lt 32 ]; do head -c 2097152 /dev/zero; i=$((i+1)); sleep 0.01; done; \
-         sleep 3) | cat | cat {} - >/dev/null",
-        elsewhere.path().display()
-    );
-    let flows = meter(&line, 2_500);
+    let flows = meter_until_gone(|gone| {
+        format!(
+            "(i=0; while [ $i -lt 32 ]; do head -c 2097152 /dev/zero; i=$((i+1)); sleep 0.01; done; \
+             : >{gone}; sleep 3) | cat | cat {} - >/dev/null",
+            elsewhere.path().display()
+        )
+    });
     let truth: u64 = 64 << 20;
     // What it read elsewhere before the first look shows in its count only: then the two ends
     // disagree, and nothing is claimed. Never is it added to the pipe.

@@ -165,6 +165,12 @@ pub struct WorkShare {
     pub percent: f64,
 }
 
+/// A bound above this is none. What is left of the time is then what members need that mostly wait
+/// while another limits: how they sleep, wake up and find their caches cold is half of what they use,
+/// and changes with the limit. Of gains above four, experiments found 0.3 to 11 times what the time
+/// line says (docs/measurement.md).
+pub(crate) const HIGHEST_BOUND: f64 = 4.0;
+
 /// Something to try.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Remedy {
@@ -172,7 +178,8 @@ pub struct Remedy {
     pub what: String,
     /// What that buys at most, and what it doesn't.
     pub buys: String,
-    /// The bound: at most so many times as fast. `None` where the evidence bounds nothing.
+    /// The bound: at most so many times as fast. `None` where the evidence bounds nothing, or only
+    /// that it is several times.
     pub at_most: Option<f64>,
     /// `pipeprof tune` can try it on what runs.
     #[serde(skip)]
@@ -185,6 +192,7 @@ impl Remedy {
         buys: impl Into<String>,
         at_most: Option<f64>,
     ) -> Self {
+        let at_most = at_most.filter(|bound| *bound <= HIGHEST_BOUND);
         Remedy { what: what.into(), buys: buys.into(), at_most, is_for_tune: false }
     }
 

@@ -3,6 +3,7 @@
 use pipeprof_profiler::profile::WeightUnit;
 
 use crate::facts::verdict::LEAST_GAIN;
+use crate::verdict::HIGHEST_BOUND;
 
 /// One GiB.
 pub(crate) const GIB: f64 = 1_073_741_824.0;
@@ -95,8 +96,8 @@ pub(crate) fn duration(ns: f64) -> String {
 pub(crate) fn gain(bound: f64) -> String {
     match bound {
         ..LEAST_GAIN => "negligible".to_owned(),
-        ..20.0 => format!("at most {bound:.1}× faster"),
-        _ => "no bound found".to_owned(),
+        ..=HIGHEST_BOUND => format!("at most {bound:.1}× faster"),
+        _ => "several times faster".to_owned(),
     }
 }
 
