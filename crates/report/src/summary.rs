@@ -495,6 +495,7 @@ fn evidence(members: &[MemberSummary], pipes: &[PipeSummary], run: &Run) -> Evid
     let pipe = |pipe: &PipeSummary| PipeEvidence {
         link: pipe.link,
         inode: pipe.inode,
+        device: pipe.device,
         empty: pipe.fill.map(|fill| fill.empty_percent / 100.0),
         full: pipe.fill.map(|fill| fill.full_percent / 100.0),
         capacity_bytes: pipe.capacity_bytes,

@@ -338,7 +338,7 @@ mod tests {
         let pipeline = Pipeline { members: vec![member(1), member(2)], pipes: vec![pipe] };
         let evidence = Evidence {
             members: [1, 2].map(|pid| MemberEvidence { pid, ..Default::default() }).to_vec(),
-            pipes: vec![PipeEvidence { inode: 7, ..PipeEvidence::default() }],
+            pipes: vec![PipeEvidence { inode: 7, device: 1, ..PipeEvidence::default() }],
             elapsed_ns: 1,
             cpus: 2,
             samples: 0,

@@ -64,6 +64,8 @@ pub struct PipeEvidence {
     pub link: Link,
     /// Inode.
     pub inode: u64,
+    /// The device of that inode.
+    pub device: u64,
     /// Share of looks that found it empty, 0 to 1.
     pub empty: Option<f64>,
     /// Share of looks that found it full, 0 to 1.

@@ -40,6 +40,7 @@ fn member(
 fn pipe(at: usize, full: f64, empty: f64) -> PipeEvidence {
     PipeEvidence {
         link: Link::Pipe,
+        device: 1,
         inode: 1000 + at as u64,
         full: Some(full),
         empty: Some(empty),

@@ -7,7 +7,7 @@ use crate::facts::blame::{Blame, Blamed, Limit, Use, blame, uses};
 use crate::facts::phases::{Phase, phases};
 use crate::facts::states::{ActorId, Scene};
 use crate::roles::Role;
-use crate::verdict::evidence::Evidence;
+use crate::verdict::evidence::{Evidence, PipeEvidence};
 use crate::verdict::{Finding, SHORTEST_NS};
 
 /// Fewer looks than this say nothing.
@@ -44,10 +44,12 @@ impl<'a> Judge<'a> {
             let pid = pipeline.members.get(actor.member)?.pid;
             evidence.members.iter().position(|member| member.pid == pid)
         });
-        let pipe_of = pipeline
-            .pipes
-            .iter()
-            .map(|pipe| evidence.pipes.iter().position(|known| known.inode == pipe.inode));
+        let pipe_of = pipeline.pipes.iter().map(|pipe| {
+            let key = pipe.key();
+            let is_it =
+                |known: &PipeEvidence| (known.device, known.inode) == (key.device, key.inode);
+            evidence.pipes.iter().position(is_it)
+        });
         let mut judge = Judge {
             phases: phases(scene, &blamed),
             whole: blamed.sum(all.clone()),

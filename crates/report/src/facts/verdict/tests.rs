@@ -127,6 +127,7 @@ impl Case {
             pipes: (1..members)
                 .map(|at| PipeEvidence {
                     inode: at as u64,
+                    device: 1,
                     bytes: self.bytes,
                     capacity_bytes: Some(65536),
                     bytes_per_write: Some(65536.0),
