@@ -12,7 +12,7 @@ impl Tour {
         let (Some(first), page) = (self.steps.first(), self.page) else { return String::new() };
         let mut text = format!("\n{}", page.heading("in one table"));
         text += &page.remark(&format!(
-            "{:<10}{:>10}{:>9}{:>9}  {:<21}{}",
+            "{:<9}{:>11}{:>8}{:>9}  {:<20} {}",
             "stage",
             "moved",
             "× first",
@@ -34,7 +34,7 @@ impl Tour {
                 )
             };
             let line = format!(
-                "{:<10}{:>10}{:>9}{:>9}  {:<21}{}",
+                "{:<9}{:>11}{:>8}{:>9}  {:<20} {}",
                 step.stage.as_str(),
                 step.bytes_per_second.map_or_else(|| "unknown".to_owned(), throughput),
                 factor(before.first().map(|_| first)),
