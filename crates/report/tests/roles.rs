@@ -175,6 +175,15 @@ fn stacks_that_slept() {
             Role::Syscall,
         ),
         ("__softirqentry_text_end", Role::Syscall),
+        // And 7.3.
+        (
+            "common_file_perm < security_file_permission < rw_verify_area < vfs_write < ksys_write",
+            Role::Syscall,
+        ),
+        (
+            "_raw_spin_unlock_irq < perf_event_exit_task_context < perf_event_exit_task < do_exit",
+            Role::Profiling,
+        ),
     ] {
         assert_eq!(role_of(&format!("{stack} < {ENTRY}")), role, "{stack}");
     }

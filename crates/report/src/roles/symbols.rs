@@ -229,7 +229,7 @@ fn role(name: &str) -> Option<Role> {
                 "rmqueue",
                 "__rmqueue",
                 "clear_page",
-                // fs/pipe.c: pages for a write are had before the lock is taken, from 7.2 on.
+                // fs/pipe.c: pages for a write are had before the lock is taken (7.2, 7.3).
                 "anon_pipe_get_page",
                 "anon_pipe_prealloc",
                 "anon_pipe_prefill",
@@ -250,6 +250,8 @@ fn role(name: &str) -> Option<Role> {
                 "mem_cgroup_uncharge",
                 "__mem_cgroup_uncharge",
                 "uncharge_",
+                // fs/pipe.c, 7.3: of the pages that were had, those that a write didn't need.
+                "anon_pipe_trim",
             ],
         ) =>
         {
@@ -329,6 +331,7 @@ fn is_system_call(name: &str) -> bool {
             // What stands behind security_file_permission, by module.
             "apparmor_",
             "aa_file_perm",
+            "common_file_perm",
             "selinux_",
             "file_has_perm",
             "inode_has_perm",
@@ -560,6 +563,7 @@ fn part(name: &str) -> Part {
                 "__perf_sw_event",
                 "___perf_sw_event",
                 "perf_event_switch",
+                "perf_event_exit_task",
                 "perf_event_task_sched_",
                 "__perf_event_task_sched_",
                 "perf_event_context_sched_",
@@ -695,6 +699,7 @@ mod tests {
                     "clear_page_erms",
                     "anon_pipe_get_page",
                     "anon_pipe_get_page_prealloc",
+                    "anon_pipe_prefill_and_lock",
                 ],
             ),
             (
@@ -708,6 +713,7 @@ mod tests {
                     "free_unref_page",
                     "free_frozen_pages",
                     "__free_frozen_pages",
+                    "anon_pipe_trim_and_unlock",
                 ],
             ),
             (
