@@ -212,3 +212,32 @@ fn recordings_of_two_at_once_open_in_perf() {
         assert!(String::from_utf8_lossy(&script.stdout).contains("context-switches"));
     }
 }
+
+/// Sampling goes off and on in windows while its effect is measured. Names, forks and mappings are
+/// recorded all the same: each program that is executed by turns with a sleep is there.
+#[test]
+fn every_exec_is_recorded_while_sampling_goes_off_and_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let output = pipeprof(here)
+        .args(["record", "-o", "it", "-c"])
+        .arg("yes | (i=0; while [ $i -lt 150 ]; do /bin/true; sleep 0.01; i=$((i+1)); done)")
+        .output()
+        .unwrap();
+    if stderr(&output).contains("the kernel lets no event sample") {
+        return eprintln!("skipped: {}", stderr(&output));
+    }
+    assert!(output.status.success(), "{}", stderr(&output));
+    let script = Command::new("perf")
+        .args(["script", "--show-task-events", "--show-mmap-events", "-i"])
+        .arg(here.join("it.pipeprof/perf.data"))
+        .output();
+    let Ok(script) = script else { return eprintln!("skipped: perf is not installed") };
+    let text = String::from_utf8_lossy(&script.stdout);
+    let count = |what: &str| text.lines().filter(|line| line.contains(what)).count();
+    assert_eq!(count("PERF_RECORD_COMM exec: true:"), 150, "{}", stderr(&script));
+    assert_eq!(count("PERF_RECORD_COMM exec: sleep:"), 150);
+    assert!(count("PERF_RECORD_FORK(") >= 300);
+    let mappings = text.lines().filter(|line| line.contains("MMAP") && line.contains("/true"));
+    assert!(mappings.count() >= 150, "each maps its code");
+}

@@ -188,6 +188,13 @@ pub struct EventAttr {
 
 const _: () = assert!(size_of::<EventAttr>() == ATTR_SIZE);
 
+/// `PERF_COUNT_SW_DUMMY` (include/uapi/linux/perf_event.h).
+const SW_DUMMY: u64 = 9;
+
+/// What has records of forks, names, mappings and ends be written.
+const TRACKING: u64 =
+    flag::MMAP | flag::MMAP2 | flag::KSYMBOL | flag::COMM | flag::COMM_EXEC | flag::TASK;
+
 impl EventAttr {
     /// An event that samples nothing and records nothing yet.
     pub fn new(kind: u32, config: u64) -> Self {
@@ -213,6 +220,33 @@ impl EventAttr {
             reserved_2: 0,
             aux_sample_size: 0,
             reserved_3: 0,
+        }
+    }
+
+    /// Without the records of forks, names, mappings and ends: the kernel writes none of them while
+    /// an event is disabled (`perf_iterate_ctx` in kernel/events/core.c, v6.18).
+    #[must_use]
+    pub fn without_tracking(self) -> Self {
+        EventAttr { flags: self.flags & !TRACKING, ..self }
+    }
+
+    /// An event that counts nothing and has those records, in the same layout.
+    #[must_use]
+    pub fn tracking(self) -> Self {
+        let kept = flag::DISABLED
+            | flag::INHERIT
+            | flag::SAMPLE_ID_ALL
+            | flag::USE_CLOCKID
+            | flag::WATERMARK
+            | flag::EXCLUDE_USER
+            | flag::EXCLUDE_KERNEL
+            | flag::EXCLUDE_HV;
+        EventAttr {
+            sample_type: SAMPLE_TYPE,
+            read_format: self.read_format,
+            flags: self.flags & kept | TRACKING,
+            wakeup: self.wakeup,
+            ..EventAttr::new(event_type::SOFTWARE, SW_DUMMY)
         }
     }
 

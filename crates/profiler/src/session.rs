@@ -22,7 +22,7 @@ pub use crate::capture_config::{CaptureConfig, Enough};
 use crate::counter_trial::has_counter;
 use crate::drain::Drain;
 use crate::effect::{Frequency, Measuring, Moved, Sampling};
-use crate::environment::{Environment, Explanation, explain_open_error};
+use crate::environment::{Environment, Explanation, Operation, explain_open_error};
 use crate::error::Error;
 use crate::event::{Candidate, Choice, candidates, choose};
 use crate::members_only::{Joined, MembersOnly};
@@ -158,14 +158,26 @@ impl Session {
         }
         let per_task = tids.len() * cpus.len();
         raise_descriptor_limit((per_task * 2 + cpus.len()) as u64);
-        let mut opened = vec![open_all(
-            system,
-            &choice.candidate.operation(),
-            EventRole::Sample,
-            recorded_attr(&choice.candidate, config),
-            &targets(choice.candidate.scope, &tids, &cpus),
-            &config.stop,
-        )?];
+        let targets = targets(choice.candidate.scope, &tids, &cpus);
+        let sampled = recorded_attr(&choice.candidate, config);
+        let sampled = match targets.len() {
+            // Sampling goes off and on in windows.
+            ..=MOST_SWITCHED => vec![
+                (EventRole::Sample, sampled.without_tracking()),
+                (EventRole::Tracking, sampled.tracking()),
+            ],
+            _ => vec![(EventRole::Sample, sampled)],
+        };
+        let open = |(role, attr)| {
+            let operation = match (role, choice.candidate.operation()) {
+                (EventRole::Tracking, Operation::Open { kernel, per_cpu, pid, .. }) => {
+                    Operation::Open { event: "dummy", kernel, per_cpu, pid }
+                }
+                (_, operation) => operation,
+            };
+            open_all(system, &operation, role, attr, &targets, &config.stop)
+        };
+        let mut opened = sampled.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let mut by_turns = 0..0;
         let mut wakeups = Err("wake-ups were not recorded".to_owned());
         if config.switches {

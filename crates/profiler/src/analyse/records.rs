@@ -83,7 +83,7 @@ impl<'a> Pass<'a> {
                 role @ (EventRole::Switch | EventRole::OwnChain) => {
                     self.switch_sample(&sample, role);
                 }
-                EventRole::Other => {}
+                EventRole::Tracking | EventRole::Other => {}
             },
             Some(Parsed::Mapping(mapping)) => self.map(&mapping, layout.time(record)),
             Some(Parsed::KernelSymbol(symbol)) => self.spaces.kernel_symbol(&symbol),

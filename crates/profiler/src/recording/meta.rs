@@ -132,6 +132,7 @@ impl Meta {
             _ if !is_ours && self.switches && event.is_switch() => EventRole::Switch,
             _ if !is_ours => EventRole::Other,
             _ if event.tracepoint_id().is_some() => EventRole::Wakeup,
+            _ if event.is_dummy() => EventRole::Tracking,
             1 => EventRole::Switch,
             _ => EventRole::OwnChain,
         };

@@ -15,6 +15,9 @@ pub enum EventRole {
     OwnChain,
     /// Its samples tell who wakes whom.
     Wakeup,
+    /// It counts nothing: its records tell of forks, names, mappings and ends, and go on while
+    /// sampling is off.
+    Tracking,
     /// Nothing that is read here.
     Other,
 }
