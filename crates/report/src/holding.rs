@@ -2,41 +2,9 @@
 //! tell of thousands.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::OnceLock;
 
 use pipeprof_profiler::meter::PipeFlow;
 use pipeprof_runner::pipeline::{End, MemberId, PipeKey, Pipeline};
-
-use crate::payload::Payload;
-
-/// Who holds which pipe of a run and what figures are per, once somebody has asked. Its copy knows
-/// nothing yet, so that of the copy of a run the pipeline may be changed.
-#[derive(Debug, Default)]
-pub struct Index {
-    holding: OnceLock<Holding>,
-    payload: OnceLock<Result<Payload, String>>,
-}
-
-impl Clone for Index {
-    fn clone(&self) -> Self {
-        Index::default()
-    }
-}
-
-impl Index {
-    pub(crate) fn of(&self, pipeline: &Pipeline, flows: &[PipeFlow]) -> &Holding {
-        let holding = self.holding.get_or_init(|| Holding::of(pipeline, flows));
-        debug_assert_eq!(holding.flows.len(), pipeline.pipes.len(), "pipes were changed");
-        holding
-    }
-
-    pub(crate) fn payload(
-        &self,
-        of: impl FnOnce() -> Result<Payload, String>,
-    ) -> Result<Payload, String> {
-        self.payload.get_or_init(of).clone()
-    }
-}
 
 /// Of one pipeline and its flows.
 #[derive(Debug)]
@@ -46,7 +14,7 @@ pub(crate) struct Holding {
     /// that are its own affair.
     at: HashMap<MemberId, [Vec<usize>; 2]>,
     ends: HashSet<(usize, MemberId, End)>,
-    flows: Vec<Option<usize>>,
+    pub(super) flows: Vec<Option<usize>>,
 }
 
 impl Holding {

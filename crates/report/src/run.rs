@@ -11,7 +11,8 @@ use pipeprof_runner::pipeline::Pipeline;
 use serde_json::Value;
 
 use crate::error::Error;
-use crate::holding::{Holding, Index};
+use crate::holding::Holding;
+use crate::index::Index;
 use crate::part::Part;
 use crate::roles::Classification;
 use crate::words::name;

@@ -8,12 +8,16 @@ use rustc_hash::FxHashMap;
 
 use crate::facts::over_time::count_at;
 use crate::facts::states::Scene;
-use crate::holding::Index;
+use crate::index::Index;
 use crate::run::Run;
 
 /// Who used more of all CPU time than this did something that somebody asks for, unless it held a
 /// pipe and lived briefly.
 const MOST_CPU: f64 = 0.05;
+
+/// Who wrote less than this, in bytes, wrote a word or two; counts of bytes are read only every so
+/// often, so that the beginning of what others write falls into short lives.
+const A_PAGE: f64 = 4096.0;
 
 /// A member with a pipe that lived for less than this share of the other one's life lived briefly.
 const BRIEF: f64 = 0.5;
@@ -120,7 +124,7 @@ impl Run {
             let is_own = pipe.writers.iter().all(is_family) && pipe.readers.iter().all(is_family);
             // What a reader does not take goes in until the pipe is full.
             let most = match pipe.writers.contains(&id) {
-                true => 0.0,
+                true => A_PAGE,
                 false => pipe.capacity_bytes.unwrap_or(65_536) as f64,
             };
             is_own || self.went_through(pipe, life) <= most

@@ -7,12 +7,14 @@ mod plan;
 mod proof;
 mod seen;
 mod text;
+mod treatment;
 
 pub use experiment::{
     Block, Judged, Outcome, Side, block_order, interval, judge, phase_changed, window,
 };
 pub use page::write_page;
-pub use plan::{NotTried, Plan, Planned, Treatment, plan};
+pub use plan::{NotTried, Plan, Planned, plan};
 pub use proof::{Confirmed, Proof, Rate, Tried, Window};
 pub use seen::{Seen, SeenBlame, SeenMember, SeenPipe};
 pub use text::{announcement, outcome_text, render};
+pub use treatment::Treatment;

@@ -37,16 +37,13 @@ const PAGES: usize = 4;
 
 /// After a fork or an `exec` a process is seen again after these times: by then a shell's child has
 /// put its pipes in place, and a program has its command line.
-const AGAIN: [Duration; 4] = [
-    Duration::from_millis(1),
-    Duration::from_millis(3),
-    Duration::from_millis(8),
-    Duration::from_millis(20),
-];
+const AGAIN: [Duration; 3] =
+    [Duration::from_millis(1), Duration::from_millis(4), Duration::from_millis(16)];
 
-/// What seeing may cost: so much CPU time at once, and this share of the time.
-const CREDIT: Duration = Duration::from_millis(300);
-const SHARE_PERCENT: u32 = 4;
+/// What seeing may cost: so much CPU time at once, and this share of the time. A pipeline that is
+/// being started takes some tens of processes; a shell loop that starts a thousand would be slowed.
+const CREDIT: Duration = Duration::from_millis(60);
+const SHARE_PERCENT: u32 = 1;
 
 /// Listens, until dropped.
 #[derive(Debug)]

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::experiment::{Judged, Side};
-use super::plan::{NotTried, Treatment};
+use super::plan::NotTried;
+use super::treatment::Treatment;
 
 /// A tuning from its first look to the last.
 #[derive(Clone, Debug, PartialEq, Serialize)]

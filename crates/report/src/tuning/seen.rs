@@ -3,7 +3,7 @@
 use pipeprof_runner::size;
 use pipeprof_runner::tuning::{CpuPlace, PipeLimits, cpus_text};
 
-use super::plan::{Placement, Treatment};
+use super::treatment::{Placement, Treatment};
 use crate::facts::blame::{Limit, blame};
 use crate::facts::states::Scene;
 
