@@ -357,7 +357,7 @@ impl Watcher {
         let (mut stirred, mut pause) = (false, Duration::ZERO);
         loop {
             let ended = self.subject.wait(&known, self.bell.as_ref(), pause)?;
-            stirred |= self.bell.as_mut().is_some_and(Bell::has_rung);
+            stirred |= self.bell.as_mut().is_some_and(Bell::rang);
             let seen = SeenNow {
                 elapsed: self.started.elapsed(),
                 ended,

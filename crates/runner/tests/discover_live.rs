@@ -552,7 +552,10 @@ fn a_thousand_looks_change_nothing() {
         let mut looks = 0;
         for round in 1..rounds {
             stdin.write_all(&block(round)).unwrap();
-            let found = discover(&[member], Extent::Whole).unwrap();
+            let mut found = discover(&[member], Extent::Whole).unwrap();
+            // Tests beside this one fork this process: until its exec a child holds what it holds.
+            let own: Vec<String> = std::env::args().collect();
+            found.pipeline.members.retain(|member| member.command_line != own);
             assert_eq!(names(&found), expected, "round {round}");
             // On a busy machine a look may come too late.
             looks += usize::from(found.levels().iter().all(Option::is_some));

@@ -224,11 +224,13 @@ fn read_states(path: &Path) -> Result<Option<Timeline>, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         _ => {}
     }
-    let OwnedStates { states, .. } = json::read(path)?;
-    states.check().map(|()| Some(states)).map_err(|what| {
+    let OwnedStates { mut states, .. } = json::read(path)?;
+    states.check().map_err(|what| {
         let source = serde::de::Error::custom(what);
         Error::Sidecar { path: path.to_owned(), source }
-    })
+    })?;
+    states.coarsen();
+    Ok(Some(states))
 }
 
 /// When the first record was written, and the last whole one: what stands for the end of a capture

@@ -470,6 +470,13 @@ impl Timeline {
         Ok(())
     }
 
+    /// With no more bins than a watch makes, however many a file tells of.
+    pub(crate) fn coarsen(&mut self) {
+        while self.bins.len() > MOST_BINS {
+            self.merge_neighbours();
+        }
+    }
+
     /// Leaves out what was before.
     pub fn begin_at(&mut self, at_ns: u64) {
         self.bins.retain(|bin| bin.until_ns > at_ns);

@@ -93,13 +93,13 @@ impl Bell {
         }
     }
 
-    /// Readable when it has rung.
+    /// Readable when it rang.
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
         self.rings.as_fd()
     }
 
     /// Whether it rang for one of ours since the last time.
-    pub(super) fn has_rung(&mut self) -> bool {
+    pub(super) fn rang(&mut self) -> bool {
         let (mut bytes, mut rang) = ([0; 64], false);
         while matches!((&self.rings).read(&mut bytes), Ok(1..)) {
             rang = true;
