@@ -338,20 +338,10 @@ fn judge(scene: &Scene, around: &Around, moment: &Moment, blame: &mut Blame) {
 /// The pipe at which everybody waits for everybody: both of its ends have been woken, or are about
 /// to be.
 fn circle(scene: &Scene, moment: &Moment) -> Limit {
-    let waits = |actor: &ActorId, pipe: PipeAt, for_space: bool| match &moment.doing[*actor] {
-        Doing::AtPipes { data, space } => {
-            if for_space {
-                space.contains(&pipe)
-            } else {
-                data.contains(&pipe)
-            }
-        }
-        _ => false,
-    };
     let both = |&pipe: &PipeAt| {
         let ends = &scene.pipes[pipe];
-        ends.writers.iter().any(|actor| waits(actor, pipe, true))
-            && ends.readers.iter().any(|actor| waits(actor, pipe, false))
+        ends.writers.iter().any(|&actor| moment.doing[actor].waits_at(pipe, true))
+            && ends.readers.iter().any(|&actor| moment.doing[actor].waits_at(pipe, false))
     };
     (0..scene.pipes.len()).find(both).map_or(Limit::Unknown, Limit::WakeUps)
 }

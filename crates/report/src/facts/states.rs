@@ -99,6 +99,17 @@ pub enum Doing {
     Follows,
 }
 
+impl Doing {
+    /// It waits at that pipe: for space in it, or for its data.
+    pub(super) fn waits_at(&self, pipe: PipeAt, for_space: bool) -> bool {
+        match self {
+            Doing::AtPipes { space, .. } if for_space => space.contains(&pipe),
+            Doing::AtPipes { data, .. } => data.contains(&pipe),
+            _ => false,
+        }
+    }
+}
+
 /// A joint state, and how long it was found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moment {

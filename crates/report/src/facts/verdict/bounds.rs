@@ -8,7 +8,7 @@ use super::judge::{Judge, LEAST_PRESSURE};
 use super::{Judged, LargerPipe, Next};
 use crate::facts::blame::{Limit, Use, uses};
 use crate::facts::phases::Phase;
-use crate::facts::states::{ActorId, Doing, PipeAt};
+use crate::facts::states::{ActorId, Moment, PipeAt};
 use crate::verdict::evidence::Work;
 
 /// Both ends of a pipe wait for this share of the time where they alternate.
@@ -121,20 +121,10 @@ impl Judge<'_> {
         let ends = &self.scene.pipes[pipe];
         let mut sums = (0.0, 0.0);
         for moment in self.scene.spans.iter().flat_map(|span| &span.moments) {
-            let waits = |actor: &ActorId, for_space: bool| match &moment.doing[*actor] {
-                Doing::AtPipes { data, space } => {
-                    if for_space {
-                        space.contains(&pipe)
-                    } else {
-                        data.contains(&pipe)
-                    }
-                }
-                _ => false,
-            };
-            if ends.writers.iter().any(|actor| waits(actor, true)) {
+            if ends.writers.iter().any(|&actor| moment.doing[actor].waits_at(pipe, true)) {
                 sums.0 += moment.ns;
             }
-            if ends.readers.iter().any(|actor| waits(actor, false)) {
+            if ends.readers.iter().any(|&actor| moment.doing[actor].waits_at(pipe, false)) {
                 sums.1 += moment.ns;
             }
         }
@@ -152,20 +142,13 @@ impl Judge<'_> {
             let length = (span.until_ns - span.from_ns) as f64;
             let share = |for_space: bool| -> f64 {
                 let actors = if for_space { &ends.writers } else { &ends.readers };
-                let waits = |doing: &Doing| match doing {
-                    Doing::AtPipes { data, space } => {
-                        if for_space {
-                            space.contains(&pipe)
-                        } else {
-                            data.contains(&pipe)
-                        }
-                    }
-                    _ => false,
+                let waits = |actor: &ActorId, moment: &Moment| {
+                    moment.doing[*actor].waits_at(pipe, for_space)
                 };
                 let waiting = span
                     .moments
                     .iter()
-                    .filter(|moment| actors.iter().any(|&actor| waits(&moment.doing[actor])));
+                    .filter(|moment| actors.iter().any(|actor| waits(actor, moment)));
                 waiting.map(|moment| moment.ns).sum::<f64>() / length
             };
             let now = match (share(true), share(false)) {
