@@ -26,7 +26,7 @@ use crate::environment::{Environment, Explanation, Operation, explain_open_error
 use crate::error::Error;
 use crate::event::{Candidate, Choice, candidates, choose};
 use crate::members_only::{Joined, MembersOnly};
-use crate::opening::{describe, map_rings, open_all, raise_descriptor_limit, targets};
+use crate::opening::{Opened, describe, map_rings, open_all, raise_descriptor_limit, targets};
 use crate::perfdata::layout::Layout;
 use crate::perfdata::write::{EventDescription, Provenance};
 use crate::profile::{NO_EVENT, Scope};
@@ -78,6 +78,8 @@ pub struct Session {
     /// The events, where their stacks are to be unwound in the end.
     to_unwind: Option<Vec<EventDescription>>,
     counts_lost: bool,
+    /// How many of the events, the first of them, sample or track.
+    sampled: usize,
     /// Those of `events` that sample; the others tell switches and wake-ups.
     sampling: Sampling,
     frequency: Frequency,
@@ -216,6 +218,9 @@ impl Session {
         let tracepoints = if meta.wakeups.is_ok() { opened.pop() } else { None };
         let tracepoints = tracepoints.into_iter().flat_map(|event| event.fds);
         let tracepoints = tracepoints.map(|(fd, _)| fd).collect();
+        let is_sampled =
+            |event: &&Opened| matches!(event.role, EventRole::Sample | EventRole::Tracking);
+        let sampled = opened.iter().filter(is_sampled).map(|event| event.fds.len()).sum();
         let sampling: Vec<i32> = opened
             .first()
             .map(|event| event.fds.iter().map(|(_, cpu)| *cpu).collect())
@@ -257,6 +262,7 @@ impl Session {
             provenance,
             to_unwind,
             counts_lost,
+            sampled,
             sampling: Sampling {
                 events: Arc::clone(&events),
                 cpus: sampling,
@@ -324,6 +330,7 @@ impl Session {
             provenance,
             to_unwind: None,
             counts_lost: true,
+            sampled: 0,
             frequency: config.frequency(),
             measuring: None,
             measured_from: (0, Vec::new()),

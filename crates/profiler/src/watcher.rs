@@ -389,7 +389,8 @@ impl Watcher {
                         let now = self.started.elapsed();
                         decisions.looked(now, cpu_time().saturating_sub(began), is_new);
                     }
-                    if accounts {
+                    // A look at hundreds of members takes long enough to be asked to stop meanwhile.
+                    if accounts && !self.stop.is_asked() {
                         let began = cpu_time();
                         self.look_at_members(&known, looks);
                         let now = self.started.elapsed();

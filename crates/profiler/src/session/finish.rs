@@ -52,7 +52,7 @@ impl Session {
             let lost = |events: &[OwnedFd]| -> Option<u64> {
                 events.iter().map(|event| read_counts(event)?[1]).sum()
             };
-            let (samples, switches) = self.events.split_at(self.sampling.cpus.len());
+            let (samples, switches) = self.events.split_at(self.sampled);
             self.meta.lost = lost(samples);
             let switches = lost(switches).unwrap_or(0) + turns.lost;
             if switches > 0 {

@@ -65,11 +65,14 @@ impl<'a> Judge<'a> {
     }
 
     /// Ends of one pipe may take turns at limiting by what they do for it, which is one limit.
+    /// But what a member waits for outside is another limit than what it does.
     pub(super) fn merge_phases(&mut self, blamed: &Blamed) {
         let mut merged: Vec<Phase> = Vec::new();
         for phase in std::mem::take(&mut self.phases) {
-            let top =
-                |phase: &Phase| self.parties(&phase.blame, false).first().map(|(party, _)| *party);
+            let top = |phase: &Phase| {
+                let (party, _) = *self.parties(&phase.blame, false).first()?;
+                Some((party, self.waits_outside(&phase.blame, party)))
+            };
             match merged.last_mut() {
                 Some(last) if top(last) == top(&phase) => {
                     last.spans.end = phase.spans.end;
@@ -80,6 +83,17 @@ impl<'a> Judge<'a> {
             }
         }
         self.phases = merged;
+    }
+
+    /// A member limits by what it waits for outside, more than by what it does.
+    fn waits_outside(&self, blame: &Blame, party: Party) -> bool {
+        let of_party = |limit: Limit| {
+            let member = limit.actor().and_then(|actor| self.member_of[actor]);
+            member.is_some_and(|member| party == Party::Member(member))
+        };
+        let outside = |limit: Limit| matches!(limit, Limit::Outside(..));
+        blame.share(|limit| of_party(limit) && outside(limit))
+            > blame.share(|limit| of_party(limit) && !outside(limit))
     }
 
     pub(super) fn judged(&self) -> Judged {
