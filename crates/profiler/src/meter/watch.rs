@@ -15,11 +15,11 @@ use super::{
     can_splice, estimate,
 };
 
-/// Fill is looked at this often, some 15 microseconds a pipe; less often where counts are.
-const FILL: Duration = Duration::from_millis(40);
+/// Every so many looks, fill is looked at too, some 15 microseconds a pipe.
+const THOROUGH: u64 = 4;
 
-/// And this often what else a process has open, some 5 microseconds a descriptor.
-const DESCRIPTORS: Duration = Duration::from_millis(320);
+/// And every so many, what else a process has open, some 5 microseconds a descriptor.
+const DESCRIPTORS: u64 = 32;
 
 /// All looks so far, and what they add up to.
 pub(super) struct Watch {
@@ -27,9 +27,7 @@ pub(super) struct Watch {
     from_birth: bool,
     /// Only the last while is of interest.
     keep: Option<Duration>,
-    /// Next looks at fill, and at descriptors, since the start.
-    fill_due: Duration,
-    descriptors_due: Duration,
+    looks: u64,
     processes: FxHashMap<MemberId, Process>,
     /// Whoever waits for the processes, with its counts at the beginning of the latest look.
     parents: FxHashMap<i32, (IoWatch, IoCounts)>,
@@ -87,8 +85,7 @@ impl Watch {
             start: Instant::now(),
             from_birth,
             keep,
-            fill_due: Duration::ZERO,
-            descriptors_due: Duration::ZERO,
+            looks: 0,
             processes: FxHashMap::default(),
             parents: FxHashMap::default(),
             pipes: Vec::new(),
@@ -167,29 +164,10 @@ impl Watch {
         self.found = found;
     }
 
-    /// Reads the counts, and whatever else is due.
     pub(super) fn look(&mut self) {
-        let now = self.start.elapsed();
-        let is_due = |due: &mut Duration, pause: Duration| {
-            let is_due = now >= *due;
-            if is_due {
-                *due = now + pause;
-            }
-            is_due
-        };
-        // Half a millisecond early is in time: looks come every ten or more.
-        let early = Duration::from_micros(500);
-        let thorough = is_due(&mut self.fill_due, FILL - early);
-        let descriptors = is_due(&mut self.descriptors_due, DESCRIPTORS - early);
-        self.read(thorough, descriptors);
-    }
-
-    /// Reads the counts alone.
-    pub(super) fn count(&mut self) {
-        self.read(false, false);
-    }
-
-    fn read(&mut self, thorough: bool, descriptors: bool) {
+        let thorough = self.looks.is_multiple_of(THOROUGH);
+        let descriptors = self.looks.is_multiple_of(DESCRIPTORS);
+        self.looks += 1;
         // Before the children: a child that is still there afterwards is in no sum of these.
         let sums: Vec<(i32, IoCounts)> = self
             .parents
