@@ -151,7 +151,8 @@ fn sigterm_ends_a_watch_of_hundreds_of_members() {
     assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
     // There is nothing where it was attaching still.
     if folder.path().join("it.pipeprof").exists() {
+        // What is noted includes the end of 300 members, who get two seconds for it.
         let watched = watched(&noted(folder.path()));
-        assert!(watched < Duration::from_millis(700 + 500), "{watched:?}");
+        assert!(watched < Duration::from_millis(700 + 500 + 2_000), "{watched:?}");
     }
 }
