@@ -151,11 +151,9 @@ impl Terminal {
             stdout(&output).trim().to_owned()
         };
         let shell = children(&self.script.id().to_string(), &[]);
-        match children(&shell, &["pipeprof"]) {
-            // The shell became it.
-            top if top.is_empty() => shell,
-            top => top,
-        }
+        // Where the shell became it, a child of its own has its name for a moment.
+        let comm = std::fs::read_to_string(format!("/proc/{shell}/comm")).unwrap();
+        if comm.trim() == "pipeprof" { shell } else { children(&shell, &["pipeprof"]) }
     }
 
     fn press(&mut self, keys: &str) {
