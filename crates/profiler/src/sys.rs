@@ -194,10 +194,10 @@ pub(crate) fn generation(file: &std::fs::File) -> Option<u32> {
 /// Gives the memory of a stretch of a mapped file back; what is read of it again comes from the file
 /// again.
 pub(crate) fn forget(map: &memmap2::Mmap, offset: usize, length: usize) {
+    let advice = memmap2::UncheckedAdvice::DontNeed;
     // SAFETY: MADV_DONTNEED drops pages, and those of a file mapping that was never written to come
     // back with the same bytes. The range is checked by memmap2 to lie within the mapping.
-    let _ =
-        unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, length) };
+    let _ = unsafe { map.unchecked_advise_range(advice, offset, length) };
 }
 
 /// Maps a whole file for reading.

@@ -143,16 +143,8 @@ impl Reader {
     /// What a process holds now, without what the kernel shows only once an `exec` is over.
     fn glance(&mut self, proc: BorrowedFd, pid: i32, in_exec: bool) -> nix::Result<Process> {
         let dir = open_dir(proc, &pid.to_string())?;
-        let stat = Stat::parse(self.read(&dir, "stat")?).ok_or(Errno::ESRCH)?;
-        let mut process = Process {
-            pid,
-            parent: stat.parent,
-            group: stat.group,
-            start_time_ticks: stat.start_time_ticks,
-            comm: stat.comm,
-            forked_only: stat.forked_only,
-            ..Process::default()
-        };
+        let mut stat = Stat::parse(self.read(&dir, "stat")?).ok_or(Errno::ESRCH)?;
+        let mut process = Process { ended: false, ..stat.take_process(pid) };
         let (fds, infos) = (open_dir(&dir, "fd")?, open_dir(&dir, "fdinfo")?);
         self.descriptors(&fds, &infos, &mut process.descriptors)?;
         process.command_line = split_arguments(&self.read_all(&dir, "cmdline")?);
@@ -166,17 +158,8 @@ impl Reader {
     /// The process, and whether its descriptors could be read.
     fn process(&mut self, proc: BorrowedFd, pid: i32) -> nix::Result<(Process, bool)> {
         let dir = open_dir(proc, &pid.to_string())?;
-        let stat = Stat::parse(self.read(&dir, "stat")?).ok_or(Errno::ESRCH)?;
-        let mut process = Process {
-            pid,
-            parent: stat.parent,
-            group: stat.group,
-            start_time_ticks: stat.start_time_ticks,
-            comm: stat.comm,
-            forked_only: stat.forked_only,
-            ended: stat.ended,
-            ..Process::default()
-        };
+        let mut stat = Stat::parse(self.read(&dir, "stat")?).ok_or(Errno::ESRCH)?;
+        let mut process = stat.take_process(pid);
         if stat.kernel_thread {
             return Ok((process, true));
         }
@@ -335,6 +318,20 @@ pub(super) struct Stat {
 }
 
 impl Stat {
+    /// What it tells of a process, with nothing of what that holds. Its name goes along.
+    fn take_process(&mut self, pid: i32) -> Process {
+        Process {
+            pid,
+            parent: self.parent,
+            group: self.group,
+            start_time_ticks: self.start_time_ticks,
+            comm: std::mem::take(&mut self.comm),
+            forked_only: self.forked_only,
+            ended: self.ended,
+            ..Process::default()
+        }
+    }
+
     pub(super) fn parse(line: &[u8]) -> Option<Self> {
         // include/linux/sched.h, the same from v5.10 to v6.18.
         const PF_FORKNOEXEC: u64 = 0x0000_0040;
