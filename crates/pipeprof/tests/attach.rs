@@ -268,6 +268,10 @@ fn members_that_come_and_go_meanwhile_are_no_error() {
     assert_eq!(live.output().trim(), "400");
 }
 
+fn is_named(pid: i32, name: &str) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name)
+}
+
 /// Three watchers at once are stopped at some moment, as Ctrl-Z or `kill -STOP` does it, and then the
 /// reader of the pipe that they look into is killed. `PIPEPROF_ATTACH_ROUNDS` asks for a number of
 /// rounds.
@@ -285,8 +289,10 @@ fn no_writer_waits_for_a_watcher_that_was_stopped() {
         let until = Instant::now() + Duration::from_secs(10);
         let reader = loop {
             let found = discover(&[live.pid()], Extent::Whole).unwrap();
-            if let Some(pipe) = found.pipeline.pipes.first() {
-                break pipe.readers[0].pid;
+            // Between its two forks the shell itself holds the end that it will hand down.
+            let mut readers = found.pipeline.pipes.iter().flat_map(|pipe| &pipe.readers);
+            if let Some(reader) = readers.find(|end| is_named(end.pid, "cat")) {
+                break reader.pid;
             }
             assert!(Instant::now() < until);
         };
