@@ -150,11 +150,11 @@ struct SchedAttr {
     period: u64,
 }
 
-/// Lets this thread, which is to do little at a time, run at once when it has something to do: ahead
-/// of all ordinary ones where the user may have that, else by asking for short slices, which lets a
-/// thread that wakes run before those that have had long ones (`sched_runtime` of an ordinary thread,
-/// kernel/sched/syscalls.c, Linux 6.12). Where neither is to be had it waits its turn.
-pub(crate) fn run_ahead() {
+/// Has the scheduler run this thread, which does little at a time, as soon as it wakes: with
+/// real-time priority where the user may have that, else with short slices, which let a waking
+/// thread run before those with long ones (`sched_runtime` of an ordinary thread,
+/// kernel/sched/syscalls.c, Linux 6.12). Where both are refused nothing changes.
+pub(crate) fn schedule_first() {
     const SLICE_NS: u64 = 100_000;
     let first = libc::sched_param { sched_priority: 1 };
     let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;

@@ -11,9 +11,9 @@
 //! is decided by `decision`, which knows neither clock nor kernel. Whoever wants to look at more
 //! things at each tick adds a [`Look`].
 
-mod bell;
 mod complete;
 mod decision;
+mod process_events;
 mod subject;
 
 use std::time::{Duration, Instant};
@@ -29,8 +29,8 @@ use pipeprof_runner::{command, pair};
 pub use decision::Ending;
 pub use subject::{Came, LaunchedCommand};
 
-use bell::Bell;
-use decision::{Decisions, Seen as SeenNow, Step, Timing};
+use decision::{Decisions, Observed, Step, Timing};
+use process_events::ProcessEvents;
 use subject::Subject;
 
 use crate::accounts::now_ns;
@@ -67,7 +67,7 @@ pub struct Tick<'a> {
 /// What is to be watched, before it is let go.
 #[derive(Debug)]
 pub struct Standby {
-    gate: Gate,
+    target: Target,
     /// As it was found. A pair's levels need it too.
     found: Found,
     title: String,
@@ -79,7 +79,7 @@ pub struct Standby {
 }
 
 #[derive(Debug)]
-enum Gate {
+enum Target {
     Pair(Box<pair::Prepared>),
     Command(command::Prepared),
     Processes(Extent),
@@ -97,7 +97,7 @@ impl Standby {
         // The ends count their bytes; how full the pipe is only a look into it tells.
         let mut found = discover(&pids, Extent::OnlyThese).unwrap_or_default();
         found.pipeline = pipeline;
-        Ok(Self::new(Gate::Pair(Box::new(prepared)), found, plan.stage.to_string(), stop))
+        Ok(Self::new(Target::Pair(Box::new(prepared)), found, plan.stage.to_string(), stop))
     }
 
     /// Starts the process that is to become a command, which waits.
@@ -107,7 +107,7 @@ impl Standby {
     pub fn command(spec: command::Spec, title: String, stop: Stop) -> Result<Self, Error> {
         let prepared = spec.prepare()?;
         let found = discover(&[prepared.pid()], Extent::OnlyThese)?;
-        Ok(Self::new(Gate::Command(prepared), found, title, stop))
+        Ok(Self::new(Target::Command(prepared), found, title, stop))
     }
 
     /// Finds a pipeline that runs.
@@ -116,11 +116,20 @@ impl Standby {
     /// [`Error::Discover`].
     pub fn processes(pids: &[i32], extent: Extent, stop: Stop) -> Result<Self, Error> {
         let found = discover(pids, extent)?;
-        Ok(Self::new(Gate::Processes(extent), found, String::new(), stop))
+        Ok(Self::new(Target::Processes(extent), found, String::new(), stop))
     }
 
-    fn new(gate: Gate, found: Found, title: String, stop: Stop) -> Self {
-        Standby { gate, found, title, stop, session: None, counts: false, keep: None, enough: None }
+    fn new(target: Target, found: Found, title: String, stop: Stop) -> Self {
+        Standby {
+            target,
+            found,
+            title,
+            stop,
+            session: None,
+            counts: false,
+            keep: None,
+            enough: None,
+        }
     }
 
     /// The members and pipes so far.
@@ -130,20 +139,20 @@ impl Standby {
 
     /// What the user should know of a pair before its figures.
     pub fn notes(&self) -> &[String] {
-        match &self.gate {
-            Gate::Pair(prepared) => prepared.notes(),
-            Gate::Command(_) | Gate::Processes(_) => &[],
+        match &self.target {
+            Target::Pair(prepared) => prepared.notes(),
+            Target::Command(_) | Target::Processes(_) => &[],
         }
     }
 
     /// How much a pair is to move; 0 where that has no limit, and `None` where it is no pair.
     pub fn bytes(&self) -> Option<u64> {
-        match &self.gate {
-            Gate::Pair(prepared) => {
+        match &self.target {
+            Target::Pair(prepared) => {
                 let least = self.enough.map(|enough| enough.least_bytes);
                 Some(prepared.plan().bytes.or(least).unwrap_or_default())
             }
-            Gate::Command(_) | Gate::Processes(_) => None,
+            Target::Command(_) | Target::Processes(_) => None,
         }
     }
 
@@ -158,15 +167,15 @@ impl Standby {
     /// Those of [`Session::attach`].
     pub fn record(&mut self, config: &CaptureConfig, dir: RecordingDir) -> Result<&Session, Error> {
         let mut config = CaptureConfig { stop: self.stop.clone(), ..config.clone() };
-        if let Gate::Pair(_) = self.gate {
+        if let Target::Pair(_) = self.target {
             // Where both ends are pinned, per-CPU events are needed nowhere else.
             config.cpus = pinned_to(&self.found.pipeline);
         }
         self.keep = config.limits.keep;
         self.enough = config.enough;
-        let pipeline = match self.gate {
-            Gate::Processes(_) => everyone(&self.found),
-            Gate::Pair(_) | Gate::Command(_) => self.found.pipeline.clone(),
+        let pipeline = match self.target {
+            Target::Processes(_) => everyone(&self.found),
+            Target::Pair(_) | Target::Command(_) => self.found.pipeline.clone(),
         };
         let mut session = Session::attach(&RunningKernel, &pipeline, &config, dir)?;
         session.begin(&complete::about(self.title(), Duration::ZERO))?;
@@ -184,43 +193,43 @@ impl Standby {
     /// [`Error::Command`] where it cannot be executed, [`Error::Control`] where no thread can be
     /// started.
     pub fn release(self) -> Result<Watcher, Error> {
-        let Standby { gate, found, title, stop, mut session, counts, keep, enough } = self;
-        let launched = !matches!(gate, Gate::Processes(_));
+        let Standby { target, found, title, stop, mut session, counts, keep, enough } = self;
+        let launched = !matches!(target, Target::Processes(_));
         let pipeline = everyone(&found);
         let counted_ns = now_ns();
-        let counting = match &gate {
+        let counting = match &target {
             // Who only runs a pair, for its speed, is to have nothing looked at.
             _ if !counts => Counting::Nothing,
-            Gate::Pair(_) => {
+            Target::Pair(_) => {
                 let keep_ns = keep.map(|keep| 2 * keep.as_nanos() as u64);
                 let series = keep_ns.map_or_else(Series::default, Series::of_last);
                 Counting::Pair { series, gauge: Gauge::default(), keeps: keep.is_some() }
             }
-            Gate::Command(_) | Gate::Processes(_) => {
+            Target::Command(_) | Target::Processes(_) => {
                 Counting::Meter(Meter::start_keeping(found.clone(), launched, keep)?)
             }
         };
-        let bell = match &gate {
+        let process_events = match &target {
             _ if matches!(counting, Counting::Nothing) => None,
-            Gate::Pair(_) => None,
-            Gate::Command(prepared) => Bell::hang(&RunningKernel, &[prepared.pid()]),
-            Gate::Processes(_) => {
+            Target::Pair(_) => None,
+            Target::Command(prepared) => ProcessEvents::follow(&RunningKernel, &[prepared.pid()]),
+            Target::Processes(_) => {
                 let pids: Vec<i32> = pipeline.members.iter().map(|member| member.pid).collect();
-                Bell::hang(&RunningKernel, &pids)
+                ProcessEvents::follow(&RunningKernel, &pids)
             }
         };
         if launched && let Some(session) = &mut session {
             session.members_are_released();
         }
         let started = Instant::now();
-        let subject = match gate {
-            Gate::Pair(prepared) => Subject::Pair(Box::new(prepared.release())),
-            Gate::Command(prepared) => {
+        let subject = match target {
+            Target::Pair(prepared) => Subject::Pair(Box::new(prepared.release())),
+            Target::Command(prepared) => {
                 let id = MemberId { pid: prepared.pid(), start_time: None };
                 let pidfd = id.pidfd().ok();
                 Subject::Command { running: prepared.release()?, pidfd, status: None }
             }
-            Gate::Processes(extent) => Subject::Processes { extent, alive: None },
+            Target::Processes(extent) => Subject::Processes { extent, alive: None },
         };
         if let Some(session) = &mut session {
             measure_effect(session, &counting, &subject, &pipeline)?;
@@ -233,7 +242,7 @@ impl Standby {
             stop,
             session,
             counting,
-            bell,
+            process_events,
             started,
             counted_ns,
             enough,
@@ -305,7 +314,7 @@ pub struct Watcher {
     stop: Stop,
     session: Option<Session>,
     counting: Counting,
-    bell: Option<Bell>,
+    process_events: Option<ProcessEvents>,
     started: Instant,
     /// When the counting of bytes began.
     counted_ns: u64,
@@ -344,7 +353,9 @@ impl Watcher {
         looks: &mut [&mut dyn Look],
     ) -> Result<Ending, Error> {
         let (first_look, last_look) = match self.subject {
-            Subject::Command { .. } if self.bell.is_some() => (FIRST_LOOK, BESIDE_BELL),
+            Subject::Command { .. } if self.process_events.is_some() => {
+                (FIRST_LOOK, LAST_LOOK_WITH_EVENTS)
+            }
             Subject::Command { .. } => (FIRST_LOOK, LAST_LOOK),
             Subject::Pair(_) | Subject::Processes { .. } => (RELOOK, RELOOK),
         };
@@ -354,19 +365,19 @@ impl Watcher {
         let mut decisions = Decisions::new(Timing { duration, first_look, last_look, drains });
         let mut known = self.ids();
         looks.iter_mut().for_each(|look| look.follow(&known));
-        let (mut stirred, mut pause) = (false, Duration::ZERO);
+        let (mut any_event, mut pause) = (false, Duration::ZERO);
         loop {
-            let ended = self.subject.wait(&known, self.bell.as_ref(), pause)?;
-            stirred |= self.bell.as_mut().is_some_and(Bell::rang);
-            let seen = SeenNow {
+            let ended = self.subject.wait(&known, self.process_events.as_ref(), pause)?;
+            any_event |= self.process_events.as_mut().is_some_and(ProcessEvents::any_new);
+            let observed = Observed {
                 elapsed: self.started.elapsed(),
                 ended,
                 asked: self.stop.is_asked(),
                 full: self.session.as_ref().is_some_and(Session::is_full),
-                stirred,
+                any_event,
                 enough: self.has_enough(),
             };
-            match decisions.step(seen) {
+            match decisions.step(observed) {
                 Step::End(ending) => {
                     // Who came since the last look may have gone already.
                     if ending == Ending::Ended && self.look_for_members(&known) {
@@ -379,7 +390,7 @@ impl Watcher {
                 Step::Ask(_) => self.subject.ask(),
                 Step::Look { accounts, members } => {
                     if members {
-                        stirred = false;
+                        any_event = false;
                         let began = cpu_time();
                         let is_new = self.look_for_members(&known);
                         if is_new {
@@ -398,7 +409,7 @@ impl Watcher {
                     }
                 }
             }
-            pause = decisions.pause(self.started.elapsed(), stirred);
+            pause = decisions.pause(self.started.elapsed(), any_event);
         }
     }
 
@@ -433,14 +444,15 @@ impl Watcher {
         if matches!(self.counting, Counting::Nothing) {
             return false;
         }
-        let seen = self.bell.as_mut().map(Bell::seen).unwrap_or_default();
-        let Some(found) = self.subject.look(known, seen) else { return false };
+        let events = self.process_events.as_mut();
+        let ended = events.map(ProcessEvents::snapshots).unwrap_or_default();
+        let Some(found) = self.subject.look(known, ended) else { return false };
         let is_larger = self.pipeline.merge(&found.pipeline, &found.wrappers);
         if !self.pipeline.set_apart(&found.handed_down) && !is_larger {
             return false;
         }
-        if let Some(bell) = &mut self.bell {
-            bell.hear(found.everyone().map(|member| member.pid));
+        if let Some(events) = &mut self.process_events {
+            events.add(found.everyone().map(|member| member.pid));
         }
         if let Counting::Meter(meter) = &self.counting {
             meter.follow(found.clone());
@@ -573,7 +585,7 @@ const LAST_LOOK: Duration = Duration::from_millis(100);
 
 /// Where the kernel tells of each process that begins or ends, what is left to find is who opens or
 /// closes a pipe meanwhile.
-const BESIDE_BELL: Duration = Duration::from_millis(400);
+const LAST_LOOK_WITH_EVENTS: Duration = Duration::from_millis(400);
 
 /// New members join a running pipeline seldom, and a look at all processes takes some milliseconds.
 const RELOOK: Duration = Duration::from_secs(1);

@@ -62,7 +62,7 @@ pub use level::never_look;
 pub use looker::{Level, Look};
 pub use mounted::check_proc;
 pub use process::{parent_of, threads, user_of};
-pub use scan::Witness;
+pub use scan::ProcessReader;
 pub use table::{Access, Calls, Descriptor, HeldSocket, ProcTable, Process};
 pub use topology::{Found, pipeline_of, pipelines, tree_of};
 

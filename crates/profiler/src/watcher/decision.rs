@@ -32,7 +32,7 @@ pub(super) struct Timing {
 
 /// What was seen at a tick.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct Observed {
     /// Time since the watch began.
     pub(super) elapsed: Duration,
     /// What is watched has ended.
@@ -42,7 +42,7 @@ pub(super) struct Seen {
     /// The recording takes no more.
     pub(super) full: bool,
     /// A process was started, executed a program, or ended.
-    pub(super) stirred: bool,
+    pub(super) any_event: bool,
     /// There is enough of it; else the end of the time is waited beyond.
     pub(super) enough: bool,
 }
@@ -120,13 +120,13 @@ impl Decisions {
     }
 
     /// What to do now.
-    pub(super) fn step(&mut self, seen: Seen) -> Step {
-        if seen.ended {
+    pub(super) fn step(&mut self, observed: Observed) -> Step {
+        if observed.ended {
             return Step::End(self.asked.unwrap_or(Ending::Ended));
         }
-        let over =
-            seen.enough && self.timing.duration.is_some_and(|duration| seen.elapsed >= duration);
-        let ending = match (seen.asked, seen.full, over) {
+        let over = observed.enough
+            && self.timing.duration.is_some_and(|duration| observed.elapsed >= duration);
+        let ending = match (observed.asked, observed.full, over) {
             (true, _, _) => Some(Ending::Interrupted),
             (_, true, _) => Some(Ending::Full),
             (_, _, true) => Some(Ending::Elapsed),
@@ -140,11 +140,11 @@ impl Decisions {
             }
             _ => {}
         }
-        let is_due = |due: Due| seen.elapsed >= due.latest;
+        let is_due = |due: Due| observed.elapsed >= due.latest;
         Step::Look {
             accounts: is_due(self.accounts),
             members: is_due(self.members)
-                || (seen.stirred && seen.elapsed >= self.members.earliest),
+                || (observed.any_event && observed.elapsed >= self.members.earliest),
         }
     }
 
@@ -163,10 +163,10 @@ impl Decisions {
         self.members = Due::after(now, allowed, self.pause);
     }
 
-    /// How long nothing has to be done from `now` on. With `stirred`, something happened that calls
+    /// How long nothing has to be done from `now` on. With `any_event`, something happened that calls
     /// for a look that is not due yet.
-    pub(super) fn pause(&self, now: Duration, stirred: bool) -> Duration {
-        let members = if stirred { self.members.earliest } else { self.members.latest };
+    pub(super) fn pause(&self, now: Duration, any_event: bool) -> Duration {
+        let members = if any_event { self.members.earliest } else { self.members.latest };
         let next = members.min(self.accounts.latest).min(now + TICK);
         let end = self.timing.duration.filter(|duration| *duration > now);
         let next = end.map_or(next, |end| next.min(end));
@@ -184,22 +184,22 @@ mod tests {
         Timing { duration: None, first_look: MS(2), last_look: MS(1000), drains: false }
     }
 
-    fn at(ms: u64) -> Seen {
-        Seen { elapsed: MS(ms), enough: true, ..Seen::default() }
+    fn at(ms: u64) -> Observed {
+        Observed { elapsed: MS(ms), enough: true, ..Observed::default() }
     }
 
     #[test]
     fn an_end_is_told_by_what_came_first() {
         let limited = Timing { duration: Some(MS(50)), ..timing() };
         let nothing = Step::Look { accounts: true, members: true };
-        for (seen, step) in [
+        for (observed, step) in [
             (at(10), nothing),
-            (Seen { ended: true, asked: true, ..at(10) }, Step::End(Ending::Ended)),
-            (Seen { asked: true, full: true, ..at(60) }, Step::End(Ending::Interrupted)),
-            (Seen { full: true, ..at(60) }, Step::End(Ending::Full)),
+            (Observed { ended: true, asked: true, ..at(10) }, Step::End(Ending::Ended)),
+            (Observed { asked: true, full: true, ..at(60) }, Step::End(Ending::Interrupted)),
+            (Observed { full: true, ..at(60) }, Step::End(Ending::Full)),
             (at(50), Step::End(Ending::Elapsed)),
         ] {
-            assert_eq!(Decisions::new(limited).step(seen), step, "{seen:?}");
+            assert_eq!(Decisions::new(limited).step(observed), step, "{observed:?}");
         }
         assert_eq!(Decisions::new(timing()).step(at(1_000_000)), nothing);
     }
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn a_watch_goes_on_until_there_is_enough() {
         let mut decisions = Decisions::new(Timing { duration: Some(MS(50)), ..timing() });
-        let few = |ms| Seen { enough: false, ..at(ms) };
+        let few = |ms| Observed { enough: false, ..at(ms) };
         assert!(matches!(decisions.step(few(60)), Step::Look { .. }));
         decisions.spent = CREDIT;
         decisions.looked(MS(60), MS(40), false);
@@ -215,16 +215,19 @@ mod tests {
         assert_eq!(decisions.pause(MS(60), false), MS(100), "it does not spin beyond the end");
         assert_eq!(decisions.step(few(70)), Step::Look { accounts: false, members: false });
         assert_eq!(decisions.step(at(70)), Step::End(Ending::Elapsed));
-        assert_eq!(decisions.step(Seen { asked: true, ..few(70) }), Step::End(Ending::Interrupted));
+        assert_eq!(
+            decisions.step(Observed { asked: true, ..few(70) }),
+            Step::End(Ending::Interrupted)
+        );
     }
 
     #[test]
     fn what_drains_is_asked_once_and_ends_by_itself() {
         let mut decisions = Decisions::new(Timing { drains: true, ..timing() });
-        let asked = |ms| Seen { asked: true, ..at(ms) };
+        let asked = |ms| Observed { asked: true, ..at(ms) };
         assert_eq!(decisions.step(asked(10)), Step::Ask(Ending::Interrupted));
         assert!(matches!(decisions.step(asked(20)), Step::Look { .. }));
-        let ended = Seen { ended: true, ..asked(30) };
+        let ended = Observed { ended: true, ..asked(30) };
         assert_eq!(decisions.step(ended), Step::End(Ending::Interrupted));
     }
 
@@ -243,15 +246,15 @@ mod tests {
     }
 
     #[test]
-    fn a_stir_brings_the_next_look_forward_but_not_too_close() {
+    fn a_process_event_brings_the_next_look_forward_but_not_too_close() {
         let mut decisions = Decisions::new(timing());
         decisions.spent = CREDIT + MS(3);
         decisions.looked(MS(100), MS(2), false);
         decisions.read_accounts(MS(100), Duration::ZERO);
-        let stirred = |ms| Seen { stirred: true, ..at(ms) };
+        let any_event = |ms| Observed { any_event: true, ..at(ms) };
         let members = |step| matches!(step, Step::Look { members: true, .. });
-        assert!(!members(decisions.step(stirred(124))));
-        assert!(members(decisions.step(stirred(125))));
+        assert!(!members(decisions.step(any_event(124))));
+        assert!(members(decisions.step(any_event(125))));
         assert!(members(decisions.step(at(125))), "the pause was shorter than that");
         assert_eq!(decisions.pause(MS(101), true), MS(24));
     }

@@ -12,7 +12,7 @@ use pipeprof_runner::ends::Usage;
 use pipeprof_runner::pipeline::MemberId;
 use pipeprof_runner::{command, outcome, pair};
 
-use super::bell::Bell;
+use super::process_events::ProcessEvents;
 use crate::error::Error;
 
 /// What is watched, once it runs.
@@ -61,14 +61,14 @@ impl Subject {
     pub(super) fn wait(
         &mut self,
         known: &[MemberId],
-        bell: Option<&Bell>,
+        events: Option<&ProcessEvents>,
         pause: Duration,
     ) -> Result<bool, Error> {
-        let bell = || bell.into_iter().map(Bell::descriptor);
+        let events = || events.into_iter().map(ProcessEvents::descriptor);
         match self {
             Subject::Pair(running) => Ok(running.wait_timeout(pause)?),
             Subject::Command { running, pidfd, status } => {
-                sleep(pidfd.iter().map(AsFd::as_fd).chain(bell()), pause)?;
+                sleep(pidfd.iter().map(AsFd::as_fd).chain(events()), pause)?;
                 *status = running.try_wait()?;
                 Ok(status.is_some())
             }
@@ -77,18 +77,19 @@ impl Subject {
                     *alive = known.iter().find_map(running);
                 }
                 let Some((_, pidfd)) = alive else { return Ok(true) };
-                sleep(std::iter::once(pidfd.as_fd()).chain(bell()), pause)?;
+                sleep(std::iter::once(pidfd.as_fd()).chain(events()), pause)?;
                 Ok(false)
             }
         }
     }
 
-    /// Who belongs to it now, or did when it was seen; `None` where that is known from the start, or nobody is there.
-    pub(super) fn look(&self, known: &[MemberId], seen: Vec<Process>) -> Option<Found> {
+    /// Who belongs to it now, or did when a snapshot was taken; `None` where that is known from the
+    /// start, or nobody is there.
+    pub(super) fn look(&self, known: &[MemberId], ended: Vec<Process>) -> Option<Found> {
         match self {
             Subject::Pair(_) => None,
-            Subject::Command { running, .. } => running.pipeline_with(seen).ok(),
-            Subject::Processes { extent, .. } => discover_with(known, *extent, seen).ok(),
+            Subject::Command { running, .. } => running.pipeline_with(ended).ok(),
+            Subject::Processes { extent, .. } => discover_with(known, *extent, ended).ok(),
         }
     }
 

@@ -95,26 +95,25 @@ pub(super) fn scan_tree(root: i32) -> Option<ProcTable> {
     Some(sockets::joined(ProcTable::new(processes, unreadable)))
 }
 
-/// Looks at single processes, for whoever learns at once that something happened to them. It costs
-/// some tens of microseconds a process.
+/// Reads single processes, at some tens of microseconds each.
 #[derive(Debug)]
-pub struct Witness {
+pub struct ProcessReader {
     proc: OwnedFd,
     reader: Reader,
 }
 
-impl Witness {
+impl ProcessReader {
     /// `None` where there is no `/proc` of ours.
-    pub fn new() -> Option<Witness> {
+    pub fn new() -> Option<ProcessReader> {
         super::mounted::check_proc().ok()?;
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let proc = open("/proc", flags, Mode::empty()).ok()?;
-        Some(Witness { proc, reader: Reader::new() })
+        Some(ProcessReader { proc, reader: Reader::new() })
     }
 
-    /// What a process holds now; `None` where it has ended or may not be read. Of one that is in the
-    /// middle of an `exec` nothing is asked that would wait for the end of it.
-    pub fn see(&mut self, pid: i32, in_exec: bool) -> Option<Process> {
+    /// A process and its descriptors now; `None` where it has ended or may not be read. With
+    /// `in_exec`, nothing is read that would wait for the end of its `exec`.
+    pub fn read(&mut self, pid: i32, in_exec: bool) -> Option<Process> {
         self.reader.glance(self.proc.as_fd(), pid, in_exec).ok()
     }
 }
