@@ -9,7 +9,7 @@ use pipeprof_profiler::analyse::analyse_part;
 use pipeprof_profiler::profile;
 use pipeprof_profiler::recording::{Recording, RecordingDir};
 use pipeprof_profiler::session::CaptureConfig;
-use pipeprof_profiler::symbolize::Remembering;
+use pipeprof_profiler::symbolize::RecordingSymbolizer;
 use pipeprof_profiler::watcher::{Came, Seen, Standby};
 use pipeprof_report::run::Run;
 use pipeprof_report::topology;
@@ -217,12 +217,13 @@ fn analysed(recording: Recording, scope: Scope, ui: &Ui) -> anyhow::Result<Captu
     };
     let started = Instant::now();
     let mut symbolizer = recording.symbolizer();
-    let mut remembering = Remembering::new(symbolizer.as_mut());
+    let mut recording_symbolizer = RecordingSymbolizer::new(symbolizer.as_mut());
     let mut bar = Analysing::new(ui);
     let clock_ns = part.map(|part| part.clock_ns);
-    let profile = analyse_part(&recording, clock_ns, &mut remembering, &mut |at| bar.at(at));
+    let profile =
+        analyse_part(&recording, clock_ns, &mut recording_symbolizer, &mut |at| bar.at(at));
     bar.done();
-    let symbols = remembering.into_table();
+    let symbols = recording_symbolizer.into_table();
     let profile = match profile {
         Ok(profile) => profile,
         Err(error) => {

@@ -4,20 +4,20 @@
 //! before anything is launched. Regular files are whole or as they were; anything else (a FIFO, a
 //! device, a socket, a descriptor) is opened once, held, and written to as it comes.
 
+mod failure;
 mod regular;
 mod stream;
 mod target;
-mod witness;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use pipeprof_runner::inherited;
 
+use self::failure::{Failure, render_into};
 pub(crate) use self::regular::quoted;
 use self::stream::Stream;
 use self::target::Target;
-use self::witness::{Failure, render_into};
 use crate::ui::{Ui, hinted, wrong_usage};
 
 /// Where one file's worth of output goes.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use rustc_hash::FxHashMap;
 
-use crate::kernel_code::{MadeCode, MadeId};
+use crate::kernel_code::{RuntimeCode, RuntimeCodeId};
 use crate::perfdata::record::{KernelSymbol, Mapping};
 use crate::symbolize::{BuildId, Object};
 
@@ -46,9 +46,9 @@ pub(crate) struct AddressSpaces {
     sampled: Vec<bool>,
     objects: FxHashMap<ObjectKey, Arc<Object>>,
     /// Code that the kernel made, as it is now and was.
-    made: MadeCode,
+    made: RuntimeCode,
     /// What the kernel had made, in each state.
-    made_in: Vec<MadeId>,
+    made_in: Vec<RuntimeCodeId>,
 }
 
 impl AddressSpaces {
@@ -72,13 +72,13 @@ impl AddressSpaces {
 
     /// The state of what the kernel has made, where an address lies in that; else the one in which
     /// it has made nothing.
-    pub(crate) fn made_at(&self, space: SpaceId, address: u64) -> MadeId {
+    pub(crate) fn runtime_code_at(&self, space: SpaceId, address: u64) -> RuntimeCodeId {
         let made = self.made_in.get(space.0 as usize).copied().unwrap_or_default();
-        if self.made.find(made, address).is_some() { made } else { MadeId::default() }
+        if self.made.find(made, address).is_some() { made } else { RuntimeCodeId::default() }
     }
 
     /// The name of the code that the kernel has made at an address, and the offset in it.
-    pub(crate) fn made_code(&self, made: MadeId, address: u64) -> Option<(&str, u64)> {
+    pub(crate) fn runtime_code(&self, made: RuntimeCodeId, address: u64) -> Option<(&str, u64)> {
         self.made.find(made, address)
     }
 
@@ -166,7 +166,7 @@ impl AddressSpaces {
         let id = SpaceId(self.states.len() as u32);
         self.states.push(space);
         self.sampled.push(false);
-        self.made_in.push(MadeId::default());
+        self.made_in.push(RuntimeCodeId::default());
         id
     }
 
@@ -294,8 +294,8 @@ mod tests {
         spaces.kernel_symbol(&symbol(true));
         let after = spaces.sample(1);
         let name = |space| {
-            let made = spaces.made_at(space, 0xffff_ffff_c000_0010);
-            spaces.made_code(made, 0xffff_ffff_c000_0010)
+            let made = spaces.runtime_code_at(space, 0xffff_ffff_c000_0010);
+            spaces.runtime_code(made, 0xffff_ffff_c000_0010)
         };
         assert_eq!([before, during, after].map(name), [None, Some(("bpf_prog_x", 0x10)), None]);
         for space in [before, during, after] {

@@ -69,7 +69,7 @@ pub fn analyse_part(
     symbolizer: &mut dyn Symbolizer,
     watch: &mut dyn FnMut(Progress),
 ) -> Result<Profile, Error> {
-    analyse_into(recording, part, symbolizer, Onlookers { spool: None, watch: Some(watch) })
+    analyse_into(recording, part, symbolizer, Observers { spool: None, watch: Some(watch) })
 }
 
 /// As [`analyse`], and keeps the samples and sleeps that the profile adds up; of a part of the time,
@@ -85,8 +85,8 @@ pub fn analyse_with_timeline(
     let failed =
         |source| Error::File { action: "keeping samples in", path: std::env::temp_dir(), source };
     let mut spool = Spool::new().map_err(failed)?;
-    let onlookers = Onlookers { spool: Some(&mut spool), watch: None };
-    let profile = analyse_into(recording, part, symbolizer, onlookers)?;
+    let observers = Observers { spool: Some(&mut spool), watch: None };
+    let profile = analyse_into(recording, part, symbolizer, observers)?;
     Ok((profile, spool.finish().map_err(failed)?))
 }
 
@@ -94,13 +94,13 @@ fn analyse_into(
     recording: &Recording,
     part: Option<Window>,
     symbolizer: &mut dyn Symbolizer,
-    onlookers: Onlookers<'_>,
+    observers: Observers<'_>,
 ) -> Result<Profile, Error> {
     let Loaded { file, bytes, unwinding } = recording.load()?;
     let paging = Paging::new(&bytes);
     let (meta, unwinding) = (&recording.meta, unwinding.as_ref());
     let records = Records { file: &file, bytes: &bytes, paging, part };
-    let mut profile = analyse_records(records, meta, unwinding, symbolizer, onlookers);
+    let mut profile = analyse_records(records, meta, unwinding, symbolizer, observers);
     if part.is_some() {
         return Ok(profile);
     }
@@ -112,7 +112,7 @@ fn analyse_into(
 
 /// Who is told of the pass as it goes.
 #[derive(Default)]
-struct Onlookers<'a> {
+struct Observers<'a> {
     /// Of each sample and sleep.
     spool: Option<&'a mut Spool>,
     /// Of how far it has come.
@@ -134,7 +134,7 @@ pub fn analyse_bytes(
     let file = PerfDataFile::parse(bytes)?;
     let unwinding = meta.unwinding.as_ref();
     let records = Records { file: &file, bytes, paging: Paging::none(), part: None };
-    Ok(analyse_records(records, meta, unwinding, symbolizer, Onlookers::default()))
+    Ok(analyse_records(records, meta, unwinding, symbolizer, Observers::default()))
 }
 
 /// What the pass goes over.
@@ -151,9 +151,9 @@ fn analyse_records(
     meta: &Meta,
     unwinding: Option<&Unwinding>,
     symbolizer: &mut dyn Symbolizer,
-    onlookers: Onlookers<'_>,
+    observers: Observers<'_>,
 ) -> Profile {
-    let Onlookers { spool, mut watch } = onlookers;
+    let Observers { spool, mut watch } = observers;
     let Records { file, bytes, paging, part } = records;
     let mut pass = Pass::new(meta, unwinding, file);
     if let Some(part) = part {

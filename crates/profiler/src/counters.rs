@@ -41,7 +41,7 @@ const ATTACH_PASSES: usize = 5;
 pub enum CounterError {
     /// A member ended before anything was attached to it.
     #[error("process {pid} is gone")]
-    Gone {
+    Ended {
         /// The member.
         pid: i32,
     },
@@ -70,7 +70,7 @@ impl CounterError {
     pub fn hint(&self) -> Option<String> {
         match self {
             CounterError::OutOfFiles { hint, .. } => hint.clone(),
-            CounterError::Gone { .. } | CounterError::Switch { .. } => None,
+            CounterError::Ended { .. } | CounterError::Switch { .. } => None,
         }
     }
 }
@@ -183,13 +183,13 @@ impl Member {
         let Target { pid, alone } = target;
         let mut pass = 1;
         loop {
-            let before = threads(pid).ok_or(CounterError::Gone { pid })?;
+            let before = threads(pid).ok_or(CounterError::Ended { pid })?;
             let events = KnownEvent::COUNTED
                 .into_iter()
                 .filter(|event| event.is_hardware() || !alone)
                 .map(|event| OpenEvent::open(event, pid, &before, env))
                 .collect::<Result<Vec<_>, _>>()?;
-            let after = threads(pid).ok_or(CounterError::Gone { pid })?;
+            let after = threads(pid).ok_or(CounterError::Ended { pid })?;
             // A thread that came meanwhile has inherited some events, all, or none: to open its own
             // might count it twice. A pass in which none came is exact.
             let threads_missed = after.difference(&before).count();

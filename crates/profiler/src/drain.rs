@@ -53,7 +53,7 @@ impl Drain {
         events: Arc<[OwnedFd]>,
         members: MembersOnly,
         segments: Segments,
-        patience: Option<Duration>,
+        longest_wait: Option<Duration>,
     ) -> Result<Self, Error> {
         let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC)
             .map_err(|errno| Error::Control { action: "making the stop signal of", errno })?;
@@ -61,7 +61,7 @@ impl Drain {
         let thread_stop = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
             .name("pp-drain".to_owned())
-            .spawn(move || run(rings, &events, members, segments, &thread_stop, patience))
+            .spawn(move || run(rings, &events, members, segments, &thread_stop, longest_wait))
             .map_err(|source| Error::Control {
                 action: "starting the drain thread of",
                 errno: Errno::from_raw(source.raw_os_error().unwrap_or(libc::EAGAIN)),
@@ -86,13 +86,14 @@ fn run(
     mut members: MembersOnly,
     mut segments: Segments,
     stop: &EventFd,
-    patience: Option<Duration>,
+    longest_wait: Option<Duration>,
 ) -> Drained {
-    let patience = patience.and_then(|patience| PollTimeout::try_from(patience).ok());
+    let longest_wait =
+        longest_wait.and_then(|longest_wait| PollTimeout::try_from(longest_wait).ok());
     let mut lost = 0;
     let mut watched: Vec<BorrowedFd<'_>> = events.iter().map(AsFd::as_fd).collect();
     loop {
-        let stopping = wait(&mut watched, stop, patience.unwrap_or(PollTimeout::NONE));
+        let stopping = wait(&mut watched, stop, longest_wait.unwrap_or(PollTimeout::NONE));
         let drained = drain_round(&mut rings, &mut members, segments.file(), &mut lost);
         let kept = drained.and_then(|()| if stopping { Ok(()) } else { segments.keep_to_limits() });
         if let Err(error) = kept {
@@ -111,11 +112,11 @@ fn run(
 }
 
 /// Sleeps until a ring passes its watermark, or for so long; true when told to stop.
-fn wait(watched: &mut Vec<BorrowedFd<'_>>, stop: &EventFd, patience: PollTimeout) -> bool {
+fn wait(watched: &mut Vec<BorrowedFd<'_>>, stop: &EventFd, longest_wait: PollTimeout) -> bool {
     let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(watched.len() + 1);
     fds.push(PollFd::new(stop.as_fd(), PollFlags::POLLIN));
     fds.extend(watched.iter().map(|&fd| PollFd::new(fd, PollFlags::POLLIN)));
-    match poll(&mut fds, patience) {
+    match poll(&mut fds, longest_wait) {
         Ok(_) => {}
         Err(Errno::EINTR) => return false,
         // No memory for the poll table: stop waiting for watermarks and drain at the end.

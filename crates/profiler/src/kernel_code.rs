@@ -57,7 +57,7 @@ impl RecordedModule {
 
 /// Code that the kernel made at run time (BPF programs, trampolines), as its records tell of it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct MadeCode {
+pub(crate) struct RuntimeCode {
     /// By start, at one time.
     now: OrdMap<u64, Made>,
     /// At each time at which that changed and samples followed.
@@ -72,9 +72,9 @@ struct Made {
 
 /// A state of what the kernel has made; 0 is nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct MadeId(pub(crate) u32);
+pub(crate) struct RuntimeCodeId(pub(crate) u32);
 
-impl MadeCode {
+impl RuntimeCode {
     /// Code came or went.
     pub(crate) fn apply(&mut self, symbol: &KernelSymbol<'_>) {
         if symbol.unregistered {
@@ -87,18 +87,18 @@ impl MadeCode {
     }
 
     /// The current state, for samples that keep referring to it.
-    pub(crate) fn state(&mut self) -> MadeId {
+    pub(crate) fn state(&mut self) -> RuntimeCodeId {
         if self.states.last().is_none_or(|last| !last.ptr_eq(&self.now)) {
             if self.states.is_empty() && self.now.is_empty() {
-                return MadeId(0);
+                return RuntimeCodeId(0);
             }
             self.states.push(self.now.clone());
         }
-        MadeId(self.states.len() as u32)
+        RuntimeCodeId(self.states.len() as u32)
     }
 
     /// The name of the code at an address in a state, and the offset in it.
-    pub(crate) fn find(&self, state: MadeId, address: u64) -> Option<(&str, u64)> {
+    pub(crate) fn find(&self, state: RuntimeCodeId, address: u64) -> Option<(&str, u64)> {
         let state = self.states.get((state.0 as usize).checked_sub(1)?)?;
         let (start, made) = state.get_prev(&address)?;
         (address < made.end).then(|| (&*made.name, address - start))
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn code_has_its_name_from_when_it_is_made_until_it_goes() {
-        let mut code = MadeCode::default();
+        let mut code = RuntimeCode::default();
         let symbol = |start, name: &'static [u8], unregistered| KernelSymbol {
             start,
             length: 0x100,

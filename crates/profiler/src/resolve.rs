@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::address_space::{AddressSpaces, SpaceId};
-use crate::kernel_code::MadeId;
+use crate::kernel_code::RuntimeCodeId;
 use crate::perfdata::build_ids::BuildIds;
 use crate::profile::{Frame, FrameId, FrameKind, Mode, Profile};
 use crate::symbolize::{Function, Functions, Object, Symbolizer};
@@ -24,7 +24,7 @@ pub(crate) struct RawFrame {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Place {
     /// The kernel, with what it had made at run time.
-    Kernel(MadeId),
+    Kernel(RuntimeCodeId),
     User(SpaceId),
 }
 
@@ -36,8 +36,8 @@ impl RawFrame {
         address: u64,
         exact: bool,
     ) -> Self {
-        let frame = RawFrame { place: Place::Kernel(MadeId::default()), address, exact };
-        RawFrame { place: Place::Kernel(spaces.made_at(space, frame.lookup())), ..frame }
+        let frame = RawFrame { place: Place::Kernel(RuntimeCodeId::default()), address, exact };
+        RawFrame { place: Place::Kernel(spaces.runtime_code_at(space, frame.lookup())), ..frame }
     }
 
     /// In user space.
@@ -97,7 +97,7 @@ impl<'a> Resolver<'a> {
             let space = match frame.place {
                 Place::User(space) => space,
                 Place::Kernel(made) => {
-                    match self.spaces.made_code(made, frame.lookup()) {
+                    match self.spaces.runtime_code(made, frame.lookup()) {
                         Some((name, offset)) => self.put_made(frame, name, offset, profile),
                         None => kernel.push(frame),
                     }

@@ -31,7 +31,7 @@ pub struct Limits {
 
 impl Limits {
     /// How long the drain may sleep: a limit is to be noticed in time.
-    pub(crate) fn patience(self) -> Option<Duration> {
+    pub(crate) fn longest_wait(self) -> Option<Duration> {
         let none = self == Limits::default();
         (!none).then(|| self.keep.map_or(LOOK, |keep| (keep / PARTS / 2).min(LOOK)))
     }

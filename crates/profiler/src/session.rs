@@ -227,9 +227,10 @@ impl Session {
             .unwrap_or_default();
         let events = opened.into_iter().flat_map(|event| event.fds);
         let events: Arc<[OwnedFd]> = events.map(|(fd, _)| fd).collect();
-        let patience = config.limits.patience().unwrap_or(KILL_COSTS);
-        let patience = dir.outlives_a_kill().then_some(patience).or(config.limits.patience());
-        let drain = Drain::start(rings, Arc::clone(&events), members, segments, patience)?;
+        let longest_wait = config.limits.longest_wait().unwrap_or(KILL_COSTS);
+        let longest_wait =
+            dir.outlives_a_kill().then_some(longest_wait).or(config.limits.longest_wait());
+        let drain = Drain::start(rings, Arc::clone(&events), members, segments, longest_wait)?;
         for (index, event) in events.iter().enumerate() {
             if !by_turns.contains(&index) {
                 system
@@ -304,8 +305,8 @@ impl Session {
         let provenance = provenance(None);
         let segments = begin(&dir, descriptions, provenance.clone(), config.limits, &pids, &full)?;
         let events: Arc<[OwnedFd]> = Arc::from(Vec::new());
-        let patience = config.limits.patience();
-        let drain = Drain::start(Vec::new(), Arc::clone(&events), members, segments, patience)?;
+        let longest_wait = config.limits.longest_wait();
+        let drain = Drain::start(Vec::new(), Arc::clone(&events), members, segments, longest_wait)?;
         meta.start_ns = now_ns();
         for member in &pipeline.members {
             meta.threads.extend(thread_starts(member.pid));

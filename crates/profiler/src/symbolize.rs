@@ -25,7 +25,7 @@ pub(crate) use find::{Finder, Found, Place, map_file};
 pub(crate) use image::Image;
 pub use perf_map::PerfMap;
 pub(crate) use perf_map::PerfMaps;
-pub use table::{Remembering, SymbolTable};
+pub use table::{RecordingSymbolizer, SymbolTable};
 pub(crate) use vdso::{build_id as vdso_build_id, of_running_kernel as own_vdso};
 
 use functions::Functions as SymbolFunctions;
@@ -146,7 +146,7 @@ impl LocalSymbols {
                 return Some(found);
             }
             Place::Replaced | Place::Changed => self.notes.replaced(object),
-            Place::Gone => self.notes.gone(object),
+            Place::Missing => self.notes.missing(object),
             Place::NoFile => {}
         }
         None

@@ -136,7 +136,7 @@ impl Diff {
             }
         }
         unit::check(&a, &b)?;
-        let lines = member::line_up(&a, &b);
+        let lines = member::match_members(&a, &b);
         let (unit, unit_because) = unit::choose(&a, &b, &lines.matched);
         let mut not_compared = lines.left_out;
         let matched = unit::drop_unknown(unit, &a, &b, lines.matched, &mut not_compared);

@@ -124,12 +124,12 @@ impl Highlights {
     }
 
     /// What one member's samples show of each function, in the order of [`Self::list`].
-    pub fn sightings(
+    pub fn highlight_shares(
         &self,
         profile: &Profile,
         roles: &Classification,
         member: usize,
-    ) -> Vec<Sighting> {
+    ) -> Vec<HighlightShare> {
         let first = |frame: &Frame| self.0.iter().position(|h| h.matches(frame));
         // Of the frames of this member alone: of thousands, each has a few.
         let mut of_frames: FxHashMap<FrameId, Option<usize>> = FxHashMap::default();
@@ -144,7 +144,7 @@ impl Highlights {
             .enumerate()
             .map(|(index, highlight)| {
                 let hit = |frame: FrameId| of_frames.get(&frame) == Some(&Some(index));
-                let mut sighting = Sighting {
+                let mut shown = HighlightShare {
                     function: highlight.classic.clone(),
                     names: Vec::new(),
                     self_weight: 0,
@@ -158,22 +158,22 @@ impl Highlights {
                     if matched.peek().is_none() {
                         continue;
                     }
-                    sighting.total_weight += weight.weight;
+                    shown.total_weight += weight.weight;
                     if hit(stack[0]) {
-                        sighting.self_weight += weight.weight;
+                        shown.self_weight += weight.weight;
                     }
                     for &id in matched {
                         let name = &profile.frame(id).name;
-                        if !sighting.names.iter().any(|known| **known == **name) {
-                            sighting.names.push(name.to_string());
+                        if !shown.names.iter().any(|known| **known == **name) {
+                            shown.names.push(name.to_string());
                         }
                     }
                 }
-                sighting.names.sort_unstable();
-                if sighting.names.is_empty() {
-                    seen.explain_absence(highlight, &mut sighting);
+                shown.names.sort_unstable();
+                if shown.names.is_empty() {
+                    seen.explain_absence(highlight, &mut shown);
                 }
-                sighting
+                shown
             })
             .collect()
     }
@@ -181,7 +181,7 @@ impl Highlights {
 
 /// What a member's samples show of one highlighted function.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Sighting {
+pub struct HighlightShare {
     /// The name that people know it by.
     pub function: String,
     /// What the kernel calls it, where it was sampled.
@@ -212,9 +212,9 @@ struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    fn explain_absence(&self, highlight: &Highlight, sighting: &mut Sighting) {
+    fn explain_absence(&self, highlight: &Highlight, shown: &mut HighlightShare) {
         let Matches::Kernel(names) = highlight.matches else {
-            sighting.absent = Some("in no sample of this member".into());
+            shown.absent = Some("in no sample of this member".into());
             return;
         };
         let any = |_| true;
@@ -247,8 +247,8 @@ impl Seen<'_> {
                 "inlined into its caller, or never sampled",
             )
         };
-        sighting.stand_in = stand_in;
-        sighting.absent = Some(absent.into());
+        shown.stand_in = stand_in;
+        shown.absent = Some(absent.into());
     }
 
     /// The first of these functions that stacks of the wanted role hold.

@@ -14,7 +14,7 @@ use crate::facts;
 use crate::facts::lanes::{Cell, Lanes, PipeLane, lanes};
 use crate::facts::states::Scene;
 use crate::flamegraph::{View, members};
-use crate::highlight::{Highlights, Sighting};
+use crate::highlight::{HighlightShare, Highlights};
 use crate::ledger::{self, BlockedShare, Life, PipeSummary};
 use crate::part::Part;
 use crate::roles::{Basis, Role, source_name};
@@ -118,7 +118,7 @@ pub struct MemberSummary {
     /// The heaviest by self weight.
     pub top_functions: Vec<FunctionShare>,
     /// The highlighted functions.
-    pub highlights: Vec<Sighting>,
+    pub highlights: Vec<HighlightShare>,
 }
 
 fn inodes<S: serde::Serializer>(pipes: &[PipeKey], serializer: S) -> Result<S::Ok, S::Error> {
@@ -225,7 +225,7 @@ impl Summary {
                     writes_to: run.keys_at(index, End::Writer),
                     connections: run.connections(index).to_vec(),
                     top_functions: top_functions(profile, &functions, highlights, &member.on_cpu),
-                    highlights: highlights.sightings(profile, roles, index),
+                    highlights: highlights.highlight_shares(profile, roles, index),
                 }
             })
             .collect();

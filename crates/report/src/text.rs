@@ -202,23 +202,23 @@ fn write_member(text: &mut String, member: &MemberSummary, style: Style) {
 
 fn write_highlights(text: &mut String, member: &MemberSummary, style: Style) {
     let mut is_first = true;
-    for sighting in &member.highlights {
-        let mut line = format!("  {}", printable(&sighting.function));
-        if let Some(why) = &sighting.absent {
+    for shown in &member.highlights {
+        let mut line = format!("  {}", printable(&shown.function));
+        if let Some(why) = &shown.absent {
             let _ = write!(line, ": {why}");
-            if let Some(stand_in) = &sighting.stand_in {
+            if let Some(stand_in) = &shown.stand_in {
                 let of_member = share(stand_in.weight, member.weight);
                 let _ = write!(line, "; see {} {of_member}", printable(&stand_in.name));
             }
-        } else if sighting.names.is_empty() {
+        } else if shown.names.is_empty() {
             continue;
         } else {
-            let others = sighting.names.iter().filter(|name| **name != sighting.function);
+            let others = shown.names.iter().filter(|name| **name != shown.function);
             let others: Vec<_> = others.map(|name| printable(name)).collect();
             if !others.is_empty() {
                 let _ = write!(line, ", called {} here", others.join(", "));
             }
-            let (total, itself) = (sighting.total_weight, sighting.self_weight);
+            let (total, itself) = (shown.total_weight, shown.self_weight);
             let (total, itself) = (share(total, member.weight), share(itself, member.weight));
             let _ = write!(line, ": {total} ({itself} self)");
         }

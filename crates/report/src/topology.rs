@@ -33,7 +33,7 @@ pub struct Page {
 /// control characters escaped.
 pub fn picture(pipeline: &Pipeline, levels: &[Option<Level>], page: Page) -> String {
     let drawing =
-        Drawing { pipeline, levels, page, ink: if page.unicode { &LINES } else { &ASCII } };
+        Drawing { pipeline, levels, page, glyphs: if page.unicode { &LINES } else { &ASCII } };
     if !drawing.is_chain() {
         return drawing.fitted(&drawing.branches());
     }
@@ -48,8 +48,8 @@ pub fn label(member: &Member, page: Page) -> String {
     let room = page
         .columns
         .map_or(usize::MAX, |columns| columns.saturating_sub(pid.len()).max(LEAST_COMMAND_COLUMNS));
-    let ink = if page.unicode { &LINES } else { &ASCII };
-    cut_with(&command(member), room, ink.cut) + &pid
+    let glyphs = if page.unicode { &LINES } else { &ASCII };
+    cut_with(&command(member), room, glyphs.cut) + &pid
 }
 
 /// A sentence for each member with connections that carry data and are not followed.
@@ -66,7 +66,7 @@ pub fn left_out(pipeline: &Pipeline, counts: &[(MemberId, u32)]) -> Vec<String> 
     counts.iter().filter_map(sentence).collect()
 }
 
-struct Ink {
+struct Glyphs {
     dash: &'static str,
     arrow: &'static str,
     bar: &'static str,
@@ -76,19 +76,19 @@ struct Ink {
     cut: &'static str,
 }
 
-const LINES: Ink =
-    Ink {
+const LINES: Glyphs =
+    Glyphs {
         dash: "──", arrow: "──▶", bar: "│", down: "▼", branch: "├─", last: "└─", cut: "…"
     };
 
-const ASCII: Ink =
-    Ink { dash: "--", arrow: "-->", bar: "|", down: "v", branch: "|-", last: "`-", cut: "..." };
+const ASCII: Glyphs =
+    Glyphs { dash: "--", arrow: "-->", bar: "|", down: "v", branch: "|-", last: "`-", cut: "..." };
 
 struct Drawing<'a> {
     pipeline: &'a Pipeline,
     levels: &'a [Option<Level>],
     page: Page,
-    ink: &'static Ink,
+    glyphs: &'static Glyphs,
 }
 
 impl Drawing<'_> {
@@ -103,7 +103,7 @@ impl Drawing<'_> {
 
     fn fitted(&self, text: &str) -> String {
         let columns = self.page.columns.unwrap_or(usize::MAX);
-        text.lines().map(|line| cut_with(line, columns, self.ink.cut) + "\n").collect()
+        text.lines().map(|line| cut_with(line, columns, self.glyphs.cut) + "\n").collect()
     }
 
     fn line(&self) -> String {
@@ -113,13 +113,13 @@ impl Drawing<'_> {
             .iter()
             .map(|member| format!("{} ({})", command(member), member.pid))
             .collect();
-        line(&members, &self.pipes(), self.ink)
+        line(&members, &self.pipes(), self.glyphs)
     }
 
     fn down(&self) -> String {
         let members: Vec<String> =
             self.pipeline.members.iter().map(|member| label(member, self.page)).collect();
-        down(&members, &self.pipes(), self.ink)
+        down(&members, &self.pipes(), self.glyphs)
     }
 
     fn pipes(&self) -> Vec<String> {
@@ -135,7 +135,7 @@ impl Drawing<'_> {
                 (0..pipes.len()).filter(|&at| pipes[at].writers.contains(&member.id())).collect();
             for (place, &at) in written.iter().enumerate() {
                 let last = place + 1 == written.len();
-                let branch = if last { self.ink.last } else { self.ink.branch };
+                let branch = if last { self.glyphs.last } else { self.glyphs.branch };
                 let readers: Vec<String> = pipes[at]
                     .readers
                     .iter()
@@ -143,8 +143,12 @@ impl Drawing<'_> {
                     .map(|reader| format!("{} ({})", printable(&reader.comm), reader.pid))
                     .collect();
                 let pipe = self.pipe(at);
-                let _ =
-                    writeln!(text, "  {branch} {pipe} {} {}", self.ink.arrow, readers.join(", "));
+                let _ = writeln!(
+                    text,
+                    "  {branch} {pipe} {} {}",
+                    self.glyphs.arrow,
+                    readers.join(", ")
+                );
             }
         }
         text
@@ -159,22 +163,22 @@ impl Drawing<'_> {
     }
 }
 
-fn line(members: &[String], pipes: &[String], ink: &Ink) -> String {
+fn line(members: &[String], pipes: &[String], glyphs: &Glyphs) -> String {
     let mut line = String::new();
     for (at, member) in members.iter().enumerate() {
         if at > 0 {
-            let _ = write!(line, " {}{}{} ", ink.dash, pipes[at - 1], ink.arrow);
+            let _ = write!(line, " {}{}{} ", glyphs.dash, pipes[at - 1], glyphs.arrow);
         }
         line.push_str(member);
     }
     line
 }
 
-fn down(members: &[String], pipes: &[String], ink: &Ink) -> String {
+fn down(members: &[String], pipes: &[String], glyphs: &Glyphs) -> String {
     let mut text = String::new();
     for (at, member) in members.iter().enumerate() {
         if at > 0 {
-            let _ = writeln!(text, "  {} {}\n  {}", ink.bar, pipes[at - 1], ink.down);
+            let _ = writeln!(text, "  {} {}\n  {}", glyphs.bar, pipes[at - 1], glyphs.down);
         }
         let _ = writeln!(text, "{member}");
     }

@@ -1,10 +1,10 @@
 //! `pipeprof ladder`: every stage, again and again, measured and explained.
 
 mod checks;
-mod climb;
 mod commands;
 mod files;
 mod measured;
+mod rounds;
 mod runs;
 mod schedule;
 mod sweep;
@@ -17,9 +17,9 @@ use pipeprof_runner::plan::{Knobs, PairPlan};
 use pipeprof_runner::size;
 use pipeprof_runner::stage::Stage;
 
-use self::climb::Climb;
 use self::files::{Files, Results};
-use self::runs::Contender;
+use self::rounds::Rounds;
+use self::runs::Candidate;
 use crate::args::json::{Json, JsonArgs};
 use crate::args::pair::{self as pair_args, parse_stage};
 use crate::interrupt::Interrupt;
@@ -96,27 +96,27 @@ impl LadderArgs {
 }
 
 pub(crate) fn run(args: &LadderArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    let (contenders, axes) = contend(args)?;
+    let (candidates, axes) = candidates(args)?;
     let files = Files::open(&args.output, !axes.is_empty())?;
     let json = args.json.open(&[])?;
     let interrupt = Interrupt::install()?;
-    let mut climb = Climb::new(args, contenders, axes, &interrupt, ui)?;
-    climb.up(&files);
-    finish(climb, &json, &files, ui)
+    let mut rounds = Rounds::new(args, candidates, axes, &interrupt, ui)?;
+    rounds.run(&files);
+    finish(rounds, &json, &files, ui)
 }
 
-/// Who takes part, and the axes along which they differ where it is a sweep.
-fn contend(args: &LadderArgs) -> anyhow::Result<(Vec<Contender>, Vec<Axis>)> {
+/// What is measured, and the axes along which that differs where it is a sweep.
+fn candidates(args: &LadderArgs) -> anyhow::Result<(Vec<Candidate>, Vec<Axis>)> {
     let axes: Vec<Axis> = args.sweep.iter().map(sweep::Range::axis).collect();
     match &args.sweep[..] {
         [] => {
-            let mut contenders = Vec::new();
+            let mut candidates = Vec::new();
             for stage in args.stages() {
                 let plan = Box::new(args.plan(stage)?);
-                contenders.push(Contender::Stage { name: stage.to_string(), plan });
+                candidates.push(Candidate::Stage { name: stage.to_string(), plan });
             }
-            contenders.extend(args.against.iter().cloned().map(Contender::command));
-            Ok((contenders, axes))
+            candidates.extend(args.against.iter().cloned().map(Candidate::command));
+            Ok((candidates, axes))
         }
         [_, _, _, ..] => Err(wrong_usage("--sweep: at most two sizes")),
         [one, other] if one.clashes(other) => Err(wrong_usage("--sweep: the same size twice")),
@@ -128,13 +128,13 @@ fn contend(args: &LadderArgs) -> anyhow::Result<(Vec<Contender>, Vec<Axis>)> {
             };
             // What is wrong without any size would be wrong in every cell.
             args.plan(stage)?;
-            Ok((sweep::contenders(stage, args.bytes, args.pin, ranges), axes))
+            Ok((sweep::candidates(stage, args.bytes, args.pin, ranges), axes))
         }
     }
 }
 
-fn finish(climb: Climb<'_>, json: &Json, files: &Files, ui: &Ui) -> anyhow::Result<Exit> {
-    let Climb { ladder, kept: seen, axes, .. } = climb;
+fn finish(rounds: Rounds<'_>, json: &Json, files: &Files, ui: &Ui) -> anyhow::Result<Exit> {
+    let Rounds { ladder, kept: seen, axes, .. } = rounds;
     let (ending, is_sweep) = (ladder.ending, !axes.is_empty());
     let refused = !is_sweep && ladder.entries.iter().any(|entry| entry.refused.is_some());
     let results = if is_sweep {

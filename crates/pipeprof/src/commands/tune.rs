@@ -2,8 +2,9 @@
 //! proven.
 
 mod advice;
-mod lab;
+mod compare;
 mod lines;
+mod live;
 mod look;
 mod subject;
 
@@ -24,8 +25,9 @@ use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::progress::Watching;
 use crate::ui::{Exit, Ui, as_usage, hinted, wrong_usage};
-use lab::{Lab, Measured};
-use lines::{Bench, Lines};
+use compare::{Limits, Measured};
+use lines::{LineTrial, Lines};
+use live::LiveTrial;
 use subject::Subject;
 
 /// Try changes on a running pipeline and report which of them make it faster
@@ -144,11 +146,11 @@ pub(crate) fn run(args: &TuneArgs, ui: &Ui) -> anyhow::Result<Exit> {
             // What runs ends here.
             drop(subject);
             let mut bar = Watching::beside(&[], Some(args.time), ui);
-            let mut bench = Bench::new(&lines, &interrupt, until);
+            let mut trial = LineTrial::new(&lines, Limits::new(&interrupt, until));
             let began = Instant::now();
             let step = |what: &str| bar.doing(began.elapsed(), what);
-            let (tried, best) = bench.run(from_end, comparisons, step);
-            let stopped = bench.stopped.take();
+            let (tried, best) = trial.run(from_end, comparisons, step);
+            let stopped = trial.limits.stopped.take();
             bar.done();
             proof.tried.extend(tried);
             proof.best_line = best;
@@ -219,7 +221,7 @@ fn not_guarded(error: std::io::Error) -> anyhow::Error {
 /// Six blocks of four windows for each treatment, and for the winners together.
 fn estimated_seconds(plan: &Plan, window_ms: u64) -> u64 {
     let treatments = plan.treatments.len() as u64 + 1;
-    (treatments * 6 * 4 * (window_ms + lab::warm_up_ms(window_ms))).div_ceil(1000)
+    (treatments * 6 * 4 * (window_ms + live::warm_up_ms(window_ms))).div_ceil(1000)
 }
 
 /// What is tried on what runs.
@@ -244,35 +246,37 @@ fn experiment(
     let guardian = Guardian::start(&again, &subject.found.pipeline).map_err(not_guarded)?;
     let until = Instant::now() + time;
     let pids: Vec<i32> = subject.found.pipeline.members.iter().map(|m| m.pid).collect();
-    let mut lab = Lab::new(subject, guardian, seen, interrupt, until);
+    let limits = Limits::new(interrupt, until);
+    let mut trial = LiveTrial::new(subject, guardian, seen, limits);
     let names: Vec<String> =
         plan.treatments.iter().map(|planned| seen.pipeline.name(&planned.treatment)).collect();
     let mut bar = Watching::beside(&pids, Some(time), ui);
     let began = Instant::now();
     let singly: Vec<Vec<Treatment>> =
         plan.treatments.iter().map(|planned| vec![planned.treatment.clone()]).collect();
-    let measured = lab.compare(&singly, family, |at| bar.doing(began.elapsed(), &names[at]));
+    let measured = trial.compare(&singly, family, |at| bar.doing(began.elapsed(), &names[at]));
     for ((planned, name), measured) in plan.treatments.iter().zip(names).zip(measured) {
         let Planned { treatment, share } = planned.clone();
         let Measured { judged, failed, windows } = measured;
         proof.tried.push(Tried { name, treatment, share, judged, failed, windows });
     }
     let winners = winners(&proof.tried);
-    if !winners.is_empty() && lab.stopped.is_none() {
+    if !winners.is_empty() && trial.limits.stopped.is_none() {
         let together = std::slice::from_ref(&winners);
         let step = |_| bar.doing(began.elapsed(), "the best together, once more");
-        let measured = lab.compare(together, 1, step).pop().unwrap_or_default();
+        let measured = trial.compare(together, 1, step).pop().unwrap_or_default();
         let Measured { judged, windows, failed: _ } = measured;
         let is_proven = judged.is_some_and(|judged| judged.outcome == Outcome::Faster);
-        let kept = args.keep_best && is_proven && lab.keep(&winners);
-        let recipe = is_proven.then(|| advice::recipe(&seen.pipeline, lab.subject, &winners, seen));
+        let kept = args.keep_best && is_proven && trial.keep(&winners);
+        let recipe =
+            is_proven.then(|| advice::recipe(&seen.pipeline, trial.subject, &winners, seen));
         let (permanent, price) = recipe.unwrap_or_default();
         let names = winners.iter().map(|winner| seen.pipeline.name(winner)).collect();
         proof.best = Some(Confirmed { names, judged, windows, permanent, price, kept });
     }
     bar.done();
-    proof.stopped = lab.stopped.take();
-    proof.not_restored = lab.finish(&seen.pipeline);
+    proof.stopped = trial.limits.stopped.take();
+    proof.not_restored = trial.finish(&seen.pipeline);
     Ok(())
 }
 

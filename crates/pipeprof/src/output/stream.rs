@@ -10,7 +10,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::witness::{Failure, render_into};
+use super::failure::{Failure, render_into};
 
 /// An open file that is no place to replace.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ impl Stream {
         &self,
         render: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
     ) -> Result<(), Failure> {
-        match render_into(Patient(&self.file), render) {
+        match render_into(BlockingWriter(&self.file), render) {
             Err(Failure::File(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
             result => result,
         }
@@ -118,9 +118,9 @@ fn same_file(file: &File) -> io::Result<bool> {
 
 /// A writer that waits where the file would have it come back later: whoever we share it with may
 /// have made it non-blocking.
-struct Patient<'a>(&'a File);
+struct BlockingWriter<'a>(&'a File);
 
-impl Write for Patient<'_> {
+impl Write for BlockingWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             match self.0.write(bytes) {

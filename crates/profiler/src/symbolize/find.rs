@@ -25,8 +25,8 @@ pub(crate) enum Place {
     Replaced,
     /// The file of its name was written to after it was mapped.
     Changed,
-    /// It was a file, and is nowhere.
-    Gone,
+    /// It was a file, and is nowhere now.
+    Missing,
     /// It never was a file.
     NoFile,
 }
@@ -96,7 +96,7 @@ impl Finder {
         let name = Path::new(OsStr::from_bytes(deleted.unwrap_or(&object.path)));
         let process = self.proc_root.join(object.pid.to_string());
         let inside = name.strip_prefix("/").unwrap_or(name);
-        let mut why = Place::Gone;
+        let mut why = Place::Missing;
         let as_we_see_it = || Image::open(name);
         // Where only the name is known, it is to be the same process.
         let is_recorded = || {
@@ -262,7 +262,7 @@ mod tests {
         let earlier = Some(SystemTime::now() - Duration::from_secs(60));
         assert!(matches!(find(&it, earlier), Place::Changed));
         fs::remove_file(&path).unwrap();
-        assert!(matches!(find(&it, now), Place::Gone));
+        assert!(matches!(find(&it, now), Place::Missing));
     }
 
     #[test]
@@ -314,7 +314,7 @@ mod tests {
         let deleted = Object { path: b"/only/inside (deleted)"[..].into(), ..seen.clone() };
         assert!(matches!(find(deleted), Place::Found(found) if found.path == mapped));
         let other = Object { inode: seen.inode + 1, ..seen };
-        assert!(matches!(find(other), Place::Gone));
+        assert!(matches!(find(other), Place::Missing));
         assert!(matches!(find(Object::named(b"[vsyscall]")), Place::NoFile));
         assert!(matches!(find(Object::named(b"//anon")), Place::NoFile));
     }

@@ -9,7 +9,7 @@ const MOST_NAMED: usize = 3;
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     replaced: Vec<String>,
-    gone: Vec<String>,
+    missing: Vec<String>,
     unchecked: Vec<String>,
     stale: Vec<String>,
     damaged: Vec<String>,
@@ -22,8 +22,8 @@ impl Notes {
     }
 
     /// The object's file is nowhere.
-    pub(super) fn gone(&mut self, object: &Object) {
-        add(&mut self.gone, object);
+    pub(super) fn missing(&mut self, object: &Object) {
+        add(&mut self.missing, object);
     }
 
     /// Nothing in the recording says which build it was.
@@ -63,7 +63,7 @@ impl Notes {
                 "are no longer the files that ran, so their functions have no names",
             ),
             sentence(
-                &self.gone,
+                &self.missing,
                 "no longer exists, and no copy with its build id was found, so its functions \
                  have no names",
                 "no longer exist, and no copies with their build ids were found, so their \

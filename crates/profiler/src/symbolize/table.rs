@@ -200,15 +200,15 @@ impl Symbolizer for SymbolTable {
 }
 
 /// Passes on what another symbolizer says, and writes it down.
-pub struct Remembering<'a> {
+pub struct RecordingSymbolizer<'a> {
     inner: &'a mut dyn Symbolizer,
     table: SymbolTable,
 }
 
-impl<'a> Remembering<'a> {
+impl<'a> RecordingSymbolizer<'a> {
     /// Has written down nothing yet.
     pub fn new(inner: &'a mut dyn Symbolizer) -> Self {
-        Remembering { inner, table: SymbolTable::default() }
+        RecordingSymbolizer { inner, table: SymbolTable::default() }
     }
 
     /// What was said.
@@ -218,7 +218,7 @@ impl<'a> Remembering<'a> {
     }
 }
 
-impl Symbolizer for Remembering<'_> {
+impl Symbolizer for RecordingSymbolizer<'_> {
     fn recorded_kernel(&mut self, kernel: RecordedKernel) {
         self.inner.recorded_kernel(kernel);
     }
@@ -302,18 +302,18 @@ mod tests {
     fn a_table_written_and_read_back_says_the_same_again() {
         let addresses = [0xffff_ffff_8100_0000, 0xffff_ffff_8100_0001, 0x12];
         let mut even = Even;
-        let mut remembering = Remembering::new(&mut even);
-        let kernel = remembering.kernel(&addresses);
-        let callees = remembering.kernel_callees(&addresses);
+        let mut recording_symbolizer = RecordingSymbolizer::new(&mut even);
+        let kernel = recording_symbolizer.kernel(&addresses);
+        let callees = recording_symbolizer.kernel_callees(&addresses);
         let named = Object::named(b"/bin/a");
         let other = Object { inode: 7, ..named.clone() };
         let build = Object { build_id: BuildId::new(&[7; 20]), ..named.clone() };
         let objects = [named, Object::named(b"/bin/\xff"), other, build];
         let objects = objects.map(|object| {
-            let found = remembering.object(&object, &addresses);
+            let found = recording_symbolizer.object(&object, &addresses);
             (object, found)
         });
-        let table = remembering.into_table();
+        let table = recording_symbolizer.into_table();
         let text = serde_json::to_string(&table).unwrap();
         let mut read: SymbolTable = serde_json::from_str(&text).unwrap();
         assert_eq!(read, table);

@@ -107,7 +107,7 @@ pub struct BlockedChange {
 }
 
 /// Who belongs together, and who is left out.
-pub(super) struct LineUp {
+pub(super) struct MatchedMembers {
     pub(super) matched: Vec<Matched>,
     pub(super) left_out: Vec<NotCompared>,
 }
@@ -144,9 +144,9 @@ fn line<'a>(run: &'a Run, order: &[usize]) -> Vec<Who<'a>> {
 }
 
 /// Finds for every member of A's first run its like in all other runs.
-pub(super) fn line_up(a: &[&Run], b: &[&Run]) -> LineUp {
+pub(super) fn match_members(a: &[&Run], b: &[&Run]) -> MatchedMembers {
     let (Some(first_a), Some(first_b)) = (a.first(), b.first()) else {
-        return LineUp { matched: Vec::new(), left_out: Vec::new() };
+        return MatchedMembers { matched: Vec::new(), left_out: Vec::new() };
     };
     let couples = pairs(first_a, first_b);
     // Where a member of the first run is in the others; `None` where it is missing in one.
@@ -196,7 +196,7 @@ pub(super) fn line_up(a: &[&Run], b: &[&Run]) -> LineUp {
             left_out.push(NotCompared::of(Which::B, first_b, at, "A has nobody like it"));
         }
     }
-    LineUp { matched, left_out }
+    MatchedMembers { matched, left_out }
 }
 
 /// A function's name by which two builds of a program or kernel can be compared.

@@ -7,7 +7,7 @@ use pipeprof_profiler::profile::Profile;
 use super::tower::{Kind, Tower};
 use super::{Time, View, members};
 use crate::escape::printable;
-use crate::highlight::{Highlights, Sighting};
+use crate::highlight::{HighlightShare, Highlights};
 use crate::picture::{Key, Legend, palette};
 use crate::roles::{Basis, Classification, Role};
 use crate::run::Run;
@@ -105,14 +105,14 @@ fn highlight_texts(run: &Run, highlights: &Highlights, view: View) -> Vec<(bool,
     let least = weights.get(MOST_MEMBERS - 1).copied().unwrap_or(0);
     shown.retain(|(_, member)| member.weight() >= least);
     shown.truncate(MOST_MEMBERS);
-    let by_member: Vec<(String, u64, Vec<Sighting>)> = shown
+    let by_member: Vec<(String, u64, Vec<HighlightShare>)> = shown
         .into_iter()
         .map(|(index, member)| {
             let who = match member.end {
                 Some(end) => end.as_str().to_owned(),
                 None => printable(&member.comm).into_owned(),
             };
-            (who, member.weight(), highlights.sightings(profile, roles, index))
+            (who, member.weight(), highlights.highlight_shares(profile, roles, index))
         })
         .collect();
     highlights
@@ -125,16 +125,16 @@ fn highlight_texts(run: &Run, highlights: &Highlights, view: View) -> Vec<(bool,
             let mut shares = Vec::new();
             let mut stand_in = None;
             let mut absent = None;
-            for (who, whole, sightings) in &by_member {
-                let sighting = &sightings[i];
-                absent = absent.or(sighting.absent.as_deref());
-                if sighting.names.is_empty() {
-                    stand_in = stand_in.or_else(|| sighting.stand_in.as_ref().map(|s| (who, s)));
+            for (who, whole, highlight_shares) in &by_member {
+                let shown = &highlight_shares[i];
+                absent = absent.or(shown.absent.as_deref());
+                if shown.names.is_empty() {
+                    stand_in = stand_in.or_else(|| shown.stand_in.as_ref().map(|s| (who, s)));
                     continue;
                 }
-                names.extend(sighting.names.iter().map(String::as_str));
+                names.extend(shown.names.iter().map(String::as_str));
                 let of = if view.time == Time::Cpu { "" } else { "'s CPU time" };
-                shares.push(format!("{} of {who}{of}", percent(sighting.total_weight, *whole)));
+                shares.push(format!("{} of {who}{of}", percent(shown.total_weight, *whole)));
             }
             names.sort_unstable();
             names.dedup();

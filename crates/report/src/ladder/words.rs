@@ -25,7 +25,7 @@ const FEW_SAMPLES: u64 = 30;
 pub(super) const LONGEST: usize = 40;
 
 /// What a step is meant to take away: of which end, in which roles.
-struct Aim {
+struct ExpectedSaving {
     what: String,
     roles: Vec<(End, Role)>,
 }
@@ -92,7 +92,7 @@ fn whose(standing: &Standing, role: Role, ns: f64) -> String {
 
 fn step(ladder: &Ladder, standings: &Standings, entry: usize, next: &Entry) -> String {
     let name = printable(&next.name);
-    let Some(aim) = aim(&ladder.entries[entry], next) else {
+    let Some(expected) = expected_saving(&ladder.entries[entry], next) else {
         let what = if builds_on(next, &ladder.entries[entry]) {
             "builds on it to show something, and is to remove nothing"
         } else {
@@ -101,16 +101,20 @@ fn step(ladder: &Ladder, standings: &Standings, entry: usize, next: &Entry) -> S
         return format!("{name} {what}{}.", speed(ladder, standings, entry, next));
     };
     let [before, after] = [entry, entry + 1].map(|entry| &standings.standings[entry]);
-    let removed = removed(before, after, &aim);
-    format!("{name} is to remove {}: {removed}{}.", aim.what, speed(ladder, standings, entry, next))
+    let removed = removed(before, after, &expected);
+    format!(
+        "{name} is to remove {}: {removed}{}.",
+        expected.what,
+        speed(ladder, standings, entry, next)
+    )
 }
 
 /// `here it did: 410 ms to 2 ms per GiB (−99 %)`.
-fn removed(before: &Standing, after: &Standing, aim: &Aim) -> String {
+fn removed(before: &Standing, after: &Standing, expected: &ExpectedSaving) -> String {
     if before.ends.is_empty() || after.ends.is_empty() {
         return "whether it did can't be told without both profiles".to_owned();
     }
-    let of = |standing: &Standing| Cost::of(standing, aim);
+    let of = |standing: &Standing| Cost::of(standing, expected);
     let (Some(was), Some(is)) = (of(before), of(after)) else {
         return "whether it did can't be told without both profiles".to_owned();
     };
@@ -148,7 +152,7 @@ fn signed(percent: f64) -> String {
     if percent < 0.0 { format!("−{:.0} %", -percent) } else { format!("+{percent:.0} %") }
 }
 
-/// What the roles of an aim cost.
+/// What the roles of an expected saving cost.
 struct Cost {
     ns_per_gib: f64,
     /// All that the ends concerned cost.
@@ -159,11 +163,11 @@ struct Cost {
 }
 
 impl Cost {
-    fn of(standing: &Standing, aim: &Aim) -> Option<Cost> {
+    fn of(standing: &Standing, expected: &ExpectedSaving) -> Option<Cost> {
         let mut cost =
             Cost { ns_per_gib: 0.0, whole_ns_per_gib: 0.0, samples: 0, each: Vec::new() };
         for end in &standing.ends {
-            let roles: Vec<Role> = aim
+            let roles: Vec<Role> = expected
                 .roles
                 .iter()
                 .filter(|(at, _)| Some(*at) == end.end)
@@ -212,20 +216,20 @@ fn builds_on(next: &Entry, this: &Entry) -> bool {
 
 /// What a step between two stages is meant to remove, by what differs between their plans; `None`
 /// where that removes nothing.
-fn aim(before: &Entry, after: &Entry) -> Option<Aim> {
+fn expected_saving(before: &Entry, after: &Entry) -> Option<ExpectedSaving> {
     let (before, after) = (before.plan.as_ref()?, after.plan.as_ref()?);
-    let mut aims = Vec::new();
+    let mut all = Vec::new();
     if before.write_with != after.write_with {
-        aims.push(lending(before, after)?);
+        all.push(lending(before, after)?);
     }
     if (before.read_with, after.read_with) == (ReadWith::Read, ReadWith::Splice) {
-        aims.push(Aim {
+        all.push(ExpectedSaving {
             what: "the reader's copy".to_owned(),
             roles: vec![(End::Reader, Role::CopyOut)],
         });
     }
     if !before.huge_page && after.huge_page {
-        aims.push(Aim {
+        all.push(ExpectedSaving {
             what: "the look-up and pinning of each small page".to_owned(),
             roles: vec![(End::Writer, Role::PagePin)],
         });
@@ -234,34 +238,34 @@ fn aim(before: &Entry, after: &Entry) -> Option<Aim> {
         let waits =
             [Role::Wakeup, Role::WakeupOrWait, Role::WaitSpace, Role::WaitData, Role::Scheduler];
         let roles = [End::Writer, End::Reader];
-        aims.push(Aim {
+        all.push(ExpectedSaving {
             what: "sleeping and waking".to_owned(),
             roles: roles.iter().flat_map(|&end| waits.map(|role| (end, role))).collect(),
         });
     }
     if before.pin != Pin::Same && after.pin == Pin::Same {
-        aims.push(Aim {
+        all.push(ExpectedSaving {
             what: "waking another CPU".to_owned(),
             roles: vec![(End::Writer, Role::Wakeup), (End::Reader, Role::Wakeup)],
         });
     }
     let (what, roles): (Vec<String>, Vec<_>) =
-        aims.into_iter().map(|aim| (aim.what, aim.roles)).unzip();
-    (!what.is_empty()).then(|| Aim { what: what.join("; "), roles: roles.concat() })
+        all.into_iter().map(|expected| (expected.what, expected.roles)).unzip();
+    (!what.is_empty()).then(|| ExpectedSaving { what: what.join("; "), roles: roles.concat() })
 }
 
-fn lending(before: &PairPlan, after: &PairPlan) -> Option<Aim> {
+fn lending(before: &PairPlan, after: &PairPlan) -> Option<ExpectedSaving> {
     match (before.write_with, after.write_with) {
-        (WriteWith::Write, WriteWith::Vmsplice) => Some(Aim {
+        (WriteWith::Write, WriteWith::Vmsplice) => Some(ExpectedSaving {
             what: "the writer's copy, and the pages it needs".to_owned(),
             roles: vec![(End::Writer, Role::CopyIn), (End::Writer, Role::PageAlloc)],
         }),
-        (WriteWith::Vmsplice, WriteWith::Tee) => Some(Aim {
+        (WriteWith::Vmsplice, WriteWith::Tee) => Some(ExpectedSaving {
             what: "the walk through page tables, and pinning".to_owned(),
             roles: vec![(End::Writer, Role::PagePin), (End::Writer, Role::PageFault)],
         }),
         // With eight times the bytes in a slot.
-        (WriteWith::Tee, WriteWith::TeeLarge) => Some(Aim {
+        (WriteWith::Tee, WriteWith::TeeLarge) => Some(ExpectedSaving {
             what: "most slots, each of which costs the same whatever it holds".to_owned(),
             roles: [End::Writer, End::Reader]
                 .iter()

@@ -152,10 +152,10 @@ impl Page {
             text += &self.remark(&format!("    {known}{}", seen.function.does));
         }
         let Some(writer) = step.end(End::Writer) else { return text };
-        for sighting in &writer.highlights {
-            let Some(why) = &sighting.absent else { continue };
-            let mut line = format!("{}: {why}", printable(&sighting.function));
-            if let Some(stand_in) = &sighting.stand_in {
+        for shown in &writer.highlights {
+            let Some(why) = &shown.absent else { continue };
+            let mut line = format!("{}: {why}", printable(&shown.function));
+            if let Some(stand_in) = &shown.stand_in {
                 let share = share(stand_in.weight, writer.weight);
                 let _ = write!(line, "; see {} {share}", printable(&stand_in.name));
             }

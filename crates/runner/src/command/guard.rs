@@ -19,9 +19,9 @@
 //! the command started runs on.
 
 mod life;
+mod messages;
 mod sys;
 mod tree;
-mod words;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
@@ -35,8 +35,8 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
 use self::life::Guardian;
+use self::messages::{Answer, Request};
 pub(crate) use self::sys::socket_pair;
-use self::words::{Answer, Request};
 use super::sys::Plan;
 use crate::ends::Usage;
 
@@ -99,7 +99,7 @@ impl Guard {
             is_told: false,
             is_over: false,
         };
-        match guard.hear(true)? {
+        match guard.receive(true)? {
             Some(Answer::Started(pid)) => {
                 guard.command = pid;
                 Ok(guard)
@@ -125,7 +125,7 @@ impl Guard {
     /// `ECHILD` where the guardian was killed before it could tell.
     pub(super) fn look(&mut self, block: bool) -> Result<Option<End>, Errno> {
         while self.end.is_none() {
-            match self.hear(block) {
+            match self.receive(block) {
                 Ok(Some(_)) => {}
                 Ok(None) => return Err(Errno::ECHILD),
                 Err(Errno::EAGAIN) => return Ok(None),
@@ -135,21 +135,21 @@ impl Guard {
         Ok(self.end)
     }
 
-    fn hear(&mut self, block: bool) -> Result<Option<Answer>, Errno> {
-        let heard = loop {
-            match Answer::hear(self.socket.as_fd(), block) {
+    fn receive(&mut self, block: bool) -> Result<Option<Answer>, Errno> {
+        let received = loop {
+            match Answer::receive(self.socket.as_fd(), block) {
                 Err(Errno::EINTR) => {}
-                heard => break heard?,
+                received => break received?,
             }
         };
-        match heard {
+        match received {
             Some(Answer::Ended { status, usage }) => {
                 self.end = Some((ExitStatus::from_raw(status), usage));
             }
             None => self.is_over = true,
             Some(_) => {}
         }
-        Ok(heard)
+        Ok(received)
     }
 
     /// Asks for the end, and does not wait for it.
@@ -161,14 +161,14 @@ impl Guard {
             Ending::Killed => Request::Kill,
         };
         // Fails where the guardian has gone.
-        let _ = request.say(self.socket.as_fd());
+        let _ = request.send(self.socket.as_fd());
     }
 
     /// Lets what is left run on.
     pub(super) fn let_go(&mut self) {
         if !self.is_told {
             self.is_told = true;
-            let _ = Request::LetGo.say(self.socket.as_fd());
+            let _ = Request::LetGo.send(self.socket.as_fd());
         }
     }
 
@@ -183,7 +183,7 @@ impl Guard {
             }
             let mut entry = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
             let _ = poll(&mut entry, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
-            while !self.is_over && self.hear(false).is_ok() {}
+            while !self.is_over && self.receive(false).is_ok() {}
         }
         // It is about to exit: closing its end of the socket was part of that. Where children are
         // reaped by themselves (`SIGCHLD` ignored), this fails, and nothing is left to be done.
@@ -208,7 +208,7 @@ pub fn kill_all() {
         all.iter().filter_map(Weak::upgrade).collect()
     };
     for socket in &all {
-        let _ = Request::Kill.say(socket.as_fd());
+        let _ = Request::Kill.send(socket.as_fd());
     }
     let until = Instant::now() + Duration::from_secs(1);
     for socket in &all {

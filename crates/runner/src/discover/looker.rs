@@ -44,7 +44,7 @@ pub(super) enum Answer {
     /// The pipe, after it got the capacity that was asked for.
     Look(Look),
     /// The descriptor is another file's, or has gone.
-    Gone,
+    NotFound,
     /// The kernel refuses: to open the pipe, or to change it.
     Refused(Errno),
     /// There is no looker: the last one was held by somebody.
@@ -162,7 +162,7 @@ impl Looker {
         let level = Level { capacity_bytes, fill_bytes };
         // No pipe has no capacity.
         Ok(match capacity_bytes {
-            0 => Answer::Gone,
+            0 => Answer::NotFound,
             _ => Answer::Look(Look { level, held_ns }),
         })
     }

@@ -35,12 +35,12 @@ impl MemberId {
     /// The process has ended, another has its pid, or the kernel has no pidfds (before 5.3).
     pub fn pidfd(&self) -> Result<OwnedFd, DiscoverError> {
         let pid = self.pid;
-        let fd = sys::pidfd_open(pid).map_err(|error| gone_or(pid, "pidfd", error))?;
+        let fd = sys::pidfd_open(pid).map_err(|error| ended_or(pid, "pidfd", error))?;
         // Asked after the descriptor was made: who has this start time now had it then.
         match scan::start_time(pid) {
             Ok(ticks) if self.start_time.is_none_or(|then| then == ticks) => Ok(fd),
             Ok(_) => Err(DiscoverError::Replaced { pid }),
-            Err(error) => Err(gone_or(pid, "stat", error)),
+            Err(error) => Err(ended_or(pid, "stat", error)),
         }
     }
 }
@@ -53,9 +53,9 @@ impl MemberId {
 pub fn threads(pid: i32) -> Result<Vec<i32>, DiscoverError> {
     let path = format!("/proc/{pid}/task");
     let mut ids = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(|error| gone_or(pid, "task", error))? {
+    for entry in std::fs::read_dir(path).map_err(|error| ended_or(pid, "task", error))? {
         // The directory itself vanishes with the process.
-        let entry = entry.map_err(|error| gone_or(pid, "task", error))?;
+        let entry = entry.map_err(|error| ended_or(pid, "task", error))?;
         ids.extend(entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()));
     }
     ids.sort_unstable();
@@ -77,7 +77,7 @@ pub fn parent_of(pid: i32) -> Option<i32> {
 /// The process that a thread belongs to.
 pub(super) fn thread_group(tid: i32) -> Result<i32, DiscoverError> {
     let status = proc_file::read_to_string(format!("/proc/{tid}/status"))
-        .map_err(|error| gone_or(tid, "status", error))?;
+        .map_err(|error| ended_or(tid, "status", error))?;
     let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
     let pid = line
         .and_then(|pid| pid.trim().parse().ok())
@@ -97,7 +97,7 @@ pub(super) fn check_readable(pid: i32) -> Result<(), DiscoverError> {
     }
 }
 
-fn gone_or(pid: i32, file: &str, source: io::Error) -> DiscoverError {
+fn ended_or(pid: i32, file: &str, source: io::Error) -> DiscoverError {
     let gone = [Errno::ENOENT, Errno::ESRCH].map(|errno| Some(errno as i32));
     if gone.contains(&source.raw_os_error()) {
         DiscoverError::NoSuchProcess { pid }

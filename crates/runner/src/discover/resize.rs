@@ -20,7 +20,7 @@ use crate::pipeline::{MemberId, PipeKey};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// Nobody can write to it any more, or nobody can read from it.
-    Gone,
+    OneEnded,
     /// It is a named FIFO, or one of its ends asked for `SIGIO`: it would be noticed.
     Noticed,
     /// The kernel refuses.
@@ -47,7 +47,7 @@ pub(crate) fn set_capacity(
 fn ask(pipe: PipeKey, holders: &[MemberId], set_bytes: u32) -> Result<u64, Failure> {
     let ends = Ends::of(pipe, holders);
     let (true, Some((pid, fd))) = (ends.is_written, ends.reader) else {
-        return Err(Failure::Gone);
+        return Err(Failure::OneEnded);
     };
     if ends.is_noticed {
         return Err(Failure::Noticed);
@@ -58,7 +58,7 @@ fn ask(pipe: PipeKey, holders: &[MemberId], set_bytes: u32) -> Result<u64, Failu
         Some(Answer::Look(look)) => Ok(look.level.capacity_bytes),
         Some(Answer::Refused(errno)) => Err(Failure::Refused(*errno)),
         // Its descriptor was closed since; whoever tries again finds another, or none.
-        Some(Answer::Gone | Answer::NoLooker) | None => Err(Failure::NoLooker),
+        Some(Answer::NotFound | Answer::NoLooker) | None => Err(Failure::NoLooker),
     }
 }
 
@@ -153,6 +153,6 @@ mod tests {
         let (reader, writer) = pipe().unwrap();
         let pipe = key(&reader);
         drop(writer);
-        assert_eq!(set_capacity(pipe, &ourselves(), 1 << 20), Err(Failure::Gone));
+        assert_eq!(set_capacity(pipe, &ourselves(), 1 << 20), Err(Failure::OneEnded));
     }
 }

@@ -53,7 +53,7 @@ pub enum Change {
 pub enum ChangeError {
     /// The process or the pipe has gone.
     #[error("{what} has gone")]
-    Gone {
+    NotFound {
         /// `pid 12` or `pipe:[7]`.
         what: String,
     },
@@ -117,7 +117,7 @@ impl Change {
         let from: Vec<_> =
             threads.into_iter().filter_map(|tid| Some((tid, of_thread(tid)?))).collect();
         if from.is_empty() {
-            return Err(ChangeError::Gone { what: format!("pid {}", process.pid) });
+            return Err(ChangeError::NotFound { what: format!("pid {}", process.pid) });
         }
         Ok(Change::Affinity { process, from, to })
     }
@@ -131,7 +131,7 @@ impl Change {
         let from: Vec<_> =
             threads.into_iter().filter_map(|tid| Some((tid, sys::nice(tid).ok()?))).collect();
         let Some(most) = from.iter().map(|&(_, nice)| nice).max() else {
-            return Err(ChangeError::Gone { what: format!("pid {}", process.pid) });
+            return Err(ChangeError::NotFound { what: format!("pid {}", process.pid) });
         };
         Ok(Change::Nice { process, from, to: (most + by).min(19) })
     }
@@ -163,7 +163,7 @@ impl Change {
             Change::Capacity { pipe, holders, from_bytes, .. } => {
                 match resize::set_capacity(*pipe, holders, *from_bytes) {
                     // Who has nobody to write to, or to read from, has no use for its capacity.
-                    Ok(_) | Err(Failure::Gone) => Restored::Done,
+                    Ok(_) | Err(Failure::OneEnded) => Restored::Done,
                     Err(Failure::Refused(Errno::EBUSY) | Failure::NoLooker) => Restored::NotYet,
                     Err(Failure::Noticed) => Restored::Refused(Errno::EOPNOTSUPP),
                     Err(Failure::Refused(errno)) => Restored::Refused(errno),
@@ -216,7 +216,7 @@ fn each_thread(
         }
     }
     if seen.is_empty() {
-        return Err(ChangeError::Gone { what: format!("pid {}", process.pid) });
+        return Err(ChangeError::NotFound { what: format!("pid {}", process.pid) });
     }
     Ok(())
 }
@@ -260,7 +260,7 @@ fn restore_threads<T>(
 fn not_resized(pipe: PipeKey, what: &str, failure: Failure) -> ChangeError {
     let named = format!("pipe:[{}]", pipe.inode);
     let source = match failure {
-        Failure::Gone => return ChangeError::Gone { what: named },
+        Failure::OneEnded => return ChangeError::NotFound { what: named },
         Failure::Noticed => io::Error::other("its ends would notice: a FIFO, or O_ASYNC"),
         Failure::NoLooker => io::Error::other("it could not be reached"),
         Failure::Refused(errno) => errno.into(),

@@ -36,9 +36,9 @@ const FIRST_BYTES: u64 = 16 << 20;
 /// A run shorter than this says little of the speed.
 const ENOUGH: Duration = Duration::from_millis(50);
 
-/// Who takes part.
+/// A stage or a command that is measured.
 #[derive(Debug)]
-pub(super) enum Contender {
+pub(super) enum Candidate {
     /// A stage, by its own name or that of what is changed about it.
     Stage {
         name: String,
@@ -52,22 +52,22 @@ pub(super) enum Contender {
     },
 }
 
-impl Contender {
-    pub(super) fn command(line: String) -> Contender {
-        Contender::Command(Command::new(line))
+impl Candidate {
+    pub(super) fn command(line: String) -> Candidate {
+        Candidate::Command(Command::new(line))
     }
 
     pub(super) fn name(&self) -> String {
         match self {
-            Contender::Stage { name, .. } | Contender::Refused { name, .. } => name.clone(),
-            Contender::Command(command) => command.line().to_owned(),
+            Candidate::Stage { name, .. } | Candidate::Refused { name, .. } => name.clone(),
+            Candidate::Command(command) => command.line().to_owned(),
         }
     }
 
     pub(super) fn plan(&self) -> Option<&PairPlan> {
         match self {
-            Contender::Stage { plan, .. } => Some(plan),
-            Contender::Command(_) | Contender::Refused { .. } => None,
+            Candidate::Stage { plan, .. } => Some(plan),
+            Candidate::Command(_) | Candidate::Refused { .. } => None,
         }
     }
 }
@@ -90,10 +90,10 @@ impl<'a> Runs<'a> {
     }
 
     /// Finds out how much a run is to move, and whether it can be run at all.
-    pub(super) fn size(&self, contender: &mut Contender) -> anyhow::Result<()> {
-        match contender {
-            Contender::Stage { plan, .. } if self.fixed_bytes => self.pair(plan).map(drop),
-            Contender::Stage { plan, .. } => {
+    pub(super) fn size(&self, candidate: &mut Candidate) -> anyhow::Result<()> {
+        match candidate {
+            Candidate::Stage { plan, .. } if self.fixed_bytes => self.pair(plan).map(drop),
+            Candidate::Stage { plan, .. } => {
                 let mut bytes = FIRST_BYTES;
                 loop {
                     plan.bytes = Some(bytes);
@@ -108,15 +108,15 @@ impl<'a> Runs<'a> {
                     }
                 }
             }
-            Contender::Command(command) => command.size(self.interrupt, &self.quiet),
-            Contender::Refused { why, .. } => bail!("{why}"),
+            Candidate::Command(command) => command.size(self.interrupt, &self.quiet),
+            Candidate::Refused { why, .. } => bail!("{why}"),
         }
     }
 
     /// A run for its throughput.
-    pub(super) fn plain(&self, contender: &Contender) -> anyhow::Result<Measured> {
-        match contender {
-            Contender::Stage { plan, .. } => {
+    pub(super) fn plain(&self, candidate: &Candidate) -> anyhow::Result<Measured> {
+        match candidate {
+            Candidate::Stage { plan, .. } => {
                 let outcome = self.pair(plan)?;
                 Ok(Measured {
                     plan: Some(outcome.plan.clone()),
@@ -128,16 +128,16 @@ impl<'a> Runs<'a> {
                     profile: None,
                 })
             }
-            Contender::Command(command) => command.plain(self.interrupt, &self.quiet),
-            Contender::Refused { why, .. } => bail!("{why}"),
+            Candidate::Command(command) => command.plain(self.interrupt, &self.quiet),
+            Candidate::Refused { why, .. } => bail!("{why}"),
         }
     }
 
     /// A run for its costs, and its profile.
-    pub(super) fn profiled(&self, contender: &Contender) -> anyhow::Result<(Measured, Run)> {
+    pub(super) fn profiled(&self, candidate: &Candidate) -> anyhow::Result<(Measured, Run)> {
         let mut longer_plan = None;
-        let target = match contender {
-            Contender::Stage { plan, .. } => {
+        let target = match candidate {
+            Candidate::Stage { plan, .. } => {
                 let mut plan = plan.clone();
                 if !self.fixed_bytes {
                     let longer = PROFILED.as_secs_f64() / self.plain.as_secs_f64();
@@ -146,8 +146,8 @@ impl<'a> Runs<'a> {
                 longer_plan = Some(*plan.clone());
                 Target::Pair(plan)
             }
-            Contender::Command(command) => command.target()?,
-            Contender::Refused { why, .. } => bail!("{why}"),
+            Candidate::Command(command) => command.target()?,
+            Candidate::Refused { why, .. } => bail!("{why}"),
         };
         // Costs are of the time on a CPU, and recording sleeps would add to them.
         let config = CaptureConfig { switches: false, rises: true, ..CaptureConfig::default() };

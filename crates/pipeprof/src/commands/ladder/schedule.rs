@@ -3,9 +3,9 @@
 /// A round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Every contender once, without a profiler.
+    /// Every candidate once, without a profiler.
     Plain(u32),
-    /// Every contender once, profiled.
+    /// Every candidate once, profiled.
     Profiled(u32),
 }
 
@@ -56,9 +56,9 @@ impl Schedule {
         !after.into_iter().any(|step| matches!(step, Step::Profiled(_)))
     }
 
-    /// The contenders of the next round in their order.
-    pub(super) fn shuffled(&mut self, contenders: usize) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..contenders).collect();
+    /// The candidates of the next round in their order.
+    pub(super) fn shuffled(&mut self, candidates: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..candidates).collect();
         self.random.shuffle(&mut order);
         order
     }

@@ -1,4 +1,4 @@
-//! `--sweep`: sizes from one power of two to another, as contenders of a ladder.
+//! `--sweep`: sizes from one power of two to another, as candidates of a ladder.
 
 use pipeprof_report::ladder::Axis;
 use pipeprof_runner::cpus::Pin;
@@ -7,7 +7,7 @@ use pipeprof_runner::plan::{Knobs, PairPlan};
 use pipeprof_runner::size;
 use pipeprof_runner::stage::Stage;
 
-use super::runs::Contender;
+use super::runs::Candidate;
 
 /// Cells of a heat map that can still be looked at.
 const MOST_VALUES: usize = 24;
@@ -76,14 +76,14 @@ pub(super) fn parse(text: &str) -> Result<Range, String> {
     Ok(Range { knob, values })
 }
 
-/// A contender for each combination: of each value of the first range one for each of the second.
+/// A candidate for each combination: of each value of the first range one for each of the second.
 /// Combinations that make no sense are there too, with the reason.
-pub(super) fn contenders(
+pub(super) fn candidates(
     stage: Stage,
     bytes: Option<u64>,
     pin: Pin,
     ranges: &[Range],
-) -> Vec<Contender> {
+) -> Vec<Candidate> {
     let start = vec![(Knobs { bytes, pin, ..Knobs::default() }, Vec::new())];
     let cells = ranges.iter().fold(start, |cells, range| {
         let each = |(knobs, words): &(Knobs, Vec<String>)| {
@@ -105,8 +105,8 @@ pub(super) fn contenders(
         .map(|(knobs, words)| {
             let name = words.join(", ");
             match PairPlan::new(stage, &knobs) {
-                Ok(plan) => Contender::Stage { name, plan: Box::new(plan) },
-                Err(error) => Contender::Refused { name, why: error.to_string() },
+                Ok(plan) => Candidate::Stage { name, plan: Box::new(plan) },
+                Err(error) => Candidate::Refused { name, why: error.to_string() },
             }
         })
         .collect()
@@ -137,14 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn every_combination_is_a_contender_even_the_impossible() {
+    fn every_combination_is_a_candidate_even_the_impossible() {
         let ranges = [parse("buf-size=4K..8K").unwrap(), parse("pipe-size=4K..16K").unwrap()];
-        let all = contenders(Stage::Vmsplice, Some(1 << 20), Pin::Auto, &ranges);
-        let names: Vec<String> = all.iter().map(Contender::name).collect();
+        let all = candidates(Stage::Vmsplice, Some(1 << 20), Pin::Auto, &ranges);
+        let names: Vec<String> = all.iter().map(Candidate::name).collect();
         assert_eq!(names.len(), 6);
         assert_eq!(names[1], "buf-size 4KiB, pipe-size 8KiB");
         // Half a buffer of one page is none.
-        assert!(matches!(&all[0], Contender::Refused { why, .. } if why.contains("--buf-size")));
+        assert!(matches!(&all[0], Candidate::Refused { why, .. } if why.contains("--buf-size")));
         let plan = all[5].plan().unwrap();
         assert_eq!((plan.buf_size, plan.pipe_size), (8 << 10, Some(16 << 10)));
     }

@@ -2,15 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use pipeprof_report::tuning::{
-    Block, Confirmed, Outcome, Side, Treatment, Tried, Window, block_order, interval, judge,
-};
+use pipeprof_report::tuning::{Block, Confirmed, Outcome, Side, Treatment, Tried, Window};
 use pipeprof_runner::command::Spec;
 use pipeprof_runner::tuning::line::{Variant, with_buffer, with_other_threads};
 
-use super::lab::Measured;
+use super::compare::{Limits, Measured, Trial, block_of, compare};
 use super::subject::Subject;
-use crate::interrupt::Interrupt;
 
 /// A line, the others that are tried, and where its bytes are counted.
 pub(super) struct Lines {
@@ -89,17 +86,14 @@ enum Measure {
     Bytes { from_end: usize },
 }
 
-pub(super) struct Bench<'a> {
+pub(super) struct LineTrial<'a> {
     lines: &'a Lines,
-    interrupt: &'a Interrupt,
-    until: Instant,
-    began: Instant,
-    pub(super) stopped: Option<String>,
+    pub(super) limits: Limits<'a>,
 }
 
-impl<'a> Bench<'a> {
-    pub(super) fn new(lines: &'a Lines, interrupt: &'a Interrupt, until: Instant) -> Self {
-        Bench { lines, interrupt, until, began: Instant::now(), stopped: None }
+impl<'a> LineTrial<'a> {
+    pub(super) fn new(lines: &'a Lines, limits: Limits<'a>) -> Self {
+        LineTrial { lines, limits }
     }
 
     /// Tries all of them; the best once more. `family` comparisons share the error in all.
@@ -126,7 +120,7 @@ impl<'a> Bench<'a> {
             Some((judged.ratio, other))
         });
         let best = faster.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, other)| other.clone());
-        let confirmed = best.filter(|_| self.stopped.is_none()).map(|best| {
+        let confirmed = best.filter(|_| self.limits.stopped.is_none()).map(|best| {
             let again = |_: &str| step(&format!("{}, once more", best.what));
             let again = self.compare(std::slice::from_ref(&best), payload_from_end, 1, again);
             let Measured { judged, windows, .. } = again.into_iter().next().unwrap_or_default();
@@ -151,35 +145,9 @@ impl<'a> Bench<'a> {
         family: usize,
         mut step: impl FnMut(&str),
     ) -> Vec<Measured> {
-        let mut measured: Vec<Measured> = others.iter().map(|_| Measured::default()).collect();
-        let mut blocks: Vec<Vec<Block>> = vec![Vec::new(); others.len()];
-        let mut measures: Vec<Option<Measure>> = others.iter().map(|_| None).collect();
-        while self.stopped.is_none() && measured.iter().any(Measured::is_open) {
-            for (at, other) in others.iter().enumerate() {
-                if self.stopped.is_some() || !measured[at].is_open() {
-                    continue;
-                }
-                step(&other.what);
-                let windows = &mut measured[at].windows;
-                let block = match &mut measures[at] {
-                    Some(measure) => self.block(other, measure, windows),
-                    none => self.measure(other, payload_from_end).and_then(|measure| {
-                        let measure = none.insert(measure);
-                        self.block(other, measure, windows)
-                    }),
-                };
-                match block {
-                    Ok(Some(block)) => blocks[at].push(block),
-                    Ok(None) => {}
-                    Err(failure) => measured[at].failed = Some(failure),
-                }
-                measured[at].judged = judge(&blocks[at], family);
-            }
-        }
-        for (measured, blocks) in measured.iter_mut().zip(&blocks) {
-            measured.judged = measured.judged.or_else(|| interval(blocks, family));
-        }
-        measured
+        let measures = others.iter().map(|_| None).collect();
+        let mut trial = Others { trial: self, others, payload_from_end, measures };
+        compare(&mut trial, others.len(), family, |at| step(&others[at].what))
     }
 
     /// How it is compared: by a run of each that counts for nothing else.
@@ -203,49 +171,35 @@ impl<'a> Bench<'a> {
         Ok(Measure::Bytes { from_end: pipeline.pipes.len() - at })
     }
 
-    fn block(
+    /// The rate of a run; `None` where nothing more is to be run.
+    fn run_rate(
         &mut self,
+        side: Side,
         other: &Other,
         measure: &Measure,
         windows: &mut Vec<Window>,
-    ) -> Result<Option<Block>, String> {
-        let (mut original, mut treated) = (Vec::new(), Vec::new());
-        for side in block_order(fastrand::bool()) {
-            if self.interrupt.is_set() {
-                self.stopped = Some("interrupted".to_owned());
-            } else if Instant::now() >= self.until {
-                self.stopped = Some("the time is up (--time)".to_owned());
+    ) -> Result<Option<f64>, String> {
+        if self.limits.are_reached() {
+            return Ok(None);
+        }
+        let spec = match side {
+            Side::Original => &self.lines.original,
+            Side::Treated => &other.spec,
+        };
+        let at_s = self.limits.began.elapsed().as_secs_f64();
+        match measure {
+            Measure::Time => {
+                let took = self.to_the_end(spec, LONGEST)?;
+                let took = took.ok_or("it took longer than a minute")?;
+                // Of the same work, the rate is as many times higher as the time is shorter.
+                Ok(Some(1.0 / took.as_secs_f64().max(1e-6)))
             }
-            if self.stopped.is_some() {
-                return Ok(None);
-            }
-            let spec = match side {
-                Side::Original => &self.lines.original,
-                Side::Treated => &other.spec,
-            };
-            let at_s = self.began.elapsed().as_secs_f64();
-            let rate = match measure {
-                Measure::Time => {
-                    let took = self.to_the_end(spec, LONGEST)?;
-                    let took = took.ok_or("it took longer than a minute")?;
-                    // Of the same work, the rate is as many times higher as the time is shorter.
-                    1.0 / took.as_secs_f64().max(1e-6)
-                }
-                Measure::Bytes { from_end } => {
-                    let bytes_per_second = self.rate(spec, *from_end)?;
-                    windows.push(Window { at_s, side, bytes_per_second });
-                    bytes_per_second
-                }
-            };
-            match side {
-                Side::Original => original.push(rate),
-                Side::Treated => treated.push(rate),
+            Measure::Bytes { from_end } => {
+                let bytes_per_second = self.rate(spec, *from_end)?;
+                windows.push(Window { at_s, side, bytes_per_second });
+                Ok(Some(bytes_per_second))
             }
         }
-        let pair = |rates: &[f64]| <[f64; 2]>::try_from(rates).ok();
-        Ok(pair(&original)
-            .zip(pair(&treated))
-            .map(|(original, treated)| Block { original, treated }))
     }
 
     /// Runs it to its end; `None` where that takes longer, or somebody interrupts.
@@ -257,7 +211,7 @@ impl<'a> Bench<'a> {
             .prepare()
             .and_then(pipeprof_runner::command::Prepared::release)
             .map_err(refused)?;
-        while began.elapsed() < most && !self.interrupt.is_set() {
+        while began.elapsed() < most && !self.limits.interrupt.is_set() {
             match running.try_wait().map_err(refused)? {
                 Some(status) if status.success() => return Ok(Some(began.elapsed())),
                 Some(status) => return Err(format!("the command ended with {status}")),
@@ -268,7 +222,7 @@ impl<'a> Bench<'a> {
     }
 
     fn launch(&self, spec: &Spec) -> Result<Subject, String> {
-        super::subject::launch(spec.clone(), String::new(), self.interrupt)
+        super::subject::launch(spec.clone(), String::new(), self.limits.interrupt)
             .map_err(|error| format!("{error:#}"))
     }
 
@@ -291,5 +245,30 @@ impl<'a> Bench<'a> {
             return Err("a run ended sooner than the first".to_owned());
         }
         Ok(after.saturating_sub(before) as f64 / seconds)
+    }
+}
+
+struct Others<'t, 'a> {
+    trial: &'t mut LineTrial<'a>,
+    others: &'t [Other],
+    payload_from_end: usize,
+    /// How each is compared, once that is known.
+    measures: Vec<Option<Measure>>,
+}
+
+impl<'a> Trial<'a> for Others<'_, 'a> {
+    const GOES_ON: bool = false;
+
+    fn limits(&mut self) -> &mut Limits<'a> {
+        &mut self.trial.limits
+    }
+
+    fn block(&mut self, at: usize, windows: &mut Vec<Window>) -> Result<Option<Block>, String> {
+        let other = &self.others[at];
+        let measure = match &mut self.measures[at] {
+            Some(measure) => measure,
+            none => none.insert(self.trial.measure(other, self.payload_from_end)?),
+        };
+        block_of(|side| self.trial.run_rate(side, other, measure, windows))
     }
 }

@@ -9,9 +9,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpgrp, getpid, setpgid};
 
+use super::messages::{Answer, Request};
 use super::sys::{self, Ended, Terminal};
 use super::tree::{self, Process, Tree};
-use super::words::{Answer, Request};
 use super::{AFTER_INTERRUPT, GRACE};
 
 /// How often everything that descends from the command is looked for while it ends. One pass takes
@@ -70,11 +70,11 @@ impl Guardian {
         let command = match command {
             Ok(command) => command,
             Err(errno) => {
-                Answer::NotStarted(errno as i32).say(sys::kept());
+                Answer::NotStarted(errno as i32).send(sys::kept());
                 sys::exit()
             }
         };
-        Answer::Started(command).say(sys::kept());
+        Answer::Started(command).send(sys::kept());
         let Ok(children) = sys::children_fd() else { sys::exit() };
         Life {
             socket: sys::kept(),
@@ -136,13 +136,13 @@ impl Life {
             if is_alone {
                 continue;
             }
-            match Request::hear(self.socket) {
+            match Request::receive(self.socket) {
                 None => {}
                 Some(Request::End) => self.begin_to_end(Duration::ZERO),
                 Some(Request::EndAfterInterrupt) => self.begin_to_end(AFTER_INTERRUPT),
                 Some(Request::Kill) => self.phase = Phase::Killing { since: Instant::now() },
                 Some(Request::LetGo) => is_alone = true,
-                Some(Request::Gone) => {
+                Some(Request::Disconnected) => {
                     is_alone = true;
                     self.begin_to_end(Duration::ZERO);
                 }
@@ -154,7 +154,7 @@ impl Life {
         {
             terminal.restore(self.group);
         }
-        Answer::Done.say(self.socket);
+        Answer::Done.send(self.socket);
     }
 
     /// Whether there are children left.
@@ -165,7 +165,7 @@ impl Life {
             match sys::reap() {
                 Ok(Some(Ended { pid, status, usage })) if pid == self.command => {
                     self.died_of_signal = libc::WIFSIGNALED(status);
-                    Answer::Ended { status, usage }.say(self.socket);
+                    Answer::Ended { status, usage }.send(self.socket);
                 }
                 Ok(Some(_)) | Err(Errno::EINTR) => {}
                 Ok(None) => return true,

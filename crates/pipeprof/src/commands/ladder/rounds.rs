@@ -7,7 +7,7 @@ use pipeprof_runner::bandwidth;
 
 use super::files::Files;
 use super::measured::Measured;
-use super::runs::{self, Contender, Runs};
+use super::runs::{self, Candidate, Runs};
 use super::schedule::{Schedule, Step};
 use super::{LadderArgs, checks};
 use crate::capture::kernel_release;
@@ -18,10 +18,10 @@ use crate::ui::{Ui, hinted};
 /// Rounds with a profiler: enough to see how far two profiles of one stage differ.
 const PROFILED_ROUNDS: u32 = 3;
 
-/// A ladder in the making.
-pub(super) struct Climb<'a> {
+/// A ladder that is being measured.
+pub(super) struct Rounds<'a> {
     pub(super) ladder: Ladder,
-    contenders: Vec<Contender>,
+    candidates: Vec<Candidate>,
     runs: Runs<'a>,
     schedule: Schedule,
     /// The profiled runs, in the order of time.
@@ -33,10 +33,10 @@ pub(super) struct Climb<'a> {
     ui: &'a Ui,
 }
 
-impl<'a> Climb<'a> {
+impl<'a> Rounds<'a> {
     pub(super) fn new(
         args: &LadderArgs,
-        contenders: Vec<Contender>,
+        candidates: Vec<Candidate>,
         axes: Vec<Axis>,
         interrupt: &'a Interrupt,
         ui: &'a Ui,
@@ -50,9 +50,9 @@ impl<'a> Climb<'a> {
             ui.warn_of(&hinted(&fact.text, fact.remedy.clone()));
         }
         let seed = args.seed();
-        let entries = contenders.iter().map(|contender| Entry {
-            name: contender.name(),
-            plan: contender.plan().cloned(),
+        let entries = candidates.iter().map(|candidate| Entry {
+            name: candidate.name(),
+            plan: candidate.plan().cloned(),
             refused: None,
         });
         let ladder = Ladder {
@@ -71,9 +71,9 @@ impl<'a> Climb<'a> {
             // A heat map is of throughput.
             _ => (runs::SHORT, 0),
         };
-        Ok(Climb {
+        Ok(Rounds {
             ladder,
-            contenders,
+            candidates,
             runs: Runs::new(interrupt, args.bytes, length),
             schedule: Schedule::new(seed, args.rounds(), profiled),
             kept: Vec::new(),
@@ -85,27 +85,27 @@ impl<'a> Climb<'a> {
     }
 
     /// All rounds, or as many as it takes.
-    pub(super) fn up(&mut self, files: &Files) {
-        let steps = (self.schedule.steps().len() + 1) * self.contenders.len();
+    pub(super) fn run(&mut self, files: &Files) {
+        let steps = (self.schedule.steps().len() + 1) * self.candidates.len();
         // A command may ask something on the terminal, and its question is not to be wiped.
-        let is_ours = |contender: &Contender| !matches!(contender, Contender::Command(_));
-        let mut bar = match self.contenders.iter().all(is_ours) {
+        let is_ours = |candidate: &Candidate| !matches!(candidate, Candidate::Command(_));
+        let mut bar = match self.candidates.iter().all(is_ours) {
             true => Watching::steps(steps as u64, self.ui),
             false => Watching::hidden(),
         };
-        for entry in 0..self.contenders.len() {
-            bar.step(format_args!("sizing {}", self.contenders[entry].name()));
+        for entry in 0..self.candidates.len() {
+            bar.step(format_args!("sizing {}", self.candidates[entry].name()));
             if self.interrupt.is_set() {
                 break;
             }
-            let sized = self.runs.size(&mut self.contenders[entry]);
+            let sized = self.runs.size(&mut self.candidates[entry]);
             self.settle(entry, sized);
-            self.ladder.entries[entry].plan = self.contenders[entry].plan().cloned();
+            self.ladder.entries[entry].plan = self.candidates[entry].plan().cloned();
         }
         for step in self.schedule.steps() {
-            for (at, entry) in self.schedule.shuffled(self.contenders.len()).into_iter().enumerate()
+            for (at, entry) in self.schedule.shuffled(self.candidates.len()).into_iter().enumerate()
             {
-                let name = self.contenders[entry].name();
+                let name = self.candidates[entry].name();
                 bar.step(format_args!("{}: {name}", step.words(self.ladder.rounds_wanted)));
                 if self.interrupt.is_set() {
                     break;
@@ -136,11 +136,11 @@ impl<'a> Climb<'a> {
 
     fn take(&mut self, step: Step, position: u32, entry: usize) {
         let began_ns = self.began.elapsed().as_nanos() as u64;
-        let contender = &self.contenders[entry];
+        let candidate = &self.candidates[entry];
         let measured = match step {
-            Step::Plain(_) => self.runs.plain(contender).map(|measured| (measured, None)),
+            Step::Plain(_) => self.runs.plain(candidate).map(|measured| (measured, None)),
             Step::Profiled(_) => {
-                self.runs.profiled(contender).map(|(measured, kept)| (measured, Some(kept)))
+                self.runs.profiled(candidate).map(|(measured, kept)| (measured, Some(kept)))
             }
         };
         let Some((measured, kept)) = self.settle(entry, measured) else { return };
@@ -171,7 +171,7 @@ impl<'a> Climb<'a> {
             Err(error) => {
                 let first = format!("{error:#}");
                 let why = first.lines().next().unwrap_or_default().to_owned();
-                let error = error.context(format!("{} is left out", self.contenders[entry].name()));
+                let error = error.context(format!("{} is left out", self.candidates[entry].name()));
                 // In a heat map it is an answer like others.
                 if self.axes.is_empty() {
                     self.ui.warn_of(&error);

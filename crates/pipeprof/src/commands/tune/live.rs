@@ -1,41 +1,22 @@
-//! Makes changes and takes them back, window by window, with the guardian told beforehand.
+//! Makes changes to a running pipeline and takes them back, window by window, with the guardian told
+//! beforehand.
 
 use std::time::{Duration, Instant};
 
-use pipeprof_report::tuning::{
-    Block, Judged, Seen, Side, Treatment, Window, block_order, interval, judge, phase_changed,
-};
+use pipeprof_report::tuning::{Block, Seen, Side, Treatment, Window};
 use pipeprof_runner::tuning::{Change, ChangeError, Guardian, HoldId, Restored};
 
+use super::compare::{Limits, Measured, Trial, block_of, compare};
 use super::look::Looked;
 use super::subject::Subject;
-use crate::interrupt::Interrupt;
 
-pub(super) struct Lab<'a> {
+pub(super) struct LiveTrial<'a> {
     pub(super) subject: &'a mut Subject,
     guardian: Guardian,
     seen: &'a Looked,
-    interrupt: &'a Interrupt,
-    until: Instant,
-    began: Instant,
+    pub(super) limits: Limits<'a>,
     /// Made and not taken back.
     held: Vec<(HoldId, Change)>,
-    /// Why nothing more is tried.
-    pub(super) stopped: Option<String>,
-}
-
-/// What came of one comparison.
-#[derive(Default)]
-pub(super) struct Measured {
-    pub(super) judged: Option<Judged>,
-    pub(super) failed: Option<String>,
-    pub(super) windows: Vec<Window>,
-}
-
-impl Measured {
-    pub(super) fn is_open(&self) -> bool {
-        self.judged.is_none() && self.failed.is_none()
-    }
 }
 
 /// A pipe that is made smaller again has to drain first. One that does not within this is left to the
@@ -50,103 +31,61 @@ pub(super) fn warm_up_ms(window_ms: u64) -> u64 {
     (window_ms / 5).max(40)
 }
 
-impl<'a> Lab<'a> {
+impl<'a> LiveTrial<'a> {
     pub(super) fn new(
         subject: &'a mut Subject,
         guardian: Guardian,
         seen: &'a Looked,
-        interrupt: &'a Interrupt,
-        until: Instant,
+        limits: Limits<'a>,
     ) -> Self {
-        let (began, held) = (Instant::now(), Vec::new());
-        Lab { subject, guardian, seen, interrupt, until, began, held, stopped: None }
+        LiveTrial { subject, guardian, seen, limits, held: Vec::new() }
     }
 
-    /// Compares the pipeline with and without each of these combinations, a block of each in turn
-    /// until it is judged, so that all get their share of the time. `family` comparisons share the error
-    /// in all. `step` is told which is next.
+    /// Compares the pipeline with and without each of these combinations.
     pub(super) fn compare(
         &mut self,
         combinations: &[Vec<Treatment>],
         family: usize,
-        mut step: impl FnMut(usize),
+        step: impl FnMut(usize),
     ) -> Vec<Measured> {
-        let mut measured: Vec<Measured> =
-            combinations.iter().map(|_| Measured::default()).collect();
-        let mut blocks: Vec<Vec<Block>> = vec![Vec::new(); combinations.len()];
-        while self.stopped.is_none() && measured.iter().any(Measured::is_open) {
-            for (at, treatments) in combinations.iter().enumerate() {
-                if self.stopped.is_some() || !measured[at].is_open() {
-                    continue;
-                }
-                step(at);
-                match self.block(treatments, &mut measured[at].windows) {
-                    Ok(Some(block)) => blocks[at].push(block),
-                    // The pipeline ended in it, and was run again.
-                    Ok(None) => continue,
-                    Err(failure) => measured[at].failed = Some(failure),
-                }
-                measured[at].judged = judge(&blocks[at], family);
-                if phase_changed(&blocks[at]) {
-                    let why = "the pipeline does something else now than before";
-                    self.stopped = Some(why.to_owned());
-                }
-            }
-        }
-        for (measured, blocks) in measured.iter_mut().zip(&blocks) {
-            measured.judged = measured.judged.or_else(|| interval(blocks, family));
-        }
-        measured
+        compare(&mut Combinations { trial: self, combinations }, combinations.len(), family, step)
     }
 
-    /// One block; `None` where the pipeline ended in it, and was run again.
-    fn block(
+    /// The rate of a window, recorded in `windows`; `None` where it was stopped or cut short.
+    fn rate(
         &mut self,
+        side: Side,
         treatments: &[Treatment],
         windows: &mut Vec<Window>,
-    ) -> Result<Option<Block>, String> {
-        let (mut original, mut treated) = (Vec::new(), Vec::new());
-        for side in block_order(fastrand::bool()) {
-            if self.interrupt.is_set() {
-                self.stopped = Some("interrupted".to_owned());
-            } else if Instant::now() >= self.until {
-                self.stopped = Some("the time is up (--time)".to_owned());
+    ) -> Result<Option<f64>, String> {
+        let is_stopped = self.limits.are_reached();
+        let ready = match (side, self.held.is_empty()) {
+            _ if is_stopped => Ok(()),
+            (Side::Treated, true) => self.apply(treatments),
+            (Side::Original, false) => self.restore(),
+            _ => Ok(()),
+        };
+        let window = match (&ready, is_stopped) {
+            (Ok(()), false) => self.window(side, treatments),
+            _ => None,
+        };
+        let Some(window) = window else {
+            let restored = self.restore();
+            if self.limits.stopped.is_none() && !self.subject.is_there() {
+                return self.again().map(|()| None);
             }
-            let ready = match (side, self.held.is_empty()) {
-                _ if self.stopped.is_some() => Ok(()),
-                (Side::Treated, true) => self.apply(treatments),
-                (Side::Original, false) => self.restore(),
-                _ => Ok(()),
-            };
-            let window = match (&ready, &self.stopped) {
-                (Ok(()), None) => self.window(side, treatments),
-                _ => None,
-            };
-            let Some(window) = window else {
-                let restored = self.restore();
-                if self.stopped.is_none() && !self.subject.is_there() {
-                    return self.again().map(|()| None);
-                }
-                return ready.and(restored).map(|()| None);
-            };
-            windows.push(window);
-            match side {
-                Side::Original => original.push(window.bytes_per_second),
-                Side::Treated => treated.push(window.bytes_per_second),
-            }
-        }
-        self.restore()?;
-        let pair = |rates: &[f64]| <[f64; 2]>::try_from(rates).ok();
-        Ok(pair(&original)
-            .zip(pair(&treated))
-            .map(|(original, treated)| Block { original, treated }))
+            return ready.and(restored).map(|()| None);
+        };
+        let rate = window.bytes_per_second;
+        windows.push(window);
+        Ok(Some(rate))
     }
 
     fn again(&mut self) -> Result<(), String> {
-        match self.subject.run_again(self.interrupt) {
+        match self.subject.run_again(self.limits.interrupt) {
             Ok(true) => {}
-            Ok(false) => self.stopped = Some("the pipeline ended".to_owned()),
-            Err(error) => self.stopped = Some(format!("{error:#}")),
+            Ok(false) => self.limits.stopped = Some("the pipeline ended".to_owned()),
+            Err(error) => self.limits.stopped = Some(format!("{error:#}")),
         }
         Ok(())
     }
@@ -160,8 +99,8 @@ impl<'a> Lab<'a> {
         self.sleep(Duration::from_millis(length));
         let after = self.passed(treatments)?;
         let seconds = at.elapsed().as_secs_f64();
-        (self.subject.is_there() && !self.interrupt.is_set()).then(|| Window {
-            at_s: at.duration_since(self.began).as_secs_f64(),
+        (self.subject.is_there() && !self.limits.interrupt.is_set()).then(|| Window {
+            at_s: at.duration_since(self.limits.began).as_secs_f64(),
             side,
             bytes_per_second: (after - before).max(0.0) / seconds,
         })
@@ -187,7 +126,7 @@ impl<'a> Lab<'a> {
 
     fn sleep(&self, length: Duration) {
         let until = Instant::now() + length;
-        while Instant::now() < until && !self.interrupt.is_set() {
+        while Instant::now() < until && !self.limits.interrupt.is_set() {
             let left = until.saturating_duration_since(Instant::now());
             std::thread::sleep(left.min(Duration::from_millis(50)));
         }
@@ -215,7 +154,7 @@ impl<'a> Lab<'a> {
     }
 
     fn changes(&self, treatment: &Treatment) -> Result<Vec<Change>, ChangeError> {
-        let gone = |what: &str| ChangeError::Gone { what: what.to_owned() };
+        let gone = |what: &str| ChangeError::NotFound { what: what.to_owned() };
         let process = |at: usize| self.subject.processes.get(at).copied().ok_or(gone("a member"));
         match treatment {
             Treatment::Capacity { pipe, bytes } => {
@@ -247,7 +186,7 @@ impl<'a> Lab<'a> {
                     self.held.remove(at - 1);
                     at -= 1;
                 }
-                Restored::NotYet if Instant::now() < until && !self.interrupt.is_set() => {
+                Restored::NotYet if Instant::now() < until && !self.limits.interrupt.is_set() => {
                     std::thread::sleep(pause);
                     pause = (pause * 2).min(Duration::from_millis(5));
                 }
@@ -267,7 +206,7 @@ impl<'a> Lab<'a> {
         }
         match refused {
             Some(why) => {
-                self.stopped = Some(format!("a change could not be taken back yet: {why}"));
+                self.limits.stopped = Some(format!("a change could not be taken back yet: {why}"));
                 Err(why)
             }
             None => Ok(()),
@@ -310,6 +249,29 @@ impl<'a> Lab<'a> {
             Change::Affinity { process, .. } => format!("the CPUs of pid {}", process.pid),
             Change::Nice { process, .. } => format!("the nice value of pid {}", process.pid),
         }
+    }
+}
+
+struct Combinations<'t, 'a> {
+    trial: &'t mut LiveTrial<'a>,
+    combinations: &'t [Vec<Treatment>],
+}
+
+impl<'a> Trial<'a> for Combinations<'_, 'a> {
+    const GOES_ON: bool = true;
+
+    fn limits(&mut self) -> &mut Limits<'a> {
+        &mut self.trial.limits
+    }
+
+    /// `None` also where the pipeline ended in it, and was run again.
+    fn block(&mut self, at: usize, windows: &mut Vec<Window>) -> Result<Option<Block>, String> {
+        let treatments = &self.combinations[at];
+        let block = block_of(|side| self.trial.rate(side, treatments, windows))?;
+        if block.is_some() {
+            self.trial.restore()?;
+        }
+        Ok(block)
     }
 }
 

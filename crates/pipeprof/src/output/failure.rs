@@ -5,14 +5,14 @@ use std::io::{self, BufWriter, Write};
 /// Why an output is not there.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// What the file answered.
+    /// What writing to the file returned.
     File(io::Error),
-    /// What was to be drawn can't be.
+    /// What was to be written cannot be made.
     Rendering(anyhow::Error),
 }
 
-/// Renders into a file, in large pieces. Renderings wrap what the file answers in words of their own,
-/// so it is noted here.
+/// Renders into a file, in large pieces. A renderer wraps an error of the file in one of its
+/// own, so it is recorded here.
 ///
 /// # Errors
 /// See [`Failure`].
@@ -20,27 +20,27 @@ pub(super) fn render_into(
     file: impl Write,
     render: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
 ) -> Result<(), Failure> {
-    let mut out = BufWriter::with_capacity(1 << 16, Witness { file, answer: None });
+    let mut out = BufWriter::with_capacity(1 << 16, ErrorRecorder { file, error: None });
     let rendered = render(&mut out).and_then(|()| Ok(out.flush()?));
     // What is left in the buffer after a failure would only fail again.
-    let (witness, _) = out.into_parts();
-    match (rendered, witness.answer) {
+    let (recorder, _) = out.into_parts();
+    match (rendered, recorder.error) {
         (Ok(()), _) => Ok(()),
-        (Err(_), Some(answer)) => Err(Failure::File(answer)),
+        (Err(_), Some(error)) => Err(Failure::File(error)),
         (Err(error), None) => Err(Failure::Rendering(error)),
     }
 }
 
-struct Witness<W> {
+struct ErrorRecorder<W> {
     file: W,
-    answer: Option<io::Error>,
+    error: Option<io::Error>,
 }
 
-impl<W: Write> Witness<W> {
+impl<W: Write> ErrorRecorder<W> {
     fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
         result.inspect_err(|error| {
             if error.kind() != io::ErrorKind::Interrupted {
-                self.answer = Some(match error.raw_os_error() {
+                self.error = Some(match error.raw_os_error() {
                     Some(errno) => io::Error::from_raw_os_error(errno),
                     None => error.kind().into(),
                 });
@@ -49,7 +49,7 @@ impl<W: Write> Witness<W> {
     }
 }
 
-impl<W: Write> Write for Witness<W> {
+impl<W: Write> Write for ErrorRecorder<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = match self.file.write(bytes) {
             Ok(0) if !bytes.is_empty() => Err(io::ErrorKind::WriteZero.into()),

@@ -1,5 +1,5 @@
-//! What a launcher and its guardian say to each other, a message each on a socket that keeps their
-//! bounds. Nothing here allocates.
+//! The messages between a launcher and its guardian, on a socket that keeps their bounds. Nothing
+//! here allocates.
 
 use std::os::fd::BorrowedFd;
 
@@ -19,28 +19,28 @@ pub(super) enum Request {
     Kill,
     /// What is left may run on.
     LetGo,
-    /// The launcher has ended without a word.
-    Gone,
+    /// The launcher has ended without a request.
+    Disconnected,
 }
 
 impl Request {
-    pub(super) fn say(self, socket: BorrowedFd) -> Result<(), Errno> {
+    pub(super) fn send(self, socket: BorrowedFd) -> Result<(), Errno> {
         let byte = match self {
             Request::End => b'e',
             Request::EndAfterInterrupt => b'i',
             Request::Kill => b'k',
             Request::LetGo => b'l',
-            // Closing the socket says it.
-            Request::Gone => return Ok(()),
+            // Closing the socket is the message.
+            Request::Disconnected => return Ok(()),
         };
         send(socket, &[byte])
     }
 
-    /// `None` where nothing was said.
-    pub(super) fn hear(socket: BorrowedFd) -> Option<Self> {
+    /// `None` where there is no message.
+    pub(super) fn receive(socket: BorrowedFd) -> Option<Self> {
         let mut byte = [0];
         match recv(socket, &mut byte, false) {
-            Ok(0) | Err(Errno::ECONNRESET) => Some(Request::Gone),
+            Ok(0) | Err(Errno::ECONNRESET) => Some(Request::Disconnected),
             Ok(_) => match byte {
                 [b'e'] => Some(Request::End),
                 [b'i'] => Some(Request::EndAfterInterrupt),
@@ -75,13 +75,13 @@ const WORDS: usize = 8;
 const BYTES: usize = WORDS * 8;
 
 impl Answer {
-    pub(super) fn say(self, socket: BorrowedFd) {
-        // Whoever has gone needs no answer; and the socket has room for the few that there are.
+    pub(super) fn send(self, socket: BorrowedFd) {
+        // Fails where the launcher has ended; the socket has room for all answers.
         let _ = send(socket, &self.encode());
     }
 
     /// `None` once the guardian has ended.
-    pub(super) fn hear(socket: BorrowedFd, block: bool) -> Result<Option<Self>, Errno> {
+    pub(super) fn receive(socket: BorrowedFd, block: bool) -> Result<Option<Self>, Errno> {
         let mut bytes = [0; BYTES];
         match recv(socket, &mut bytes, block) {
             Ok(BYTES) => Self::decode(&bytes).map(Some).ok_or(Errno::EPROTO),
