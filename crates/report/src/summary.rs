@@ -1,35 +1,34 @@
 //! The summary: what each member spent its CPU time on, per role and function, and how far to
 //! trust it. What the terminal shows and `--json` writes are two renderings of this.
 
-use pipeprof_profiler::profile::{MemberProfile, Mode, Profile, Quality, StackWeight, WeightUnit};
+mod json;
+mod judging;
+mod tables;
+
+use pipeprof_profiler::profile::{Mode, Quality};
 use pipeprof_profiler::states::Connection;
 use pipeprof_runner::cgroup::Container;
 use pipeprof_runner::pipeline::{End, PipeKey};
-use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
-use serde_json::Value;
 
-use crate::escape::printable;
-use crate::facts;
-use crate::facts::lanes::{Cell, Lanes, PipeLane, lanes};
+use self::judging::{evidence, not_proven, verdict};
+pub(crate) use self::tables::cpu_time_ns;
+use self::tables::{coverage_percent, functions, role_table, skid, top_functions};
+use crate::facts::lanes::{Lanes, lanes};
 use crate::facts::states::Scene;
 use crate::flamegraph::{View, members};
 use crate::highlight::{HighlightShare, Highlights};
 use crate::ledger::{self, BlockedShare, Life, PipeSummary};
 use crate::part::Part;
-use crate::roles::{Basis, Role, source_name};
+use crate::roles::Role;
 use crate::run::Run;
-use crate::verdict::{Evidence, Finding, MemberEvidence, PipeEvidence, Verdict, WakeLatency};
-use crate::words;
+use crate::verdict::Verdict;
 
 /// Raised whenever a field changes its meaning or goes.
 pub const SCHEMA_VERSION: u32 = 4;
 
 /// So many members are told of one by one, however little they did, where there is no pipe.
 const MOST_TOLD: usize = 8;
-
-/// Functions listed a member.
-const TOP: usize = 10;
 
 /// A profile in numbers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -335,324 +334,8 @@ impl Summary {
             member.blocked.retain(|share| share.percent >= percent);
         }
     }
-
-    /// The summary as JSON, for a program to read.
-    ///
-    /// # Errors
-    ///
-    /// [`crate::error::Error::Write`] where `out` fails.
-    pub fn write_json(&self, mut out: impl std::io::Write) -> Result<(), crate::error::Error> {
-        let mut json = serde_json::to_value(self).map_err(std::io::Error::from)?;
-        if let Some(lanes) = &self.timeline {
-            json["timeline"] = self.timeline_json(lanes);
-        }
-        // Who it is, not only a pid to look up.
-        if let Some(Value::Array(members)) = json.pointer_mut("/verdict/members") {
-            let places = self.places();
-            for member in members.iter_mut() {
-                if let Some(pid) = member.as_i64() {
-                    *member = self.named(&places, pid);
-                }
-            }
-        }
-        serde_json::to_writer_pretty(&mut out, &json).map_err(std::io::Error::from)?;
-        writeln!(out)?;
-        Ok(())
-    }
-
-    fn timeline_json(&self, lanes: &Lanes) -> Value {
-        let percents = |shares: &[f64]| -> Vec<Value> {
-            shares.iter().map(|share| tenth(100.0 * share)).collect()
-        };
-        let places = self.places();
-        let is_kept = |pid: i32| places.contains_key(&i64::from(pid));
-        let members = lanes.members.iter().filter(|lane| is_kept(lane.pid)).map(|lane| {
-            let mut json = self.named(&places, i64::from(lane.pid));
-            let of_cells = |share: &dyn Fn(&Cell) -> f64| -> Value {
-                percents(&lane.cells.iter().map(share).collect::<Vec<_>>()).into()
-            };
-            for (at, name) in STATE_FIELDS.into_iter().enumerate() {
-                json[name] = of_cells(&|cell| cell.shares[at]);
-            }
-            json["limits_percent"] = of_cells(&|cell| cell.limits);
-            json
-        });
-        let is_held =
-            |lane: &&PipeLane| lane.writers.iter().chain(&lane.readers).any(|&p| is_kept(p));
-        let pipes = lanes.pipes.iter().filter(is_held).map(|lane| {
-            let rates: Vec<Option<f64>> =
-                lane.bytes_per_second.iter().map(|rate| rate.map(f64::round)).collect();
-            let fill: Vec<Value> = lane
-                .fill
-                .iter()
-                .map(|fill| fill.map_or(Value::Null, |f| tenth(100.0 * f)))
-                .collect();
-            serde_json::json!({
-                "inode": lane.inode,
-                "bytes_per_second": rates,
-                "fill_percent": fill,
-                "limits_percent": percents(&lane.limits),
-            })
-        });
-        serde_json::json!({
-            "column_ns": lanes.column_ns.round(),
-            "columns": lanes.columns,
-            "members": members.collect::<Vec<_>>(),
-            "pipes": pipes.collect::<Vec<_>>(),
-            "cpus_limit_percent": percents(&lanes.cpus),
-            "unknown_limit_percent": percents(&lanes.unknown),
-        })
-    }
-
-    /// Where in [`Summary::members`] the member with each pid stands.
-    fn places(&self) -> FxHashMap<i64, usize> {
-        let members = self.members.iter().enumerate().rev();
-        members.map(|(at, member)| (i64::from(member.pid), at)).collect()
-    }
-
-    /// A member by pid, name and place in the pipeline.
-    fn named(&self, places: &FxHashMap<i64, usize>, pid: i64) -> Value {
-        let place = places.get(&pid).copied();
-        let name = place.map_or("", |at| self.members[at].comm.as_str());
-        serde_json::json!({ "pid": pid, "name": name, "place": place })
-    }
-}
-
-/// Fields of the JSON, by [`State::ALL`](crate::facts::lanes::State::ALL).
-const STATE_FIELDS: [&str; 5] = [
-    "busy_percent",
-    "runnable_percent",
-    "waits_for_data_percent",
-    "waits_for_space_percent",
-    "outside_percent",
-];
-
-/// Rounded to a tenth, as more says nothing.
-fn tenth(value: f64) -> Value {
-    ((10.0 * value).round() / 10.0).into()
-}
-
-/// The connection that carried most.
-fn heaviest(connections: &[Connection]) -> Option<&Connection> {
-    connections.iter().max_by_key(|of| of.sent_bytes.max(of.received_bytes))
 }
 
 fn is_held(pipe: &PipeSummary, pids: &[i32]) -> bool {
     pipe.writers.iter().chain(&pipe.readers).any(|pid| pids.contains(pid))
-}
-
-/// From the states of all threads where somebody looked, else from averages.
-fn verdict(evidence: &Evidence, run: &Run) -> Verdict {
-    let by_states = run.states.as_ref().and_then(|timeline| {
-        let scene = Scene { is_phase: run.part.is_some(), ..Scene::of(&run.pipeline, timeline) };
-        facts::verdict::judge(evidence, &scene, &run.pipeline)
-    });
-    let judged = by_states.unwrap_or_else(|| facts::averages::judge(evidence));
-    words::verdict::verdict(evidence, &judged)
-}
-
-/// How a remedy can be tried that settings of pipes or CPUs may bring about.
-fn not_proven(verdict: &mut Verdict, target: &str) {
-    let is_of_pipes = matches!(verdict.finding, Finding::PipeBound(_) | Finding::Starved);
-    let remedies = &mut verdict.remedies;
-    let at = remedies.iter().position(|remedy| remedy.is_for_tune);
-    let at = at.or((is_of_pipes && !remedies.is_empty()).then_some(0));
-    if let Some(remedy) = at.and_then(|at| remedies.get_mut(at)) {
-        let target = printable(target);
-        remedy.buys += &format!("; not proven: `pipeprof tune {target} --time 40s` tries it");
-    }
-}
-
-/// What the verdict is drawn from: what the tables say, and nothing else.
-fn evidence(members: &[MemberSummary], pipes: &[PipeSummary], run: &Run) -> Evidence {
-    let quality = &run.profile.quality;
-    let places: FxHashMap<PipeKey, usize> =
-        pipes.iter().enumerate().rev().map(|(at, pipe)| (pipe.key(), at)).collect();
-    let at = |keys: &[PipeKey]| -> Vec<usize> {
-        keys.iter().filter_map(|key| places.get(key).copied()).collect()
-    };
-    let by_pid: FxHashMap<i32, &MemberSummary> =
-        members.iter().rev().map(|member| (member.pid, member)).collect();
-    let member = |member: &MemberSummary| {
-        let split = member.life.map(|life| life.split).unwrap_or_default();
-        // Shares of page faults, say, are no shares of the time on a CPU.
-        let shares = if quality.shares_are_of_cpu_time() { &member.roles[..] } else { &[] };
-        let role_ns = |role: &RoleShare| (split.on_cpu_ns as f64 * role.percent / 100.0) as u64;
-        MemberEvidence {
-            pid: member.pid,
-            label: printable(&member.comm).into_owned(),
-            lifetime_ns: split.lifetime_ns,
-            on_cpu_ns: split.on_cpu_ns,
-            runnable_ns: split.runnable_ns,
-            blocked: member.blocked.iter().map(|share| (share.reason, share.ns)).collect(),
-            roles: shares.iter().map(|share| (share.role, role_ns(share))).collect(),
-            sleeps: split.sleeps,
-            reads_from: at(&member.reads_from),
-            writes_to: at(&member.writes_to),
-            connection: heaviest(&member.connections).cloned(),
-        }
-    };
-    let pipe = |pipe: &PipeSummary| PipeEvidence {
-        link: pipe.link,
-        inode: pipe.inode,
-        device: pipe.device,
-        empty: pipe.fill.map(|fill| fill.empty_percent / 100.0),
-        full: pipe.fill.map(|fill| fill.full_percent / 100.0),
-        capacity_bytes: pipe.capacity_bytes,
-        bytes: pipe.bytes,
-        bytes_per_write: pipe.bytes_per_write,
-        bytes_per_read: pipe.bytes_per_read,
-        latency: pipe.wakeups.iter().find_map(|wakeups| {
-            let latency = wakeups.latency?;
-            let woken = by_pid.get(&wakeups.woken)?;
-            Some(WakeLatency {
-                woken: printable(&woken.comm).into_owned(),
-                median_ns: latency.median_ns,
-                p99_ns: latency.p99_ns,
-            })
-        }),
-    };
-    Evidence {
-        members: members.iter().map(member).collect(),
-        pipes: pipes.iter().map(pipe).collect(),
-        elapsed_ns: run.elapsed_ns,
-        cpus: run.cpus,
-        samples: quality.samples,
-        foreign_samples: quality.foreign_samples,
-        lost: quality.lost,
-        kernel_visible: quality.kernel_visible,
-    }
-}
-
-pub(crate) fn cpu_time_ns(profile: &Profile, member: &MemberProfile) -> Option<u64> {
-    let quality = &profile.quality;
-    let measures_all = quality.unit == WeightUnit::Nanoseconds && quality.kernel_visible;
-    member.cpu_time_ns.or_else(|| measures_all.then(|| member.weight()))
-}
-
-fn coverage_percent(quality: &Quality, member: &MemberProfile) -> Option<f64> {
-    let account = member.cpu_time_ns.filter(|ns| *ns > 0)?;
-    (quality.unit == WeightUnit::Nanoseconds).then(|| ledger::percent(member.weight(), account))
-}
-
-fn role_table(run: &Run, member: &MemberProfile, gib: Option<f64>) -> Vec<RoleShare> {
-    let Run { profile, roles, .. } = run;
-    #[derive(Clone, Copy, Default)]
-    struct Sum {
-        samples: u64,
-        weight: u64,
-        deferred: u64,
-        inferred: u64,
-    }
-    let mut sums = [Sum::default(); Role::ALL.len()];
-    for weight in &member.on_cpu {
-        let sum = &mut sums[roles.role(weight.stack).index()];
-        sum.samples += weight.samples;
-        sum.weight += weight.weight;
-        if profile.quality.interrupts_wait && roles.absorber(profile.stack(weight.stack)).is_some()
-        {
-            sum.deferred += weight.samples;
-        }
-        if roles.basis(weight.stack) == Basis::Inferred {
-            sum.inferred += weight.samples;
-        }
-    }
-    let whole = member.weight();
-    let ns_per_gib = cpu_time_ns(profile, member)
-        .filter(|_| profile.quality.shares_are_of_cpu_time())
-        .zip(gib)
-        .map(|(ns, gib)| ns as f64 / gib);
-    let mut table: Vec<RoleShare> = Role::ALL
-        .into_iter()
-        .map(|role| (role, sums[role.index()]))
-        .filter(|(_, sum)| sum.samples > 0)
-        .map(|(role, sum)| {
-            let share = if whole == 0 { 0.0 } else { sum.weight as f64 / whole as f64 };
-            RoleShare {
-                role,
-                samples: sum.samples,
-                weight: sum.weight,
-                percent: 100.0 * share,
-                ns_per_gib: ns_per_gib.map(|ns| ns * share),
-                deferred_samples: sum.deferred,
-                inferred_samples: sum.inferred,
-            }
-        })
-        .collect();
-    table.sort_by_key(|share| std::cmp::Reverse(share.weight));
-    table
-}
-
-/// For each frame of a profile the first one of its function: frames of one function at different
-/// addresses are one function.
-fn functions(profile: &Profile) -> Vec<usize> {
-    let mut first: FxHashMap<(&str, Mode), usize> = FxHashMap::default();
-    let frames = profile.frames().iter().enumerate();
-    frames.map(|(at, frame)| *first.entry((&*frame.name, frame.mode)).or_insert(at)).collect()
-}
-
-/// The heaviest functions of these stacks.
-fn top_functions(
-    profile: &Profile,
-    function_of: &[usize],
-    highlights: &Highlights,
-    stacks: &[StackWeight],
-) -> Vec<FunctionShare> {
-    // Of the functions of a profile a member has a few.
-    let mut sums: FxHashMap<usize, (u64, u64)> = FxHashMap::default();
-    let mut counted = FxHashSet::default();
-    for weight in stacks {
-        counted.clear();
-        for (depth, frame) in profile.stack(weight.stack).iter().enumerate() {
-            let function = function_of[frame.index()];
-            let sum = sums.entry(function).or_default();
-            if depth == 0 {
-                sum.0 += weight.weight;
-            }
-            if counted.insert(function) {
-                sum.1 += weight.weight;
-            }
-        }
-    }
-    let name_of = |function: usize| &profile.frames()[function];
-    let mut heaviest: Vec<(usize, (u64, u64))> =
-        sums.into_iter().filter(|(_, (own, _))| *own > 0).collect();
-    heaviest.sort_by(|&(a, sum_a), &(b, sum_b)| {
-        let by_name = || (&name_of(a).name, a).cmp(&(&name_of(b).name, b));
-        sum_b.cmp(&sum_a).then_with(by_name)
-    });
-    heaviest.truncate(TOP);
-    heaviest
-        .into_iter()
-        .map(|(function, (self_weight, total_weight))| {
-            let frame = name_of(function);
-            let classic = highlights.list().iter().find(|h| h.matches(frame)).map(|h| &h.classic);
-            FunctionShare {
-                name: frame.name.to_string(),
-                known_as: classic.filter(|c| **c != *source_name(&frame.name)).cloned(),
-                mode: frame.mode,
-                self_weight,
-                total_weight,
-            }
-        })
-        .collect()
-}
-
-fn skid(run: &Run, shown: &[(usize, &MemberProfile)]) -> Vec<Absorber> {
-    let Run { profile, roles, .. } = run;
-    let mut absorbers: Vec<Absorber> = Vec::new();
-    for (column, (_, member)) in shown.iter().enumerate() {
-        for weight in &member.on_cpu {
-            let Some(leaf) = roles.absorber(profile.stack(weight.stack)) else { continue };
-            let name = &profile.frame(leaf).name;
-            let at = absorbers.iter().position(|a| *a.function == **name).unwrap_or_else(|| {
-                absorbers
-                    .push(Absorber { function: name.to_string(), samples: vec![0; shown.len()] });
-                absorbers.len() - 1
-            });
-            absorbers[at].samples[column] += weight.samples;
-        }
-    }
-    absorbers.sort_by_key(|a| std::cmp::Reverse(a.samples.iter().sum::<u64>()));
-    absorbers
 }

@@ -83,10 +83,44 @@ fn subject(summary: &Summary, style: Style) -> String {
     cut(&printable(&summary.subject), room) + &facts
 }
 
-fn write_verdict(text: &mut String, verdict: &Verdict, style: Style) {
-    for line in style.wrap(&verdict.headline, 4).lines() {
+/// The verdict, and how sure it is.
+fn write_headline(text: &mut String, summary: &Summary, style: Style) {
+    let Some(verdict) = &summary.verdict else { return };
+    write_heading(text, &verdict.headline, style);
+    if let Some(sure) = &verdict.doubt {
+        text.push_str(&style.wrap(sure, 4));
+    }
+}
+
+fn write_heading(text: &mut String, headline: &str, style: Style) {
+    for line in style.wrap(headline, 4).lines() {
         let _ = writeln!(text, "{}", style.heading(line));
     }
+}
+
+/// Before a member that limits.
+fn marker(limits: bool, style: Style) -> char {
+    match (limits, style.ascii) {
+        (false, _) => ' ',
+        (true, true) => '>',
+        (true, false) => '▶',
+    }
+}
+
+/// The subject, and how long it was profiled where that fits.
+fn write_subject(text: &mut String, summary: &Summary, style: Style) {
+    let mut about = subject(summary, style);
+    if let Some(ns) = summary.elapsed_ns {
+        let time = format!(", profiled for {}", duration(ns as f64));
+        if about.chars().count() + time.chars().count() <= style.columns {
+            about += &time;
+        }
+    }
+    let _ = writeln!(text, "{}", style.remark(&about));
+}
+
+fn write_verdict(text: &mut String, verdict: &Verdict, style: Style) {
+    write_heading(text, &verdict.headline, style);
     let lines = lines(verdict);
     let width = |column: fn(&Line) -> &String| {
         let members = lines.iter().filter(|line| !line.who.is_empty());

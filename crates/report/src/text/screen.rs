@@ -5,11 +5,11 @@ use std::io::Write;
 
 use pipeprof_profiler::profile::TimeSplit;
 
-use super::{Style, subject};
+use super::{Style, marker, write_headline, write_subject};
 use crate::error::Error;
 use crate::summary::{MemberSummary, Summary};
 use crate::words::layout::{cut, padded};
-use crate::words::units::{duration, percent};
+use crate::words::units::percent;
 use crate::words::{lanes, member, name, pipe, quality};
 
 /// Lines for members; with the rest of the screen that is what 24 lines hold.
@@ -22,26 +22,14 @@ const MOST_LINES: usize = 10;
 /// [`Error::Write`] where `out` fails.
 pub fn screen(summary: &Summary, style: Style, mut out: impl Write) -> Result<(), Error> {
     let mut text = String::new();
-    if let Some(verdict) = &summary.verdict {
-        for line in style.wrap(&verdict.headline, 4).lines() {
-            let _ = writeln!(text, "{}", style.heading(line));
-        }
-        if let Some(sure) = &verdict.doubt {
-            text.push_str(&style.wrap(sure, 4));
-        }
+    if summary.verdict.is_some() {
+        write_headline(&mut text, summary, style);
         for line in lanes::phase_lines(summary) {
             text.push_str(&style.wrap(&format!("  {line}"), 4));
         }
         text.push('\n');
     }
-    let mut about = subject(summary, style);
-    if let Some(ns) = summary.elapsed_ns {
-        let time = format!(", profiled for {}", duration(ns as f64));
-        if about.chars().count() + time.chars().count() <= style.columns {
-            about += &time;
-        }
-    }
-    let _ = writeln!(text, "{}", style.remark(&about));
+    write_subject(&mut text, summary, style);
     members(&mut text, summary, style);
     let remedy = summary.verdict.as_ref().and_then(|verdict| verdict.remedies.first());
     if let Some(remedy) = remedy {
@@ -183,11 +171,7 @@ impl Columns {
     }
 
     fn line(&self, text: &mut String, summary: &Summary, line: &Line<'_>, style: Style) {
-        let marker = match (line.is_blamed, style.ascii) {
-            (false, _) => ' ',
-            (true, true) => '>',
-            (true, false) => '▶',
-        };
+        let marker = marker(line.is_blamed, style);
         let name = padded(&line.name(), self.name);
         let name = if line.is_blamed { style.heading(&name) } else { name };
         let pid = match (self.pid, line.count) {

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
-use super::{Style, subject};
+use super::{Style, marker, write_headline, write_subject};
 use crate::error::Error;
 use crate::facts::lanes::{Lanes, MemberLane, PipeLane, State};
 use crate::summary::{MemberSummary, Summary};
 use crate::words::layout::{cut_with, padded};
-use crate::words::units::{bytes, duration, percent, throughput};
+use crate::words::units::{bytes, percent, throughput};
 use crate::words::{lanes as words, name};
 
 /// Lanes of members; more would be no picture.
@@ -38,22 +38,8 @@ fn label_columns(longest: usize, style: Style) -> usize {
 /// [`Error::Write`] where `out` fails.
 pub fn timeline(summary: &Summary, style: Style, mut out: impl Write) -> Result<(), Error> {
     let mut text = String::new();
-    if let Some(verdict) = &summary.verdict {
-        for line in style.wrap(&verdict.headline, 4).lines() {
-            let _ = writeln!(text, "{}", style.heading(line));
-        }
-        if let Some(sure) = &verdict.doubt {
-            text.push_str(&style.wrap(sure, 4));
-        }
-    }
-    let mut about = subject(summary, style);
-    if let Some(ns) = summary.elapsed_ns {
-        let time = format!(", profiled for {}", duration(ns as f64));
-        if about.chars().count() + time.chars().count() <= style.columns {
-            about += &time;
-        }
-    }
-    let _ = writeln!(text, "{}", style.remark(&about));
+    write_headline(&mut text, summary, style);
+    write_subject(&mut text, summary, style);
     match &summary.timeline {
         Some(lanes) => Drawing::of(summary, lanes, style).draw(&mut text),
         None => text.push_str(&style.wrap(NOTHING, 0)),
@@ -139,11 +125,7 @@ impl<'a> Drawing<'a> {
 
     fn member(&self, text: &mut String, at: usize, lane: &MemberLane, member: &MemberSummary) {
         let blamed = self.summary.verdict.as_ref().map_or(&[][..], |verdict| &verdict.members);
-        let mark = match (blamed.contains(&lane.pid), self.style.ascii) {
-            (false, _) => ' ',
-            (true, true) => '>',
-            (true, false) => '▶',
-        };
+        let mark = marker(blamed.contains(&lane.pid), self.style);
         let called = name::short(member.end, &member.comm);
         let label = format!("{mark} {} {called}", number(at));
         let mut spread = Spread::default();
@@ -152,7 +134,7 @@ impl<'a> Drawing<'a> {
             let [a, b, c, d, e] = cell.shares;
             spread.next([a, b, c, d, e, (1.0 - there).max(0.0)])
         });
-        let line = self.inked(states.map(|state| State::ALL.get(state).copied()));
+        let line = self.coloured(states.map(|state| State::ALL.get(state).copied()));
         let note = match lane.limits {
             share if share < 0.005 => String::new(),
             share => format!("limits {}", percent(100.0 * share)),
@@ -161,7 +143,7 @@ impl<'a> Drawing<'a> {
     }
 
     /// States as characters, with one escape a stretch.
-    fn inked(&self, states: impl Iterator<Item = Option<State>>) -> String {
+    fn coloured(&self, states: impl Iterator<Item = Option<State>>) -> String {
         let mut line = String::new();
         let mut stretch: (Option<State>, String) = (None, String::new());
         let mut flush = |(state, text): &mut (Option<State>, String)| {
@@ -221,14 +203,14 @@ impl<'a> Drawing<'a> {
 
     /// Shares as heights: a blank of 0, a question mark where nothing is known between what is.
     fn heights(&self, shares: impl Iterator<Item = Option<f64>>) -> String {
-        let inks: Vec<char> =
+        let levels: Vec<char> =
             if self.style.ascii { "_.-=+*%#" } else { "▁▂▃▄▅▆▇█" }.chars().collect();
-        let ink = |share: Option<f64>| match share {
+        let level = |share: Option<f64>| match share {
             None => ' ',
             Some(share) if share < 0.005 => ' ',
-            Some(share) => inks[((share * 8.0).ceil() as usize).clamp(1, 8) - 1],
+            Some(share) => levels[((share * 8.0).ceil() as usize).clamp(1, 8) - 1],
         };
-        shares.map(ink).collect()
+        shares.map(level).collect()
     }
 
     /// By column who limits it: the number of a member, the letter of a pipe.
@@ -298,8 +280,8 @@ impl<'a> Drawing<'a> {
                 _ => "  ",
             };
             room = if gap == "\n" { self.style.columns } else { room }.saturating_sub(taken);
-            let ink = self.style.escaped(colour(state), &glyph(state, self.style).to_string());
-            let _ = write!(text, "{gap}{ink} {}", words::state(state));
+            let sample = self.style.escaped(colour(state), &glyph(state, self.style).to_string());
+            let _ = write!(text, "{gap}{sample} {}", words::state(state));
         }
         text.push('\n');
         let mut limit = "limit: the number of a member, the letter of a pipe".to_owned();
