@@ -89,15 +89,15 @@ pub(crate) fn capture_into(
     let mut standby = standby(target, interrupt, ui)?;
     let session = standby.record(config, dir).map_err(refused)?;
     let (_, meta) = session.so_far();
-    let opened = match meta.scope {
+    let opened = match meta.setup.scope {
         profile::Scope::PerCpu => "one a CPU",
         profile::Scope::PerTask => "one a thread",
     };
     match meta.frequency_hz {
-        Some(hz) => ui.detail(format_args!("sampling {} at {hz} Hz, {opened}", meta.event)),
+        Some(hz) => ui.detail(format_args!("sampling {} at {hz} Hz, {opened}", meta.setup.event)),
         None => ui.detail("looking at /proc alone"),
     }
-    if let Some(fallback) = &meta.fallback {
+    if let Some(fallback) = &meta.setup.fallback {
         ui.detail(format_args!("not a better event: {fallback}"));
     }
     standby.count();

@@ -213,13 +213,14 @@ mod tests {
         let there = named.iter().filter(|(_, second)| *second < 100);
         let thread =
             |&(pid, _): &(i32, u64)| ThreadStart { pid, tid: pid, asleep: false, wchan: None };
-        Members::new(&Meta {
+        let mut meta = Meta {
             pipeline: Pipeline { members: named.iter().map(member).collect(), pipes: Vec::new() },
             start_ns: START,
-            boot_offset_ns: Some(7 * SECOND),
             threads: there.map(thread).collect(),
             ..crate::recording::tests::meta()
-        })
+        };
+        meta.setup.boot_offset_ns = Some(7 * SECOND);
+        Members::new(&meta)
     }
 
     fn fork(members: &mut Members, parent_pid: i32, pid: i32, second: u64) {

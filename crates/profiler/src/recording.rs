@@ -26,7 +26,7 @@ use memmap2::Mmap;
 pub use about::About;
 pub use dir::{RecordingDir, TemporaryDir};
 pub(crate) use meta::TICK_NS;
-pub use meta::{Meta, ThreadStart, UNKNOWN_DEPTH};
+pub use meta::{Meta, Setup, ThreadStart, UNKNOWN_DEPTH};
 pub use role::EventRole;
 
 use crate::accounts::now_ns;
@@ -111,10 +111,10 @@ impl Recording {
         }
         let recording = sidecar::open(path)?;
         match event {
-            Some(name) if name != recording.meta.event => Err(Error::NoEventOfName {
+            Some(name) if name != recording.meta.setup.event => Err(Error::NoEventOfName {
                 path: path.to_owned(),
                 name: name.to_owned(),
-                known: recording.meta.event,
+                known: recording.meta.setup.event,
             }),
             _ => Ok(recording),
         }
@@ -247,39 +247,23 @@ pub(crate) mod tests {
     use pipeprof_runner::pipeline::Pipeline;
 
     use super::*;
-    use crate::accounts::Accounts;
     use crate::profile::Scope;
-    use crate::sleepers::Sleepers;
 
     /// A capture of nobody.
     pub(crate) fn meta() -> Meta {
-        Meta {
-            pipeline: Pipeline::default(),
+        let setup = Setup {
             event: "cpu-clock".to_owned(),
-            frequency_hz: Some(997),
-            observed: None,
             fallback: None,
             scope: Scope::PerCpu,
             timer_driven: true,
             interrupts_wait: false,
             kernel_visible: true,
             max_stack: 127,
-            lost: None,
             events: Vec::new(),
-            foreign_samples: 0,
             switches: false,
-            windows: Vec::new(),
-            wakeups_until_ns: None,
             wakeups: Err("not recorded".to_owned()),
-            start_ns: 0,
-            end_ns: 0,
             boot_offset_ns: None,
-            threads: Vec::new(),
-            accounts: Accounts::default(),
-            sleepers: Sleepers::default(),
-            states: None,
-            unwinding: None,
-            notes: Vec::new(),
-        }
+        };
+        Meta { frequency_hz: Some(997), ..setup.meta(Pipeline::default()) }
     }
 }

@@ -92,7 +92,7 @@ impl Session {
         let members: Vec<MemberId> = members.into_iter().chain(new).filter(there).collect();
         let pids: Vec<i32> = members.iter().map(|id| id.pid).collect();
         self.follow(members.iter().filter(|id| !known.contains(id)).map(|id| id.pid));
-        if self.meta.switches {
+        if self.meta.setup.switches {
             self.meta.sleepers.look(pids.iter().copied(), now_ns());
         }
         self.forget_what_is_not_kept(pids);

@@ -390,7 +390,7 @@ impl<'a> Sleep<'a> {
 
     /// Ends the lives that go on.
     pub(crate) fn end_lives(&mut self) {
-        if !self.meta.switches {
+        if !self.meta.setup.switches {
             return;
         }
         for tid in self.threads.alive() {
@@ -408,7 +408,7 @@ impl<'a> Sleep<'a> {
         members: usize,
         charged: &[Option<states::Account>],
     ) -> SleptTimes {
-        if !self.meta.switches {
+        if !self.meta.setup.switches {
             let (wchans, unsampled) = (Vec::new(), Vec::new());
             return SleptTimes { stacks: RawStacks::default(), splits: None, wchans, unsampled };
         }

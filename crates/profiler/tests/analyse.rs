@@ -159,7 +159,9 @@ fn a_switch_after_the_end_of_its_window_does_not_make_the_pause_a_sleep() {
 /// A recording of process 7 and its switches, which runs when it begins.
 fn of_one_thread(end_ns: u64) -> Meta {
     let thread = ThreadStart { pid: 7, tid: 7, asleep: false, wchan: None };
-    Meta { switches: true, end_ns, threads: vec![thread], ..meta(&[7]) }
+    let mut meta = Meta { end_ns, threads: vec![thread], ..meta(&[7]) };
+    meta.setup.switches = true;
+    meta
 }
 
 /// Where both events that sample switches are due at once, either's id may be in both samples, or

@@ -186,8 +186,8 @@ fn a_clock_stands_in_where_others_hold_all_counters() {
     };
     std::thread::sleep(Duration::from_millis(100));
     let meta = session.finish(&RunningKernel).unwrap().meta;
-    assert_eq!(meta.event, "cpu-clock");
-    let why = meta.fallback.unwrap();
+    assert_eq!(meta.setup.event, "cpu-clock");
+    let why = meta.setup.fallback.unwrap();
     assert!(
         why.contains("cannot count cycles") && why.contains("hold all of its counters"),
         "{why}"

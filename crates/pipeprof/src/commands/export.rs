@@ -99,11 +99,11 @@ pub(crate) fn run(args: &ExportArgs, ui: &Ui) -> anyhow::Result<Exit> {
         let profile = analyse_part(&recording, part, symbolizer.as_mut(), &mut |_| {});
         (profile.map_err(shown)?, Timeline::default())
     };
-    let recorded = if recording.meta.switches { Time::Wall } else { Time::Cpu };
+    let recorded = if recording.meta.setup.switches { Time::Wall } else { Time::Cpu };
     let time = match args.time {
         None => recorded,
         Some(TimeArg::Cpu) => Time::Cpu,
-        Some(TimeArg::Blocked | TimeArg::Wall) if !recording.meta.switches => {
+        Some(TimeArg::Blocked | TimeArg::Wall) if !recording.meta.setup.switches => {
             let error = "the recording has no blocked time: it does not tell when threads left their CPUs and \
                          got them back";
             let hint =

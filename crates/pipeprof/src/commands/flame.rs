@@ -128,7 +128,8 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
             reopen_scope(path, args.sampling.event.as_deref(), output.scope.scope(), ui)?;
         let is_pair = captured.run.pipeline.members.iter().any(|member| member.end.is_some());
         refuse_end(output, is_pair)?;
-        let recorded = if captured.taken.recording.meta.switches { Time::Wall } else { Time::Cpu };
+        let recorded =
+            if captured.taken.recording.meta.setup.switches { Time::Wall } else { Time::Cpu };
         let time = output.time.map_or(recorded, Time::from);
         let view = view(output, time);
         return Drawing { captured, highlights, view }.write(&files, output, ui);

@@ -48,7 +48,7 @@ impl Pass<'_> {
         let charged = self.charged();
         let slept = self.sleep.finish(self.members.names().count(), &charged);
         profile.span_ns = self.span_ns;
-        profile.wakeups = match &meta.wakeups {
+        profile.wakeups = match &meta.setup.wakeups {
             Err(why) => Wakeups::Unknown { why: why.clone() },
             Ok(_) => Wakeups::Known {
                 edges: self.wakes.finish(),
@@ -113,18 +113,22 @@ impl Pass<'_> {
 
     fn quality(&self, meta: &Meta) -> Quality {
         Quality {
-            event: meta.event.clone(),
-            fallback: meta.fallback.clone(),
+            event: meta.setup.event.clone(),
+            fallback: meta.setup.fallback.clone(),
             frequency_hz: meta.frequency_hz,
             frequency_range_hz: (meta.observed.as_ref())
                 .and_then(Observed::range_hz)
                 .filter(|(lowest, highest)| lowest < highest),
             sampling_effect: meta.observed.as_ref().and_then(Observed::effect),
-            scope: meta.scope,
-            unit: if meta.timer_driven { WeightUnit::Nanoseconds } else { WeightUnit::Events },
-            timer_driven: meta.timer_driven,
-            interrupts_wait: meta.timer_driven || meta.interrupts_wait,
-            kernel_visible: meta.kernel_visible,
+            scope: meta.setup.scope,
+            unit: if meta.setup.timer_driven {
+                WeightUnit::Nanoseconds
+            } else {
+                WeightUnit::Events
+            },
+            timer_driven: meta.setup.timer_driven,
+            interrupts_wait: meta.setup.timer_driven || meta.setup.interrupts_wait,
+            kernel_visible: meta.setup.kernel_visible,
             samples: self.samples,
             foreign_samples: self.foreign_samples.saturating_add(meta.foreign_samples),
             // The event counts what the rings could no longer tell: a record of loss is only

@@ -36,7 +36,7 @@ impl<'a> Pass<'a> {
             sampled: file.sampled,
             part: None,
             roles: meta.roles(file),
-            tells_lives: meta.switches && meta.pipeline.members.is_empty(),
+            tells_lives: meta.setup.switches && meta.pipeline.members.is_empty(),
             members,
             spaces: AddressSpaces::default(),
             sleep,
@@ -53,12 +53,12 @@ impl<'a> Pass<'a> {
             build_ids: BuildIds::default(),
             samples: 0,
             weight: 0,
-            scale: Scale::new(meta.observed.as_ref(), meta.timer_driven),
+            scale: Scale::new(meta.observed.as_ref(), meta.setup.timer_driven),
             span_ns: None,
             foreign_samples: 0,
             losses: Losses::new(file.events.len()),
             throttled: 0,
-            depths: Depths::new(meta.max_stack),
+            depths: Depths::new(meta.setup.max_stack),
             malformed: 0,
             cut_short: false,
             chain: Vec::new(),
@@ -220,7 +220,7 @@ impl<'a> Pass<'a> {
     /// A thread is being woken, by the thread that the sample is of.
     fn woken(&mut self, sample: &Sample<'_>) {
         let (Ok(format), Some(waker), Some(time)) =
-            (&self.meta.wakeups, sample.id.tid, sample.id.time)
+            (&self.meta.setup.wakeups, sample.id.tid, sample.id.time)
         else {
             return;
         };

@@ -3,13 +3,11 @@
 use pipeprof_runner::pipeline::Pipeline;
 
 use super::choice::choose;
-use super::{About, Meta, Recording, RecordingDir, UNKNOWN_DEPTH, load};
-use crate::accounts::Accounts;
+use super::{About, Meta, Recording, RecordingDir, Setup, UNKNOWN_DEPTH, load};
 use crate::error::Error;
 use crate::perfdata::event::Event;
 use crate::perfdata::read::FormatError;
 use crate::profile::Scope;
-use crate::sleepers::Sleepers;
 use crate::symbolize::PerfMaps;
 
 /// Opens what `perf record` wrote, to show the event of that name, else the one that tells most.
@@ -54,32 +52,19 @@ pub(super) fn open(dir: RecordingDir, event: Option<&str>) -> Result<Recording, 
 }
 
 fn meta(event: &Event, switches: bool, notes: Vec<String>) -> Meta {
-    Meta {
-        pipeline: Pipeline::default(),
+    let setup = Setup {
         event: event.name.clone(),
-        frequency_hz: event.is_frequency().then_some(event.period_or_frequency),
-        observed: None,
         fallback: None,
         scope: if event.is_per_cpu() { Scope::PerCpu } else { Scope::PerTask },
         timer_driven: event.is_clock(),
         interrupts_wait: false,
         kernel_visible: !event.excludes_kernel(),
         max_stack: event.max_stack.map_or(UNKNOWN_DEPTH, u64::from),
-        lost: None,
         events: Vec::new(),
-        foreign_samples: 0,
         switches,
-        windows: Vec::new(),
         wakeups: Err("perf.data does not tell".to_owned()),
-        wakeups_until_ns: None,
-        start_ns: 0,
-        end_ns: 0,
         boot_offset_ns: None,
-        threads: Vec::new(),
-        accounts: Accounts::default(),
-        sleepers: Sleepers::default(),
-        states: None,
-        unwinding: None,
-        notes,
-    }
+    };
+    let frequency_hz = event.is_frequency().then_some(event.period_or_frequency);
+    Meta { frequency_hz, notes, ..setup.meta(Pipeline::default()) }
 }

@@ -206,7 +206,7 @@ pub(super) fn open(folder: &Path) -> Result<Recording, Error> {
             meta.start_ns = first;
             meta.threads.clear();
             meta.accounts = Accounts::default();
-            meta.switches = false;
+            meta.setup.switches = false;
             meta.notes.push(
                 "its maker was to keep the last stretch only, and was killed: how its threads \
                  stood where this file begins is not known, so it tells time on CPU alone"

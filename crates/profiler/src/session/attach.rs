@@ -14,7 +14,7 @@ use pipeprof_runner::pipeline::Pipeline;
 
 use super::beginning::beginning;
 use super::{CaptureConfig, MOST_SWITCHED, Session, pids_of};
-use crate::accounts::{Accounts, boot_offset_ns, now_ns};
+use crate::accounts::{boot_offset_ns, now_ns};
 use crate::attr::{CallGraph, EventAttr, FORMAT_LOST, HALF_OF_RING, SAMPLE_TYPE, event_type, flag};
 use crate::counter_trial::has_counter;
 use crate::drain::Drain;
@@ -28,9 +28,8 @@ use crate::perfdata::layout::Layout;
 use crate::perfdata::write::{EventDescription, Provenance};
 use crate::profile::{NO_EVENT, Scope};
 use crate::recording::sidecar::Progress;
-use crate::recording::{EventRole, Meta, RecordingDir};
+use crate::recording::{EventRole, Meta, RecordingDir, Setup};
 use crate::segments::{Limits, Segments};
-use crate::sleepers::Sleepers;
 use crate::states::States;
 use crate::switching::Switching;
 use crate::symbolize::PerfMaps;
@@ -157,8 +156,8 @@ impl Session {
         let descriptions = describe(system, &opened)?;
         check_spare_descriptors()?;
         let mut meta = meta(pipeline, config, &choice, notes);
-        meta.wakeups = wakeups;
-        meta.events = opened.iter().map(|event| event.role).collect();
+        meta.setup.wakeups = wakeups;
+        meta.setup.events = opened.iter().map(|event| event.role).collect();
         let to_unwind = has_stacks.then(|| descriptions.clone());
         let pids = Arc::new(Mutex::new(pids_of(pipeline)));
         let joined = Joined::default();
@@ -167,7 +166,7 @@ impl Session {
         let provenance = provenance(tracing_data);
         let segments = begin(&dir, descriptions, provenance.clone(), config.limits, &pids, &full)?;
         let counts_lost = opened.iter().all(|event| event.attr.read_format & FORMAT_LOST != 0);
-        let tracepoints = if meta.wakeups.is_ok() { opened.pop() } else { None };
+        let tracepoints = if meta.setup.wakeups.is_ok() { opened.pop() } else { None };
         let tracepoints = tracepoints.into_iter().flat_map(|event| event.fds);
         let tracepoints = tracepoints.map(|(fd, _)| fd).collect();
         let is_sampled =
@@ -242,10 +241,10 @@ impl Session {
     ) -> Result<Session, Error> {
         let choice = Choice { candidate: refused.clone(), refused: Vec::new() };
         let mut meta = meta(pipeline, config, &choice, vec![why.after("no samples")]);
-        (meta.kernel_visible, meta.switches) = (false, false);
-        (meta.event, meta.frequency_hz) = (NO_EVENT.to_owned(), None);
-        meta.wakeups = Err("wake-ups were not recorded".to_owned());
-        meta.events = vec![EventRole::Sample];
+        (meta.setup.kernel_visible, meta.setup.switches) = (false, false);
+        (meta.setup.event, meta.frequency_hz) = (NO_EVENT.to_owned(), None);
+        meta.setup.wakeups = Err("wake-ups were not recorded".to_owned());
+        meta.setup.events = vec![EventRole::Sample];
         // A file of perf has an event, though nothing was ever recorded of it.
         let attr = recorded_attr(refused, config);
         let name = refused.event.name.clone();
@@ -346,7 +345,7 @@ fn members_only(events: &[EventDescription], meta: &Meta, joined: &Joined) -> Me
         });
     let members = MembersOnly::new(first, ids, &pids, Arc::clone(joined));
     let waking = events.iter().find(|event| event.attr.kind == event_type::TRACEPOINT);
-    match (&meta.wakeups, waking) {
+    match (&meta.setup.wakeups, waking) {
         (Ok(format), Some(event)) => members.with_wakeups(layout(event), *format, &event.ids),
         _ => members,
     }
@@ -355,34 +354,21 @@ fn members_only(events: &[EventDescription], meta: &Meta, joined: &Joined) -> Me
 fn meta(pipeline: &Pipeline, config: &CaptureConfig, choice: &Choice, notes: Vec<String>) -> Meta {
     let candidate = &choice.candidate;
     let fallback = choice.fallback_from().map(|(first, errno)| explain(first, *errno).message);
-    Meta {
-        pipeline: pipeline.clone(),
+    let setup = Setup {
         event: candidate.event.name.clone(),
-        frequency_hz: Some(config.frequency().first_hz()),
-        observed: None,
         fallback,
         scope: candidate.scope,
         timer_driven: candidate.event.is_timer_driven(),
         interrupts_wait: Environment::read().pmu_interrupts_are_nmis == Some(false),
         kernel_visible: candidate.kernel,
         max_stack: read_number("/proc/sys/kernel/perf_event_max_stack").unwrap_or(127),
-        lost: None,
         events: Vec::new(),
-        foreign_samples: 0,
         switches: config.switches,
-        windows: Vec::new(),
-        wakeups_until_ns: None,
         wakeups: Err(String::new()),
-        start_ns: 0,
-        end_ns: 0,
         boot_offset_ns: boot_offset_ns(),
-        threads: Vec::new(),
-        accounts: Accounts::default(),
-        sleepers: Sleepers::default(),
-        states: None,
-        unwinding: None,
-        notes,
-    }
+    };
+    let frequency_hz = Some(config.frequency().first_hz());
+    Meta { frequency_hz, notes, ..setup.meta(pipeline.clone()) }
 }
 
 /// The file for all records, begun with what there is before the first of them.

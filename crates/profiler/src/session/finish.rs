@@ -36,7 +36,7 @@ impl Session {
         if let Some(states) = self.states.take() {
             let mut states = states.finish()?;
             states.begin_at(self.meta.start_ns);
-            if self.meta.event == NO_EVENT {
+            if self.meta.setup.event == NO_EVENT {
                 name_members(&mut self.meta.pipeline, &states);
             }
             self.meta.states = Some(states);
@@ -136,7 +136,7 @@ fn begin_at(meta: &mut Meta, began: Beginning) {
     // The events counted what they lost over all of the watch.
     meta.lost = None;
     if meta.wakeups_until_ns.is_some_and(|until| until <= at_ns) {
-        meta.wakeups = Err("wake-ups were recorded at the beginning of the watch only, of \
+        meta.setup.wakeups = Err("wake-ups were recorded at the beginning of the watch only, of \
                             which nothing was kept"
             .to_owned());
     }

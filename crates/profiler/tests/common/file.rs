@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 use std::io::{Read, Seek, Write};
 use std::sync::Arc;
 
-use pipeprof_profiler::accounts::Accounts;
 use pipeprof_profiler::attr::{EventAttr, event_type, flag, sample_type};
 use pipeprof_profiler::perfdata::record::{Mapping, kind, misc};
 use pipeprof_profiler::perfdata::synthesizer::Synthesizer;
 use pipeprof_profiler::perfdata::write::{EventDescription, PerfDataWriter, Provenance};
 use pipeprof_profiler::profile::Scope;
-use pipeprof_profiler::recording::Meta;
-use pipeprof_profiler::sleepers::Sleepers;
+use pipeprof_profiler::recording::{Meta, Setup};
 use pipeprof_profiler::symbolize::{Function, Functions, Object, Symbolizer};
 use pipeprof_runner::pipeline::{Member, Pipeline};
 
@@ -150,34 +148,21 @@ pub(crate) fn meta(pids: &[i32]) -> Meta {
         command_line: Vec::new(),
         end: None,
     };
-    Meta {
-        pipeline: Pipeline { members: pids.iter().map(member).collect(), pipes: Vec::new() },
+    let setup = Setup {
         event: "cpu-clock".to_owned(),
-        frequency_hz: Some(997),
-        observed: None,
         fallback: None,
         scope: Scope::PerCpu,
         timer_driven: true,
         interrupts_wait: false,
         kernel_visible: true,
         max_stack: 127,
-        lost: None,
         events: Vec::new(),
-        foreign_samples: 0,
         switches: false,
-        start_ns: 0,
-        boot_offset_ns: None,
-        end_ns: 0,
-        threads: Vec::new(),
-        accounts: Accounts::default(),
-        sleepers: Sleepers::default(),
-        states: None,
-        unwinding: None,
-        windows: Vec::new(),
         wakeups: Err("not recorded".to_owned()),
-        wakeups_until_ns: None,
-        notes: Vec::new(),
-    }
+        boot_offset_ns: None,
+    };
+    let pipeline = Pipeline { members: pids.iter().map(member).collect(), pipes: Vec::new() };
+    Meta { frequency_hz: Some(997), ..setup.meta(pipeline) }
 }
 
 /// Names every kernel address and file offset after itself, and counts how often it is asked.
