@@ -4,24 +4,10 @@
 
 mod common;
 
-use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
-use common::{may_profile_kernel, pipeprof};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use common::{Group, may_profile_kernel, pipeprof, wait_for_programs};
 use serde_json::Value;
-
-/// A pipeline in a process group of its own, ended when dropped.
-struct Live(Child);
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        let _ = killpg(Pid::from_raw(self.0.id() as i32), Signal::SIGKILL);
-        let _ = self.0.wait();
-    }
-}
 
 fn watch(command: &str, pid: &str) -> Child {
     pipeprof()
@@ -40,20 +26,6 @@ fn json(child: Child) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Waits until this many children of a shell run these programs: `stat` knows members by the name
-/// that they have when it attaches.
-fn wait_for_programs(shell: &str, names: &str, count: usize) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        let found = Command::new("pgrep").args(["-c", "-x", "-P", shell, names]).output().unwrap();
-        if String::from_utf8_lossy(&found.stdout).trim() == count.to_string() {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{names} never started");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 /// A compressor reads more than it writes, and a GiB is one of what went into the pipeline.
 #[test]
 fn stat_and_flame_agree_on_cpu_time_per_gib() {
@@ -62,13 +34,12 @@ fn stat_and_flame_agree_on_cpu_time_per_gib() {
     }
     let mut shell = Command::new("sh");
     // None of these can splice, so the bytes are known.
-    shell
-        .args(["-c", "dd if=/dev/zero bs=64k | gzip -1 | dd of=/dev/null bs=64k"])
-        .process_group(0);
-    shell.stderr(Stdio::null());
-    let live = Live(shell.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
-    let pid = live.0.id().to_string();
-    wait_for_programs(&pid, "dd|gzip", 3);
+    shell.args(["-c", "dd if=/dev/zero bs=64k | gzip -1 | dd of=/dev/null bs=64k"]);
+    shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let live = Group::spawn(&mut shell);
+    // `stat` knows members by the name that they have when it attaches.
+    wait_for_programs(live.pid(), "dd|gzip", 3);
+    let pid = live.pid().to_string();
     let [stat, flame] = ["stat", "flame"].map(|command| watch(command, &pid)).map(json);
     // Of one that hardly ever sleeps: a switch is in the scheduler's account, and not in a counter
     // that is on the CPU between switches.

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+mod common;
+
 use std::fs;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
@@ -10,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use common::Group;
 use pipeprof_profiler::meter::Meter;
 use pipeprof_profiler::recording::RecordingDir;
 use pipeprof_profiler::session::{CaptureConfig, Session};
@@ -17,43 +20,29 @@ use pipeprof_profiler::sys::RunningKernel;
 use pipeprof_runner::discover::{Extent, Found, discover};
 use pipeprof_runner::pipeline::{Member, Pipeline};
 
-/// A bash pipeline in a process group of its own, ended when dropped.
-struct Live(Child);
+/// A bash pipeline.
+struct Live(Group);
 
 impl Live {
     fn start(line: &str) -> Live {
-        let child = Command::new("bash")
-            .args(["-c", line])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .unwrap();
-        Live(child)
+        let mut bash = Command::new("bash");
+        bash.args(["-c", line]).stdin(Stdio::null()).stdout(Stdio::piped());
+        Live(Group::spawn(&mut bash))
     }
 
     fn pid(&self) -> i32 {
-        self.0.id() as i32
+        self.0.pid()
     }
 
     fn is_running(&mut self) -> bool {
-        self.0.try_wait().unwrap().is_none()
+        self.0.0.try_wait().unwrap().is_none()
     }
 
     fn output(&mut self) -> String {
         let mut text = String::new();
-        self.0.stdout.take().unwrap().read_to_string(&mut text).unwrap();
-        self.0.wait().unwrap();
+        self.0.0.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+        self.0.0.wait().unwrap();
         text
-    }
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        // A failed test leaves nobody behind: the members outlive their shell.
-        let group = nix::unistd::Pid::from_raw(self.pid());
-        let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
-        let _ = self.0.wait();
     }
 }
 

@@ -7,10 +7,10 @@ mod common;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{may_profile_kernel, stderr};
+use common::{Killed, may_profile_kernel, stderr};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pipeprof_profiler::stop::Stop;
@@ -18,23 +18,10 @@ use pipeprof_profiler::watcher::Standby;
 use pipeprof_runner::command::Spec;
 use serde_json::Value;
 
-/// Processes that never sleep, ended when dropped.
-struct BusyLoops(Vec<Child>);
-
-impl BusyLoops {
-    fn start(count: usize) -> Self {
-        let one = || Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
-        BusyLoops((0..count).map(|_| one()).collect())
-    }
-}
-
-impl Drop for BusyLoops {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
+/// Processes that never sleep.
+fn busy_loops(count: usize) -> Killed {
+    let one = || Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+    Killed((0..count).map(|_| one()).collect())
 }
 
 fn record(folder: &Path, line: &str, duration: Option<&str>) -> Command {
@@ -75,7 +62,7 @@ fn short_pipelines_have_all_their_pipes_beside_busy_loops() {
     if !may_profile_kernel() {
         return;
     }
-    let _busy = BusyLoops::start(5);
+    let _busy = busy_loops(5);
     for (line, expected) in [(chain("head -c 512M /dev/zero", 2), 1), (chain("seq 200000", 50), 49)]
     {
         let folder = tempfile::tempdir().unwrap();
@@ -102,7 +89,7 @@ fn pipelines_of_a_few_milliseconds_have_all_their_pipes_beside_busy_loops() {
         return;
     }
     const ROUNDS: usize = 20;
-    let _busy = BusyLoops::start(5);
+    let _busy = busy_loops(5);
     // A shell that only forks is seen some time after its birth, if it still lives; whoever
     // executes a program, as it does.
     for (line, expected, least) in [

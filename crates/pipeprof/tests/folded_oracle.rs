@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::{run_in, stderr};
+use common::{Killed, run_in, stderr};
 use inferno::collapse::Collapse;
 use inferno::collapse::perf::{Folder, Options};
 
@@ -72,17 +72,6 @@ int main(int argc, char **argv) {
 const FLAGS: &str = "-O1 -fno-omit-frame-pointer -fno-optimize-sibling-calls -fno-ipa-cp \
                      -mno-omit-leaf-frame-pointer -fno-ipa-pure-const -pthread -w";
 
-struct Killed(Vec<Child>);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
 /// A folder with the program; `None`, said on stderr, where something is missing.
 fn program(flags: &str) -> Option<tempfile::TempDir> {
     for tool in ["gcc", "perf"] {
@@ -110,7 +99,7 @@ fn alone(folder: &Path, what: &str) -> Killed {
 /// Has perf record these for a second, and gives what perf says of it. `None`, said on stderr, where
 /// it may not.
 fn perf_record(folder: &Path, of: &Killed) -> Option<String> {
-    std::thread::sleep(Duration::from_millis(200));
+    common::on_cpu(&of.0, Duration::from_millis(20));
     let pids: Vec<String> = of.0.iter().map(|child| child.id().to_string()).collect();
     let recorded = Command::new("perf")
         .current_dir(folder)

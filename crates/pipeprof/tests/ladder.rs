@@ -6,9 +6,9 @@ mod common;
 
 use std::fs;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::{may_profile_kernel, pipeprof, run_in, stderr, stdout};
+use common::{may_profile_kernel, pipeprof, run_in, stderr, stdout, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pipeprof_profiler::counters::{CounterSet, CounterValue, Target};
@@ -130,11 +130,7 @@ fn ctrl_c_keeps_what_was_measured() {
         .unwrap();
     // It is written after each round.
     let json = folder.path().join("cut.json");
-    let started = Instant::now();
-    while !json.exists() {
-        assert!(started.elapsed() < Duration::from_secs(60), "no round ended");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until("a round ended", || json.exists());
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));

@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
+mod common;
+
 use std::io::pipe;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use common::Killed;
 use serde_json::Value;
 
 fn ls(arguments: &[&str]) -> Command {
@@ -19,7 +22,7 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 /// Two processes and the pipe between them, ended when dropped.
-struct Pair([Child; 2]);
+struct Pair(Killed);
 
 impl Pair {
     fn start() -> Self {
@@ -31,11 +34,11 @@ impl Pair {
         };
         let writer = quiet("yes").stdout(write).spawn().unwrap();
         let reader = quiet("sleep").arg("60").stdin(read).spawn().unwrap();
-        Pair([writer, reader])
+        Pair(Killed(vec![writer, reader]))
     }
 
     fn pids(&self) -> [String; 2] {
-        self.0.each_ref().map(|child| child.id().to_string())
+        [0, 1].map(|at: usize| self.0.0[at].id().to_string())
     }
 
     /// Asks until the pipe is full.
@@ -48,15 +51,6 @@ impl Pair {
                 return output;
             }
             assert!(Instant::now() < deadline, "{output:?}");
-        }
-    }
-}
-
-impl Drop for Pair {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
         }
     }
 }

@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
+mod common;
+
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use common::until;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pipeprof_runner::cpus::Pin;
@@ -116,11 +119,7 @@ fn the_pair_waits_at_the_gate() {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
         stat.rsplit_once(") ").unwrap().1.starts_with('S')
     };
-    let start = Instant::now();
-    while !pipeline.members.iter().all(|member| asleep(member.pid)) {
-        assert!(start.elapsed() < Duration::from_secs(20), "they do not wait");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    until("they wait", || pipeline.members.iter().all(|member| asleep(member.pid)));
     let cpu = || {
         let ticks = |pid| fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
         pipeline.members.iter().map(|member| ticks(member.pid)).collect::<Vec<_>>()
@@ -327,11 +326,7 @@ fn an_end_that_crashes_is_reported() {
     for (victim, name) in [(0, "writer"), (1, "reader")] {
         let running =
             prepare(Stage::Splice, Knobs { bytes: Some(ENDLESS), ..Knobs::default() }).release();
-        let start = Instant::now();
-        while running.moved().read == 0 {
-            assert!(start.elapsed() < Duration::from_secs(20), "nothing moves");
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        until("bytes move", || running.moved().read > 0);
         kill(Pid::from_raw(running.pipeline().members[victim].pid), Signal::SIGKILL).unwrap();
         let outcome = running.wait().unwrap();
         let failures = outcome.failures();

@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
+mod common;
+
 use std::fs;
 use std::io::Read;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use common::{found, is_alive, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -156,7 +159,7 @@ fn endless(stage: &str) -> (Child, Vec<i32>) {
         .spawn()
         .unwrap();
     let pid = child.id();
-    let ends = eventually("both ends are in their loops", || {
+    let ends = found("both ends are in their loops", || {
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
         let pids: Vec<i32> =
             children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
@@ -175,32 +178,13 @@ fn is_in_its_loop(pid: i32) -> bool {
     name.contains("(pp-") && ticks.sum::<u64>() >= 5
 }
 
-fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(start.elapsed() < Duration::from_secs(20), "never happened: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// Gone, or dead and not yet reaped by whoever adopted it.
-fn ended(pid: i32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat"))
-        .ok()
-        .and_then(|stat| Some(stat.rsplit_once(") ")?.1.starts_with(['Z', 'X'])))
-        .unwrap_or(true)
-}
-
 #[test]
 fn no_end_outlives_a_killed_pipeprof() {
     for stage in ["write", "busy-loop"] {
         let (mut child, ends) = endless(stage);
         child.kill().unwrap();
         child.wait().unwrap();
-        eventually("both ends are gone", || ends.iter().all(|&pid| ended(pid)).then_some(()));
+        until("both ends have ended", || !ends.iter().any(|&pid| is_alive(pid)));
     }
 }
 
@@ -246,7 +230,7 @@ fn a_second_ctrl_c_quits_at_once_and_leaves_nothing() {
         .spawn()
         .unwrap();
     // The signals are caught before anything is recorded.
-    eventually("a recording is begun", || {
+    found("a recording is begun", || {
         let folder = fs::read_dir(&temporary).unwrap().next()?.unwrap().path();
         fs::read_dir(folder).unwrap().next().map(drop)
     });

@@ -5,52 +5,36 @@
 mod common;
 
 use std::fs;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
-use common::{run_in, stderr, stdout};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use common::{Group, found, run_in, stderr, stdout, until};
 use serde_json::Value;
 
-/// A script in a process group of its own, ended when dropped.
-struct Script(Child);
+/// A script.
+struct Script(Group);
 
 impl Script {
     fn start(script: &str) -> Script {
         let mut shell = Command::new("sh");
-        shell.args(["-c", script]).process_group(0);
+        shell.args(["-c", script]);
         shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        Script(shell.spawn().unwrap())
+        Script(Group::spawn(&mut shell))
     }
 
     /// Waits until it has a process with this name.
     fn pid_of(&self, comm: &str) -> i32 {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
+        found(comm, || {
             let entries = fs::read_dir("/proc").unwrap().flatten();
-            let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-            let found = pids.into_iter().find(|pid| {
+            let mut pids =
+                entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+            pids.find(|pid| {
                 let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
                 let Some((head, tail)) = stat.rsplit_once(')') else { return false };
                 let group = tail.split_whitespace().nth(2);
-                head.ends_with(&format!("({comm}")) && group == Some(&self.0.id().to_string())
-            });
-            if let Some(pid) = found {
-                return pid;
-            }
-            assert!(Instant::now() < deadline, "no {comm}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Drop for Script {
-    fn drop(&mut self) {
-        let _ = killpg(Pid::from_raw(self.0.id() as i32), Signal::SIGKILL);
-        let _ = self.0.wait();
+                head.ends_with(&format!("({comm}")) && group == Some(&self.0.pid().to_string())
+            })
+        })
     }
 }
 
@@ -130,16 +114,11 @@ fn a_tcp_connection_of_this_machine_is_counted_and_followed() {
 }
 
 fn wait_for_link(pid: &str, kind: &str) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
+    until(&format!("{pid} has a {kind}"), || {
         let output = run_in(Path::new("/"), &["ls", "--pid", pid, "--json"]);
         let json: Value = serde_json::from_str(&stdout(&output)).unwrap();
-        if strings(&json["pipelines"][0]["pipes"], "kind").contains(&kind.to_owned()) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{json:#}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+        strings(&json["pipelines"][0]["pipes"], "kind").contains(&kind.to_owned())
+    });
 }
 
 /// Another network namespace, by a link of its own, removed when dropped.

@@ -7,11 +7,11 @@ use std::io::{Read, Write, pipe};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{pipeprof, stderr, stdout};
+use common::{Killed, pipeprof, stderr, stdout, until};
 use serde_json::Value;
 
 /// `yes | perl` that reads slowly, ended when dropped.
-struct Slow([Child; 2]);
+struct Slow(Killed);
 
 impl Slow {
     fn start() -> Self {
@@ -25,20 +25,11 @@ impl Slow {
         // Never waits for anybody: it computes between two reads.
         let script = "while (sysread STDIN, $x, 4096) { for (1 .. 20000) { $y += $_ } }";
         let reader = quiet("perl").args(["-e", script]).stdin(read).spawn().unwrap();
-        Slow([writer, reader])
+        Slow(Killed(vec![writer, reader]))
     }
 
     fn pid(&self) -> String {
-        self.0[1].id().to_string()
-    }
-}
-
-impl Drop for Slow {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.0.0[1].id().to_string()
     }
 }
 
@@ -198,10 +189,6 @@ fn it_ends_when_its_terminal_hangs_up() {
         assert!(is_alive());
         terminal.script.kill().unwrap();
         terminal.script.wait().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while is_alive() {
-            assert!(Instant::now() < deadline, "it runs on without a terminal");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        until("it ends without a terminal", || !is_alive());
     }
 }

@@ -6,7 +6,7 @@ mod common;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
 
-use common::{may_profile_kernel, pipeprof, run_in, stderr, stdout};
+use common::{may_profile_kernel, pipeprof, run_in, stderr, stdout, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -78,11 +78,10 @@ fn ctrl_c_stops_it_within_a_stage() {
         .unwrap();
     let mut lines = BufReader::new(tour.stdout.take().unwrap()).lines();
     lines.find(|line| line.as_ref().unwrap().contains("ends with a wake-up")).unwrap().unwrap();
-    // Its pair runs.
     let children = format!("/proc/{0}/task/{0}/children", tour.id());
-    while std::fs::read_to_string(&children).unwrap().split_whitespace().count() < 2 {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    until("its pair runs", || {
+        std::fs::read_to_string(&children).unwrap().split_whitespace().count() >= 2
+    });
     kill(Pid::from_raw(tour.id() as i32), Signal::SIGINT).unwrap();
     assert_eq!(tour.wait().unwrap().code(), Some(130));
 }

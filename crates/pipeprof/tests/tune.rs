@@ -8,14 +8,14 @@ use std::io::{Read, Write, pipe};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{pipeprof, stderr};
+use common::{Killed, pipeprof, stderr};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 
 /// A writer of bursts that are larger than the pipe, and a reader that works in between: the pipe
 /// is full for some of the time and empty for some. Ended when dropped.
-struct Bursts([Child; 2]);
+struct Bursts(Killed);
 
 const WRITER: &str =
     "while (1) { syswrite STDOUT, 'x' x 400000; select undef, undef, undef, 0.02 }";
@@ -31,34 +31,29 @@ impl Bursts {
         };
         let writer = perl(WRITER).stdout(write).spawn().unwrap();
         let reader = perl(READER).stdin(read).spawn().unwrap();
-        Bursts([writer, reader])
+        Bursts(Killed(vec![writer, reader]))
     }
 
     fn pid(&self) -> String {
-        self.0[1].id().to_string()
+        self.0.0[1].id().to_string()
+    }
+
+    fn members(&self) -> [&Child; 2] {
+        [&self.0.0[0], &self.0.0[1]]
     }
 
     fn setting(&self) -> Setting {
-        let pipe = File::open(format!("/proc/{}/fd/0", self.0[1].id())).unwrap();
+        let pipe = File::open(format!("/proc/{}/fd/0", self.0.0[1].id())).unwrap();
         Setting {
             capacity: fcntl(&pipe, FcntlArg::F_GETPIPE_SZ).unwrap(),
-            cpus: self.0.each_ref().map(|child| {
+            cpus: self.members().map(|child| {
                 let set = sched_getaffinity(Pid::from_raw(child.id() as i32)).unwrap();
                 (0..CpuSet::count()).filter(|&cpu| set.is_set(cpu).unwrap()).collect()
             }),
-            nice: self.0.each_ref().map(|child| {
+            nice: self.members().map(|child| {
                 let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
                 stat.rsplit_once(')').unwrap().1.split_whitespace().nth(16).unwrap().to_owned()
             }),
-        }
-    }
-}
-
-impl Drop for Bursts {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
         }
     }
 }

@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 #![allow(clippy::print_stderr, reason = "what was judged is shown where a test fails")]
 
+mod common;
+
 use std::io::Write;
 use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
+use common::{Killed, wait_for_programs};
 use serde_json::Value;
 
 /// What was built in.
@@ -106,15 +109,6 @@ fn slow_server() -> u16 {
         }
     });
     port
-}
-
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 fn report(wrong: &mut Vec<String>, name: &str, summary: &Value, built: Built) {
@@ -244,11 +238,11 @@ fn a_running_pipeline_is_judged_from_any_of_its_pids() {
              syswrite STDOUT,$b;usleep 30000}' | cat >/dev/null & echo $!; wait",
         ])
         .stdout(Stdio::piped());
-    let mut shell = Killed(shell.spawn().unwrap());
+    let mut shell = Killed(vec![shell.spawn().unwrap()]);
     let mut pid = String::new();
-    let out = shell.0.stdout.take().unwrap();
+    let out = shell.0[0].stdout.take().unwrap();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut pid).unwrap();
-    sleep(Duration::from_millis(200));
+    wait_for_programs(shell.0[0].id() as i32, "yes|perl|cat", 3);
     let summary = flame(&["--pid", pid.trim(), "--duration", "1s"]);
     // Without its reader the pipeline ends.
     Command::new("kill").arg(pid.trim()).status().unwrap();

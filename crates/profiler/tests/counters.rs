@@ -3,6 +3,9 @@
 //! The work is done by this very test binary, started again as `workload` with a gate on its stdin.
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+#[path = "common/wait.rs"]
+mod wait;
+
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
@@ -13,6 +16,7 @@ use pipeprof_profiler::counters::{
     CounterSet, CounterValue, ExitUsage, KnownEvent, MemberCounters, Target,
 };
 use pipeprof_profiler::environment::Environment;
+use wait::until;
 
 const WORK: &str = "PIPEPROF_TEST_WORK";
 
@@ -159,11 +163,7 @@ fn wait_until_asleep(pid: i32) {
 /// Its end, before it is reaped.
 fn wait_until_zombie(pid: i32) {
     let status = format!("/proc/{pid}/status");
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !fs::read_to_string(&status).expect("not reaped").contains("State:\tZ") {
-        assert!(Instant::now() < deadline, "process {pid} did not end");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until("it ends", || fs::read_to_string(&status).expect("not reaped").contains("State:\tZ"));
 }
 
 /// Attaches, lets the work be done, reads.

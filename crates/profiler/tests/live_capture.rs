@@ -116,7 +116,7 @@ fn where_no_event_may_be_opened_the_members_are_looked_at_all_the_same() {
         let dir = RecordingDir::temporary().unwrap();
         let config = CaptureConfig { switches: true, ..CaptureConfig::default() };
         let session = Session::attach(&kernel, &pair.pipeline(), &config, dir).unwrap();
-        std::thread::sleep(Duration::from_millis(300));
+        on_cpu(&pair.pids(), Duration::from_millis(100));
         let recording = session.finish(&kernel).unwrap();
         let profile = analyse(&recording, &mut LocalSymbols::new()).unwrap();
         assert!(!profile.quality.has_event() && profile.quality.samples == 0);
@@ -184,7 +184,6 @@ fn a_clock_stands_in_where_others_hold_all_counters() {
             return;
         }
     };
-    std::thread::sleep(Duration::from_millis(100));
     let meta = session.finish(&RunningKernel).unwrap().meta;
     assert_eq!(meta.setup.event, "cpu-clock");
     let why = meta.setup.fallback.unwrap();

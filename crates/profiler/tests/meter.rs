@@ -4,12 +4,15 @@
 
 #[path = "common/tracefs.rs"]
 mod tracefs;
+#[path = "common/wait.rs"]
+mod wait;
 
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pipeprof_profiler::meter::{Bytes, Meter, PipeFlow, Source};
 use pipeprof_runner::discover::{Extent, Found, discover};
+use pipeprof_runner::pipeline::Pipe;
 
 const BYTES: u64 = 256 << 20;
 
@@ -23,8 +26,22 @@ impl Shell {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_millis(150));
         Shell(child)
+    }
+
+    /// Its pipeline once that is as it should be.
+    fn found(&self, is_ready: impl Fn(&Found) -> bool) -> Found {
+        let mut found = Found::default();
+        wait::until("the pipeline is formed", || {
+            found = discover(&[self.0.id() as i32], Extent::Whole).unwrap_or_default();
+            is_ready(&found)
+        });
+        found
+    }
+
+    /// Its pipeline once that has so many pipes with two ends each.
+    fn piped(&self, pipes: usize) -> Found {
+        self.found(|found| has_pipes(found, pipes))
     }
 }
 
@@ -34,42 +51,29 @@ impl Drop for Shell {
     }
 }
 
-/// Meters a shell line for so long, from its birth on.
-fn meter(line: &str, millis: u64) -> Vec<PipeFlow> {
-    meter_once(line, |_| true, millis)
+fn has_pipes(found: &Found, count: usize) -> bool {
+    let pipes = &found.pipeline.pipes;
+    let is_whole = |pipe: &Pipe| !pipe.writers.is_empty() && !pipe.readers.is_empty();
+    pipes.len() == count && pipes.iter().all(is_whole)
 }
 
-/// Begins when what is found of the line is as it should be.
+/// Meters a shell line for so long, from when what is found of it is as it should be.
 fn meter_once(line: &str, is_ready: impl Fn(&Found) -> bool, millis: u64) -> Vec<PipeFlow> {
     let shell = Shell::run(line);
-    let deadline = Instant::now() + Duration::from_secs(10);
-    let found = loop {
-        let found = discover(&[shell.0.id() as i32], Extent::Whole).unwrap();
-        if is_ready(&found) {
-            break found;
-        }
-        assert!(Instant::now() < deadline, "{line}: {found:?}");
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    let meter = Meter::start(found, true).unwrap();
+    let meter = Meter::start(shell.found(is_ready), true).unwrap();
     std::thread::sleep(Duration::from_millis(millis));
     meter.finish().unwrap()
 }
 
 /// Meters a shell line until all has gone through: `line` is told which file to make then, and has to
 /// stay for two seconds more.
-fn meter_until_gone(line: impl Fn(&str) -> String) -> Vec<PipeFlow> {
+fn meter_until_gone(pipes: usize, line: impl Fn(&str) -> String) -> Vec<PipeFlow> {
     let folder = tempfile::tempdir().unwrap();
     let gone = folder.path().join("gone");
     let line = line(&gone.display().to_string());
     let shell = Shell::run(&line);
-    let found = discover(&[shell.0.id() as i32], Extent::Whole).unwrap();
-    let meter = Meter::start(found, true).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !gone.exists() {
-        assert!(Instant::now() < deadline, "{line}: it does not go through");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let meter = Meter::start(shell.piped(pipes), true).unwrap();
+    wait::until(&line, || gone.exists());
     // The last bytes pass on, and are looked at.
     std::thread::sleep(Duration::from_millis(600));
     meter.finish().unwrap()
@@ -83,7 +87,7 @@ fn bytes_of_a_pipe_are_those_that_went_through() {
     }
     // Two seconds at a metered rate, and then silence at the writer's end, so that all has gone
     // through before the meter stops.
-    let flows = meter_until_gone(|gone| {
+    let flows = meter_until_gone(2, |gone| {
         format!(
             "(head -c {BYTES} /dev/zero | pv -q -L {}; : >{gone}; sleep 2) \
              | dd of=/dev/null bs=64K status=none",
@@ -110,7 +114,8 @@ fn a_pipe_whose_reader_sleeps_is_found_full_and_one_whose_writer_sleeps_empty() 
     let fill = full[0].fill.unwrap();
     assert!(fill.looks >= 3 && fill.full_share().unwrap() > 0.9, "{fill:?}");
     assert_eq!(full[0].capacity_bytes, Some(65_536));
-    let empty = meter("(sleep 1.5; echo x) | cat >/dev/null", 600);
+    let empty =
+        meter_once("(sleep 1.5; echo x) | cat >/dev/null", |found| has_pipes(found, 1), 600);
     let fill = empty[0].fill.unwrap();
     assert!(fill.looks >= 3 && fill.empty_share().unwrap() > 0.9, "{fill:?}");
 }
@@ -120,7 +125,7 @@ fn a_reader_that_also_reads_elsewhere_does_not_add_to_the_pipe() {
     let elsewhere = tempfile::NamedTempFile::new().unwrap();
     elsewhere.as_file().set_len(BYTES).unwrap();
     // Slowly enough to be looked at many times, and still there when the meter stops.
-    let flows = meter_until_gone(|gone| {
+    let flows = meter_until_gone(2, |gone| {
         format!(
             "(i=0; while [ $i -lt 32 ]; do head -c 2097152 /dev/zero; i=$((i+1)); sleep 0.01; done; \
              : >{gone}; sleep 3) | cat | cat {} - >/dev/null",
@@ -166,15 +171,11 @@ fn metered(line: &str, bytes: u64) -> Vec<PipeFlow> {
         go = go.display(),
         gone = gone.display(),
     ));
-    let found = discover(&[shell.0.id() as i32], Extent::Whole).unwrap();
-    let meter = Meter::start(found, true).unwrap();
+    let meter = Meter::start(shell.piped(1 + line.matches(" | ").count()), true).unwrap();
+    // Nothing tells when the calls begin to be counted.
     std::thread::sleep(Duration::from_millis(1_500));
     std::fs::write(&go, "").unwrap();
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !gone.exists() {
-        assert!(Instant::now() < deadline, "{line}: {bytes} bytes do not go through");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait::until(line, || gone.exists());
     std::thread::sleep(Duration::from_millis(700));
     meter.finish().unwrap()
 }

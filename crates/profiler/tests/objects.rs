@@ -8,7 +8,7 @@ mod wait;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pipeprof_profiler::analyse::analyse;
 use pipeprof_profiler::recording::RecordingDir;
@@ -16,7 +16,7 @@ use pipeprof_profiler::session::{CaptureConfig, Session};
 use pipeprof_profiler::symbolize::{LocalSymbols, Object, Symbolizer};
 use pipeprof_profiler::sys::RunningKernel;
 use pipeprof_runner::pipeline::{Member, Pipeline};
-use wait::on_cpu;
+use wait::{on_cpu, until};
 
 /// Burns a CPU in a function that only a symbol table names.
 const SPIN: &str = r"
@@ -59,15 +59,6 @@ fn start(mut command: Command) -> Killed {
     let child = Killed(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
     on_cpu(&[child.0.id()], Duration::from_millis(50));
     child
-}
-
-#[track_caller]
-fn until(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "it never came about: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// Samples it for a while: all names of user functions, and the notes. `None` where it may not be.
