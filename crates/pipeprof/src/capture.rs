@@ -217,13 +217,12 @@ fn analysed(recording: Recording, scope: Scope, ui: &Ui) -> anyhow::Result<Captu
     };
     let started = Instant::now();
     let mut symbolizer = recording.symbolizer();
-    let mut recording_symbolizer = RecordingSymbolizer::new(symbolizer.as_mut());
+    let mut recorder = RecordingSymbolizer::new(symbolizer.as_mut());
     let mut bar = Analysing::new(ui);
     let clock_ns = part.map(|part| part.clock_ns);
-    let profile =
-        analyse_part(&recording, clock_ns, &mut recording_symbolizer, &mut |at| bar.at(at));
+    let profile = analyse_part(&recording, clock_ns, &mut recorder, &mut |at| bar.at(at));
     bar.done();
-    let symbols = recording_symbolizer.into_table();
+    let symbols = recorder.into_table();
     let profile = match profile {
         Ok(profile) => profile,
         Err(error) => {

@@ -391,11 +391,6 @@ impl Profile {
         (0..self.frames.len() as u32).map(FrameId)
     }
 
-    /// How many distinct stacks there are.
-    pub fn stack_count(&self) -> usize {
-        self.stacks.len()
-    }
-
     /// The ids of all stacks, in order.
     pub fn stack_ids(&self) -> impl ExactSizeIterator<Item = StackId> + use<> {
         (0..self.stacks.len() as u32).map(StackId)

@@ -112,24 +112,15 @@ pub fn discover(pids: &[i32], extent: Extent) -> Result<Found, DiscoverError> {
 }
 
 /// As [`discover`], of processes that were found before: those that have ended are passed over,
-/// whoever has their pids by now.
+/// whoever has their pids by now. With those that were read in between and may have ended.
 ///
 /// # Errors
 ///
 /// None of them is there any more, or may be read; and `/proc` not being there.
-pub fn discover_again(known: &[MemberId], extent: Extent) -> Result<Found, DiscoverError> {
-    discover_with(known, extent, Vec::new())
-}
-
-/// As [`discover_again`], with processes that were seen in between and may have ended.
-///
-/// # Errors
-///
-/// Likewise.
-pub fn discover_with(
+pub fn discover_again(
     known: &[MemberId],
     extent: Extent,
-    seen: Vec<Process>,
+    ended: Vec<Process>,
 ) -> Result<Found, DiscoverError> {
     let table = scan::scan()?;
     let ids: HashSet<MemberId> = known.iter().copied().collect();
@@ -143,7 +134,7 @@ pub fn discover_with(
         return Err(DiscoverError::NoSuchProcess { pid });
     };
     process::check_readable(first)?;
-    let mut table = table.with_ended(seen).hiding([own_pid(), looker::pid()]);
+    let mut table = table.with_ended(ended).hiding([own_pid(), looker::pid()]);
     if extent == Extent::OnlyThese {
         table = table.only(|process| wanted.contains(&process.pid));
     }

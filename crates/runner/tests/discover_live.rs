@@ -357,8 +357,8 @@ fn who_takes_over_the_pid_of_a_member_is_no_member() {
         eprintln!("skipped: pids can't be chosen here");
         return;
     };
-    let again = discover_again(&known, Extent::Whole).unwrap();
-    let alone = discover_again(&known[..1], Extent::OnlyThese);
+    let again = discover_again(&known, Extent::Whole, Vec::new()).unwrap();
+    let alone = discover_again(&known[..1], Extent::OnlyThese, Vec::new());
     let there = known.iter().filter(|id| id.pid == pid && id.is_there()).count();
     stranger.kill().unwrap();
     stranger.wait().unwrap();

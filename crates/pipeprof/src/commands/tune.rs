@@ -146,11 +146,12 @@ pub(crate) fn run(args: &TuneArgs, ui: &Ui) -> anyhow::Result<Exit> {
             // What runs ends here.
             drop(subject);
             let mut bar = Watching::beside(&[], Some(args.time), ui);
-            let mut trial = LineTrial::new(&lines, Limits::new(&interrupt, until));
+            let limits = Limits::new(&interrupt, until);
+            let trial = LineTrial::new(&lines, &limits);
             let began = Instant::now();
             let step = |what: &str| bar.doing(began.elapsed(), what);
             let (tried, best) = trial.run(from_end, comparisons, step);
-            let stopped = trial.limits.stopped.take();
+            let stopped = limits.stopped();
             bar.done();
             proof.tried.extend(tried);
             proof.best_line = best;
@@ -247,7 +248,7 @@ fn experiment(
     let until = Instant::now() + time;
     let pids: Vec<i32> = subject.found.pipeline.members.iter().map(|m| m.pid).collect();
     let limits = Limits::new(interrupt, until);
-    let mut trial = LiveTrial::new(subject, guardian, seen, limits);
+    let mut trial = LiveTrial::new(subject, guardian, seen, &limits);
     let names: Vec<String> =
         plan.treatments.iter().map(|planned| seen.pipeline.name(&planned.treatment)).collect();
     let mut bar = Watching::beside(&pids, Some(time), ui);
@@ -261,7 +262,7 @@ fn experiment(
         proof.tried.push(Tried { name, treatment, share, judged, failed, windows });
     }
     let winners = winners(&proof.tried);
-    if !winners.is_empty() && trial.limits.stopped.is_none() {
+    if !winners.is_empty() && !limits.is_stopped() {
         let together = std::slice::from_ref(&winners);
         let step = |_| bar.doing(began.elapsed(), "the best together, once more");
         let measured = trial.compare(together, 1, step).pop().unwrap_or_default();
@@ -275,7 +276,7 @@ fn experiment(
         proof.best = Some(Confirmed { names, judged, windows, permanent, price, kept });
     }
     bar.done();
-    proof.stopped = trial.limits.stopped.take();
+    proof.stopped = limits.stopped();
     proof.not_restored = trial.finish(&seen.pipeline);
     Ok(())
 }

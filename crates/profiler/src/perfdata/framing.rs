@@ -40,8 +40,6 @@ pub mod kind {
     pub const FINISHED_ROUND: u32 = 68;
     /// A processor trace, as many bytes behind the record as it says.
     pub const AUXTRACE: u32 = 71;
-    /// In a stream: a name or a unit of an event.
-    pub const EVENT_UPDATE: u32 = 78;
     /// In a stream: what is a section after the records of a file.
     pub const HEADER_FEATURE: u32 = 80;
     /// Records within, by zstd.

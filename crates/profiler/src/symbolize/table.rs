@@ -302,18 +302,18 @@ mod tests {
     fn a_table_written_and_read_back_says_the_same_again() {
         let addresses = [0xffff_ffff_8100_0000, 0xffff_ffff_8100_0001, 0x12];
         let mut even = Even;
-        let mut recording_symbolizer = RecordingSymbolizer::new(&mut even);
-        let kernel = recording_symbolizer.kernel(&addresses);
-        let callees = recording_symbolizer.kernel_callees(&addresses);
+        let mut recorder = RecordingSymbolizer::new(&mut even);
+        let kernel = recorder.kernel(&addresses);
+        let callees = recorder.kernel_callees(&addresses);
         let named = Object::named(b"/bin/a");
         let other = Object { inode: 7, ..named.clone() };
         let build = Object { build_id: BuildId::new(&[7; 20]), ..named.clone() };
         let objects = [named, Object::named(b"/bin/\xff"), other, build];
         let objects = objects.map(|object| {
-            let found = recording_symbolizer.object(&object, &addresses);
+            let found = recorder.object(&object, &addresses);
             (object, found)
         });
-        let table = recording_symbolizer.into_table();
+        let table = recorder.into_table();
         let text = serde_json::to_string(&table).unwrap();
         let mut read: SymbolTable = serde_json::from_str(&text).unwrap();
         assert_eq!(read, table);

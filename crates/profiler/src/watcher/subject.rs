@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use pipeprof_runner::command::Ending;
-use pipeprof_runner::discover::{Extent, Found, Process, discover_with};
+use pipeprof_runner::discover::{Extent, Found, Process, discover_again};
 use pipeprof_runner::ends::Usage;
 use pipeprof_runner::pipeline::MemberId;
 use pipeprof_runner::{command, outcome, pair};
@@ -89,7 +89,7 @@ impl Subject {
         match self {
             Subject::Pair(_) => None,
             Subject::Command { running, .. } => running.pipeline_with(ended).ok(),
-            Subject::Processes { extent, .. } => discover_with(known, *extent, ended).ok(),
+            Subject::Processes { extent, .. } => discover_again(known, *extent, ended).ok(),
         }
     }
 

@@ -35,24 +35,7 @@ const TURNS: f64 = 0.65;
 
 /// Judges.
 pub fn judge(evidence: &Evidence) -> Judged {
-    let mut judged = Judged {
-        finding: Finding::Unclear,
-        members: Vec::new(),
-        pipe: None,
-        confidence: None,
-        doubt: None,
-        unclear: None,
-        share: 0.0,
-        outside: None,
-        limits: Vec::new(),
-        lives: lives(evidence),
-        next: None,
-        larger_pipe: larger_pipe(evidence),
-        phases: Vec::new(),
-        removable: None,
-        cpus_are_idle: false,
-        memory_pressure: None,
-    };
+    let mut judged = Judged::open(lives(evidence), larger_pipe(evidence));
     match too_thin(evidence) {
         Some(why) => judged.unclear = Some(why),
         None => find(evidence, &mut judged),

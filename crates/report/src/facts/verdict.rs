@@ -8,7 +8,7 @@ use pipeprof_runner::pipeline::Pipeline;
 
 use super::blame::Use;
 use super::states::{Outside, Scene};
-use crate::verdict::evidence::{Evidence, MemberEvidence};
+use crate::verdict::evidence::Evidence;
 use crate::verdict::{Confidence, Finding};
 
 mod bounds;
@@ -219,6 +219,28 @@ pub fn judge(evidence: &Evidence, scene: &Scene, pipeline: &Pipeline) -> Option<
 }
 
 impl Judged {
+    /// Nothing was judged yet.
+    pub(super) fn open(lives: Vec<MemberFacts>, larger_pipe: LargerPipe) -> Self {
+        Judged {
+            finding: Finding::Unclear,
+            members: Vec::new(),
+            pipe: None,
+            confidence: None,
+            doubt: None,
+            unclear: None,
+            share: 0.0,
+            outside: None,
+            limits: Vec::new(),
+            lives,
+            next: None,
+            larger_pipe,
+            phases: Vec::new(),
+            removable: None,
+            cpus_are_idle: false,
+            memory_pressure: None,
+        }
+    }
+
     /// The facts of a member.
     pub fn life(&self, member: usize) -> Option<&MemberFacts> {
         self.lives.iter().find(|life| life.member == member)
@@ -227,12 +249,6 @@ impl Judged {
     /// CPUs that all members used, on average.
     pub fn cpus_used(&self, elapsed_ns: f64) -> f64 {
         self.lives.iter().map(|life| life.used.cpu_ns).sum::<f64>() / elapsed_ns.max(1.0)
-    }
-
-    /// Share of a member's CPU time that goes to pipes.
-    pub fn pipe_share(member: &MemberEvidence) -> f64 {
-        let on_cpu = member.roles.iter().map(|(_, ns)| ns).sum::<u64>().max(1);
-        member.pipe_work() as f64 / on_cpu as f64
     }
 }
 

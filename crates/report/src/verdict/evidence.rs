@@ -318,14 +318,7 @@ impl Evidence {
         if one.kind(self.elapsed_ns).is_some() || !one.has_pipes() {
             return None;
         }
-        let busiest = |pipes: &[usize]| pipes.first().copied();
-        let writes = self.side(one, true);
-        let reads = self.side(one, false);
-        let pipe = if writes >= reads {
-            busiest(&one.writes_to).or_else(|| busiest(&one.reads_from))
-        } else {
-            busiest(&one.reads_from).or_else(|| busiest(&one.writes_to))
-        }?;
+        let pipe = self.busiest_pipe(member)?;
         let user: u64 = one.roles.iter().filter(|(r, _)| *r == Role::User).map(|(_, ns)| ns).sum();
         let tiny = self.is_tiny(pipe, !one.writes_to.is_empty() && one.writes_to[0] == pipe);
         if tiny && user * 2 <= one.on_cpu_ns {
@@ -341,13 +334,23 @@ impl Evidence {
         Some((pipe, PipeCause::of(heaviest)?))
     }
 
+    /// The pipe that a member works at most.
+    pub(crate) fn busiest_pipe(&self, member: usize) -> Option<usize> {
+        let one = &self.members[member];
+        let (first, second) = match self.side(one, true) >= self.side(one, false) {
+            true => (&one.writes_to, &one.reads_from),
+            false => (&one.reads_from, &one.writes_to),
+        };
+        first.first().or_else(|| second.first()).copied()
+    }
+
     pub(crate) fn is_tiny(&self, pipe: usize, writes: bool) -> bool {
         let pipe = &self.pipes[pipe];
         let mean = if writes { pipe.bytes_per_write } else { pipe.bytes_per_read };
         mean.is_some_and(|mean| mean < TINY_CALL)
     }
 
-    pub(crate) fn side(&self, member: &MemberEvidence, writes: bool) -> u64 {
+    fn side(&self, member: &MemberEvidence, writes: bool) -> u64 {
         let is_side = |role: Role| match role {
             Role::PipeWrite | Role::CopyIn | Role::PageAlloc | Role::PagePin => writes,
             Role::PipeRead | Role::CopyOut | Role::PageFree => !writes,

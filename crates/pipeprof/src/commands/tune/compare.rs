@@ -1,5 +1,6 @@
 //! Compares alternatives with the original, a block of each in turn, until each is judged.
 
+use std::cell::RefCell;
 use std::time::Instant;
 
 use pipeprof_report::tuning::{
@@ -22,71 +23,75 @@ impl Measured {
     }
 }
 
-/// How long comparing may go on.
+/// Until when is compared.
 pub(super) struct Limits<'a> {
     pub(super) interrupt: &'a Interrupt,
     until: Instant,
     pub(super) began: Instant,
-    /// Why nothing more is compared.
-    pub(super) stopped: Option<String>,
+    stopped: RefCell<Option<String>>,
 }
 
 impl<'a> Limits<'a> {
     pub(super) fn new(interrupt: &'a Interrupt, until: Instant) -> Self {
-        Limits { interrupt, until, began: Instant::now(), stopped: None }
+        Limits { interrupt, until, began: Instant::now(), stopped: RefCell::default() }
+    }
+
+    pub(super) fn stop(&self, why: impl Into<String>) {
+        *self.stopped.borrow_mut() = Some(why.into());
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.borrow().is_some()
     }
 
     /// Whether it has been stopped, or is now.
-    pub(super) fn are_reached(&mut self) -> bool {
+    pub(super) fn are_reached(&self) -> bool {
         if self.interrupt.is_set() {
-            self.stopped = Some("interrupted".to_owned());
+            self.stop("interrupted");
         } else if Instant::now() >= self.until {
-            self.stopped = Some("the time is up (--time)".to_owned());
+            self.stop("the time is up (--time)");
         }
-        self.stopped.is_some()
+        self.is_stopped()
+    }
+
+    /// Why nothing more is compared.
+    pub(super) fn stopped(&self) -> Option<String> {
+        self.stopped.take()
     }
 }
 
-/// Measures the original beside alternatives.
-pub(super) trait Trial<'a> {
+/// What is compared, and beside how many others.
+pub(super) struct Alternatives {
+    pub(super) count: usize,
+    /// Comparisons that share the error.
+    pub(super) family: usize,
     /// One pipeline goes on from block to block, so what it does may change.
-    const GOES_ON: bool;
-
-    fn limits(&mut self) -> &mut Limits<'a>;
-
-    /// A block of the alternative at this place; `None` where that was cut short.
-    fn block(
-        &mut self,
-        alternative: usize,
-        windows: &mut Vec<Window>,
-    ) -> Result<Option<Block>, String>;
+    pub(super) goes_on: bool,
 }
 
-/// Compares so many alternatives, so that all get their share of the time. `family` comparisons
-/// share the error in all. `step` is told which is next.
-pub(super) fn compare<'a, T: Trial<'a>>(
-    trial: &mut T,
-    alternatives: usize,
-    family: usize,
-    mut step: impl FnMut(usize),
+/// Compares alternatives, so that all get their share of the time. `block` takes a block of the
+/// alternative at this place; `None` where that was cut short.
+pub(super) fn compare(
+    limits: &Limits<'_>,
+    alternatives: &Alternatives,
+    mut block: impl FnMut(usize, &mut Vec<Window>) -> Result<Option<Block>, String>,
 ) -> Vec<Measured> {
-    let mut measured: Vec<Measured> = (0..alternatives).map(|_| Measured::default()).collect();
-    let mut blocks: Vec<Vec<Block>> = vec![Vec::new(); alternatives];
-    while trial.limits().stopped.is_none() && measured.iter().any(Measured::is_open) {
+    let &Alternatives { count, family, goes_on } = alternatives;
+    let mut measured: Vec<Measured> = (0..count).map(|_| Measured::default()).collect();
+    let mut blocks: Vec<Vec<Block>> = vec![Vec::new(); count];
+    while !limits.is_stopped() && measured.iter().any(Measured::is_open) {
         for (at, (measured, blocks)) in measured.iter_mut().zip(&mut blocks).enumerate() {
-            if trial.limits().stopped.is_some() || !measured.is_open() {
+            if limits.is_stopped() || !measured.is_open() {
                 continue;
             }
-            step(at);
-            match trial.block(at, &mut measured.windows) {
+            match block(at, &mut measured.windows) {
                 Ok(Some(block)) => blocks.push(block),
                 Ok(None) => continue,
                 Err(failure) => measured.failed = Some(failure),
             }
             measured.judged = judge(blocks, family);
-            if T::GOES_ON && phase_changed(blocks) {
-                let why = "the pipeline does something else now than before";
-                trial.limits().stopped = Some(why.to_owned());
+            if goes_on && phase_changed(blocks) {
+                limits.stop("the pipeline does something else now than before");
             }
         }
     }

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use pipeprof_report::tuning::{Block, Confirmed, Outcome, Side, Treatment, Tried, Window};
+use pipeprof_report::tuning::{Confirmed, Outcome, Side, Treatment, Tried, Window};
 use pipeprof_runner::command::Spec;
 use pipeprof_runner::tuning::line::{Variant, with_buffer, with_other_threads};
 
-use super::compare::{Limits, Measured, Trial, block_of, compare};
+use super::compare::{Alternatives, Limits, Measured, block_of, compare};
 use super::subject::Subject;
 
 /// A line, the others that are tried, and where its bytes are counted.
@@ -88,17 +88,17 @@ enum Measure {
 
 pub(super) struct LineTrial<'a> {
     lines: &'a Lines,
-    pub(super) limits: Limits<'a>,
+    limits: &'a Limits<'a>,
 }
 
 impl<'a> LineTrial<'a> {
-    pub(super) fn new(lines: &'a Lines, limits: Limits<'a>) -> Self {
+    pub(super) fn new(lines: &'a Lines, limits: &'a Limits<'a>) -> Self {
         LineTrial { lines, limits }
     }
 
     /// Tries all of them; the best once more. `family` comparisons share the error in all.
     pub(super) fn run(
-        &mut self,
+        &self,
         payload_from_end: usize,
         family: usize,
         mut step: impl FnMut(&str),
@@ -120,7 +120,7 @@ impl<'a> LineTrial<'a> {
             Some((judged.ratio, other))
         });
         let best = faster.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, other)| other.clone());
-        let confirmed = best.filter(|_| self.limits.stopped.is_none()).map(|best| {
+        let confirmed = best.filter(|_| !self.limits.is_stopped()).map(|best| {
             let again = |_: &str| step(&format!("{}, once more", best.what));
             let again = self.compare(std::slice::from_ref(&best), payload_from_end, 1, again);
             let Measured { judged, windows, .. } = again.into_iter().next().unwrap_or_default();
@@ -139,15 +139,23 @@ impl<'a> LineTrial<'a> {
     }
 
     fn compare(
-        &mut self,
+        &self,
         others: &[Other],
         payload_from_end: usize,
         family: usize,
         mut step: impl FnMut(&str),
     ) -> Vec<Measured> {
-        let measures = others.iter().map(|_| None).collect();
-        let mut trial = Others { trial: self, others, payload_from_end, measures };
-        compare(&mut trial, others.len(), family, |at| step(&others[at].what))
+        let mut measures: Vec<Option<Measure>> = others.iter().map(|_| None).collect();
+        let alternatives = Alternatives { count: others.len(), family, goes_on: false };
+        compare(self.limits, &alternatives, |at, windows| {
+            let other = &others[at];
+            step(&other.what);
+            let measure = match &mut measures[at] {
+                Some(measure) => measure,
+                none => none.insert(self.measure(other, payload_from_end)?),
+            };
+            block_of(|side| self.run_rate(side, other, measure, windows))
+        })
     }
 
     /// How it is compared: by a run of each that counts for nothing else.
@@ -173,7 +181,7 @@ impl<'a> LineTrial<'a> {
 
     /// The rate of a run; `None` where nothing more is to be run.
     fn run_rate(
-        &mut self,
+        &self,
         side: Side,
         other: &Other,
         measure: &Measure,
@@ -245,30 +253,5 @@ impl<'a> LineTrial<'a> {
             return Err("a run ended sooner than the first".to_owned());
         }
         Ok(after.saturating_sub(before) as f64 / seconds)
-    }
-}
-
-struct Others<'t, 'a> {
-    trial: &'t mut LineTrial<'a>,
-    others: &'t [Other],
-    payload_from_end: usize,
-    /// How each is compared, once that is known.
-    measures: Vec<Option<Measure>>,
-}
-
-impl<'a> Trial<'a> for Others<'_, 'a> {
-    const GOES_ON: bool = false;
-
-    fn limits(&mut self) -> &mut Limits<'a> {
-        &mut self.trial.limits
-    }
-
-    fn block(&mut self, at: usize, windows: &mut Vec<Window>) -> Result<Option<Block>, String> {
-        let other = &self.others[at];
-        let measure = match &mut self.measures[at] {
-            Some(measure) => measure,
-            none => none.insert(self.trial.measure(other, self.payload_from_end)?),
-        };
-        block_of(|side| self.trial.run_rate(side, other, measure, windows))
     }
 }

@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use pipeprof_report::tuning::{Block, Seen, Side, Treatment, Window};
+use pipeprof_report::tuning::{Seen, Side, Treatment, Window};
 use pipeprof_runner::tuning::{Change, ChangeError, Guardian, HoldId, Restored};
 
-use super::compare::{Limits, Measured, Trial, block_of, compare};
+use super::compare::{Alternatives, Limits, Measured, block_of, compare};
 use super::look::Looked;
 use super::subject::Subject;
 
@@ -14,7 +14,7 @@ pub(super) struct LiveTrial<'a> {
     pub(super) subject: &'a mut Subject,
     guardian: Guardian,
     seen: &'a Looked,
-    pub(super) limits: Limits<'a>,
+    pub(super) limits: &'a Limits<'a>,
     /// Made and not taken back.
     held: Vec<(HoldId, Change)>,
 }
@@ -36,7 +36,7 @@ impl<'a> LiveTrial<'a> {
         subject: &'a mut Subject,
         guardian: Guardian,
         seen: &'a Looked,
-        limits: Limits<'a>,
+        limits: &'a Limits<'a>,
     ) -> Self {
         LiveTrial { subject, guardian, seen, limits, held: Vec::new() }
     }
@@ -46,9 +46,18 @@ impl<'a> LiveTrial<'a> {
         &mut self,
         combinations: &[Vec<Treatment>],
         family: usize,
-        step: impl FnMut(usize),
+        mut step: impl FnMut(usize),
     ) -> Vec<Measured> {
-        compare(&mut Combinations { trial: self, combinations }, combinations.len(), family, step)
+        let (limits, count) = (self.limits, combinations.len());
+        compare(limits, &Alternatives { count, family, goes_on: true }, |at, windows| {
+            step(at);
+            // `None` also where the pipeline ended in it, and was run again.
+            let block = block_of(|side| self.rate(side, &combinations[at], windows))?;
+            if block.is_some() {
+                self.restore()?;
+            }
+            Ok(block)
+        })
     }
 
     /// The rate of a window, recorded in `windows`; `None` where it was stopped or cut short.
@@ -71,7 +80,7 @@ impl<'a> LiveTrial<'a> {
         };
         let Some(window) = window else {
             let restored = self.restore();
-            if self.limits.stopped.is_none() && !self.subject.is_there() {
+            if !self.limits.is_stopped() && !self.subject.is_there() {
                 return self.again().map(|()| None);
             }
             return ready.and(restored).map(|()| None);
@@ -84,8 +93,8 @@ impl<'a> LiveTrial<'a> {
     fn again(&mut self) -> Result<(), String> {
         match self.subject.run_again(self.limits.interrupt) {
             Ok(true) => {}
-            Ok(false) => self.limits.stopped = Some("the pipeline ended".to_owned()),
-            Err(error) => self.limits.stopped = Some(format!("{error:#}")),
+            Ok(false) => self.limits.stop("the pipeline ended"),
+            Err(error) => self.limits.stop(format!("{error:#}")),
         }
         Ok(())
     }
@@ -206,7 +215,7 @@ impl<'a> LiveTrial<'a> {
         }
         match refused {
             Some(why) => {
-                self.limits.stopped = Some(format!("a change could not be taken back yet: {why}"));
+                self.limits.stop(format!("a change could not be taken back yet: {why}"));
                 Err(why)
             }
             None => Ok(()),
@@ -249,29 +258,6 @@ impl<'a> LiveTrial<'a> {
             Change::Affinity { process, .. } => format!("the CPUs of pid {}", process.pid),
             Change::Nice { process, .. } => format!("the nice value of pid {}", process.pid),
         }
-    }
-}
-
-struct Combinations<'t, 'a> {
-    trial: &'t mut LiveTrial<'a>,
-    combinations: &'t [Vec<Treatment>],
-}
-
-impl<'a> Trial<'a> for Combinations<'_, 'a> {
-    const GOES_ON: bool = true;
-
-    fn limits(&mut self) -> &mut Limits<'a> {
-        &mut self.trial.limits
-    }
-
-    /// `None` also where the pipeline ended in it, and was run again.
-    fn block(&mut self, at: usize, windows: &mut Vec<Window>) -> Result<Option<Block>, String> {
-        let treatments = &self.combinations[at];
-        let block = block_of(|side| self.trial.rate(side, treatments, windows))?;
-        if block.is_some() {
-            self.trial.restore()?;
-        }
-        Ok(block)
     }
 }
 

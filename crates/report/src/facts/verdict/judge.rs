@@ -97,26 +97,13 @@ impl<'a> Judge<'a> {
     }
 
     pub(super) fn judged(&self) -> Judged {
-        let limits = self.parties(&self.whole, false);
-        let phases = self.phases.iter().map(|phase| self.phase(phase)).collect();
-        let larger_pipe = self.larger_pipe();
         let mut judged = Judged {
-            finding: Finding::Unclear,
-            members: Vec::new(),
-            pipe: None,
-            confidence: None,
-            doubt: None,
-            unclear: None,
-            share: 0.0,
-            outside: None,
-            lives: self.lives(),
-            next: None,
+            limits: self.parties(&self.whole, false),
+            phases: self.phases.iter().map(|phase| self.phase(phase)).collect(),
             removable: self.removable(),
             cpus_are_idle: self.cpus_are_idle(),
             memory_pressure: self.memory_pressure(),
-            larger_pipe,
-            limits,
-            phases,
+            ..Judged::open(self.lives(), self.larger_pipe())
         };
         if let Some(unclear) = self.too_thin(&judged) {
             judged.unclear = Some(unclear);
@@ -186,13 +173,7 @@ impl<'a> Judge<'a> {
     /// The pipe that a member works at most, and the share of its CPU time that this takes.
     pub(super) fn pipe_work(&self, member: usize) -> Option<(usize, f64)> {
         let one = &self.evidence.members[member];
-        let writes = self.evidence.side(one, true) >= self.evidence.side(one, false);
-        let (first, second) = if writes {
-            (&one.writes_to, &one.reads_from)
-        } else {
-            (&one.reads_from, &one.writes_to)
-        };
-        let pipe = *first.first().or_else(|| second.first())?;
+        let pipe = self.evidence.busiest_pipe(member)?;
         let on_cpu = one.roles.iter().map(|(_, ns)| ns).sum::<u64>().max(1) as f64;
         if self.is_tiny(member, pipe) {
             let user: u64 =

@@ -5,6 +5,7 @@ use super::*;
 use crate::facts::states::{Actor, Ends, Moment, Span};
 use crate::facts::states::{Doing, Outside};
 use crate::roles::{Reason, Role};
+use crate::verdict::MemberEvidence;
 use crate::verdict::PipeCause;
 use crate::verdict::PipeEvidence;
 use crate::words;
