@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::escape::printable;
 use crate::words::layout::Style;
-use crate::words::units::GIB;
+use crate::words::units::{self, GIB};
 
 /// The counts of a run.
 #[derive(Clone, Debug)]
@@ -185,14 +185,7 @@ fn rate(number: f64, unit: CounterUnit) -> String {
 fn grouped(number: f64, decimals: usize) -> String {
     let plain = format!("{number:.decimals$}");
     let (whole, fraction) = plain.split_at(plain.find('.').unwrap_or(plain.len()));
-    let mut text = String::with_capacity(plain.len() + plain.len() / 3);
-    for (index, digit) in whole.chars().enumerate() {
-        if index > 0 && (whole.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text + fraction
+    units::grouped(whole) + fraction
 }
 
 /// A reason that counters share, and whose they are.

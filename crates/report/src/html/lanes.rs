@@ -60,18 +60,12 @@ pub(super) fn lanes(summary: &Summary) -> Option<(Markup, Readings)> {
     let mut drawing = Drawing { summary, lanes, svg: Markup::new(), y: 0, readings: Vec::new() };
     drawing.phases();
     let members = words::shown(lanes, summary, MOST_MEMBERS);
-    let is_shown = |pid: &i32| members.iter().any(|(lane, _)| lane.pid == *pid);
-    let mut left: Vec<&PipeLane> = lanes
-        .pipes
-        .iter()
-        .filter(|pipe| pipe.writers.iter().any(is_shown) && pipe.readers.iter().any(is_shown))
-        .collect();
+    let mut left = words::pipes_between(lanes, &members);
     for (lane, member) in &members {
         drawing.member(lane, member);
-        let (own, rest) = left.into_iter().partition(|pipe| pipe.writers.contains(&lane.pid));
-        left = rest;
-        let own: Vec<&PipeLane> = own;
-        own.into_iter().for_each(|pipe| drawing.pipe(pipe));
+        for pipe in left.extract_if(.., |pipe| pipe.writers.contains(&lane.pid)) {
+            drawing.pipe(pipe);
+        }
     }
     if lanes.cpus.iter().sum::<f64>() >= 0.005 * lanes.columns as f64 {
         drawing.cpus();

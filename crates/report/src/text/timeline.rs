@@ -63,11 +63,7 @@ struct Drawing<'a> {
 impl<'a> Drawing<'a> {
     fn of(summary: &'a Summary, lanes: &'a Lanes, style: Style) -> Self {
         let members = words::shown(lanes, summary, MOST_MEMBERS);
-        let is_shown = |pid: &i32| members.iter().any(|(lane, _)| lane.pid == *pid);
-        let joins = |pipe: &&PipeLane| {
-            pipe.writers.iter().any(is_shown) && pipe.readers.iter().any(is_shown)
-        };
-        let pipes = lanes.pipes.iter().filter(joins).collect();
+        let pipes = words::pipes_between(lanes, &members);
         let names = members.iter().map(|(_, m)| name::short(m.end, &m.comm).chars().count());
         let label = label_columns(names.max().unwrap_or(0), style);
         Drawing { summary, lanes, style, members, pipes, label }
@@ -135,10 +131,7 @@ impl<'a> Drawing<'a> {
             spread.next([a, b, c, d, e, (1.0 - there).max(0.0)])
         });
         let line = self.coloured(states.map(|state| State::ALL.get(state).copied()));
-        let note = match lane.limits {
-            share if share < 0.005 => String::new(),
-            share => format!("limits {}", percent(100.0 * share)),
-        };
+        let note = limits_note(lane.limits);
         self.row(text, &label, &line, self.lanes.columns, &note);
     }
 
@@ -170,10 +163,7 @@ impl<'a> Drawing<'a> {
         let most = lane.bytes_per_second.iter().flatten().copied().fold(0.0, f64::max);
         let limits = lane.limits.iter().sum::<f64>() / self.lanes.columns as f64;
         let letter = letter(at);
-        let share = match limits {
-            share if share < 0.005 => String::new(),
-            share => format!("limits {}", percent(100.0 * share)),
-        };
+        let share = limits_note(limits);
         let capacity = lane.capacity_bytes.map(|capacity| format!("of {}", bytes(capacity as f64)));
         let mut rows = Vec::new();
         if lane.fill.iter().any(Option::is_some) {
@@ -318,6 +308,10 @@ impl Spread {
         self.0[most] -= 1.0;
         most
     }
+}
+
+fn limits_note(share: f64) -> String {
+    if share < 0.005 { String::new() } else { format!("limits {}", percent(100.0 * share)) }
 }
 
 /// 1 to 9, then letters.

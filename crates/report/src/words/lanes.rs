@@ -2,7 +2,7 @@
 
 use super::name;
 use super::units::{duration, percent};
-use crate::facts::lanes::{Cell, Lanes, MemberLane, State};
+use crate::facts::lanes::{Cell, Lanes, MemberLane, PipeLane, State};
 use crate::summary::{MemberSummary, Summary};
 use crate::verdict::{LimitShare, PhaseSummary};
 
@@ -64,6 +64,17 @@ pub(crate) fn shown<'a>(
         all.truncate(most);
     }
     all
+}
+
+/// The pipes that join these members.
+pub(crate) fn pipes_between<'a>(
+    lanes: &'a Lanes,
+    members: &[(&MemberLane, &MemberSummary)],
+) -> Vec<&'a PipeLane> {
+    let is_shown = |pid: &i32| members.iter().any(|(lane, _)| lane.pid == *pid);
+    let joins =
+        |pipe: &&PipeLane| pipe.writers.iter().any(is_shown) && pipe.readers.iter().any(is_shown);
+    lanes.pipes.iter().filter(joins).collect()
 }
 
 /// `rev 93 %`: who limits a phase, and for which share of it.
