@@ -55,16 +55,6 @@ impl Captured {
 pub(crate) fn capture(
     target: Target,
     config: &CaptureConfig,
-    interrupt: &Interrupt,
-    ui: &Ui,
-) -> anyhow::Result<Captured> {
-    capture_scope(target, config, Scope::default(), interrupt, ui)
-}
-
-/// As [`capture`], of a part of what was captured.
-pub(crate) fn capture_scope(
-    target: Target,
-    config: &CaptureConfig,
     scope: Scope,
     interrupt: &Interrupt,
     ui: &Ui,
@@ -185,12 +175,7 @@ pub(crate) fn refused(error: Error) -> anyhow::Error {
 }
 
 /// Analyses what was recorded before, to show the event of that name where it has several.
-pub(crate) fn reopen(path: &Path, event: Option<&str>, ui: &Ui) -> anyhow::Result<Captured> {
-    reopen_scope(path, event, Scope::default(), ui)
-}
-
-/// As [`reopen`], of a part of the recording.
-pub(crate) fn reopen_scope(
+pub(crate) fn reopen(
     path: &Path,
     event: Option<&str>,
     scope: Scope,

@@ -16,6 +16,7 @@ use crate::args::open::OpenArgs;
 use crate::args::pair::{self as pair_args, PairArgs};
 use crate::args::recording;
 use crate::args::sampling::SamplingArgs;
+use crate::args::scope::Scope;
 use crate::args::target::{Target, parse_duration};
 use crate::capture::{capture, reopen};
 use crate::interrupt::Interrupt;
@@ -127,7 +128,8 @@ pub(crate) fn run(args: &DiffArgs, ui: &Ui) -> anyhow::Result<Exit> {
     match sides {
         Sides::Recordings([a, b]) => {
             let event = args.sampling.event.as_deref();
-            let pair = (reopen(&a, event, ui)?.run, reopen(&b, event, ui)?.run);
+            let open = |path| reopen(path, event, Scope::default(), ui);
+            let pair = (open(&a)?.run, open(&b)?.run);
             let names = [&a, &b].map(|path| name_of(path));
             let names = if names[0] == names[1] {
                 [&a, &b].map(|path| path.display().to_string())
@@ -219,7 +221,7 @@ fn launched(
         let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
         for side in order {
             let target = target(args, side)?;
-            let captured = capture(target, config, &interrupt, ui)?;
+            let captured = capture(target, config, Scope::default(), &interrupt, ui)?;
             // Also where it ended by itself before it could be stopped.
             if interrupt.is_set() {
                 exit = Exit::Interrupted;

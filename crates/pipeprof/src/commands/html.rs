@@ -14,7 +14,7 @@ use crate::args::recording;
 use crate::args::sampling::SamplingArgs;
 use crate::args::scope::ScopeArgs;
 use crate::args::target::{TargetArgs, refuse_knobs};
-use crate::capture::{Captured, capture_scope, reopen_scope};
+use crate::capture::{Captured, capture, reopen};
 use crate::commands::answer::{Answer, AnswerArgs};
 use crate::commands::flame::{beside, default_path};
 use crate::interrupt::Interrupt;
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &HtmlArgs, ui: &Ui) -> anyhow::Result<Exit> {
         let page = Output::open(&args.output.clone().unwrap_or_else(|| beside(path, "html")))?;
         let answer = args.answer.open(&[&page])?;
         let event = args.sampling.event.as_deref();
-        let captured = reopen_scope(path, event, args.scope.scope(), ui)?;
+        let captured = reopen(path, event, args.scope.scope(), ui)?;
         return write(captured, &page, &answer, args, ui);
     }
     let config = args.sampling.config()?;
@@ -67,7 +67,7 @@ pub(crate) fn run(args: &HtmlArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let answer = args.answer.open(&[&page])?;
     let diverted = answer.divert()?;
     let interrupt = Interrupt::install()?;
-    let captured = capture_scope(target, &config, args.scope.scope(), &interrupt, ui)?;
+    let captured = capture(target, &config, args.scope.scope(), &interrupt, ui)?;
     drop(diverted);
     write(captured, &page, &answer, args, ui)
 }

@@ -12,7 +12,7 @@ use pipeprof_report::tree::{self, Limits};
 use crate::args::json::JsonArgs;
 use crate::args::recording;
 use crate::args::scope::ScopeArgs;
-use crate::capture::{Captured, reopen_scope};
+use crate::capture::{Captured, reopen};
 use crate::pager;
 use crate::terminal;
 use crate::ui::{Exit, Ui, as_usage, hinted};
@@ -83,7 +83,7 @@ const JSON_COLUMNS: usize = 200;
 const LEAST_PERCENT: f64 = 0.05;
 
 pub(crate) fn run(args: &ReportArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    let captured = reopen_scope(&args.recording, args.event.as_deref(), args.scope.scope(), ui)?;
+    let captured = reopen(&args.recording, args.event.as_deref(), args.scope.scope(), ui)?;
     if captured.run.profile.quality.samples == 0 {
         ui.warn("the recording has no samples");
     }

@@ -21,6 +21,7 @@ use pipeprof_runner::size;
 use pipeprof_runner::stage::Stage;
 
 use crate::args::pair::{self as pair_args, parse_stage};
+use crate::args::scope::Scope;
 use crate::args::target::Target;
 use crate::capture::{Captured, capture, run_pair};
 use crate::commands::doctor;
@@ -216,7 +217,7 @@ impl Guide<'_> {
         }
         let config = CaptureConfig { switches: true, rises: true, ..CaptureConfig::default() };
         let target = Target::Pair(Box::new(plan));
-        let captured = capture(target, &config, &self.interrupt, self.ui);
+        let captured = capture(target, &config, Scope::default(), &self.interrupt, self.ui);
         if self.interrupt.is_set() {
             // Whatever came of a run that had hardly begun.
             return Err(Stop::Interrupted);

@@ -147,7 +147,7 @@ pub(crate) fn run(args: &TuneArgs, ui: &Ui) -> anyhow::Result<Exit> {
             drop(subject);
             let mut bar = Watching::beside(&[], Some(args.time), ui);
             let limits = Limits::new(&interrupt, until);
-            let trial = LineTrial::new(&lines, &limits);
+            let trial = LineTrial { lines: &lines, limits: &limits };
             let began = Instant::now();
             let step = |what: &str| bar.doing(began.elapsed(), what);
             let (tried, best) = trial.run(from_end, comparisons, step);
@@ -248,7 +248,8 @@ fn experiment(
     let until = Instant::now() + time;
     let pids: Vec<i32> = subject.found.pipeline.members.iter().map(|m| m.pid).collect();
     let limits = Limits::new(interrupt, until);
-    let mut trial = LiveTrial::new(subject, guardian, seen, &limits);
+    let held = Vec::new();
+    let mut trial = LiveTrial { subject, guardian, seen, limits: &limits, held };
     let names: Vec<String> =
         plan.treatments.iter().map(|planned| seen.pipeline.name(&planned.treatment)).collect();
     let mut bar = Watching::beside(&pids, Some(time), ui);

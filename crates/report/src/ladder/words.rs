@@ -3,7 +3,6 @@
 
 use pipeprof_runner::cpus::Pin;
 use pipeprof_runner::pipeline::End;
-use pipeprof_runner::plan::PairPlan;
 use pipeprof_runner::stage::{ReadWith, Stage, WriteWith};
 
 use super::standing::{EndStanding, Standing, Standings};
@@ -218,62 +217,47 @@ fn builds_on(next: &Entry, this: &Entry) -> bool {
 /// where that removes nothing.
 fn expected_saving(before: &Entry, after: &Entry) -> Option<ExpectedSaving> {
     let (before, after) = (before.plan.as_ref()?, after.plan.as_ref()?);
-    let mut all = Vec::new();
+    let (writer, reader) = (End::Writer, End::Reader);
+    let both = |roles: &[Role]| -> Vec<(End, Role)> {
+        [writer, reader]
+            .iter()
+            .flat_map(|&end| roles.iter().map(move |&role| (end, role)))
+            .collect()
+    };
+    let mut all: Vec<(&str, Vec<(End, Role)>)> = Vec::new();
     if before.write_with != after.write_with {
-        all.push(lending(before, after)?);
+        all.push(match (before.write_with, after.write_with) {
+            (WriteWith::Write, WriteWith::Vmsplice) => (
+                "the writer's copy, and the pages it needs",
+                vec![(writer, Role::CopyIn), (writer, Role::PageAlloc)],
+            ),
+            (WriteWith::Vmsplice, WriteWith::Tee) => (
+                "the walk through page tables, and pinning",
+                vec![(writer, Role::PagePin), (writer, Role::PageFault)],
+            ),
+            // With eight times the bytes in a slot.
+            (WriteWith::Tee, WriteWith::TeeLarge) => (
+                "most slots, each of which costs the same whatever it holds",
+                both(&[Role::Splice, Role::PageFree, Role::PipeLock]),
+            ),
+            _ => return None,
+        });
     }
     if (before.read_with, after.read_with) == (ReadWith::Read, ReadWith::Splice) {
-        all.push(ExpectedSaving {
-            what: "the reader's copy".to_owned(),
-            roles: vec![(End::Reader, Role::CopyOut)],
-        });
+        all.push(("the reader's copy", vec![(reader, Role::CopyOut)]));
     }
     if !before.huge_page && after.huge_page {
-        all.push(ExpectedSaving {
-            what: "the look-up and pinning of each small page".to_owned(),
-            roles: vec![(End::Writer, Role::PagePin)],
-        });
+        let what = "the look-up and pinning of each small page";
+        all.push((what, vec![(writer, Role::PagePin)]));
     }
     if !before.busy_loop && after.busy_loop {
         let waits =
             [Role::Wakeup, Role::WakeupOrWait, Role::WaitSpace, Role::WaitData, Role::Scheduler];
-        let roles = [End::Writer, End::Reader];
-        all.push(ExpectedSaving {
-            what: "sleeping and waking".to_owned(),
-            roles: roles.iter().flat_map(|&end| waits.map(|role| (end, role))).collect(),
-        });
+        all.push(("sleeping and waking", both(&waits)));
     }
     if before.pin != Pin::Same && after.pin == Pin::Same {
-        all.push(ExpectedSaving {
-            what: "waking another CPU".to_owned(),
-            roles: vec![(End::Writer, Role::Wakeup), (End::Reader, Role::Wakeup)],
-        });
+        all.push(("waking another CPU", both(&[Role::Wakeup])));
     }
-    let (what, roles): (Vec<String>, Vec<_>) =
-        all.into_iter().map(|expected| (expected.what, expected.roles)).unzip();
+    let (what, roles): (Vec<&str>, Vec<_>) = all.into_iter().unzip();
     (!what.is_empty()).then(|| ExpectedSaving { what: what.join("; "), roles: roles.concat() })
-}
-
-fn lending(before: &PairPlan, after: &PairPlan) -> Option<ExpectedSaving> {
-    match (before.write_with, after.write_with) {
-        (WriteWith::Write, WriteWith::Vmsplice) => Some(ExpectedSaving {
-            what: "the writer's copy, and the pages it needs".to_owned(),
-            roles: vec![(End::Writer, Role::CopyIn), (End::Writer, Role::PageAlloc)],
-        }),
-        (WriteWith::Vmsplice, WriteWith::Tee) => Some(ExpectedSaving {
-            what: "the walk through page tables, and pinning".to_owned(),
-            roles: vec![(End::Writer, Role::PagePin), (End::Writer, Role::PageFault)],
-        }),
-        // With eight times the bytes in a slot.
-        (WriteWith::Tee, WriteWith::TeeLarge) => Some(ExpectedSaving {
-            what: "most slots, each of which costs the same whatever it holds".to_owned(),
-            roles: [End::Writer, End::Reader]
-                .iter()
-                .flat_map(|&end| {
-                    [Role::Splice, Role::PageFree, Role::PipeLock].map(|role| (end, role))
-                })
-                .collect(),
-        }),
-        _ => None,
-    }
 }

@@ -15,6 +15,7 @@ use pipeprof_runner::plan::PairPlan;
 use super::commands::{self, Command};
 use super::measured::{GIB, Measured};
 use crate::args::pair as pair_args;
+use crate::args::scope::Scope;
 use crate::args::target::Target;
 use crate::capture::{capture, run_pair};
 use crate::interrupt::Interrupt;
@@ -151,7 +152,7 @@ impl<'a> Runs<'a> {
         };
         // Costs are of the time on a CPU, and recording sleeps would add to them.
         let config = CaptureConfig { switches: false, rises: true, ..CaptureConfig::default() };
-        let captured = capture(target, &config, self.interrupt, &self.quiet)?;
+        let captured = capture(target, &config, Scope::default(), self.interrupt, &self.quiet)?;
         if let Some(failure) = captured.failures.first() {
             return Err(pair_args::complaint(failure));
         }

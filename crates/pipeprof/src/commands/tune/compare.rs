@@ -60,23 +60,16 @@ impl<'a> Limits<'a> {
     }
 }
 
-/// What is compared, and beside how many others.
-pub(super) struct Alternatives {
-    pub(super) count: usize,
-    /// Comparisons that share the error.
-    pub(super) family: usize,
-    /// One pipeline goes on from block to block, so what it does may change.
-    pub(super) goes_on: bool,
-}
-
-/// Compares alternatives, so that all get their share of the time. `block` takes a block of the
-/// alternative at this place; `None` where that was cut short.
+/// Compares so many alternatives, so that all get their share of the time. `family` comparisons share
+/// the error in all. Where one pipeline `goes_on` from block to block, what it does may change, which
+/// ends it. `block` takes a block of the alternative at this place; `None` where that was cut short.
 pub(super) fn compare(
     limits: &Limits<'_>,
-    alternatives: &Alternatives,
+    count: usize,
+    family: usize,
+    goes_on: bool,
     mut block: impl FnMut(usize, &mut Vec<Window>) -> Result<Option<Block>, String>,
 ) -> Vec<Measured> {
-    let &Alternatives { count, family, goes_on } = alternatives;
     let mut measured: Vec<Measured> = (0..count).map(|_| Measured::default()).collect();
     let mut blocks: Vec<Vec<Block>> = vec![Vec::new(); count];
     while !limits.is_stopped() && measured.iter().any(Measured::is_open) {

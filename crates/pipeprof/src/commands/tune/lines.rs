@@ -6,7 +6,7 @@ use pipeprof_report::tuning::{Confirmed, Outcome, Side, Treatment, Tried, Window
 use pipeprof_runner::command::Spec;
 use pipeprof_runner::tuning::line::{Variant, with_buffer, with_other_threads};
 
-use super::compare::{Alternatives, Limits, Measured, block_of, compare};
+use super::compare::{Limits, Measured, block_of, compare};
 use super::subject::Subject;
 
 /// A line, the others that are tried, and where its bytes are counted.
@@ -87,15 +87,11 @@ enum Measure {
 }
 
 pub(super) struct LineTrial<'a> {
-    lines: &'a Lines,
-    limits: &'a Limits<'a>,
+    pub(super) lines: &'a Lines,
+    pub(super) limits: &'a Limits<'a>,
 }
 
-impl<'a> LineTrial<'a> {
-    pub(super) fn new(lines: &'a Lines, limits: &'a Limits<'a>) -> Self {
-        LineTrial { lines, limits }
-    }
-
+impl LineTrial<'_> {
     /// Tries all of them; the best once more. `family` comparisons share the error in all.
     pub(super) fn run(
         &self,
@@ -146,8 +142,7 @@ impl<'a> LineTrial<'a> {
         mut step: impl FnMut(&str),
     ) -> Vec<Measured> {
         let mut measures: Vec<Option<Measure>> = others.iter().map(|_| None).collect();
-        let alternatives = Alternatives { count: others.len(), family, goes_on: false };
-        compare(self.limits, &alternatives, |at, windows| {
+        compare(self.limits, others.len(), family, false, |at, windows| {
             let other = &others[at];
             step(&other.what);
             let measure = match &mut measures[at] {

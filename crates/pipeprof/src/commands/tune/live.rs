@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 use pipeprof_report::tuning::{Seen, Side, Treatment, Window};
 use pipeprof_runner::tuning::{Change, ChangeError, Guardian, HoldId, Restored};
 
-use super::compare::{Alternatives, Limits, Measured, block_of, compare};
+use super::compare::{Limits, Measured, block_of, compare};
 use super::look::Looked;
 use super::subject::Subject;
 
 pub(super) struct LiveTrial<'a> {
     pub(super) subject: &'a mut Subject,
-    guardian: Guardian,
-    seen: &'a Looked,
+    pub(super) guardian: Guardian,
+    pub(super) seen: &'a Looked,
     pub(super) limits: &'a Limits<'a>,
     /// Made and not taken back.
-    held: Vec<(HoldId, Change)>,
+    pub(super) held: Vec<(HoldId, Change)>,
 }
 
 /// A pipe that is made smaller again has to drain first. One that does not within this is left to the
@@ -31,16 +31,7 @@ pub(super) fn warm_up_ms(window_ms: u64) -> u64 {
     (window_ms / 5).max(40)
 }
 
-impl<'a> LiveTrial<'a> {
-    pub(super) fn new(
-        subject: &'a mut Subject,
-        guardian: Guardian,
-        seen: &'a Looked,
-        limits: &'a Limits<'a>,
-    ) -> Self {
-        LiveTrial { subject, guardian, seen, limits, held: Vec::new() }
-    }
-
+impl LiveTrial<'_> {
     /// Compares the pipeline with and without each of these combinations.
     pub(super) fn compare(
         &mut self,
@@ -48,8 +39,7 @@ impl<'a> LiveTrial<'a> {
         family: usize,
         mut step: impl FnMut(usize),
     ) -> Vec<Measured> {
-        let (limits, count) = (self.limits, combinations.len());
-        compare(limits, &Alternatives { count, family, goes_on: true }, |at, windows| {
+        compare(self.limits, combinations.len(), family, true, |at, windows| {
             step(at);
             // `None` also where the pipeline ended in it, and was run again.
             let block = block_of(|side| self.rate(side, &combinations[at], windows))?;
