@@ -117,10 +117,7 @@ impl Builder {
         };
         let bin = self.bin_at(now_ns);
         bin.until_ns = now_ns;
-        match bin.joints.iter_mut().find(|(known, _)| *known == joint) {
-            Some((_, looks)) => *looks += 1.0,
-            None => bin.joints.push((joint, 1.0)),
-        }
+        bin.add_looks(joint, 1.0);
         if bin.joints.len() > 2 * MOST_JOINTS {
             bin.thin_out();
         }
@@ -132,13 +129,8 @@ impl Builder {
     /// Adds what was charged to a process since the last time.
     pub(in crate::states) fn charge(&mut self, process: ProcessRef, account: Account) {
         // Before the first look there is no time to charge to.
-        let Some(bin) = self.made.bins.last_mut() else { return };
-        match bin.accounts.iter_mut().find(|(of, _)| *of == process) {
-            Some((_, known)) => {
-                known.cpu_ns += account.cpu_ns;
-                known.run_delay_ns += account.run_delay_ns;
-            }
-            None => bin.accounts.push((process, account)),
+        if let Some(bin) = self.made.bins.last_mut() {
+            bin.charge(process, account);
         }
     }
 

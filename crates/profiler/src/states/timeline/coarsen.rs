@@ -1,6 +1,6 @@
 //! Keeps a [`Timeline`] small: bins are merged, joint states within them thinned out.
 
-use super::{Bin, Timeline};
+use super::{Account, Bin, ProcessRef, Timeline};
 
 /// More bins than this are merged.
 pub(super) const MOST_BINS: usize = 2_048;
@@ -46,22 +46,26 @@ impl Bin {
     /// Takes over the bin that follows.
     fn absorb(&mut self, next: Bin) {
         self.until_ns = next.until_ns;
-        for (joint, looks) in next.joints {
-            match self.joints.iter_mut().find(|(known, _)| *known == joint) {
-                Some((_, sum)) => *sum += looks,
-                None => self.joints.push((joint, looks)),
-            }
-        }
-        for (process, account) in next.accounts {
-            match self.accounts.iter_mut().find(|(known, _)| *known == process) {
-                Some((_, sum)) => {
-                    sum.cpu_ns += account.cpu_ns;
-                    sum.run_delay_ns += account.run_delay_ns;
-                }
-                None => self.accounts.push((process, account)),
-            }
-        }
+        next.joints.into_iter().for_each(|(joint, looks)| self.add_looks(joint, looks));
+        next.accounts.into_iter().for_each(|(process, account)| self.charge(process, account));
         self.thin_out();
+    }
+
+    pub(super) fn add_looks(&mut self, joint: u32, looks: f32) {
+        match self.joints.iter_mut().find(|(known, _)| *known == joint) {
+            Some((_, sum)) => *sum += looks,
+            None => self.joints.push((joint, looks)),
+        }
+    }
+
+    pub(super) fn charge(&mut self, process: ProcessRef, account: Account) {
+        match self.accounts.iter_mut().find(|(known, _)| *known == process) {
+            Some((_, sum)) => {
+                sum.cpu_ns += account.cpu_ns;
+                sum.run_delay_ns += account.run_delay_ns;
+            }
+            None => self.accounts.push((process, account)),
+        }
     }
 
     /// Systematic sampling: what is kept stands for the same share of the looks as before, in the
