@@ -10,7 +10,7 @@ use pipeprof_runner::pipeline::{End, Link, Member, MemberId, PipeKey};
 use serde::Serialize;
 
 use crate::moved::{Moved, moved};
-use crate::payload::Payload;
+use crate::payload::{LEAST_BYTES, Payload};
 use crate::roles::{Reason, Role};
 use crate::run::Run;
 use crate::words::units::{GIB, duration};
@@ -154,9 +154,6 @@ pub struct FillSummary {
 /// Why nobody knows how the ends of a pipe wake each other.
 const SHARED: &str =
     "its ends share other pipes too, and no record says by which one wakes the other";
-
-/// Less than this says nothing of a GiB.
-const LEAST_BYTES: u64 = 1 << 20;
 
 /// GiB to divide by, where there is enough.
 pub(crate) fn gib(bytes: Option<u64>) -> Option<f64> {

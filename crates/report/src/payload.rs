@@ -11,7 +11,7 @@ use crate::holding::Holding;
 use crate::words::units::{GIB, bytes as size};
 
 /// Less than this says nothing of a GiB.
-const LEAST_BYTES: u64 = 1 << 20;
+pub(crate) const LEAST_BYTES: u64 = 1 << 20;
 
 /// What went into a pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

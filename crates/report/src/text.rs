@@ -19,7 +19,7 @@ use crate::words::{member, name, phase, pipe, quality};
 
 use crate::words::evidence::{Line, lines};
 pub use crate::words::layout::Style;
-use crate::words::layout::cut;
+use crate::words::layout::{BOLD, GREY, cut};
 pub use screen::screen;
 pub use timeline::{columns as timeline_columns, timeline};
 
@@ -40,9 +40,7 @@ pub fn full(summary: &Summary, style: Style, mut out: impl Write) -> Result<(), 
     }
     let _ = writeln!(text, "{}", style.heading(&subject(summary, style)));
     if let Some(of) = summary.per_gib_of.as_ref().filter(|_| summary.has_rates()) {
-        for line in style.wrap(of, 4).lines() {
-            let _ = writeln!(text, "{}", style.remark(line));
-        }
+        text.push_str(&style.wrapped(GREY, of, 4));
     }
     let (shown, rest) = summary.main_members();
     for member in shown {
@@ -86,15 +84,9 @@ fn subject(summary: &Summary, style: Style) -> String {
 /// The verdict, and how sure it is.
 fn write_headline(text: &mut String, summary: &Summary, style: Style) {
     let Some(verdict) = &summary.verdict else { return };
-    write_heading(text, &verdict.headline, style);
+    text.push_str(&style.wrapped(BOLD, &verdict.headline, 4));
     if let Some(sure) = &verdict.doubt {
         text.push_str(&style.wrap(sure, 4));
-    }
-}
-
-fn write_heading(text: &mut String, headline: &str, style: Style) {
-    for line in style.wrap(headline, 4).lines() {
-        let _ = writeln!(text, "{}", style.heading(line));
     }
 }
 
@@ -120,7 +112,7 @@ fn write_subject(text: &mut String, summary: &Summary, style: Style) {
 }
 
 fn write_verdict(text: &mut String, verdict: &Verdict, style: Style) {
-    write_heading(text, &verdict.headline, style);
+    text.push_str(&style.wrapped(BOLD, &verdict.headline, 4));
     let lines = lines(verdict);
     let width = |column: fn(&Line) -> &String| {
         let members = lines.iter().filter(|line| !line.who.is_empty());

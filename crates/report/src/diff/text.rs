@@ -12,8 +12,12 @@ use super::{Diff, Side, Unit, Which};
 use crate::error::Error;
 use crate::escape::printable;
 use crate::statistics::Sample;
-use crate::words::layout::{Style, cut};
+use crate::words::layout::{BOLD, Style, cut};
 use crate::words::units::{duration, thousands, throughput};
+
+/// ANSI sequences of what costs more, and less.
+const RED: &str = "31";
+const BLUE: &str = "34";
 
 /// Functions listed in either direction.
 const TOP: usize = 6;
@@ -26,11 +30,7 @@ const LEAST: f64 = 0.002;
 ///
 /// [`Error::Write`] where `out` fails.
 pub fn render(diff: &Diff, style: Style, mut out: impl Write) -> Result<(), Error> {
-    let mut text = String::new();
-    for line in style.wrap(&diff.headline, 2).lines() {
-        let _ = writeln!(text, "{}", style.heading(line));
-    }
-    text.push('\n');
+    let mut text = style.wrapped(BOLD, &diff.headline, 2) + "\n";
     for (letter, side) in [('A', &diff.a), ('B', &diff.b)] {
         text.push_str(&style.wrap(&about(letter, side), 3));
     }
@@ -119,8 +119,8 @@ impl Widths {
 
     fn judged(self, change: &Change, style: Style) -> String {
         match change.judgement {
-            Judgement::Dearer => style.alarm("dearer"),
-            Judgement::Cheaper => style.relief("cheaper"),
+            Judgement::Dearer => style.escaped(RED, "dearer"),
+            Judgement::Cheaper => style.escaped(BLUE, "cheaper"),
             Judgement::WithinNoise => self.noise.to_owned(),
             Judgement::Unknown => "one run".to_owned(),
         }
@@ -145,18 +145,6 @@ fn row(text: &mut String, unit: Unit, label: &str, change: &Change, style: Style
         widths.judged(change, style),
         width = widths.interval,
     );
-}
-
-impl Style {
-    /// Red, where there is colour.
-    fn alarm(self, text: &str) -> String {
-        if self.colour { format!("\u{1b}[31m{text}\u{1b}[0m") } else { text.into() }
-    }
-
-    /// Blue, where there is colour.
-    fn relief(self, text: &str) -> String {
-        if self.colour { format!("\u{1b}[34m{text}\u{1b}[0m") } else { text.into() }
-    }
 }
 
 fn write_member(text: &mut String, unit: Unit, member: &MemberDiff, style: Style) {

@@ -7,7 +7,7 @@ use super::{Style, marker, write_headline, write_subject};
 use crate::error::Error;
 use crate::facts::lanes::{Lanes, MemberLane, PipeLane, State};
 use crate::summary::{MemberSummary, Summary};
-use crate::words::layout::{cut_with, padded};
+use crate::words::layout::{GREY, cut_with, padded};
 use crate::words::units::{bytes, percent, throughput};
 use crate::words::{lanes as words, name};
 
@@ -283,9 +283,7 @@ impl<'a> Drawing<'a> {
         {
             limit += ", ? others";
         }
-        for line in self.style.wrap(&limit, 2).lines() {
-            let _ = writeln!(text, "{}", self.style.remark(line));
-        }
+        text.push_str(&self.style.wrapped(GREY, &limit, 2));
     }
 }
 

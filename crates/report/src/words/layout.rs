@@ -13,6 +13,12 @@ pub struct Style {
     pub columns: usize,
 }
 
+/// Of a heading.
+pub(crate) const BOLD: &str = "1";
+
+/// Of a remark.
+pub(crate) const GREY: &str = "2";
+
 /// Columns where there is no terminal.
 const COLUMNS: usize = 80;
 
@@ -25,17 +31,23 @@ impl Default for Style {
 impl Style {
     /// In bold.
     pub(crate) fn heading(self, text: &str) -> String {
-        self.escaped("1", text)
+        self.escaped(BOLD, text)
     }
 
     /// In grey.
     pub(crate) fn remark(self, text: &str) -> String {
-        self.escaped("2", text)
+        self.escaped(GREY, text)
     }
 
     /// As this ANSI sequence has it, where there is colour.
     pub(crate) fn escaped(self, sequence: &str, text: &str) -> String {
         if self.colour { format!("\u{1b}[{sequence}m{text}\u{1b}[0m") } else { text.into() }
+    }
+
+    /// [Wrapped](Self::wrap), each line as this ANSI sequence has it.
+    pub(crate) fn wrapped(self, sequence: &str, line: &str, indent: usize) -> String {
+        let lines = self.wrap(line, indent);
+        lines.lines().map(|line| self.escaped(sequence, line) + "\n").collect()
     }
 
     /// Breaks a line at blanks. It keeps its margin; what follows is indented by so much.
