@@ -90,11 +90,10 @@ fn pipelines_of_a_few_milliseconds_have_all_their_pipes_beside_busy_loops() {
     }
     const ROUNDS: usize = 20;
     let _busy = busy_loops(5);
-    // A shell that only forks is seen some time after its birth, if it still lives; whoever
-    // executes a program, as it does.
+    // A shell that only forks is seen as it is born; whoever executes a program, as it does.
     for (line, expected, least) in [
         ("head -c 64K /dev/zero | cat | cat >/dev/null", 2, ROUNDS * 8 / 10),
-        ("echo x | cat | wc >/dev/null", 2, ROUNDS * 4 / 10),
+        ("echo x | cat | wc >/dev/null", 2, ROUNDS * 7 / 10),
         ("seq 1000 | sort | uniq | head >/dev/null", 3, ROUNDS * 8 / 10),
     ] {
         let all = (0..ROUNDS).filter(|_| found(line) == expected).count();
@@ -138,8 +137,8 @@ fn sigterm_ends_a_watch_of_hundreds_of_members() {
     assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
     // There is nothing where it was attaching still.
     if folder.path().join("it.pipeprof").exists() {
-        // What is noted includes the end of 300 members, who get two seconds for it.
+        // The members get two seconds to end, which are not of the watch.
         let watched = watched(&noted(folder.path()));
-        assert!(watched < Duration::from_millis(700 + 500 + 2_000), "{watched:?}");
+        assert!(watched < Duration::from_millis(700 + 500), "{watched:?}");
     }
 }

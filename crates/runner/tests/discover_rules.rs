@@ -548,6 +548,42 @@ fn a_shell_between_two_forks_reads_nothing_of_what_has_ended() {
 }
 
 #[test]
+fn what_is_remembered_of_a_shell_that_has_ended_takes_no_end_from_it() {
+    // A loop that had read nothing yet when it was seen, and waited for its first child.
+    let shell = "11 10 10 sh: 0r1 | waits calls=3/0";
+    let rest = "12 10 10 yes: 1w1\n 13 11 10 sleep: 0r1";
+    let found = |now: &str, ended: &str| {
+        let table = scene(now).with_ended(scene(ended).processes().to_vec());
+        let found = tree_of(&table, 10);
+        (wrappers(&found).join(" "), found.handed_down.len())
+    };
+    let lives = found(&format!("10 1 10 sh: | waits\n{shell}\n{rest}"), "");
+    assert_eq!(lives, ("sh sh".into(), 1));
+    let ended = found("10 1 10 sh: | waits", &format!("{shell}\n{rest}"));
+    assert_eq!(ended, ("sh sh".into(), 0));
+}
+
+#[test]
+fn who_was_seen_right_after_its_birth_only_is_the_writer_that_nobody_else_is() {
+    // `echo x | cat | wc`: the shell forks for `echo`, which has ended before it was seen again.
+    let now = "10 1 10 sh: | waits";
+    let born = "11 10 10 sh: 3r1 4w1 | forked";
+    let rest = "
+        12 10 10 cat: 0r1 1w2
+        13 10 10 wc: 0r2";
+    assert_eq!(tree_with(now, &format!("{born}{rest}"), 10), "sh cat wc; 1:sh>cat 2:cat>wc");
+    // Between its forks the shell held the read end.
+    assert_eq!(tree_with("10 1 10 sh: 3r1", born, 10), "sh sh;");
+    // Two such, or another writer, and nobody knows.
+    let two = format!("{born}\n14 10 10 sh: 3r1 4w1 | forked{rest}");
+    assert_eq!(tree_with(now, &two, 10), "sh cat wc sh; 2:cat>wc");
+    let other = format!("{born}\n14 10 10 yes: 1w1{rest}");
+    assert_eq!(tree_with(now, &other, 10), "sh yes cat wc; 1:yes>cat 2:cat>wc");
+    // One that lives is between two forks itself.
+    assert_eq!(tree_with(&format!("{now}\n{born}"), rest, 10), "sh cat wc; 2:cat>wc");
+}
+
+#[test]
 fn a_subshell_that_has_ended_is_no_member_where_its_children_had_its_ends() {
     let now = "
         10 1 10 sh: | waits

@@ -129,16 +129,26 @@ fn count(table: &ProcTable, held: BTreeMap<usize, Vec<&Descriptor>>) -> Option<E
     let link = held.values().flatten().map(|descriptor| descriptor.link).next().unwrap_or_default();
     let mut writers = Vec::new();
     let mut readers = Vec::new();
+    let mut newborn = Vec::new();
     for (at, fds) in held {
         let writes = fds.iter().any(|d| d.access != Access::Read);
         let reads = fds.iter().any(|d| d.access != Access::Write);
         match (writes, reads) {
+            // Seen right after its birth only, it holds what its parent was about to hand down.
+            (true, true) if processes[at].ended && processes[at].forked_only => {
+                newborn.push(Holder { at, fds });
+            }
             // A self-pipe, a job server, a shell between two forks: no flow can be told from it.
             (true, true) => {}
             (true, false) => writers.push(Holder { at, fds }),
             (false, true) => readers.push(Holder { at, fds }),
             (false, false) => {}
         }
+    }
+    // A shell starts the writer of a pipe while it holds both ends, and the reader without the write
+    // end: who was born with both, and nobody else wrote, is the writer.
+    if writers.is_empty() && newborn.len() == 1 {
+        writers = newborn;
     }
     if writers.is_empty() || readers.is_empty() {
         return None;

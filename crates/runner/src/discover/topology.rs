@@ -219,7 +219,9 @@ fn build(
         let part = held.iter().any(|key| keys.contains(key));
         (part && members.iter().any(around)).then_some(at)
     }));
-    let idle = wrappers.iter().map(|&at| &processes[at]).filter(|process| only_waits(process));
+    // What is remembered of one that has ended may be from before it used its ends.
+    let idle = |process: &&Process| !process.ended && only_waits(process);
+    let idle = wrappers.iter().map(|&at| &processes[at]).filter(idle);
     let handed_down = idle.map(Process::id).collect();
     let in_order = order.iter().map(|&place| &processes[members[place]]);
     let left_out = in_order.filter(|process| process.left_out > 0);
