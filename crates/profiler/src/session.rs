@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pipeprof_runner::pipeline::{Member, MemberId, Pipeline};
 
+pub use self::finish::Stopped;
 use crate::accounts::now_ns;
 pub use crate::capture_config::{CaptureConfig, Enough};
 use crate::drain::Drain;

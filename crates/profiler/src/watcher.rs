@@ -492,18 +492,22 @@ impl Watcher {
     /// # Errors
     /// Where a thread died, or waiting for what was launched fails.
     pub fn finish(self) -> Result<Seen, Error> {
-        let Watcher { mut subject, pipeline, title, stop, mut session, counting, started, .. } =
-            self;
-        // Who is told to end moves no bytes that say anything.
-        session.as_mut().map_or(Ok(()), Session::end_measuring)?;
+        let Watcher { subject, pipeline, title, stop, mut session, counting, started, .. } = self;
+        let watched = started.elapsed();
         let is_pair = matches!(subject, Subject::Pair(_));
-        subject.end(stop.is_asked(), stop.ending());
-        // A pair has ended, and is waited for before the rest.
+        if let Some(session) = &mut session {
+            // The thread that measures asks the meter, and who has ended moves nothing more.
+            session.end_measuring()?;
+            if !is_pair {
+                session.set_pipeline(pipeline.clone());
+            }
+        }
         let mut subject = Some(subject);
+        // A pair has ended, and is waited for before the rest.
         let came = if is_pair { subject.take().map(Subject::finish).transpose()? } else { None };
         let elapsed = match &came {
             Some(Came::Pair(outcome)) => outcome.elapsed,
-            _ => started.elapsed(),
+            _ => watched,
         };
         let flows = match (counting, &came) {
             (Counting::Meter(meter), _) => meter.finish()?,
@@ -512,19 +516,21 @@ impl Watcher {
             }
             _ => Vec::new(),
         };
+        let stopped = session.map(|session| session.stop(&RunningKernel)).transpose()?;
+        // What a member does at its end, once it is told to, is not of the watch.
+        if let Some(subject) = &mut subject {
+            subject.end(stop.is_asked(), stop.ending());
+        }
         let interrupted = stop.is_asked();
         let title = if title.is_empty() { names(&pipeline) } else { title };
-        let recording = session.map(|mut session| {
-            if !is_pair {
-                session.set_pipeline(pipeline.clone());
-            }
+        let recording = stopped.map(|stopped| {
             let about = About {
                 interrupted,
                 flows: flows.clone(),
                 cpu_time_ns: cpu_times(came.as_ref()),
                 ..complete::about(title, elapsed)
             };
-            complete::finish(session, about, self.counted_ns)
+            complete::finish(stopped, about, self.counted_ns)
         });
         let recording = recording.transpose()?;
         let came = match (came, subject) {

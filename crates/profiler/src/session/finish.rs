@@ -15,13 +15,20 @@ use crate::states::{ProcessSeen, Timeline};
 use crate::sys::PerfSystem;
 use crate::windows::{Windows, read_counts};
 
+/// A capture that records nothing more.
+#[derive(Debug)]
+pub struct Stopped {
+    session: Session,
+    /// Records of switches that were lost in the windows.
+    lost_in_windows: u64,
+}
+
 impl Session {
-    /// Stops the events and completes the recording.
+    /// Stops the events and the looks: what members do from here on is not of the recording.
     ///
     /// # Errors
-    /// [`Error::DrainDied`]. A disk that filled up is no error: the recording holds what came
-    /// before, and a note says so.
-    pub fn finish(mut self, system: &dyn PerfSystem) -> Result<Recording, Error> {
+    /// [`Error::DrainDied`].
+    pub fn stop(mut self, system: &dyn PerfSystem) -> Result<Stopped, Error> {
         self.read_accounts(&[]);
         self.perf_maps.hold(self.meta.pipeline.members.iter().map(|member| member.pid));
         self.end_measuring()?;
@@ -33,6 +40,10 @@ impl Session {
             _ => self.meta.windows = turns.windows,
         }
         self.meta.wakeups_until_ns = turns.tracepoints_until;
+        for event in self.events.iter() {
+            // An event whose task has exited may refuse; there is nothing left to stop then.
+            let _ = system.disable(event.as_fd());
+        }
         if let Some(states) = self.states.take() {
             let mut states = states.finish()?;
             states.begin_at(self.meta.start_ns);
@@ -41,10 +52,37 @@ impl Session {
             }
             self.meta.states = Some(states);
         }
-        for event in self.events.iter() {
-            // An event whose task has exited may refuse; there is nothing left to stop then.
-            let _ = system.disable(event.as_fd());
-        }
+        Ok(Stopped { session: self, lost_in_windows: turns.lost })
+    }
+
+    /// Stops the events and completes the recording.
+    ///
+    /// # Errors
+    /// Those of [`Session::stop`] and [`Stopped::finish`].
+    pub fn finish(self, system: &dyn PerfSystem) -> Result<Recording, Error> {
+        self.stop(system)?.finish()
+    }
+}
+
+impl Stopped {
+    /// When the recording began, by the clock of the records.
+    pub(crate) fn start_ns(&self) -> u64 {
+        self.session.meta.start_ns
+    }
+
+    /// Completes the recording.
+    ///
+    /// # Errors
+    /// [`Error::DrainDied`]. A disk that filled up is no error: the recording holds what came
+    /// before, and a note says so.
+    pub fn finish(self) -> Result<Recording, Error> {
+        let Stopped { session, lost_in_windows } = self;
+        session.complete(lost_in_windows)
+    }
+}
+
+impl Session {
+    fn complete(mut self, lost_in_windows: u64) -> Result<Recording, Error> {
         let is_full = self.is_full();
         let drained = self.drain.finish()?;
         self.meta.foreign_samples = drained.foreign_samples;
@@ -54,7 +92,7 @@ impl Session {
             };
             let (samples, switches) = self.events.split_at(self.sampled);
             self.meta.lost = lost(samples);
-            let switches = lost(switches).unwrap_or(0) + turns.lost;
+            let switches = lost(switches).unwrap_or(0) + lost_in_windows;
             if switches > 0 {
                 self.meta.notes.push(format!(
                     "{switches} records of context switches and wake-ups were lost: who waited \

@@ -4,8 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::error::Error;
 use crate::recording::{About, Recording};
-use crate::session::Session;
-use crate::sys::RunningKernel;
+use crate::session::Stopped;
 
 /// What is known of a watch that goes on, and all that there is of one that is killed.
 pub(super) fn about(title: String, elapsed: Duration) -> About {
@@ -31,9 +30,9 @@ pub(super) fn kernel_release() -> String {
 }
 
 /// `counted_ns` is when the counting of bytes began.
-pub(super) fn finish(session: Session, about: About, counted_ns: u64) -> Result<Recording, Error> {
-    let watched_ns = session.so_far().1.start_ns;
-    let mut recording = session.finish(&RunningKernel)?;
+pub(super) fn finish(session: Stopped, about: About, counted_ns: u64) -> Result<Recording, Error> {
+    let watched_ns = session.start_ns();
+    let mut recording = session.finish()?;
     let start_ns = recording.meta.start_ns;
     let about = if start_ns == watched_ns {
         about
