@@ -56,3 +56,48 @@ fn stat_and_flame_agree_on_cpu_time_per_gib() {
     let ratio = by_flame / by_stat;
     assert!((0.95..1.05).contains(&ratio), "{by_flame} of {by_stat}: {flame:#}");
 }
+
+/// Bytes through a pipe are known within 1 % and what the pipe holds, or not at all.
+#[test]
+fn bytes_of_short_members_are_right_or_unknown() {
+    if !may_profile_kernel() {
+        return;
+    }
+    const MIB: u64 = 1 << 20;
+    // With what goes through pipes to `wc`, and through all others.
+    let cases = [
+        ("for i in 1 2 3 4 5 6; do head -c 40M /dev/zero | cat; done | wc -c", 240 * MIB, 40 * MIB),
+        ("for i in 1 2 3 4 5 6; do head -c 40M /dev/zero; done | wc -c", 240 * MIB, 0),
+        ("seq 5 | while read n; do head -c 20M /dev/urandom; done | wc -c", 100 * MIB, 10),
+        ("seq 5 | xargs -n1 sh -c 'head -c 20M /dev/urandom' | wc -c", 100 * MIB, 10),
+        ("head -c 60M /dev/zero | sh -c 'head -c 20M; head -c 40M' | wc -c", 60 * MIB, 60 * MIB),
+        ("seq 3 | sh -c 'while read n; do sleep 0.2; done'", 0, 6),
+    ];
+    for (line, to_wc, other) in cases {
+        let json = json(
+            pipeprof()
+                .args(["flame", "--json", "-o", "/dev/null", "-c", line])
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap(),
+        );
+        let name_of = |pid: &Value| {
+            let members = json["members"].as_array().unwrap().iter();
+            members
+                .filter(|member| member["pid"] == *pid)
+                .find_map(|member| member["comm"].as_str())
+        };
+        for pipe in json["pipes"].as_array().unwrap() {
+            let Some(bytes) = pipe["bytes"].as_u64() else { continue };
+            let is_last = pipe["readers"].as_array().unwrap().iter().any(|pid| {
+                let pid = pid.get("pid").unwrap_or(pid);
+                name_of(pid) == Some("wc")
+            });
+            let expected = if is_last { to_wc } else { other };
+            let most_off = expected / 100 + 64 * 1024;
+            assert!(bytes.abs_diff(expected) <= most_off, "{line}: {bytes}, {expected} {pipe:#}");
+        }
+    }
+}

@@ -8,7 +8,9 @@ use pipeprof_runner::sock_diag::SockDiag;
 use rustc_hash::FxHashMap;
 
 use crate::accounts::now_ns;
-use crate::meter::{Elsewhere, EndCount, IoCounts, IoWatch, can_splice, estimate};
+use crate::meter::{
+    Elsewhere, EndCount, IoCounts, IoWatch, LinkSockets, can_splice, estimate, estimate_socket,
+};
 use crate::states::{Looker, Timeline};
 
 /// A pipeline that is watched.
@@ -88,8 +90,9 @@ impl Live {
     pub fn follow(&mut self, found: Found) {
         self.found = found;
         self.meet();
+        let links = LinkSockets::of(&self.found.pipeline.pipes);
         for counted in self.members.values_mut() {
-            counted.elsewhere = counted.io.elsewhere(false);
+            counted.elsewhere = counted.io.elsewhere(false, &links);
         }
     }
 
@@ -177,10 +180,12 @@ impl Live {
     }
 
     fn bytes(&self, pipe: &Pipe) -> Option<u64> {
-        if pipe.link.is_socket() {
-            // What goes through a socket by `recv` and `send` is in no account of a process.
-            return None;
-        }
+        let estimate = match pipe.link {
+            Link::Pipe | Link::Fifo => estimate,
+            Link::Unix { .. } => estimate_socket,
+            // What did not arrive by the kernel's own count is in no account of a process.
+            Link::Tcp { .. } => return None,
+        };
         let held = |id: MemberId, reads: bool| {
             let pipes = self.found.pipeline.pipes.iter();
             pipes
@@ -188,8 +193,7 @@ impl Live {
                 .count()
         };
         let end = |ids: &[MemberId], reads: bool| -> Option<EndCount> {
-            let mut sum =
-                EndCount { bytes: 0, calls: 0, splices: false, elsewhere: false, spliced: None };
+            let mut sum = EndCount::default();
             for &id in ids {
                 let counted = self.members.get(&id)?;
                 let (bytes, calls, elsewhere) = match reads {

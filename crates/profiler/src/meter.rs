@@ -18,10 +18,10 @@ use pipeprof_runner::discover::Found;
 use pipeprof_runner::pipeline::PipeKey;
 use watch::Watch;
 
-pub use estimate::{Bytes, EndCount, Source, estimate};
+pub use estimate::{Bytes, EndCount, Source, estimate, estimate_socket};
 pub use flow::PipeFlow;
 pub use gauge::{Fill, Gauge};
-pub use io::{Elsewhere, IoCounts, IoWatch, can_splice};
+pub use io::{Elsewhere, IoCounts, IoWatch, LinkSockets, can_splice};
 pub use series::{Point, Series};
 
 use crate::error::Error;

@@ -5,7 +5,10 @@ use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::PathBuf;
 
-use rustc_hash::FxHashMap;
+use pipeprof_runner::pipeline::{Link, Pipe};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::estimate::START_UP_BYTES;
 
 /// `/proc/PID/io`: what went through read and write calls, over all descriptors of a process and
 /// of the children it has waited for. `splice`, `vmsplice` and `tee` count nowhere (measured on
@@ -64,6 +67,27 @@ pub struct Elsewhere {
     pub reads: bool,
     /// It writes something that is no pipe end, or may do so unseen.
     pub writes: bool,
+}
+
+/// The sockets that are links of a pipeline, by inode.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkSockets {
+    read: FxHashSet<u64>,
+    written: FxHashSet<u64>,
+}
+
+impl LinkSockets {
+    /// Those among these links.
+    pub fn of(links: &[Pipe]) -> Self {
+        let mut sockets = LinkSockets::default();
+        for link in links {
+            if let Link::Unix { sender } = link.link {
+                sockets.read.insert(link.inode);
+                sockets.written.insert(sender);
+            }
+        }
+        sockets
+    }
 }
 
 /// Keeps the files of one process open, so that a look costs a few microseconds.
@@ -132,13 +156,13 @@ impl IoWatch {
     /// What else counts into the same sums, looked up in its descriptors now. `from_birth` says
     /// that all its reading and writing is counted, and not only what follows the first look.
     ///
-    /// A regular file counts once its position has moved, or when it was opened between two looks:
-    /// one that is merely inherited is nobody's. (What `pread` takes from a file that was open
+    /// A regular file counts once its position has moved, or when it was opened between two looks
+    /// and read farther than a library's headers: one that is merely inherited is nobody's. (What `pread` takes from a file that was open
     /// before the first look moves nothing and goes unseen.) A socket or device has no position,
-    /// and counts if it is open. Left out is what sees no data to speak of: terminals, `/dev/null`,
+    /// and counts if it is open, but for `links`. Left out is what sees no data to speak of: terminals, `/dev/null`,
     /// and the standard descriptors used against their direction (stdin is written by nobody,
     /// stderr carries complaints).
-    pub fn elsewhere(&mut self, from_birth: bool) -> Elsewhere {
+    pub fn elsewhere(&mut self, from_birth: bool, links: &LinkSockets) -> Elsewhere {
         let root = format!("/proc/{}", self.pid);
         let mut found = Elsewhere::default();
         let mut files = FxHashMap::default();
@@ -153,10 +177,8 @@ impl IoWatch {
             if kind.is_some_and(|kind| kind.is_fifo() || kind.is_dir()) {
                 continue;
             }
-            let name = entry.file_name();
-            let Some(fd) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
-                continue;
-            };
+            let fd = entry.file_name();
+            let Some(fd) = fd.to_str().and_then(|fd| fd.parse::<u32>().ok()) else { continue };
             let info = std::fs::read_to_string(format!("{root}/fdinfo/{fd}")).unwrap_or_default();
             let Some(access) = access_mode(&info) else { continue };
             if kind.is_some_and(|kind| kind.is_file())
@@ -166,15 +188,19 @@ impl IoWatch {
                 files.insert(fd, (target.clone(), now));
                 let used = match before {
                     Some(Some((file, position))) => *file != target || *position != now,
-                    Some(None) => true,
-                    None => from_birth && now > 0,
+                    // The libraries of a program that is starting are seen with their headers read.
+                    Some(None) => now > START_UP_BYTES,
+                    None => from_birth && now > START_UP_BYTES,
                 };
                 if !used {
                     continue;
                 }
             }
-            found.reads |= fd != 1 && fd != 2 && access != libc::O_WRONLY;
-            found.writes |= fd != 0 && fd != 2 && access != libc::O_RDONLY;
+            let socket = socket_inode(&name);
+            let is_link = |of: &FxHashSet<u64>| socket.is_some_and(|inode| of.contains(&inode));
+            found.reads |= fd != 1 && fd != 2 && access != libc::O_WRONLY && !is_link(&links.read);
+            found.writes |=
+                fd != 0 && fd != 2 && access != libc::O_RDONLY && !is_link(&links.written);
         }
         self.files = Some(files);
         found
@@ -194,6 +220,11 @@ pub fn can_splice(pid: i32) -> bool {
     [&b"\0splice\0"[..], b"\0vmsplice\0", b"\0tee\0"]
         .iter()
         .any(|name| memchr::memmem::find(&image, name).is_some())
+}
+
+/// `socket:[4711]`.
+fn socket_inode(target: &str) -> Option<u64> {
+    target.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 /// `flags:\t0100001` in fdinfo, octal.
@@ -258,10 +289,11 @@ mod tests {
             assert!(Instant::now() < deadline, "sleep does not sleep");
             std::thread::sleep(Duration::from_millis(2));
         }
-        let merely_open = [true, false].map(|from_birth| watch.elsewhere(from_birth).reads);
+        let merely_open = [true, false]
+            .map(|from_birth| watch.elsewhere(from_birth, &LinkSockets::default()).reads);
         // The two share one position.
         ours.read_exact(&mut [0; 4096]).unwrap();
-        let moved = watch.elsewhere(false).reads;
+        let moved = watch.elsewhere(false, &LinkSockets::default()).reads;
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!((merely_open, moved), ([false, false], true));

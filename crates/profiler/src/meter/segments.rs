@@ -6,10 +6,13 @@
 
 use std::borrow::Cow;
 
-use super::estimate::{Bytes, EndCount, Source, estimate};
+use super::estimate::{Bytes, EndCount, Source, estimate, estimate_socket};
 
 /// The counts of the two ends.
 type Ends = (Option<EndCount>, Option<EndCount>);
+
+/// `net.core.wmem_default` as it is on most machines (net/core/sock.c, v6.18).
+const USUAL_SEND_BUFFER: u64 = 212_992;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -27,6 +30,11 @@ pub(super) struct Segments {
     latest: Ends,
     looked: bool,
     capacity_bytes: u64,
+    is_socket: bool,
+    /// All that each end has moved, where nothing else is in it.
+    alone: (Option<u64>, Option<u64>),
+    /// Readers that were counted from their birth.
+    born: u32,
 }
 
 /// Of a pipe that cannot be asked (include/linux/pipe_fs_i.h: 16 pages, v2.6.35 to v6.18).
@@ -35,7 +43,14 @@ const USUAL_CAPACITY: u64 = 65_536;
 impl Segments {
     /// Of a pipe that holds so much.
     pub(super) fn new(capacity_bytes: Option<u64>) -> Self {
-        Segments { capacity_bytes: capacity_bytes.unwrap_or(USUAL_CAPACITY), ..Segments::default() }
+        let capacity_bytes = capacity_bytes.unwrap_or(USUAL_CAPACITY);
+        Segments { capacity_bytes, alone: (Some(0), Some(0)), ..Segments::default() }
+    }
+
+    /// Of a Unix socket.
+    pub(super) fn of_socket(capacity_bytes: Option<u64>) -> Self {
+        let capacity_bytes = capacity_bytes.unwrap_or(USUAL_SEND_BUFFER);
+        Segments { is_socket: true, ..Segments::new(Some(capacity_bytes)) }
     }
 
     /// The pipe holds so much by now.
@@ -66,6 +81,9 @@ impl Segments {
         if !self.looked {
             return Bytes::Unknown { why: "it was gone before the first look".into() };
         }
+        if let Some(bytes) = self.overcounted() {
+            return bytes;
+        }
         match (self.unknown.clone(), self.current()) {
             (Some(why), _) => Bytes::Unknown { why },
             (None, Bytes::Known { bytes, source }) => {
@@ -93,8 +111,25 @@ impl Segments {
         known.then(|| self.done_reads + now.unwrap_or(0))
     }
 
+    /// What went through a pipe that was empty at first and whose ends have both gone, where the
+    /// reader counts more than the writer.
+    fn overcounted(&self) -> Option<Bytes> {
+        let (written, read) = self.alone.0.zip(self.alone.1)?;
+        let is_over = self.ends_there() == (false, false) && self.born > 0 && read > written;
+        let end = |bytes| EndCount { bytes, born: self.born, ..EndCount::default() };
+        (is_over && !self.is_socket).then(|| estimate(Some(end(written)), Some(end(read)), 0))
+    }
+
     fn close(&mut self) {
         let (writer, reader) = self.moved();
+        let add = |sum: &mut Option<u64>, end: Option<EndCount>| {
+            if let Some(end) = end {
+                *sum = sum.filter(|_| counts_alone(&end)).map(|sum| sum + end.bytes);
+            }
+        };
+        add(&mut self.alone.0, writer);
+        add(&mut self.alone.1, reader);
+        self.born = self.born.max(reader.map_or(0, |end| end.born));
         let current = self.current();
         let trusted = writer.filter(counts_alone).zip(current.known());
         self.rest = trusted.map(|(writer, counted)| writer.bytes.saturating_sub(counted));
@@ -116,6 +151,7 @@ impl Segments {
 
     fn current(&self) -> Bytes {
         let (writer, reader) = self.moved();
+        let estimate = if self.is_socket { estimate_socket } else { estimate };
         match (estimate(writer, reader, self.capacity_bytes), writer, self.rest) {
             // Whatever else the reader does: no more can come than the writer left behind.
             (Bytes::Unknown { .. }, None, Some(bytes)) => {
@@ -152,7 +188,7 @@ mod tests {
     use super::*;
 
     fn end(bytes: u64) -> Option<EndCount> {
-        Some(EndCount { bytes, calls: bytes / 10, splices: false, elsewhere: false, spliced: None })
+        Some(EndCount { bytes, calls: bytes / 10, ..EndCount::default() })
     }
 
     fn total(looks: &[Ends]) -> Option<u64> {
@@ -174,6 +210,16 @@ mod tests {
         assert_eq!(total(&looks), Some(1000));
         let looks = [(end(1000), end(950)), (None, end(950)), (None, sorting(7000))];
         assert_eq!(total(&looks), Some(1000));
+    }
+
+    #[test]
+    fn nothing_went_through_that_was_never_written() {
+        let born = |bytes| end(bytes).map(|end| EndCount { born: 1, ..end });
+        // What the reader is said to have read as it ended was partly another's.
+        let of = |read| total(&[(born(100_000), born(90_000)), (None, born(read)), (None, None)]);
+        assert_eq!([100_000, 116_000, 140_000].map(of), [Some(100_000), Some(100_000), None]);
+        let at_once = |read| total(&[(born(100_000), born(read)), (None, None)]);
+        assert_eq!([116_000, 140_000].map(at_once), [Some(100_000), None]);
     }
 
     #[test]

@@ -8,11 +8,12 @@ use pipeprof_runner::pipeline::{Link, MemberId, Pipe, PipeKey};
 use pipeprof_runner::sock_diag::SockDiag;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::estimate::START_UP_BYTES;
 use super::segments::Segments;
 use super::splices::Splices;
 use super::{
-    Bytes, Elsewhere, EndCount, Gauge, IoCounts, IoWatch, PipeFlow, Point, Series, Source, Total,
-    can_splice, estimate,
+    Bytes, Elsewhere, EndCount, Gauge, IoCounts, IoWatch, LinkSockets, PipeFlow, Point, Series,
+    Source, Total, can_splice, estimate,
 };
 
 /// Every so many looks, fill is looked at too, some 15 microseconds a pipe.
@@ -20,6 +21,18 @@ const THOROUGH: u64 = 4;
 
 /// And every so many, what else a process has open, some 5 microseconds a descriptor.
 const DESCRIPTORS: u64 = 32;
+
+/// Who is new is looked at in full this often before that: it may end soon.
+const YOUNG: u32 = 4;
+
+/// What a process moved unseen, as it ended, may be this part of what is known of it.
+const SMALL_PART: u64 = 100;
+
+/// And where it is not known which of several that ended did it, this part.
+const DOUBTFUL_PART: u64 = 16;
+
+/// A shell that started the members ends with them, and who started that shell has its counts then.
+const GENERATIONS: usize = 2;
 
 /// All looks so far, and what they add up to.
 pub(super) struct Watch {
@@ -29,12 +42,14 @@ pub(super) struct Watch {
     keep: Option<Duration>,
     looks: u64,
     processes: FxHashMap<MemberId, Process>,
-    /// Whoever waits for the processes, with its counts at the beginning of the latest look.
-    parents: FxHashMap<i32, (IoWatch, IoCounts)>,
+    /// Whoever waits for the processes, and for those who do.
+    parents: FxHashMap<i32, Parent>,
     pipes: Vec<WatchedPipe>,
     /// Where in `pipes` each stands.
     places: FxHashMap<PipeKey, usize>,
     found: Found,
+    /// The Unix sockets among its links.
+    links: LinkSockets,
     /// The splices of members that count nothing else, or why they cannot be counted.
     splices: Option<Result<Splices, String>>,
     /// Asks for what arrived over TCP.
@@ -43,12 +58,16 @@ pub(super) struct Watch {
 
 struct Process {
     watch: Option<IoWatch>,
+    /// The look that found it gone; 0 where it was never seen.
+    gone_at: Option<u64>,
     first: IoCounts,
     last: IoCounts,
     /// The most that it moved between two looks.
     fastest: IoCounts,
     splices: bool,
     program: Option<PathBuf>,
+    /// Looks at it.
+    age: u32,
     /// The pipes that it can read and write, where its splices are counted.
     counted: Option<(usize, usize)>,
     elsewhere: Elsewhere,
@@ -56,6 +75,17 @@ struct Process {
     /// How many pipes of the pipeline it writes to, and reads from.
     writes_to: usize,
     reads_from: usize,
+}
+
+/// A process that inherits the counts of those that it waits for.
+struct Parent {
+    watch: IoWatch,
+    /// Its counts at the beginning of the latest look.
+    latest: IoCounts,
+    /// Who waits for it.
+    parent: Option<i32>,
+    /// The look that found it gone.
+    gone_at: Option<u64>,
 }
 
 /// What an end is whose processes have all gone.
@@ -91,6 +121,7 @@ impl Watch {
             pipes: Vec::new(),
             places: FxHashMap::default(),
             found: Found::default(),
+            links: LinkSockets::default(),
             splices: None,
             sockets: None,
         }
@@ -115,8 +146,10 @@ impl Watch {
                 let first = if from_birth { IoCounts::default() } else { now };
                 Process {
                     program: watch.as_ref().and_then(IoWatch::program),
+                    age: 0,
                     counted: None,
                     splices: watch.is_some() && can_splice(member.pid),
+                    gone_at: watch.is_none().then_some(0),
                     watch,
                     first,
                     last: now,
@@ -127,11 +160,19 @@ impl Watch {
                     reads_from,
                 }
             });
-            if let Some(parent) = process.parent
-                && let Some(watch) = IoWatch::open(parent).ok()
-                && let Some(counts) = watch.counts()
-            {
-                self.parents.entry(parent).or_insert((watch, counts));
+            let mut waiting = process.parent;
+            for _ in 0..GENERATIONS {
+                let Some(pid) = waiting.filter(|pid| !self.parents.contains_key(pid)) else {
+                    break;
+                };
+                let watch = IoWatch::open(pid).ok();
+                let Some((watch, latest)) = watch.and_then(|w| w.counts().map(|now| (w, now)))
+                else {
+                    break;
+                };
+                waiting = parent_of(pid).filter(|parent| *parent != own_pid());
+                let parent = Parent { watch, latest, parent: waiting, gone_at: None };
+                self.parents.insert(pid, parent);
             }
             process.writes_to = process.writes_to.max(writes_to);
             process.reads_from = process.reads_from.max(reads_from);
@@ -151,7 +192,10 @@ impl Watch {
                         series: self.keep.map_or_else(Series::default, |keep| {
                             Series::of_last(2 * keep.as_nanos() as u64)
                         }),
-                        segments: Segments::new(pipe.capacity_bytes),
+                        segments: match pipe.link {
+                            Link::Unix { .. } => Segments::of_socket(pipe.capacity_bytes),
+                            _ => Segments::new(pipe.capacity_bytes),
+                        },
                         arrived: None,
                     });
                     self.pipes.len() - 1
@@ -161,6 +205,7 @@ impl Watch {
             merge(&mut watched.writers, &pipe.writers);
             merge(&mut watched.readers, &pipe.readers);
         }
+        self.links = LinkSockets::of(&found.pipeline.pipes);
         self.found = found;
     }
 
@@ -169,11 +214,13 @@ impl Watch {
         let descriptors = self.looks.is_multiple_of(DESCRIPTORS);
         self.looks += 1;
         // Before the children: a child that is still there afterwards is in no sum of these.
-        let sums: Vec<(i32, IoCounts)> = self
-            .parents
-            .iter()
-            .filter_map(|(&pid, (watch, _))| Some((pid, watch.counts()?)))
-            .collect();
+        let mut sums: Vec<(i32, IoCounts)> = Vec::with_capacity(self.parents.len());
+        for (&pid, parent) in &mut self.parents {
+            match parent.watch.counts().filter(|_| parent.gone_at.is_none()) {
+                Some(counts) => sums.push((pid, counts)),
+                None => _ = parent.gone_at.get_or_insert(self.looks),
+            }
+        }
         let mut gone: FxHashMap<i32, Vec<MemberId>> = FxHashMap::default();
         for (&id, process) in &mut self.processes {
             let Some(watch) = &mut process.watch else { continue };
@@ -184,6 +231,7 @@ impl Watch {
                 }
                 None => {
                     process.watch = None;
+                    process.gone_at = Some(self.looks);
                     if let Some(parent) = process.parent {
                         gone.entry(parent).or_default().push(id);
                     }
@@ -193,24 +241,27 @@ impl Watch {
             if thorough {
                 process.splices |= watch.is_splicing();
             }
-            if descriptors {
+            process.age += 1;
+            if descriptors || process.age <= YOUNG {
                 // What a shell forked has the program it is to run only from its exec on.
                 let program = watch.program();
                 if program != process.program {
                     process.splices |= can_splice(id.pid);
                     process.program = program;
                 }
-                let now = watch.elsewhere(self.from_birth);
+                let now = watch.elsewhere(self.from_birth, &self.links);
                 process.elsewhere.reads |= now.reads;
                 process.elsewhere.writes |= now.writes;
             }
         }
+        self.read_parents_again(&gone);
+        self.pass_on_elsewhere(&gone);
         for (parent, members) in gone {
             self.inherit(parent, &members);
         }
         for (pid, counts) in sums {
-            if let Some((_, latest)) = self.parents.get_mut(&pid) {
-                *latest = counts;
+            if let Some(parent) = self.parents.get_mut(&pid) {
+                parent.latest = counts;
             }
         }
         if let Some(Ok(splices)) = &mut self.splices {
@@ -240,18 +291,83 @@ impl Watch {
         }
     }
 
+    /// A member that has waited for one that was found gone has its counts by now, but need not have
+    /// had them when it was looked at.
+    fn read_parents_again(&mut self, gone: &FxHashMap<i32, Vec<MemberId>>) {
+        let waited = |id: &MemberId| gone.contains_key(&id.pid);
+        for (_, process) in self.processes.iter_mut().filter(|(id, _)| waited(id)) {
+            if let Some(counts) = process.watch.as_ref().and_then(IoWatch::counts) {
+                process.fastest = process.fastest.most(counts.since(process.last));
+                process.last = counts;
+            }
+        }
+    }
+
+    /// A member that has waited for one that was at other ends has its counts, which are no part of
+    /// what went through its own.
+    fn pass_on_elsewhere(&mut self, gone: &FxHashMap<i32, Vec<MemberId>>) {
+        for (&parent, children) in gone {
+            let Some(&parent) = self.processes.keys().find(|id| id.pid == parent) else { continue };
+            let (reads, writes) = (self.ends_of(parent, true), self.ends_of(parent, false));
+            for &child in children {
+                let Some(process) = self.processes.get(&child) else { continue };
+                let moved = process.last.since(process.first);
+                let reads_other = moved.read_bytes > START_UP_BYTES
+                    && (process.elsewhere.reads || self.ends_of(child, true) != reads);
+                let writes_other = moved.written_bytes > START_UP_BYTES
+                    && (process.elsewhere.writes || self.ends_of(child, false) != writes);
+                if let Some(parent) = self.processes.get_mut(&parent) {
+                    parent.elsewhere.reads |= reads_other;
+                    parent.elsewhere.writes |= writes_other;
+                }
+            }
+        }
+    }
+
+    /// The pipes that a process reads, or writes, by their places.
+    fn ends_of(&self, id: MemberId, reads: bool) -> Vec<usize> {
+        let holds = |pipe: &WatchedPipe| {
+            let ids = if reads { &pipe.readers } else { &pipe.writers };
+            ids.contains(&id)
+        };
+        (0..self.pipes.len()).filter(|&at| holds(&self.pipes[at])).collect()
+    }
+
     /// Who waits for a process inherits its counts (`wait_task_zombie` in kernel/exit.c, v6.18), so
     /// the growth of the parent's tells what its children moved after the last look at them.
     fn inherit(&mut self, parent: i32, members: &[MemberId]) {
-        let Some((watch, before)) = self.parents.get(&parent) else { return };
-        let Some(grown) = watch.counts().map(|now| now.since(*before)) else { return };
+        let Some(grown) = self.grown(parent) else {
+            // What they moved after the last look at them nobody tells.
+            for id in members {
+                let Some(process) = self.processes.get_mut(id) else { continue };
+                let (fastest, last) = (process.fastest, process.last);
+                let is_much = |late: u64, known: u64| {
+                    process.age < 2 || late > START_UP_BYTES.max(known / SMALL_PART)
+                };
+                process.elsewhere.reads |= is_much(fastest.read_bytes, last.read_bytes);
+                process.elsewhere.writes |= is_much(fastest.written_bytes, last.written_bytes);
+            }
+            return;
+        };
+        // What they waited for themselves since they were looked at came with them.
+        let with_them = self.passed_on(members);
         // With several gone at once, the larger part of what is new goes to who moved more.
         let total = |field: fn(&IoCounts) -> u64| {
-            members.iter().filter_map(|id| self.processes.get(id)).map(|p| field(&p.last)).sum()
+            let all = members.iter().chain(&with_them).filter_map(|id| self.processes.get(id));
+            all.map(|process| field(&process.last)).sum()
         };
         let (read, written): (u64, u64) = (total(|c| c.read_bytes), total(|c| c.written_bytes));
+        let is_shared = members.len() + with_them.len() > 1;
         for id in members {
             let Some(process) = self.processes.get_mut(id) else { continue };
+            // Whose it is of several nobody knows, so that it may not be much.
+            let is_doubtful = |late: u64, known: u64| is_shared && late > known / DOUBTFUL_PART;
+            process.elsewhere.reads |=
+                is_doubtful(grown.read_bytes.saturating_sub(read), process.last.read_bytes);
+            process.elsewhere.writes |= is_doubtful(
+                grown.written_bytes.saturating_sub(written),
+                process.last.written_bytes,
+            );
             let late_read =
                 share(grown.read_bytes.saturating_sub(read), process.last.read_bytes, read);
             let late_written = grown.written_bytes.saturating_sub(written);
@@ -270,6 +386,37 @@ impl Watch {
                 elsewhere.writes = true;
             }
         }
+    }
+
+    /// What a process has counted since the latest look, and what it inherited.
+    fn grown(&self, pid: i32) -> Option<IoCounts> {
+        let parent = self.parents.get(&pid)?;
+        if let Some(now) = parent.watch.counts() {
+            return Some(now.since(parent.latest));
+        }
+        // Of one that has ended since that look, its parent has inherited all.
+        let ended_now = parent.gone_at.is_none_or(|look| look == self.looks);
+        let above = self.parents.get(&parent.parent?).filter(|_| ended_now)?;
+        Some(above.watch.counts()?.since(above.latest).since(parent.latest))
+    }
+
+    /// Those that were found gone at this look with who had started them, one of these.
+    fn passed_on(&self, members: &[MemberId]) -> Vec<MemberId> {
+        let mut found: Vec<MemberId> = Vec::new();
+        let mut parents: Vec<i32> = members.iter().map(|id| id.pid).collect();
+        while let Some(parent) = parents.pop() {
+            let started = |(_, process): &(&MemberId, &Process)| {
+                process.parent == Some(parent) && process.gone_at == Some(self.looks)
+            };
+            for (&id, _) in self.processes.iter().filter(started) {
+                // Pids go round.
+                if !found.contains(&id) && !members.contains(&id) {
+                    found.push(id);
+                    parents.push(id.pid);
+                }
+            }
+        }
+        found
     }
 
     fn count_splices_where_nothing_else_counts(&mut self) {
@@ -366,23 +513,29 @@ impl Watch {
             if gone == Gone::AreNoEnd && !ids.iter().any(is_there) {
                 return None;
             }
-            let there: FxHashSet<i32> =
-                ids.iter().filter(|id| is_there(id)).map(|id| id.pid).collect();
-            let mut sum =
-                EndCount { bytes: 0, calls: 0, splices: false, elsewhere: false, spliced: Some(0) };
+            // By pid, when each was found gone.
+            let lives: FxHashMap<i32, Option<u64>> = ids
+                .iter()
+                .filter_map(|id| Some((id.pid, self.processes.get(id)?.gone_at)))
+                .collect();
+            // Who has waited for a process has inherited its counts (wait_task_zombie in
+            // kernel/exit.c, v6.18), where it was still there to be looked at.
+            let has_inherited = |parent: i32, gone_at: u64| {
+                let parent_gone_at = lives.get(&parent);
+                parent_gone_at.is_some_and(|of_parent| of_parent.is_none_or(|at| at > gone_at))
+            };
+            let mut sum = EndCount { spliced: Some(0), ..EndCount::default() };
             for &id in ids {
                 let Some(process) = self.processes.get(&id) else { continue };
                 let one = count(id, process);
                 sum.splices |= one.splices;
-                // Who has waited for a process has inherited its counts (wait_task_zombie in
-                // kernel/exit.c, v6.18).
-                let inherited = process.watch.is_none()
-                    && process.parent.is_some_and(|parent| there.contains(&parent));
-                if !inherited {
+                let ended = process.parent.zip(process.gone_at);
+                if !ended.is_some_and(|(parent, gone_at)| has_inherited(parent, gone_at)) {
                     sum.bytes += one.bytes;
                     sum.calls += one.calls;
                     sum.elsewhere |= one.elsewhere;
                 }
+                sum.born += one.born;
                 if one.splices {
                     sum.spliced = sum.spliced.zip(one.spliced).map(|(sum, one)| sum + one);
                 }
@@ -403,7 +556,10 @@ impl Watch {
                 bytes: moved.written_bytes,
                 calls: moved.writes,
                 splices: process.splices,
-                elsewhere: process.elsewhere.writes || process.writes_to > 1,
+                elsewhere: process.elsewhere.writes
+                    || process.writes_to > 1
+                    || process.is_unchecked(|counts| counts.written_bytes),
+                born: u32::from(self.from_birth),
                 spliced: spliced(id, process)
                     .filter(|_| one_pipe(process, |p| p.1))
                     .map(|s| s.written),
@@ -415,7 +571,10 @@ impl Watch {
                 bytes: moved.read_bytes,
                 calls: moved.reads,
                 splices: process.splices,
-                elsewhere: process.elsewhere.reads || process.reads_from > 1,
+                elsewhere: process.elsewhere.reads
+                    || process.reads_from > 1
+                    || process.is_unchecked(|counts| counts.read_bytes),
+                born: u32::from(self.from_birth),
                 spliced: spliced(id, process)
                     .filter(|_| one_pipe(process, |p| p.0))
                     .map(|s| s.read),
@@ -475,17 +634,22 @@ impl Watch {
     }
 }
 
+impl Process {
+    /// It moved so much before anybody could see what else it has open that nobody knows where.
+    fn is_unchecked(&self, side: impl Fn(IoCounts) -> u64) -> bool {
+        self.age < 2 && side(self.last.since(self.first)) > START_UP_BYTES
+    }
+}
+
 impl WatchedPipe {
-    /// What went through since the watch began. What `recv` and `send` move is in no account of a
-    /// process (`sock_recvmsg`, net/socket.c, v6.18, never calls `add_rchar`).
+    /// What went through since the watch began.
     fn total(&self) -> Bytes {
         match (self.pipe.link, self.arrived) {
-            (Link::Pipe | Link::Fifo, _) => self.segments.total(),
+            (Link::Pipe | Link::Fifo | Link::Unix { .. }, _) => self.segments.total(),
             (Link::Tcp { .. }, Some((first, now))) => {
                 Bytes::Known { bytes: now.saturating_sub(first), source: Source::TcpInfo }
             }
             (Link::Tcp { .. }, None) => Bytes::Unknown { why: NOT_SEEN.into() },
-            (Link::Unix { .. }, _) => Bytes::Unknown { why: NO_COUNTER.into() },
         }
     }
 }
@@ -498,13 +662,15 @@ fn one_pipe(process: &Process, side: impl Fn((usize, usize)) -> usize) -> bool {
 const COUNTED_LATE: &str = "both ends splice, and the system calls could be counted for less than \
      99 % of the time; watch for longer";
 
-const NO_COUNTER: &str = "the kernel does not count what goes through a Unix socket";
-
 const NOT_SEEN: &str =
     "its connection is in another network namespace, or ended before it was seen";
 
 const UNCOUNTED: &str = "both ends can splice, which /proc/PID/io does not count, and the system \
      calls cannot be traced; hint: as root, mount -t tracefs tracefs /sys/kernel/tracing";
+
+fn own_pid() -> i32 {
+    nix::unistd::getpid().as_raw()
+}
 
 /// Whether a process can have moved that much after the last look at it.
 fn is_plausible(late: u64, fastest: u64) -> bool {
