@@ -171,6 +171,14 @@ pub struct Account {
     pub run_delay_ns: u64,
 }
 
+impl Account {
+    /// Adds what was charged besides.
+    pub fn add(&mut self, more: Account) {
+        self.cpu_ns = self.cpu_ns.saturating_add(more.cpu_ns);
+        self.run_delay_ns = self.run_delay_ns.saturating_add(more.run_delay_ns);
+    }
+}
+
 /// A stretch of time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Bin {

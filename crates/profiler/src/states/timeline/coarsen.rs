@@ -1,5 +1,9 @@
 //! Keeps a [`Timeline`] small: bins are merged, joint states within them thinned out.
 
+use std::hash::Hash;
+
+use rustc_hash::FxHashMap;
+
 use super::{Account, Bin, ProcessRef, Timeline};
 
 /// More bins than this are merged.
@@ -46,8 +50,22 @@ impl Bin {
     /// Takes over the bin that follows.
     fn absorb(&mut self, next: Bin) {
         self.until_ns = next.until_ns;
-        next.joints.into_iter().for_each(|(joint, looks)| self.add_looks(joint, looks));
-        next.accounts.into_iter().for_each(|(process, account)| self.charge(process, account));
+        let mut joints = places(&self.joints);
+        for (joint, looks) in next.joints {
+            let at = *joints.entry(joint).or_insert_with(|| {
+                self.joints.push((joint, 0.0));
+                self.joints.len() - 1
+            });
+            self.joints[at].1 += looks;
+        }
+        let mut accounts = places(&self.accounts);
+        for (process, account) in next.accounts {
+            let at = *accounts.entry(process).or_insert_with(|| {
+                self.accounts.push((process, Account::default()));
+                self.accounts.len() - 1
+            });
+            self.accounts[at].1.add(account);
+        }
         self.thin_out();
     }
 
@@ -60,10 +78,7 @@ impl Bin {
 
     pub(super) fn charge(&mut self, process: ProcessRef, account: Account) {
         match self.accounts.iter_mut().find(|(known, _)| *known == process) {
-            Some((_, sum)) => {
-                sum.cpu_ns += account.cpu_ns;
-                sum.run_delay_ns += account.run_delay_ns;
-            }
+            Some((_, sum)) => sum.add(account),
             None => self.accounts.push((process, account)),
         }
     }
@@ -91,4 +106,9 @@ impl Bin {
         }
         self.joints = kept;
     }
+}
+
+/// Where the first of each stands.
+fn places<K: Copy + Eq + Hash, V>(of: &[(K, V)]) -> FxHashMap<K, usize> {
+    of.iter().enumerate().rev().map(|(at, (key, _))| (*key, at)).collect()
 }
