@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
+use rustc_hash::FxHashMap;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::error::Error;
@@ -20,8 +21,24 @@ const MOST_BYTES: u64 = 256 << 20;
 /// Values in such a file.
 const MOST_VALUES: u64 = 8 << 20;
 
-/// Four years of nanoseconds, 128 PiB. Sums of what is no more do not overflow.
+/// Four years of nanoseconds, 128 PiB.
 const MOST_NUMBER: u64 = 1 << 57;
+
+/// What all numbers of one field may add up to: sums of three such fields don't overflow either.
+const MOST_SUM: u64 = 1 << 62;
+
+/// Points in time, and counts that go on from the one before, of which nothing makes a sum.
+const NEVER_SUMMED: [&str; 9] = [
+    "from_ns",
+    "until_ns",
+    "first_ns",
+    "last_ns",
+    "at_ns",
+    "last_at_ns",
+    "start_time_ticks",
+    "over_time",
+    "fill_over_time",
+];
 
 /// Names of files by number, of which any is as good as another; the one date.
 const ANY_NUMBER: [&str; 3] = ["inode", "device", "started_unix_ns"];
@@ -59,6 +76,8 @@ struct Seen {
     /// The first number that no recording has, and its field.
     implausible: Option<(String, u64)>,
     values: u64,
+    /// By the name of a field, what its numbers add up to.
+    sums: FxHashMap<String, u64>,
 }
 
 fn look_through(file: &File) -> serde_json::Result<Seen> {
@@ -95,11 +114,26 @@ impl Look<'_> {
         if self.path.len() == 1 && field == "version" {
             self.seen.version = Some(number);
         }
-        let is_bounded = !self
-            .path
-            .iter()
-            .any(|step| matches!(step, Step::Field(name) if ANY_NUMBER.contains(&name.as_str())));
-        if is_bounded && number > MOST_NUMBER && self.seen.implausible.is_none() {
+        let is_in = |names: &[&str]| {
+            let mut path = self.path.iter();
+            path.any(|step| matches!(step, Step::Field(name) if names.contains(&name.as_str())))
+        };
+        if is_in(&ANY_NUMBER) {
+            return;
+        }
+        let is_one_of_many = !field.is_empty() && !is_in(&NEVER_SUMMED);
+        let sum = match self.seen.sums.get_mut(field).filter(|_| is_one_of_many) {
+            Some(sum) => {
+                *sum = sum.saturating_add(number);
+                *sum
+            }
+            None if is_one_of_many => {
+                self.seen.sums.insert(field.to_owned(), number);
+                number
+            }
+            None => number,
+        };
+        if (number > MOST_NUMBER || sum > MOST_SUM) && self.seen.implausible.is_none() {
             self.seen.implausible = Some((spelled(self.path), number));
         }
     }
@@ -214,6 +248,17 @@ mod tests {
             seen(r#"{"a": [{"version": 7}, {"b": 288230376151711744}], "c": 1e300}"#).unwrap();
         assert_eq!(look.version, None);
         assert_eq!(look.implausible, Some(("a.1.b".to_owned(), 1 << 58)));
+    }
+
+    #[test]
+    fn numbers_of_a_field_may_not_add_up_to_more_than_a_number_holds() {
+        let of = |field: &str| {
+            let each = format!("{{\"{field}\": {MOST_NUMBER}}}");
+            seen(&format!("[{}]", vec![each; 40].join(","))).unwrap().implausible
+        };
+        assert_eq!(of("cpu_ns"), Some(("32.cpu_ns".to_owned(), MOST_NUMBER)));
+        assert_eq!(of("until_ns"), None, "points in time");
+        assert_eq!(of("inode"), None);
     }
 
     #[test]
