@@ -243,13 +243,18 @@ impl Timeline {
         if !self.joints.iter().flatten().all(known) {
             return Err("a joint state names a process or a state that is not listed");
         }
-        if self.idle_cpus.is_some_and(|cpus| !cpus.is_finite()) {
-            return Err("a number is none");
+        let is_count = |cpus: f64| cpus.is_finite() && cpus >= 0.0;
+        let quotas = self.processes.iter().filter_map(|seen| seen.quota_cpus);
+        if !quotas.chain(self.idle_cpus).all(is_count) {
+            return Err("a number of CPUs is none");
+        }
+        let looks = self.bins.iter().flat_map(|bin| &bin.joints).map(|(_, looks)| *looks);
+        if !looks.into_iter().all(|looks| looks.is_finite() && looks >= 0.0) {
+            return Err("a number of looks is none");
         }
         for bin in &self.bins {
-            let joints_are_known = bin.joints.iter().all(|&(joint, looks)| {
-                within(joint, self.joints.len()) && looks.is_finite() && looks >= 0.0
-            });
+            let joints_are_known =
+                bin.joints.iter().all(|&(joint, _)| within(joint, self.joints.len()));
             let accounts_are_known =
                 bin.accounts.iter().all(|(process, _)| within(process.0, self.processes.len()));
             if !joints_are_known || !accounts_are_known {
