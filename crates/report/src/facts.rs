@@ -8,3 +8,4 @@ pub(crate) mod over_time;
 pub mod phases;
 pub mod states;
 pub mod verdict;
+mod window;

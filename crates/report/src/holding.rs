@@ -62,6 +62,11 @@ impl Holding {
         held.map_or(&[], |held| &held[if end == End::Writer { 0 } else { 1 }])
     }
 
+    /// Whether a member holds that end of a pipe to or from others.
+    pub(crate) fn holds(&self, id: MemberId, pipe: usize, end: End) -> bool {
+        self.ends.contains(&(pipe, id, end))
+    }
+
     /// The flow of a pipe, where there is one.
     pub(crate) fn flow(&self, pipe: usize) -> Option<usize> {
         self.flows.get(pipe).copied().flatten()

@@ -3,7 +3,9 @@
 use std::sync::OnceLock;
 
 use pipeprof_profiler::meter::PipeFlow;
-use pipeprof_runner::pipeline::Pipeline;
+use pipeprof_profiler::states::ProcessSeen;
+use pipeprof_runner::pipeline::{MemberId, Pipeline};
+use rustc_hash::FxHashMap;
 
 use crate::holding::Holding;
 use crate::payload::Payload;
@@ -14,6 +16,7 @@ use crate::payload::Payload;
 pub struct Index {
     holding: OnceLock<Holding>,
     payload: OnceLock<Result<Payload, String>>,
+    seen: OnceLock<FxHashMap<MemberId, usize>>,
 }
 
 impl Clone for Index {
@@ -27,6 +30,21 @@ impl Index {
         let holding = self.holding.get_or_init(|| Holding::of(pipeline, flows));
         debug_assert_eq!(holding.flows.len(), pipeline.pipes.len(), "pipes were changed");
         holding
+    }
+
+    /// Where among those that were looked at a process stands; the first of its pid where nothing
+    /// is known of it but that.
+    pub(crate) fn seen(&self, id: MemberId, processes: &[ProcessSeen]) -> Option<usize> {
+        let seen = self.seen.get_or_init(|| {
+            let mut places = FxHashMap::default();
+            for (at, seen) in processes.iter().enumerate().rev() {
+                for start_time in [seen.start_time_ticks, None] {
+                    places.insert(MemberId { pid: seen.pid, start_time }, at);
+                }
+            }
+            places
+        });
+        seen.get(&id).copied()
     }
 
     pub(crate) fn payload(

@@ -3,6 +3,7 @@
 use pipeprof_profiler::live::Interval;
 use pipeprof_runner::cgroup::Container;
 use pipeprof_runner::pipeline::{Link, MemberId};
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use crate::facts::blame::{Limit, blame, uses};
@@ -181,6 +182,12 @@ impl PipelineNow {
                 ..MemberNow::default()
             })
             .collect();
+        let mut by_actor: FxHashMap<usize, f64> = FxHashMap::default();
+        for &(limit, ns) in &blamed.limits {
+            if let Some(actor) = limit.actor() {
+                *by_actor.entry(actor).or_default() += ns;
+            }
+        }
         let place = |actor: usize| scene.actors.get(actor).map(|actor| actor.member);
         for (actor, spent) in uses(&scene, 0..scene.spans.len()).into_iter().enumerate() {
             let Some(member) = place(actor).and_then(|at| members.get_mut(at)) else { continue };
@@ -190,10 +197,11 @@ impl PipelineNow {
             member.waits_for_data = share(spent.data_ns);
             member.waits_for_space = share(spent.space_ns);
             member.outside = share(spent.outside_ns + spent.follows_ns);
-            member.limits = blamed.share(|limit| limit.actor() == Some(actor));
+            member.limits = by_actor.get(&actor).map_or(0.0, |ns| ns / blamed.whole_ns.max(1.0));
         }
+        let place_of = pipeline.places();
         let places =
-            |ids: &[MemberId]| ids.iter().filter_map(|&id| pipeline.position(id)).collect();
+            |ids: &[MemberId]| ids.iter().filter_map(|id| place_of.get(id).copied()).collect();
         let pipes: Vec<PipeNow> = pipeline
             .pipes
             .iter()
@@ -215,14 +223,15 @@ impl PipelineNow {
         // Where nothing flows and nobody computes, whoever waits outside limits nothing.
         let moves = bytes_per_second.is_none_or(|rate| rate > 0.0) || cpus_used > IDLE_CPUS;
         // A member that could run, and waits for a CPU, limits as one that runs does.
-        let whole = |limit: Limit| match limit {
-            Limit::Busy(actor) | Limit::NoCpu(actor) => {
-                let of_actor = |other| [Limit::Busy(actor), Limit::NoCpu(actor)].contains(&other);
-                blamed.share(of_actor)
-            }
-            limit => blamed.share(|other| other == limit),
+        let alike = |limit: Limit| match limit {
+            Limit::NoCpu(actor) => Limit::Busy(actor),
+            limit => limit,
         };
-        let limits = blamed.limits.iter().map(|&(limit, _)| (limit, whole(limit)));
+        let mut whole: FxHashMap<Limit, f64> = FxHashMap::default();
+        for &(limit, ns) in &blamed.limits {
+            *whole.entry(alike(limit)).or_default() += ns / blamed.whole_ns.max(1.0);
+        }
+        let limits = blamed.limits.iter().map(|&(limit, _)| (limit, whole[&alike(limit)]));
         // Of two alike the first: the larger part of what a member does.
         let largest = limits.rev().max_by(|a, b| a.1.total_cmp(&b.1));
         let limit = largest.filter(|_| moves).and_then(|(limit, share)| {

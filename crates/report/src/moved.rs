@@ -32,7 +32,8 @@ pub(crate) fn moved(
             why = "it shares its pipe with others";
             continue;
         }
-        let known: Option<u64> = held.iter().map(|&pipe| flow(pipe)?.bytes.known()).sum();
+        let mut bytes = held.iter().map(|&pipe| flow(pipe)?.bytes.known());
+        let known = bytes.try_fold(0u64, |sum, bytes| Some(sum.saturating_add(bytes?)));
         match known {
             Some(bytes) => {
                 let of = match *held {

@@ -170,11 +170,8 @@ impl Run {
     /// What looks found of a member of the pipeline.
     fn seen(&self, member: usize) -> Option<&ProcessSeen> {
         let id = self.pipeline.members.get(member)?.id();
-        let is_member = |seen: &&ProcessSeen| {
-            seen.pid == id.pid
-                && (id.start_time.is_none() || seen.start_time_ticks == id.start_time)
-        };
-        self.states.as_ref()?.processes.iter().find(is_member)
+        let processes = &self.states.as_ref()?.processes;
+        processes.get(self.index.seen(id, processes)?)
     }
 
     /// Its members with their position in the profile, upstream first.

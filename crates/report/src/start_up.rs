@@ -1,10 +1,10 @@
 //! Members that are told as part of what they became: wrapper scripts and subshells that started
 //! others, never moved any payload, and ended.
 
-use pipeprof_profiler::profile::MemberProfile;
+use pipeprof_profiler::profile::{MemberProfile, StackId, StackWeight};
 use pipeprof_profiler::wakeups::{Waker, Wakeups};
-use pipeprof_runner::pipeline::{Member, MemberId, Pipe};
-use rustc_hash::FxHashMap;
+use pipeprof_runner::pipeline::{End, Member, MemberId, Pipe};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::facts::over_time::count_at;
 use crate::facts::states::Scene;
@@ -22,14 +22,46 @@ const A_PAGE: f64 = 4096.0;
 /// A member with a pipe that lived for less than this share of the other one's life lived briefly.
 const BRIEF: f64 = 0.5;
 
+/// What is not settled after so many rounds, none of which is for nothing, is left as it is.
+const MOST_ROUNDS: usize = 100;
+
 /// Each with a parent as the first ancestor that has none.
 fn roots(parents: &[Option<usize>]) -> Vec<Option<usize>> {
-    let root = |parent: usize| {
-        let line = std::iter::successors(Some(parent), |&at| parents[at]);
-        // Who started whom is no circle, unless the records are damaged.
-        line.take(parents.len()).last()
-    };
-    parents.iter().map(|parent| parent.and_then(root)).collect()
+    ancestors(parents, |at| parents[at].is_none())
+}
+
+/// For each the first of its ancestors that is `wanted`. Each is passed once, however long the lines
+/// of descent are; in a circle, which damaged records can say, nobody has one.
+fn ancestors(parents: &[Option<usize>], wanted: impl Fn(usize) -> bool) -> Vec<Option<usize>> {
+    let mut found: Vec<Option<Option<usize>>> = vec![None; parents.len()];
+    let mut line = Vec::new();
+    for mut at in 0..parents.len() {
+        let ancestor = loop {
+            if let Some(known) = found[at] {
+                break known;
+            }
+            // Until it is known; who comes by again walks in a circle.
+            found[at] = Some(None);
+            line.push(at);
+            match parents[at] {
+                Some(parent) if wanted(parent) => break Some(parent),
+                Some(parent) => at = parent,
+                None => break None,
+            }
+        };
+        line.drain(..).for_each(|at| found[at] = Some(ancestor));
+    }
+    found.into_iter().map(Option::flatten).collect()
+}
+
+/// What is asked for each member.
+struct Known {
+    /// When it was there, by the clock of the recording.
+    lives: Vec<Option<(u64, u64)>>,
+    did_little: Vec<bool>,
+    holds_pipe: Vec<bool>,
+    /// By pipe, as whom all are told that hold it, where they are told as one.
+    families: Vec<Option<usize>>,
 }
 
 impl Run {
@@ -57,85 +89,103 @@ impl Run {
         let started_by = self.profile.members.iter().map(|member| member.started_by);
         let mut parents: Vec<Option<usize>> =
             started_by.map(|by| by.map(|(parent, _)| parent)).collect();
-        for actor in Scene::of(&self.pipeline, states).actors {
+        for actor in Scene::actors_of(&self.pipeline, states) {
             for at in actor.folded.into_iter().chain(actor.started) {
                 parents[at] = parents[at].or(Some(actor.member)).filter(|&parent| parent != at);
             }
         }
         // Somebody without a pipe, as the shell that started the pipeline, is told as nobody.
         let holds_pipe: Vec<bool> = (0..count).map(|at| self.holds_pipe(at)).collect();
-        let with_pipe = |parent: usize| {
-            let line = std::iter::successors(Some(parent), |&at| parents[at]);
-            line.take(count).find(|&at| holds_pipe[at])
+        let mut parents = ancestors(&parents, |at| holds_pipe[at]);
+        let cpu = |member: &MemberProfile| member.cpu_time_ns.unwrap_or(0) as f64;
+        let all: f64 = self.profile.members.iter().map(cpu).sum();
+        let did_little = |member: &MemberProfile| cpu(member) <= MOST_CPU * all;
+        let mut known = Known {
+            lives: self.lives(),
+            did_little: self.profile.members.iter().map(did_little).collect(),
+            holds_pipe,
+            families: Vec::new(),
         };
-        let mut parents: Vec<Option<usize>> =
-            parents.iter().map(|parent| parent.and_then(with_pipe)).collect();
         // One that turns out to have moved something can be what another one's pipe leads to.
-        let mut into = roots(&parents);
-        loop {
+        for _ in 0..MOST_ROUNDS {
+            let into = roots(&parents);
+            known.families = self.families(&into);
             let moved: Vec<usize> = (0..count)
-                .filter(|&at| into[at].is_some_and(|root| !self.only_started(at, root, &into)))
+                .filter(|&at| into[at].is_some_and(|root| !self.only_started(at, root, &known)))
                 .collect();
             if moved.is_empty() {
                 return into;
             }
             moved.into_iter().for_each(|member| parents[member] = None);
-            into = roots(&parents);
         }
+        vec![None; count]
     }
 
-    /// When a member was there, by the clock of the recording.
-    fn life(&self, member: usize) -> Option<(u64, u64)> {
-        let id = self.pipeline.members[member].id();
-        let seen = self.states.iter().flat_map(|states| &states.processes);
-        let seen = seen.filter(|seen| seen.pid == id.pid && seen.start_time_ticks == id.start_time);
-        let lives = seen.map(|seen| (seen.first_ns, seen.last_ns));
-        let looked = lives.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
-        // One too short to be looked at.
-        looked.or_else(|| {
-            let profile = self.profile.members.get(member)?;
-            let (_, began) = profile.started_by?;
-            Some((began, began + profile.time?.lifetime_ns))
-        })
+    /// When each member was there, by the clock of the recording.
+    fn lives(&self) -> Vec<Option<(u64, u64)>> {
+        let mut looked: FxHashMap<MemberId, (u64, u64)> = FxHashMap::default();
+        for seen in self.states.iter().flat_map(|states| &states.processes) {
+            let id = MemberId { pid: seen.pid, start_time: seen.start_time_ticks };
+            let life = looked.entry(id).or_insert((seen.first_ns, seen.last_ns));
+            *life = (life.0.min(seen.first_ns), life.1.max(seen.last_ns));
+        }
+        let members = self.pipeline.members.iter().zip(&self.profile.members);
+        let life = |(member, profile): (&Member, &MemberProfile)| {
+            // One too short to be looked at.
+            looked.get(&member.id()).copied().or_else(|| {
+                let (_, began) = profile.started_by?;
+                Some((began, began.saturating_add(profile.time?.lifetime_ns)))
+            })
+        };
+        members.map(life).collect()
+    }
+
+    /// By pipe, as whom all are told that hold it, where they are told as one.
+    fn families(&self, into: &[Option<usize>]) -> Vec<Option<usize>> {
+        let family = |pipe: &Pipe| {
+            let told = |id: &MemberId| {
+                let at = self.holding().place(*id)?;
+                Some(into[at].unwrap_or(at))
+            };
+            let mut all = pipe.writers.iter().chain(&pipe.readers).map(told);
+            let first = all.next()??;
+            all.all(|other| other == Some(first)).then_some(first)
+        };
+        self.pipeline.pipes.iter().map(family).collect()
     }
 
     /// It ended before the other one, lived briefly or did not do much, and no byte went through a
     /// pipe to others while it lived.
-    fn only_started(&self, member: usize, root: usize, into: &[Option<usize>]) -> bool {
-        let id = self.pipeline.members[member].id();
-        let holds =
-            |pipe: &Pipe, id: MemberId| pipe.writers.contains(&id) || pipe.readers.contains(&id);
-        let Some((life, of_root)) = self.life(member).zip(self.life(root)) else { return false };
+    fn only_started(&self, member: usize, root: usize, known: &Known) -> bool {
+        let Some((life, of_root)) = known.lives[member].zip(known.lives[root]) else {
+            return false;
+        };
         let length = |(from, until): (u64, u64)| until.saturating_sub(from) as f64;
-        let cpu = |member: &MemberProfile| member.cpu_time_ns.unwrap_or(0) as f64;
-        let all: f64 = self.profile.members.iter().map(cpu).sum();
         let is_brief = length(life) < BRIEF * length(of_root);
-        let did_little = cpu(&self.profile.members[member]) <= MOST_CPU * all;
         // A long sleep before the program that it leads to is start-up as well.
-        let may_be = did_little || is_brief && self.holds_pipe(member);
+        let may_be = known.did_little[member] || is_brief && known.holds_pipe[member];
         if !may_be || life.1 >= of_root.1 {
             return false;
         }
-        let is_family = |id: &MemberId| {
-            let at = self.pipeline.position(*id);
-            at.is_some_and(|at| at == root || into[at] == Some(root))
+        let id = self.pipeline.members[member].id();
+        // What a reader does not take goes in until the pipe is full.
+        let most = |pipe: usize| match self.holding().holds(id, pipe, End::Writer) {
+            true => A_PAGE,
+            false => self.pipeline.pipes[pipe].capacity_bytes.unwrap_or(65_536) as f64,
         };
-        self.pipeline.pipes.iter().filter(|pipe| holds(pipe, id)).all(|pipe| {
-            let is_own = pipe.writers.iter().all(is_family) && pipe.readers.iter().all(is_family);
-            // What a reader does not take goes in until the pipe is full.
-            let most = match pipe.writers.contains(&id) {
-                true => A_PAGE,
-                false => pipe.capacity_bytes.unwrap_or(65_536) as f64,
-            };
-            is_own || self.went_through(pipe, life) <= most
+        [End::Writer, End::Reader].into_iter().all(|end| {
+            self.pipes_at(member, end).iter().all(|&pipe| {
+                let is_own = known.families[pipe] == Some(root);
+                is_own || self.went_through(pipe, life) <= most(pipe)
+            })
         })
     }
 
     /// Bytes that went through a pipe between two times, by the clock of the recording.
-    fn went_through(&self, pipe: &Pipe, (from_ns, until_ns): (u64, u64)) -> f64 {
-        let flow = self.flows.iter().find(|flow| flow.is_of(pipe));
+    fn went_through(&self, pipe: usize, (from_ns, until_ns): (u64, u64)) -> f64 {
+        let flow = self.flow(pipe).filter(|flow| flow.bytes.known().is_some());
         // Where nobody knows, it may have been much.
-        let Some(flow) = flow.filter(|flow| flow.bytes.known().is_some()) else {
+        let Some(flow) = flow else {
             return f64::INFINITY;
         };
         let points = &flow.over_time;
@@ -155,7 +205,7 @@ impl Run {
         };
         let there: Vec<bool> = self.profile.members.iter().map(is_there).collect();
         let kept = |id: &MemberId| {
-            let at = self.pipeline.members.iter().position(|member| member.id() == *id);
+            let at = self.holding().place(*id);
             at.is_none_or(|at| there.get(at).is_none_or(|there| *there))
         };
         let mut pipes = self.pipeline.pipes.clone();
@@ -163,20 +213,36 @@ impl Run {
             pipe.writers.retain(kept);
             pipe.readers.retain(kept);
         }
-        let carried = |pipe: &Pipe| {
-            let flow = self.flows.iter().find(|flow| flow.is_of(pipe));
-            flow.and_then(|flow| flow.bytes.known()).is_some_and(|bytes| bytes > 0)
+        let is_left = |(at, pipe): (usize, &Pipe)| {
+            let carried = || self.flow(at).and_then(|flow| flow.bytes.known());
+            let has_ends = !pipe.writers.is_empty() && !pipe.readers.is_empty();
+            has_ends || carried().is_some_and(|bytes| bytes > 0)
         };
-        pipes.retain(|pipe| !pipe.writers.is_empty() && !pipe.readers.is_empty() || carried(pipe));
-        self.flows.retain(|flow| pipes.iter().any(|pipe| flow.is_of(pipe)));
+        let left: Vec<bool> = pipes.iter().enumerate().map(is_left).collect();
+        let flows = self.flows_of(|at| left[at]);
+        retain(&mut self.flows, &flows);
+        retain(&mut pipes, &left);
         self.pipeline.pipes = pipes;
         self.keep(&there);
     }
 
+    /// By flow, whether it is of a pipe that is `wanted`.
+    fn flows_of(&self, wanted: impl Fn(usize) -> bool) -> Vec<bool> {
+        let mut of = vec![false; self.flows.len()];
+        for pipe in (0..self.pipeline.pipes.len()).filter(|&pipe| wanted(pipe)) {
+            if let Some(flow) = self.holding().flow(pipe) {
+                of[flow] = true;
+            }
+        }
+        of
+    }
+
     /// Leaves out the members that are not kept, by their place.
     fn keep(&mut self, kept: &[bool]) {
-        let is_kept = |at: usize| kept.get(at).is_none_or(|kept| *kept);
-        let place = |at: usize| is_kept(at).then(|| (0..at).filter(|&at| is_kept(at)).count());
+        let mut places = 0..;
+        let places: Vec<Option<usize>> =
+            kept.iter().map(|kept| kept.then(|| places.next()).flatten()).collect();
+        let place = |at: usize| places.get(at).copied().flatten();
         if let Wakeups::Known { edges, .. } = &mut self.profile.wakeups {
             edges.retain_mut(|edge| {
                 let waker = match edge.waker {
@@ -193,10 +259,8 @@ impl Run {
         for member in &mut self.profile.members {
             member.started_by = member.started_by.and_then(|(by, at_ns)| Some((place(by)?, at_ns)));
         }
-        let mut at = 0..;
-        self.profile.members.retain(|_| at.next().is_none_or(is_kept));
-        let mut at = 0..;
-        self.pipeline.members.retain(|_| at.next().is_none_or(is_kept));
+        retain(&mut self.profile.members, kept);
+        retain(&mut self.pipeline.members, kept);
         self.index = Index::default();
     }
 
@@ -209,55 +273,73 @@ impl Run {
             .collect();
         for pipe in &mut self.pipeline.pipes {
             for end in [&mut pipe.writers, &mut pipe.readers] {
-                let mut kept: Vec<MemberId> = Vec::new();
-                for id in end.iter().map(|id| *told_as.get(id).unwrap_or(id)) {
-                    if !kept.contains(&id) {
-                        kept.push(id);
-                    }
-                }
-                *end = kept;
+                let mut known = FxHashSet::default();
+                end.iter_mut().for_each(|id| *id = *told_as.get(id).unwrap_or(id));
+                end.retain(|id| known.insert(*id));
             }
         }
+        let mut parts: FxHashMap<usize, Vec<MemberProfile>> = FxHashMap::default();
         for (member, root) in into.iter().enumerate() {
             if let Some(root) = *root {
-                let part = std::mem::replace(
-                    &mut self.profile.members[member],
-                    MemberProfile::new(0, String::new(), None),
-                );
-                absorb(&mut self.profile.members[root], part);
+                let nobody = MemberProfile::new(0, String::new(), None);
+                let part = std::mem::replace(&mut self.profile.members[member], nobody);
+                parts.entry(root).or_default().push(part);
             }
+        }
+        for (root, parts) in parts {
+            absorb(&mut self.profile.members[root], parts);
         }
         let kept: Vec<bool> = into.iter().map(Option::is_none).collect();
         self.keep(&kept);
         // Pipes within one member stay known: who waits at one waits for nobody else.
-        let pipes = &self.pipeline.pipes;
-        self.flows.retain(|flow| !pipes.iter().any(|pipe| flow.is_of(pipe) && pipe.is_internal()));
+        let internal = self.flows_of(|pipe| self.pipeline.pipes[pipe].is_internal());
+        let others: Vec<bool> = internal.into_iter().map(|internal| !internal).collect();
+        retain(&mut self.flows, &others);
         self.index = Index::default();
     }
 }
 
-fn absorb(root: &mut MemberProfile, part: MemberProfile) {
-    for (sum, more) in [(&mut root.on_cpu, part.on_cpu), (&mut root.blocked, part.blocked)] {
-        for weight in more {
-            match sum.iter_mut().find(|known| known.stack == weight.stack) {
-                Some(known) => {
-                    known.samples += weight.samples;
-                    known.weight = known.weight.saturating_add(weight.weight);
+/// Leaves out those of which `kept` says so.
+fn retain<T>(all: &mut Vec<T>, kept: &[bool]) {
+    let mut kept = kept.iter();
+    all.retain(|_| kept.next().is_none_or(|kept| *kept));
+}
+
+fn absorb(root: &mut MemberProfile, mut parts: Vec<MemberProfile>) {
+    let stacks: [fn(&mut MemberProfile) -> &mut Vec<StackWeight>; 2] =
+        [|member| &mut member.on_cpu, |member| &mut member.blocked];
+    for of in stacks {
+        let sum = of(root);
+        let mut places: FxHashMap<StackId, usize> =
+            sum.iter().enumerate().rev().map(|(at, weight)| (weight.stack, at)).collect();
+        for weight in parts.iter_mut().flat_map(|part| std::mem::take(of(part))) {
+            match places.get(&weight.stack) {
+                Some(&at) => {
+                    sum[at].samples += weight.samples;
+                    sum[at].weight = sum[at].weight.saturating_add(weight.weight);
                 }
-                None => sum.push(weight),
+                None => {
+                    places.insert(weight.stack, sum.len());
+                    sum.push(weight);
+                }
             }
         }
     }
+    parts.iter().for_each(|part| absorb_times(root, part));
+}
+
+fn absorb_times(root: &mut MemberProfile, part: &MemberProfile) {
     root.cpu_time_ns = match (root.cpu_time_ns, part.cpu_time_ns) {
-        (Some(a), Some(b)) => Some(a + b),
+        (Some(a), Some(b)) => Some(a.saturating_add(b)),
         (a, b) => a.or(b),
     };
     if let (Some(sum), Some(more)) = (&mut root.time, part.time) {
-        sum.lifetime_ns += more.lifetime_ns;
-        sum.on_cpu_ns += more.on_cpu_ns;
-        sum.blocked_ns += more.blocked_ns;
-        sum.runnable_ns += more.runnable_ns;
-        sum.wake_delay_ns = sum.wake_delay_ns.zip(more.wake_delay_ns).map(|(a, b)| a + b);
+        sum.lifetime_ns = sum.lifetime_ns.saturating_add(more.lifetime_ns);
+        sum.on_cpu_ns = sum.on_cpu_ns.saturating_add(more.on_cpu_ns);
+        sum.blocked_ns = sum.blocked_ns.saturating_add(more.blocked_ns);
+        sum.runnable_ns = sum.runnable_ns.saturating_add(more.runnable_ns);
+        let delays = sum.wake_delay_ns.zip(more.wake_delay_ns);
+        sum.wake_delay_ns = delays.map(|(a, b)| a.saturating_add(b));
         sum.sleeps += more.sleeps;
         sum.preemptions += more.preemptions;
     }

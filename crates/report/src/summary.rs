@@ -232,8 +232,8 @@ impl Summary {
         let has_lives = members.iter().any(|member| member.life.is_some());
         let evidence = (has_lives || run.states.is_some()).then(|| evidence(&members, &pipes, run));
         if let Some(evidence) = evidence.as_ref().filter(|_| has_lives) {
-            for (at, member) in members.iter_mut().enumerate() {
-                member.only_holds = evidence.only_holds(at);
+            for (member, only_holds) in members.iter_mut().zip(evidence.only_hold()) {
+                member.only_holds = only_holds;
             }
         }
         let mut verdict = evidence.as_ref().map(|evidence| verdict(evidence, run));

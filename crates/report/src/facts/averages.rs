@@ -11,6 +11,7 @@
 //! the check on that: where the neighbours don't show it, the confidence is lower.
 
 use pipeprof_profiler::states::Why;
+use rustc_hash::FxHashSet;
 
 use super::blame::Use;
 use super::states::Outside;
@@ -139,6 +140,7 @@ fn sure(
 
 /// Who takes over when what limits costs nothing.
 fn next(evidence: &Evidence, limiting: &[usize]) -> Option<Next> {
+    let limiting: FxHashSet<usize> = limiting.iter().copied().collect();
     let member = evidence.candidates().into_iter().find(|at| !limiting.contains(at))?;
     let needs = evidence.drive(member);
     Some(Next { member, needs, bound: 1.0 / needs.max(0.001) })

@@ -10,9 +10,11 @@
 //! What a member limits is its own time on a CPU, its wait for a CPU, and what it waits for outside.
 //! Shares of the limit add up to all of the time.
 
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
-use super::states::{ActorId, Doing, Moment, Outside, PipeAt, Scene, Span};
+use super::states::{ActorId, Doing, Ends, Moment, Outside, PipeAt, Scene, Span};
+use super::window::{Step, steps};
 
 /// What can limit a pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,17 +57,24 @@ impl Blame {
             self.limits.iter().filter(|(limit, _)| counts(*limit)).map(|(_, ns)| ns).sum();
         part / self.whole_ns.max(1.0)
     }
+}
 
+/// Adds limits up, of which there may be thousands.
+#[derive(Default)]
+struct Adding {
+    sum: Blame,
+    places: FxHashMap<Limit, usize>,
+}
+
+impl Adding {
     fn add(&mut self, limit: Limit, ns: f64) {
-        self.whole_ns += ns;
-        match self.limits.iter_mut().find(|(known, _)| *known == limit) {
-            Some((_, sum)) => *sum += ns,
-            None => self.limits.push((limit, ns)),
-        }
-    }
-
-    fn sort(&mut self) {
-        self.limits.sort_by(|a, b| b.1.total_cmp(&a.1));
+        self.sum.whole_ns += ns;
+        let limits = &mut self.sum.limits;
+        let at = *self.places.entry(limit).or_insert_with(|| {
+            limits.push((limit, 0.0));
+            limits.len() - 1
+        });
+        limits[at].1 += ns;
     }
 }
 
@@ -111,7 +120,7 @@ impl Use {
         // Where looks see more than the scheduler charged, the rest is the way from the wake-up to
         // the CPU.
         let seen = self.threads_ns.max(self.cpu_ns + self.run_delay_ns);
-        let off = self.run_delay_ns.min(seen);
+        let off = self.run_delay_ns.min(seen).max(0.0);
         if seen > 0.0 { 1.0 - off / seen } else { 1.0 }
     }
 }
@@ -132,14 +141,21 @@ pub struct Blamed {
 
 /// Judges every moment.
 pub fn blame(scene: &Scene) -> Blamed {
-    let near = Neighbourhood::of(scene);
-    let spans = scene.spans.iter().enumerate().map(|(at, span)| {
-        let around = near.around(scene, at);
-        let mut blame = Blame::default();
+    let awaited: Vec<Vec<u32>> = scene.spans.iter().map(|span| awaited_in(scene, span)).collect();
+    let mut around = Around::of(scene.actors.len());
+    let near = steps(&scene.spans, AROUND_NS);
+    let spans = scene.spans.iter().zip(near).map(|(span, Step { enters, leaves, .. })| {
+        for at in enters {
+            around.enters(&scene.spans[at], &awaited[at]);
+        }
+        for at in leaves {
+            around.leaves(&scene.spans[at], &awaited[at]);
+        }
+        let mut blame = Adding::default();
         for moment in &span.moments {
             judge(scene, &around, moment, &mut blame);
         }
-        blame
+        blame.sum
     });
     Blamed { spans: spans.collect() }
 }
@@ -147,11 +163,12 @@ pub fn blame(scene: &Scene) -> Blamed {
 impl Blamed {
     /// What some stretches add up to.
     pub fn sum(&self, spans: std::ops::Range<usize>) -> Blame {
-        let mut sum = Blame::default();
+        let mut adding = Adding::default();
         for (limit, ns) in self.spans[spans].iter().flat_map(|blame| &blame.limits) {
-            sum.add(*limit, *ns);
+            adding.add(*limit, *ns);
         }
-        sum.sort();
+        let mut sum = adding.sum;
+        sum.limits.sort_by(|a, b| b.1.total_cmp(&a.1));
         sum
     }
 }
@@ -160,15 +177,16 @@ impl Blamed {
 pub fn uses(scene: &Scene, spans: std::ops::Range<usize>) -> Vec<Use> {
     let mut uses = vec![Use::default(); scene.actors.len()];
     for span in &scene.spans[spans] {
-        add_uses(&mut uses, span);
+        add_uses(&mut uses, span, 1.0);
     }
     uses
 }
 
-fn add_uses(uses: &mut [Use], span: &Span) {
+/// Adds what a span comes to, or takes it away again, by the sign.
+fn add_uses(uses: &mut [Use], span: &Span, sign: f64) {
     for moment in &span.moments {
-        for (one, doing) in uses.iter_mut().zip(&moment.doing) {
-            let ns = moment.ns;
+        let ns = sign * moment.ns;
+        for (one, doing) in uses.iter_mut().zip(&*moment.doing) {
             if *doing != Doing::Absent {
                 one.alive_ns += ns;
             }
@@ -178,132 +196,100 @@ fn add_uses(uses: &mut [Use], span: &Span) {
                     one.busy_ns += ns;
                     one.threads_ns += ns * f64::from(*threads);
                 }
-                Doing::AtPipes { space, .. } if !space.is_empty() => one.space_ns += ns,
-                Doing::AtPipes { .. } => one.data_ns += ns,
+                Doing::AtPipes(waits) if !waits.space.is_empty() => one.space_ns += ns,
+                Doing::AtPipes(_) => one.data_ns += ns,
                 Doing::Outside(_) => one.outside_ns += ns,
                 Doing::Follows => one.follows_ns += ns,
             }
         }
     }
     for (one, account) in uses.iter_mut().zip(&span.accounts) {
-        one.cpu_ns += account.cpu_ns as f64;
-        one.run_delay_ns += account.run_delay_ns as f64;
+        one.cpu_ns += sign * account.cpu_ns as f64;
+        one.run_delay_ns += sign * account.run_delay_ns as f64;
     }
 }
 
 /// What is known of the time around a moment, by actor.
-#[derive(Clone, Debug, Default)]
 struct Around {
     uses: Vec<Use>,
-    /// Time in which somebody waited for it in the end.
-    awaited_ns: Vec<f64>,
+    /// Moments in which somebody waited for it in the end.
+    awaited: Vec<u32>,
 }
 
-/// Sums of spans, each with its neighbours.
-struct Neighbourhood {
-    spans: Vec<Around>,
+impl Around {
+    fn of(actors: usize) -> Around {
+        Around { uses: vec![Use::default(); actors], awaited: vec![0; actors] }
+    }
+
+    fn enters(&mut self, span: &Span, awaited: &[u32]) {
+        add_uses(&mut self.uses, span, 1.0);
+        self.awaited.iter_mut().zip(awaited).for_each(|(sum, more)| *sum += more);
+    }
+
+    fn leaves(&mut self, span: &Span, awaited: &[u32]) {
+        add_uses(&mut self.uses, span, -1.0);
+        self.awaited.iter_mut().zip(awaited).for_each(|(sum, less)| *sum -= less);
+    }
 }
 
-impl Neighbourhood {
-    fn of(scene: &Scene) -> Self {
-        let actors = scene.actors.len();
-        let each = scene.spans.iter().map(|span| {
-            let mut around =
-                Around { uses: vec![Use::default(); actors], awaited_ns: vec![0.0; actors] };
-            add_uses(&mut around.uses, span);
-            for moment in &span.moments {
-                let mut awaited = vec![false; actors];
-                for actor in 0..actors {
-                    let ends = chain_ends(scene, moment, actor);
-                    ends.into_iter().for_each(|end| awaited[end] = true);
-                }
-                for (sum, awaited) in around.awaited_ns.iter_mut().zip(awaited) {
-                    *sum += if awaited { moment.ns } else { 0.0 };
-                }
+/// By actor, in how many moments of a span somebody waited for it in the end.
+fn awaited_in(scene: &Scene, span: &Span) -> Vec<u32> {
+    let mut sums = vec![0; scene.actors.len()];
+    for moment in span.moments.iter().filter(|moment| moment.ns > 0.0) {
+        for (sum, is_awaited) in sums.iter_mut().zip(awaited(scene, moment)) {
+            *sum += u32::from(is_awaited);
+        }
+    }
+    sums
+}
+
+/// By actor, whether somebody waits for it in the end, directly or by others that wait: it does not
+/// wait for a neighbour itself. Of several at one end of a pipe those count that work at it, since a
+/// shell that only holds it does not.
+fn awaited(scene: &Scene, moment: &Moment) -> Vec<bool> {
+    let mut awaited = vec![false; scene.actors.len()];
+    // By pipe and side, how many are busy there, and how many wait.
+    let mut counts: FxHashMap<(PipeAt, bool), (usize, usize)> = FxHashMap::default();
+    let mut known: FxHashSet<(PipeAt, bool)> = FxHashSet::default();
+    for (actor, doing) in moment.doing.iter().enumerate() {
+        let Doing::AtPipes(waits) = doing else { continue };
+        // Who waits for both has something to pass on that is not taken.
+        let for_space = !waits.space.is_empty();
+        for &pipe in if for_space { &waits.space } else { &waits.data } {
+            let Ends { writers, readers } = &scene.pipes[pipe];
+            let others = if for_space { readers } else { writers };
+            let (busy, waiting) = *counts.entry((pipe, for_space)).or_insert_with(|| {
+                others.iter().fold((0, 0), |(busy, waiting), &other| match moment.doing[other] {
+                    Doing::Busy(_) => (busy + 1, waiting),
+                    Doing::AtPipes(_) => (busy, waiting + 1),
+                    _ => (busy, waiting),
+                })
+            });
+            let waits_there = usize::from(others.binary_search(&actor).is_ok());
+            // For whom those wait, they say themselves.
+            if busy == 0 && waiting > waits_there || !known.insert((pipe, for_space)) {
+                continue;
             }
-            around
-        });
-        Neighbourhood { spans: each.collect() }
-    }
-
-    fn around(&self, scene: &Scene, at: usize) -> Around {
-        let middle = (scene.spans[at].from_ns + scene.spans[at].until_ns) / 2;
-        let is_near =
-            |span: &Span| span.until_ns + AROUND_NS > middle && span.from_ns < middle + AROUND_NS;
-        let first =
-            scene.spans[..at].iter().rposition(|span| !is_near(span)).map_or(0, |at| at + 1);
-        let after = scene.spans[at..].iter().position(|span| !is_near(span));
-        let last = after.map_or(scene.spans.len(), |after| at + after.max(1));
-        let actors = scene.actors.len();
-        let mut sum = Around { uses: vec![Use::default(); actors], awaited_ns: vec![0.0; actors] };
-        for (span, around) in scene.spans[first..last].iter().zip(&self.spans[first..last]) {
-            add_uses(&mut sum.uses, span);
-            for (sum, ns) in sum.awaited_ns.iter_mut().zip(&around.awaited_ns) {
-                *sum += ns;
+            for &other in others {
+                awaited[other] |= match moment.doing[other] {
+                    Doing::Busy(_) => true,
+                    Doing::Outside(_) => busy == 0,
+                    _ => false,
+                };
             }
         }
-        sum
     }
+    awaited
 }
 
-/// Whom a waiting actor waits for in the end; nobody where it does not wait for a neighbour, or
-/// where the waits go round in a circle.
-fn chain_ends(scene: &Scene, moment: &Moment, actor: ActorId) -> Vec<ActorId> {
-    let mut ends = Vec::new();
-    let mut seen = vec![false; scene.actors.len()];
-    seen[actor] = true;
-    let mut left = next_in_chain(scene, moment, actor);
-    while let Some(next) = left.pop() {
-        if std::mem::replace(&mut seen[next], true) {
-            continue;
-        }
-        match &moment.doing[next] {
-            Doing::AtPipes { .. } => left.extend(next_in_chain(scene, moment, next)),
-            Doing::Busy(_) | Doing::Outside(_) => ends.push(next),
-            Doing::Absent | Doing::Follows => {}
-        }
-    }
-    ends
-}
-
-/// The neighbours that an actor waits for.
-fn next_in_chain(scene: &Scene, moment: &Moment, actor: ActorId) -> Vec<ActorId> {
-    let Doing::AtPipes { data, space } = &moment.doing[actor] else { return Vec::new() };
-    // Who waits for both has something to pass on that is not taken.
-    let mut next = Vec::new();
-    if space.is_empty() {
-        for &pipe in data {
-            next.extend(who_matters(moment, &scene.pipes[pipe].writers, actor));
-        }
-    } else {
-        for &pipe in space {
-            next.extend(who_matters(moment, &scene.pipes[pipe].readers, actor));
-        }
-    }
-    next
-}
-
-/// Of several at one end of a pipe those that work at it: a shell that only holds it does not.
-fn who_matters(moment: &Moment, ends: &[ActorId], but: ActorId) -> Vec<ActorId> {
-    let rank = |actor: &ActorId| match &moment.doing[*actor] {
-        Doing::Busy(_) => 0,
-        Doing::AtPipes { .. } => 1,
-        Doing::Outside(_) => 2,
-        Doing::Follows | Doing::Absent => 3,
-    };
-    let others = ends.iter().copied().filter(|&actor| actor != but);
-    let best = others.clone().map(|actor| rank(&actor)).min().unwrap_or(3);
-    others.filter(|actor| rank(actor) == best && best < 3).collect()
-}
-
-fn judge(scene: &Scene, around: &Around, moment: &Moment, blame: &mut Blame) {
+fn judge(scene: &Scene, around: &Around, moment: &Moment, blame: &mut Adding) {
     let actors = 0..scene.actors.len();
     let works =
         |&actor: &ActorId| matches!(moment.doing[actor], Doing::Busy(_) | Doing::Outside(_));
     let mut candidates: Vec<ActorId> = actors.filter(works).collect();
     // Who sleeps, and is never waited for, is beside the matter.
     let matters = |&actor: &ActorId| {
-        matches!(moment.doing[actor], Doing::Busy(_)) || around.awaited_ns[actor] > 0.0
+        matches!(moment.doing[actor], Doing::Busy(_)) || around.awaited[actor] > 0
     };
     if candidates.iter().any(matters) {
         candidates.retain(matters);

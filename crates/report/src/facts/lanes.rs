@@ -3,11 +3,13 @@
 
 use pipeprof_profiler::meter::PipeFlow;
 use pipeprof_runner::pipeline::Pipeline;
+use rustc_hash::FxHashMap;
 
 use super::blame::{Use, blame};
 use super::over_time::{self, Columns};
 use super::states::{Doing, Outside, Scene};
 use super::verdict::{Judge, Party};
+use crate::holding::Holding;
 use crate::verdict::evidence::Evidence;
 
 /// What a member does, as a lane shows it.
@@ -93,6 +95,13 @@ pub struct Lanes {
 /// the time around a column tells it.
 const AROUND_NS: f64 = 400e6;
 
+/// Lanes of thousands of members and pipes have fewer columns, so that they have no more cells than
+/// this.
+const MOST_CELLS: usize = 600_000;
+
+/// Members whose lanes are made in one pass over the looks.
+const AT_ONCE: usize = 64;
+
 /// Puts a run into so many columns; `None` where nobody looked. `start_ns` is when the counting of
 /// bytes began, by the clock of the scene; `apart` tells waits for a CPU as a limit of their own.
 pub(crate) fn lanes(
@@ -105,12 +114,18 @@ pub(crate) fn lanes(
     apart: bool,
 ) -> Option<Lanes> {
     let (first, last) = (scene.spans.first()?, scene.spans.last()?);
+    let lanes = (scene.actors.len() + scene.pipes.len()).max(1);
+    let columns = columns.min((MOST_CELLS / lanes).max(1));
     let column_ns = (last.until_ns - first.from_ns) as f64 / columns.max(1) as f64;
     if scene.actors.is_empty() || columns == 0 || column_ns <= 0.0 {
         return None;
     }
     let grid = Columns { from_ns: first.from_ns as f64, step_ns: column_ns, count: columns };
     let judge = Judge::of(evidence, scene, pipeline);
+    let actors = judge.member_of.iter().enumerate().rev();
+    let actors: FxHashMap<usize, usize> =
+        actors.filter_map(|(actor, member)| Some(((*member)?, actor))).collect();
+    let holding = Holding::of(pipeline, flows);
     let mut made = Lanes {
         column_ns,
         columns,
@@ -123,13 +138,12 @@ pub(crate) fn lanes(
     let blamed = blame(scene);
     for (span, blame) in scene.spans.iter().zip(&blamed.spans) {
         let parties = judge.parties(blame, apart);
-        let member_at = |member: usize| judge.member_of.iter().position(|&of| of == Some(member));
         for (column, ns) in overlaps(grid, span.from_ns, span.until_ns) {
             for &(party, share) in &parties {
                 let share = share * ns / column_ns;
                 match party {
                     Party::Member(member) => {
-                        let Some(actor) = member_at(member) else { continue };
+                        let Some(&actor) = actors.get(&member) else { continue };
                         made.members[actor].cells[column].limits += share;
                     }
                     Party::Pipe(pipe) => of_pipes[pipe][column] += share,
@@ -154,14 +168,14 @@ pub(crate) fn lanes(
         if ends.writers.is_empty() || ends.readers.is_empty() || ends.is_internal() {
             continue;
         }
-        let flow = flows.iter().find(|flow| flow.is_of(pipe));
+        let flow = holding.flow(at).and_then(|flow| flows.get(flow));
         let capacity = flow.and_then(|flow| flow.capacity_bytes).or(pipe.capacity_bytes);
         let nothing = || vec![None; columns];
         let fill = flow.zip(capacity).map_or_else(nothing, |(flow, capacity)| {
             over_time::levels(&flow.fill_over_time, capacity, since)
         });
         let rates = flow.map_or_else(nothing, |flow| over_time::rates(&flow.over_time, since));
-        let limits = judge.pipe_of[at].map(|pipe| std::mem::take(&mut of_pipes[pipe]));
+        let limits = judge.pipe_of[at].map(|pipe| of_pipes[pipe].clone());
         made.pipes.push(PipeLane {
             inode: pipe.inode,
             writers: ends.writers.iter().map(|&actor| pid(actor)).collect(),
@@ -194,21 +208,28 @@ struct Found {
 }
 
 fn members(scene: &Scene, grid: Columns) -> Vec<MemberLane> {
-    let actors = scene.actors.len();
-    let mut found = vec![vec![Found::default(); grid.count]; actors];
+    let actors: Vec<usize> = (0..scene.actors.len()).collect();
+    actors.chunks(AT_ONCE).flat_map(|actors| some_members(scene, grid, actors)).collect()
+}
+
+fn some_members(scene: &Scene, grid: Columns, actors: &[usize]) -> Vec<MemberLane> {
+    let (first, last) = (actors[0], actors[actors.len() - 1]);
+    let mut found = vec![vec![Found::default(); grid.count]; actors.len()];
     for span in &scene.spans {
         let length = (span.until_ns - span.from_ns) as f64;
+        let mut whole = vec![Found::default(); actors.len()];
+        for moment in &span.moments {
+            for (of, doing) in whole.iter_mut().zip(&moment.doing[first..=last]) {
+                of.add(doing, moment.ns);
+            }
+        }
+        for (of, account) in whole.iter_mut().zip(&span.accounts[first..=last]) {
+            of.used.cpu_ns += account.cpu_ns as f64;
+            of.used.run_delay_ns += account.run_delay_ns as f64;
+        }
         for (column, ns) in overlaps(grid, span.from_ns, span.until_ns) {
             let part = ns / length.max(1.0);
-            for moment in &span.moments {
-                for (of, doing) in found.iter_mut().zip(&moment.doing) {
-                    of[column].add(doing, moment.ns * part);
-                }
-            }
-            for (of, account) in found.iter_mut().zip(&span.accounts) {
-                of[column].used.cpu_ns += account.cpu_ns as f64 * part;
-                of[column].used.run_delay_ns += account.run_delay_ns as f64 * part;
-            }
+            found.iter_mut().zip(&whole).for_each(|(of, whole)| of[column].add_part(whole, part));
         }
     }
     found.iter().map(|columns| lane(columns, grid)).collect()
@@ -223,12 +244,24 @@ impl Found {
                 used.busy_ns += ns;
                 used.threads_ns += ns * f64::from(*threads);
             }
-            Doing::AtPipes { space, .. } if !space.is_empty() => used.space_ns += ns,
-            Doing::AtPipes { .. } => used.data_ns += ns,
+            Doing::AtPipes(waits) if !waits.space.is_empty() => used.space_ns += ns,
+            Doing::AtPipes(_) => used.data_ns += ns,
             Doing::Outside(outside) => self.waits(Some(*outside), ns),
             Doing::Follows => self.waits(None, ns),
         }
         self.used.alive_ns += ns;
+    }
+
+    fn add_part(&mut self, whole: &Found, part: f64) {
+        let (used, of) = (&mut self.used, &whole.used);
+        used.busy_ns += of.busy_ns * part;
+        used.threads_ns += of.threads_ns * part;
+        used.space_ns += of.space_ns * part;
+        used.data_ns += of.data_ns * part;
+        used.alive_ns += of.alive_ns * part;
+        used.cpu_ns += of.cpu_ns * part;
+        used.run_delay_ns += of.run_delay_ns * part;
+        whole.outside.iter().for_each(|&(outside, ns)| self.waits(outside, ns * part));
     }
 
     fn waits(&mut self, outside: Option<Outside>, ns: f64) {
@@ -241,17 +274,24 @@ impl Found {
 }
 
 fn lane(columns: &[Found], grid: Columns) -> MemberLane {
-    let reach = (AROUND_NS / grid.step_ns).round() as usize;
+    let reach = ((AROUND_NS / grid.step_ns).round() as usize).min(columns.len());
+    // By the start of each column, from the first on.
+    let mut sums = vec![[0.0; 3]];
+    for (at, Found { used, .. }) in columns.iter().enumerate() {
+        let more = [used.threads_ns, used.cpu_ns, used.run_delay_ns];
+        sums.push(std::array::from_fn(|of| sums[at][of] + more[of]));
+    }
     let cell = |(at, found): (usize, &Found)| {
-        let around = &columns[at.saturating_sub(reach)..(at + reach + 1).min(columns.len())];
-        let mut sum = Use::default();
-        for near in around {
-            sum.threads_ns += near.used.threads_ns;
-            sum.cpu_ns += near.used.cpu_ns;
-            sum.run_delay_ns += near.used.run_delay_ns;
-        }
+        let near = at.saturating_sub(reach)..at.saturating_add(reach + 1).min(columns.len());
+        let [before, by_then] = [near.start, near.end].map(|edge| sums[edge]);
+        let around = Use {
+            threads_ns: by_then[0] - before[0],
+            cpu_ns: by_then[1] - before[1],
+            run_delay_ns: by_then[2] - before[2],
+            ..Use::default()
+        };
         let used = &found.used;
-        let on_cpu = sum.on_cpu_share();
+        let on_cpu = around.on_cpu_share();
         let ns = [
             used.busy_ns * on_cpu,
             used.busy_ns * (1.0 - on_cpu),
@@ -284,8 +324,8 @@ mod tests {
     fn scene(line: &[&str], cpu: f64) -> Scene {
         let doing = |letter: char| match letter {
             'B' => Doing::Busy(1),
-            'd' => Doing::AtPipes { data: vec![0], space: vec![] },
-            's' => Doing::AtPipes { data: vec![], space: vec![0] },
+            'd' => Doing::at_pipes(vec![0], vec![]),
+            's' => Doing::at_pipes(vec![], vec![0]),
             'o' => Doing::Outside(Outside::For(Why::Timer)),
             _ => Doing::Absent,
         };
@@ -302,7 +342,7 @@ mod tests {
                 until_ns: (at as u64 + 1) * 20_000_000,
                 looks: 4.0,
                 accounts: doing.iter().map(account).collect(),
-                moments: vec![Moment { ns: 2e7, doing }],
+                moments: vec![Moment { ns: 2e7, doing: doing.into() }],
             }
         };
         Scene {

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use rustc_hash::FxHashMap;
+
 use super::blame::{Blame, Blamed, Limit};
 use super::states::{ActorId, PipeAt, Scene};
 
@@ -19,7 +21,7 @@ pub struct Phase {
 }
 
 /// Who is told apart by phases: a member, whatever it does, a pipe, or neither.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Party {
     Actor(ActorId),
     Pipe(PipeAt),
@@ -38,6 +40,9 @@ impl Party {
 
 /// A run is looked at in so many cells, so that a cut is within half a percent of its moment.
 const CELLS: usize = 200;
+
+/// More members and pipes than this are not told apart: each limits for too little of the time.
+const MOST_PARTIES: usize = 64;
 
 /// More phases than this are no answer.
 const MOST_PHASES: usize = 6;
@@ -67,20 +72,14 @@ const LEAST_CHANGE: f64 = 0.25;
 /// Cuts a run.
 pub fn phases(scene: &Scene, blamed: &Blamed) -> Vec<Phase> {
     let cells = cells(scene);
-    let mut parties: Vec<Party> = blamed
-        .spans
-        .iter()
-        .flat_map(|blame| &blame.limits)
-        .map(|(limit, _)| Party::of(*limit))
-        .collect();
-    parties.sort_unstable();
-    parties.dedup();
+    let parties = parties(blamed);
+    let kinds = parties.values().max().map_or(0, |last| last + 1);
     let weight = |cell: &Range<usize>| {
-        let mut sums = vec![0.0; parties.len()];
+        let mut sums = vec![0.0; kinds];
         for span in cell.clone() {
             let whole = blamed.spans[span].whole_ns.max(1.0);
             for &(limit, ns) in &blamed.spans[span].limits {
-                if let Ok(at) = parties.binary_search(&Party::of(limit)) {
+                if let Some(&at) = parties.get(&Party::of(limit)) {
                     sums[at] += scene.spans[span].looks * ns / whole;
                 }
             }
@@ -105,9 +104,24 @@ pub fn phases(scene: &Scene, blamed: &Blamed) -> Vec<Phase> {
     cuts.into_iter().map(phase).collect()
 }
 
+/// Those that limit, each with its place; all but those that limit most have one together.
+fn parties(blamed: &Blamed) -> FxHashMap<Party, usize> {
+    let mut sums: FxHashMap<Party, f64> = FxHashMap::default();
+    for &(limit, ns) in blamed.spans.iter().flat_map(|blame| &blame.limits) {
+        *sums.entry(Party::of(limit)).or_default() += ns;
+    }
+    let mut sums: Vec<(Party, f64)> = sums.into_iter().collect();
+    sums.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    let (told, others) = sums.split_at(sums.len().min(MOST_PARTIES));
+    let mut told: Vec<Party> = told.iter().map(|(party, _)| *party).collect();
+    told.sort_unstable();
+    let others = others.iter().map(|(party, _)| (*party, told.len()));
+    others.chain(told.iter().copied().zip(0..)).collect()
+}
+
 /// Spans, put together so that there are no more than [`CELLS`].
 fn cells(scene: &Scene) -> Vec<Range<usize>> {
-    let least = scene.elapsed_ns() / CELLS as u64;
+    let least = (scene.elapsed_ns() / CELLS as u64).max(1);
     let mut cells: Vec<Range<usize>> = Vec::new();
     let mut length = u64::MAX;
     for (at, span) in scene.spans.iter().enumerate() {
@@ -143,17 +157,20 @@ fn segment(counts: &[Vec<f64>]) -> Vec<Range<usize>> {
         let looks = parts.filter(|part| *part > 0.0).map(|part| part * (part / whole).ln());
         looks.sum::<f64>() / alike
     };
+    let likelihoods: Vec<Vec<f64>> = (0..cells)
+        .map(|from| (0..=cells).map(|until| likelihood(from, until.max(from))).collect())
+        .collect();
     let cost = COST_OF_A_CUT * (cells as f64).ln().max(1.0);
     // best[n][until]: of the first `until` cells in n + 1 segments, and where the last one begins.
     let most = MOST_PHASES.min(cells);
     let none = (f64::NEG_INFINITY, 0);
-    let whole = (0..=cells).map(|until| if until == 0 { none } else { (likelihood(0, until), 0) });
+    let whole = (0..=cells).map(|until| if until == 0 { none } else { (likelihoods[0][until], 0) });
     let mut best = vec![vec![none; cells + 1]; most];
     best[0] = whole.collect();
     for segments in 1..most {
         for until in segments + 1..=cells {
             for from in segments..until {
-                let value = best[segments - 1][from].0 + likelihood(from, until) - cost;
+                let value = best[segments - 1][from].0 + likelihoods[from][until] - cost;
                 if value > best[segments][until].0 {
                     best[segments][until] = (value, from);
                 }

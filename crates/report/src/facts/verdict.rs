@@ -22,7 +22,7 @@ pub(crate) use bounds::LEAST_ALTERNATION;
 pub(super) use judge::Judge;
 
 /// Who or what limits, by place in the evidence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Party {
     /// A member.
     Member(usize),

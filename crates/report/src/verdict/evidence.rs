@@ -2,6 +2,7 @@
 
 use pipeprof_profiler::states::Connection;
 use pipeprof_runner::pipeline::Link;
+use rustc_hash::FxHashSet;
 
 use super::{PipeCause, TINY_CALL};
 use crate::roles::{Reason, Role};
@@ -210,10 +211,11 @@ impl Evidence {
     /// Who may be the bottleneck, the likeliest first.
     pub(crate) fn candidates(&self) -> Vec<usize> {
         let any_pipes = self.members.iter().any(MemberEvidence::has_pipes);
+        let only_hold = self.only_hold();
         let mut candidates: Vec<usize> = (0..self.members.len())
             .filter(|&at| self.members[at].lifetime_ns > 0)
             .filter(|&at| !any_pipes || self.members[at].has_pipes())
-            .filter(|&at| !self.only_holds(at))
+            .filter(|&at| !only_hold[at])
             .collect();
         // A shell that waits for the others is not what they wait for.
         let waits = |at: &usize| {
@@ -227,26 +229,35 @@ impl Evidence {
         candidates
     }
 
-    /// Members that hold the ends of others, and never use them: `timeout` and its like, and what a
-    /// shell starts inside a loop. Where none uses them, whoever lived longest is taken to.
-    pub(crate) fn only_holds(&self, member: usize) -> bool {
-        let one = &self.members[member];
-        if !one.has_pipes() || !one.is_idle() {
-            return false;
+    /// By member, whether it holds the ends of others and never uses them: `timeout` and its like,
+    /// and what a shell starts inside a loop. Where none uses them, whoever lived longest is taken
+    /// to.
+    pub(crate) fn only_hold(&self) -> Vec<bool> {
+        let rank = |at: usize| {
+            let member = &self.members[at];
+            (!member.is_idle(), member.lifetime_ns, std::cmp::Reverse(at))
+        };
+        // By pipe, who comes first at each end.
+        let mut first = [vec![None; self.pipes.len()], vec![None; self.pipes.len()]];
+        for (at, member) in self.members.iter().enumerate() {
+            for (first, pipes) in first.iter_mut().zip([&member.reads_from, &member.writes_to]) {
+                for &pipe in pipes {
+                    if first[pipe].is_none_or(|known| rank(at) > rank(known)) {
+                        first[pipe] = Some(at);
+                    }
+                }
+            }
         }
-        let comes_first = |at: usize| {
-            let other = &self.members[at];
-            let rank =
-                |m: &MemberEvidence, at| (!m.is_idle(), m.lifetime_ns, std::cmp::Reverse(at));
-            rank(other, at) > rank(one, member)
+        let only_holds = |(at, member): (usize, &MemberEvidence)| {
+            let is_first = |first: &[Option<usize>], pipes: &[usize]| {
+                pipes.iter().any(|&p| first[p] == Some(at))
+            };
+            member.has_pipes()
+                && member.is_idle()
+                && !is_first(&first[0], &member.reads_from)
+                && !is_first(&first[1], &member.writes_to)
         };
-        let shared = |end: fn(&MemberEvidence) -> &Vec<usize>| {
-            end(one).iter().all(|pipe| {
-                let mut others = (0..self.members.len()).filter(|&at| at != member);
-                others.any(|at| end(&self.members[at]).contains(pipe) && comes_first(at))
-            })
-        };
-        shared(|m| &m.reads_from) && shared(|m| &m.writes_to)
+        self.members.iter().enumerate().map(only_holds).collect()
     }
 
     pub(crate) fn share(&self, ns: u64) -> f64 {
@@ -362,15 +373,18 @@ impl Evidence {
     /// The pipe at which writer and reader wait for each other most, and the share of the time in
     /// which both do.
     pub(crate) fn alternation(&self) -> Option<(usize, f64)> {
-        let waits = |at: usize| {
-            let pipe = |held: fn(&MemberEvidence) -> &Vec<usize>, reason| {
-                let ends = self.members.iter().filter(|member| held(member).contains(&at));
-                ends.map(|member| self.share(member.blocked_for(reason))).fold(0.0, f64::max)
-            };
-            let space = pipe(|member| &member.writes_to, Reason::WaitSpace);
-            space.min(pipe(|member| &member.reads_from, Reason::WaitData))
-        };
-        (0..self.pipes.len()).map(|at| (at, waits(at))).max_by(|a, b| a.1.total_cmp(&b.1))
+        // By pipe, how long those waited that write to it, and those that read from it.
+        let mut waits = vec![[0.0f64; 2]; self.pipes.len()];
+        for member in &self.members {
+            let ends =
+                [(&member.writes_to, Reason::WaitSpace), (&member.reads_from, Reason::WaitData)];
+            for (end, (pipes, reason)) in ends.into_iter().enumerate() {
+                let share = self.share(member.blocked_for(reason));
+                pipes.iter().for_each(|&pipe| waits[pipe][end] = waits[pipe][end].max(share));
+            }
+        }
+        let both = waits.iter().map(|[space, data]| space.min(*data)).enumerate();
+        both.max_by(|a, b| a.1.total_cmp(&b.1))
     }
 
     /// That pipe, where nobody does much else.
@@ -403,12 +417,15 @@ impl Evidence {
             let gone = other.lifetime_ns < self.elapsed_ns / 2;
             gone || (other.blocked_for(reason) + poll) * 2 >= other.lifetime_ns
         };
-        let shares = |a: &[usize], b: &[usize]| a.iter().any(|pipe| b.contains(pipe));
-        let mut others = (0..self.members.len()).filter(|&at| at != member && !self.only_holds(at));
+        let [read, written] = [&one.reads_from, &one.writes_to]
+            .map(|pipes| pipes.iter().copied().collect::<FxHashSet<usize>>());
+        let shares = |a: &[usize], b: &FxHashSet<usize>| a.iter().any(|pipe| b.contains(pipe));
+        let only_hold = self.only_hold();
+        let mut others = (0..self.members.len()).filter(|&at| at != member && !only_hold[at]);
         others.all(|at| {
             let other = &self.members[at];
-            (!shares(&other.writes_to, &one.reads_from) || waits(at, Reason::WaitSpace))
-                && (!shares(&other.reads_from, &one.writes_to) || waits(at, Reason::WaitData))
+            (!shares(&other.writes_to, &read) || waits(at, Reason::WaitSpace))
+                && (!shares(&other.reads_from, &written) || waits(at, Reason::WaitData))
         })
     }
 }

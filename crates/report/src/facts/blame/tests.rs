@@ -14,8 +14,8 @@ fn scene(actors: Vec<Actor>, pipes: Vec<Ends>, moments: &[(&str, f64)]) -> Scene
     let of = |letters: &str| -> Vec<Doing> {
         let one = |(at, letter): (usize, char)| match letter {
             'B' => Doing::Busy(1),
-            'd' => Doing::AtPipes { data: reads(&pipes, at), space: vec![] },
-            's' => Doing::AtPipes { data: vec![], space: writes(&pipes, at) },
+            'd' => Doing::at_pipes(reads(&pipes, at), vec![]),
+            's' => Doing::at_pipes(vec![], writes(&pipes, at)),
             'o' => Doing::Outside(Outside::For(Why::Timer)),
             _ => Doing::Absent,
         };
@@ -23,7 +23,7 @@ fn scene(actors: Vec<Actor>, pipes: Vec<Ends>, moments: &[(&str, f64)]) -> Scene
     };
     let whole: f64 = moments.iter().map(|(_, ns)| ns).sum();
     let moments: Vec<Moment> =
-        moments.iter().map(|&(letters, ns)| Moment { ns, doing: of(letters) }).collect();
+        moments.iter().map(|&(letters, ns)| Moment { ns, doing: of(letters).into() }).collect();
     let accounts = vec![Account::default(); actors.len()];
     let span = Span { from_ns: 0, until_ns: whole as u64, looks: whole / 5e6, moments, accounts };
     Scene {
@@ -116,7 +116,9 @@ fn a_fast_branch_of_a_fan_out_waits_for_the_slow_one() {
     ];
     let actors = (0..3).map(|member| Actor { member, ..Actor::default() }).collect();
     let mut scene = scene(actors, pipes, &[("sdB", 1e9)]);
-    scene.spans[0].moments[0].doing[0] = Doing::AtPipes { data: vec![], space: vec![1] };
+    let mut doing = scene.spans[0].moments[0].doing.to_vec();
+    doing[0] = Doing::at_pipes(vec![], vec![1]);
+    scene.spans[0].moments[0].doing = doing.into();
     assert_eq!(shares(&scene), [0, 0, 100]);
 }
 

@@ -1,5 +1,5 @@
-use pipeprof_profiler::states::{Bin, StateRef};
-use pipeprof_runner::pipeline::{Link, Member, Pipe, PipeKey};
+use pipeprof_profiler::states::{Bin, PipeRef, ProcessRef, ProcessSeen, ProcessState, StateRef};
+use pipeprof_runner::pipeline::{Link, Member, MemberId, Pipe, PipeKey};
 
 use super::*;
 
@@ -93,7 +93,7 @@ fn a_shell_around_a_pipeline_is_no_part_of_it() {
     assert_eq!(pids(&pipeline, &scene), [10, 11]);
     let doing = &scene.spans[0].moments[0].doing;
     assert_eq!(doing[0], Doing::Busy(1));
-    assert_eq!(doing[1], Doing::AtPipes { data: vec![0], space: vec![] });
+    assert_eq!(doing[1], Doing::at_pipes(vec![0], vec![]));
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn brief_children_are_told_as_part_of_who_started_them_however_deep() {
     assert_eq!(pids(&pipeline, &scene), [10, 11]);
     assert_eq!(scene.actors[0].folded.len(), 2);
     assert_eq!(scene.spans[0].moments[0].doing[0], Doing::Busy(1));
-    assert!(scene.pipes_of(0, false).is_empty(), "the pipes of the shim are its own");
+    assert!(scene.held()[0][0].is_empty(), "the pipes of the shim are its own");
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn a_worker_that_computes_while_another_thread_waits_for_data_is_busy() {
     let mut idle = at_pipe(0, false);
     idle.why = Some(Why::Thread);
     let scene = Scene::of(&pipeline, &timeline(processes, &[7], vec![running(), idle]));
-    let data = Doing::AtPipes { data: vec![0], space: vec![] };
+    let data = Doing::at_pipes(vec![0], vec![]);
     assert_eq!(scene.spans[0].moments[0].doing[1], data);
 }
 
@@ -171,8 +171,8 @@ fn a_wait_whose_pipe_is_not_told_is_for_the_pipes_that_the_member_has() {
     };
     let scene = Scene::of(&pipeline, &timeline(processes, &[], vec![any(true), any(false)]));
     let doing = &scene.spans[0].moments[0].doing;
-    assert_eq!(doing[0], Doing::AtPipes { data: vec![], space: vec![0] });
-    assert_eq!(doing[1], Doing::AtPipes { data: vec![0], space: vec![] });
+    assert_eq!(doing[0], Doing::at_pipes(vec![], vec![0]));
+    assert_eq!(doing[1], Doing::at_pipes(vec![0], vec![]));
 }
 
 #[test]

@@ -38,11 +38,13 @@ impl Judge<'_> {
                 member.work(Work::WakeUp) as f64 / member.on_cpu_ns.max(1) as f64
             })
         };
+        let mut is_left = vec![true; self.scene.actors.len()];
+        without.iter().for_each(|&actor| is_left[actor] = false);
         let mut whole = 0.0;
         let mut longest = vec![0.0; self.scene.actors.len()];
         for phase in &self.phases {
             let uses = uses(self.scene, phase.spans.clone());
-            let others = (0..uses.len()).filter(|actor| !without.contains(actor));
+            let others = (0..uses.len()).filter(|&actor| is_left[actor]);
             let cpu: f64 =
                 others.clone().map(|actor| uses[actor].cpu_ns * (1.0 - spared(actor))).sum();
             let cpus = self.cpus_in(&uses, (phase.until_ns - phase.from_ns) as f64);

@@ -4,6 +4,7 @@ use super::judge::{Judge, MOSTLY};
 use super::{Doubt, Judged, Party};
 use crate::facts::blame::Limit;
 use crate::verdict::{Confidence, Finding};
+use rustc_hash::FxHashSet;
 
 /// Looks in a row are alike: so many count as one that is independent.
 const ALIKE: f64 = 4.0;
@@ -17,8 +18,9 @@ impl Judge<'_> {
 
     pub(super) fn sure(&self, judged: &Judged) -> (Option<Confidence>, Option<Doubt>) {
         let share = judged.share;
+        let members: FxHashSet<usize> = judged.members.iter().copied().collect();
         let next = judged.limits.iter().find(|(party, _)| match party {
-            Party::Member(member) => !judged.members.contains(member),
+            Party::Member(member) => !members.contains(member),
             Party::Pipe(pipe) => judged.pipe != Some(*pipe),
             Party::Cpus => judged.finding != Finding::Starved,
             Party::Unknown => false,

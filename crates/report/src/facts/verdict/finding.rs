@@ -8,18 +8,19 @@ use crate::roles::Reason;
 use crate::verdict::evidence::Work;
 use crate::verdict::{Finding, PipeCause};
 use pipeprof_profiler::states::Why;
+use rustc_hash::FxHashSet;
 
 impl Judge<'_> {
     pub(super) fn find(&self, judged: &mut Judged) {
         let elapsed = self.scene.elapsed_ns() as f64;
         let Some(&(top, share)) = judged.limits.first() else { return };
         judged.share = share;
-        if let Some((member, outside)) = self.idle(top) {
+        if let Some((member, outside)) = self.idle(judged, top) {
             (judged.finding, judged.members) = (Finding::Idle, vec![member]);
             judged.outside = Some(outside);
             return;
         }
-        if self.is_starved(top) {
+        if self.is_starved(judged, top) {
             self.find_starved(judged);
             return;
         }
@@ -48,9 +49,9 @@ impl Judge<'_> {
 
     /// Whether CPUs would make the pipeline faster than anything could that is done to whoever
     /// limits, or that mostly waits for one.
-    fn is_starved(&self, top: Party) -> bool {
+    fn is_starved(&self, judged: &Judged, top: Party) -> bool {
         let no_cpu = self.whole.share(|limit| matches!(limit, Limit::NoCpu(_)));
-        let is_throttled = self.lives().iter().any(|life| {
+        let is_throttled = judged.lives.iter().any(|life| {
             matches!((life.quota, top), (Some(quota), Party::Member(member))
                 if life.member == member && quota.held_back >= LEAST_PRESSURE)
         });
@@ -117,7 +118,7 @@ impl Judge<'_> {
     }
 
     /// Nothing went through any pipe, and nobody did anything: who waits for what.
-    fn idle(&self, top: Party) -> Option<(usize, Outside)> {
+    fn idle(&self, judged: &Judged, top: Party) -> Option<(usize, Outside)> {
         let pipes = &self.evidence.pipes;
         let nothing = !pipes.is_empty() && pipes.iter().all(|pipe| pipe.bytes == Some(0));
         let cpu: f64 = self.uses.iter().map(|used| used.cpu_ns.max(used.busy_ns)).sum();
@@ -125,14 +126,13 @@ impl Judge<'_> {
             return None;
         }
         let Party::Member(member) = top else { return None };
-        let life = self.lives().into_iter().find(|life| life.member == member)?;
-        Some((member, life.outside.first()?.0))
+        Some((member, judged.life(member)?.outside.first()?.0))
     }
 
     /// The pipe whose ends take turns, where that is what the time goes to.
     fn alternating(&self, judged: &Judged) -> Option<usize> {
         let pipe = judged.larger_pipe.pipe?;
-        let ends = self.evidence.ends(pipe);
+        let ends: FxHashSet<usize> = self.evidence.ends(pipe).into_iter().collect();
         let of_ends = judged.limits.iter().filter_map(|&(party, share)| match party {
             Party::Member(member) if ends.contains(&member) => Some(share),
             Party::Pipe(at) if at == pipe => Some(share),

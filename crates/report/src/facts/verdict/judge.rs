@@ -1,11 +1,12 @@
 //! Who limits, added up: shares of members, pipes and CPUs, for the whole run and by phase.
 
-use pipeprof_runner::pipeline::Pipeline;
+use pipeprof_runner::pipeline::{PipeKey, Pipeline};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Judged, Party, PhaseFacts, Unclear};
 use crate::facts::blame::{Blame, Blamed, Limit, Use, blame, uses};
 use crate::facts::phases::{Phase, phases};
-use crate::facts::states::{ActorId, Scene};
+use crate::facts::states::{ActorId, Doing, Outside, Scene};
 use crate::roles::Role;
 use crate::verdict::evidence::{Evidence, PipeEvidence};
 use crate::verdict::{Finding, SHORTEST_NS};
@@ -30,6 +31,13 @@ pub(in crate::facts) struct Judge<'a> {
     pub(in crate::facts) member_of: Vec<Option<usize>>,
     /// By pipe of the pipeline, its place in the evidence.
     pub(in crate::facts) pipe_of: Vec<Option<usize>>,
+    /// By actor, what it waited for outside, the longest first.
+    pub(super) outside: Vec<Vec<(Outside, f64)>>,
+    /// By member of the evidence, the pipe that it works at most, and the share of its CPU time that
+    /// this takes.
+    pipe_work: Vec<Option<(usize, f64)>>,
+    /// By member of the evidence, its share of the limit, with its work for pipes.
+    limits: Vec<f64>,
 }
 
 impl<'a> Judge<'a> {
@@ -40,22 +48,34 @@ impl<'a> Judge<'a> {
     ) -> Self {
         let blamed = blame(scene);
         let all = 0..scene.spans.len();
-        let member_of = scene.actors.iter().map(|actor| {
-            let pid = pipeline.members.get(actor.member)?.pid;
-            evidence.members.iter().position(|member| member.pid == pid)
-        });
-        let pipe_of = pipeline.pipes.iter().map(|pipe| {
-            let key = pipe.key();
-            let is_it =
-                |known: &PipeEvidence| (known.device, known.inode) == (key.device, key.inode);
-            evidence.pipes.iter().position(is_it)
-        });
+        let by_pid: FxHashMap<i32, usize> =
+            evidence.members.iter().enumerate().rev().map(|(at, one)| (one.pid, at)).collect();
+        let member_of: Vec<Option<usize>> = scene
+            .actors
+            .iter()
+            .map(|actor| by_pid.get(&pipeline.members.get(actor.member)?.pid).copied())
+            .collect();
+        let key = |pipe: &PipeEvidence| PipeKey { device: pipe.device, inode: pipe.inode };
+        let by_key: FxHashMap<PipeKey, usize> =
+            evidence.pipes.iter().enumerate().rev().map(|(at, pipe)| (key(pipe), at)).collect();
+        let pipe_of = pipeline.pipes.iter().map(|pipe| by_key.get(&pipe.key()).copied());
+        let whole = blamed.sum(all.clone());
+        let mut limits = vec![0.0; evidence.members.len()];
+        for (limit, ns) in &whole.limits {
+            if let Some(member) = limit.actor().and_then(|actor| member_of[actor]) {
+                limits[member] += ns / whole.whole_ns.max(1.0);
+            }
+        }
+        let members = 0..evidence.members.len();
         let mut judge = Judge {
             phases: phases(scene, &blamed),
-            whole: blamed.sum(all.clone()),
+            whole,
             uses: uses(scene, all),
-            member_of: member_of.collect(),
+            member_of,
             pipe_of: pipe_of.collect(),
+            outside: outside(scene),
+            pipe_work: members.map(|member| pipe_work(evidence, member)).collect(),
+            limits,
             evidence,
             scene,
             pipeline,
@@ -136,14 +156,16 @@ impl<'a> Judge<'a> {
     /// it. That a member waits for a CPU is its own share, or that of the CPUs.
     pub(in crate::facts) fn parties(&self, blame: &Blame, apart: bool) -> Vec<(Party, f64)> {
         let mut parties: Vec<(Party, f64)> = Vec::new();
+        let mut places: FxHashMap<Party, usize> = FxHashMap::default();
         let mut add = |party: Party, share: f64| {
             if share <= 0.0 {
                 return;
             }
-            match parties.iter_mut().find(|(known, _)| *known == party) {
-                Some((_, sum)) => *sum += share,
-                None => parties.push((party, share)),
-            }
+            let at = *places.entry(party).or_insert_with(|| {
+                parties.push((party, 0.0));
+                parties.len() - 1
+            });
+            parties[at].1 += share;
         };
         for &(limit, ns) in &blame.limits {
             let share = ns / blame.whole_ns.max(1.0);
@@ -172,23 +194,15 @@ impl<'a> Judge<'a> {
 
     /// The pipe that a member works at most, and the share of its CPU time that this takes.
     pub(super) fn pipe_work(&self, member: usize) -> Option<(usize, f64)> {
-        let one = &self.evidence.members[member];
-        let pipe = self.evidence.busiest_pipe(member)?;
-        let on_cpu = one.roles.iter().map(|(_, ns)| ns).sum::<u64>().max(1) as f64;
-        if self.is_tiny(member, pipe) {
-            let user: u64 =
-                one.roles.iter().filter(|(role, _)| *role == Role::User).map(|(_, ns)| ns).sum();
-            return Some((pipe, 1.0 - user as f64 / on_cpu));
-        }
-        Some((pipe, (one.pipe_work() as f64 / on_cpu).min(1.0)))
+        self.pipe_work[member]
     }
 
     pub(super) fn is_tiny(&self, member: usize, pipe: usize) -> bool {
-        let writes = self.evidence.members[member].writes_to.contains(&pipe);
-        self.evidence.is_tiny(pipe, writes)
+        is_tiny(self.evidence, member, pipe)
     }
 
     pub(super) fn actors_of(&self, members: &[usize]) -> Vec<ActorId> {
+        let members: FxHashSet<usize> = members.iter().copied().collect();
         let is_meant =
             |&actor: &ActorId| self.member_of[actor].is_some_and(|m| members.contains(&m));
         (0..self.scene.actors.len()).filter(is_meant).collect()
@@ -202,8 +216,7 @@ impl<'a> Judge<'a> {
 
     /// Share of the limit that a member has, with its work for pipes.
     pub(super) fn limits_of(&self, member: usize) -> f64 {
-        let actors = self.actors_of(&[member]);
-        self.whole.share(|limit| limit.actor().is_some_and(|actor| actors.contains(&actor)))
+        self.limits[member]
     }
 
     /// The members at a pipe, the one that limits most first.
@@ -224,4 +237,37 @@ impl<'a> Judge<'a> {
             share,
         }
     }
+}
+
+fn pipe_work(evidence: &Evidence, member: usize) -> Option<(usize, f64)> {
+    let one = &evidence.members[member];
+    let pipe = evidence.busiest_pipe(member)?;
+    let on_cpu = one.roles.iter().map(|(_, ns)| ns).sum::<u64>().max(1) as f64;
+    if is_tiny(evidence, member, pipe) {
+        let user: u64 =
+            one.roles.iter().filter(|(role, _)| *role == Role::User).map(|(_, ns)| ns).sum();
+        return Some((pipe, 1.0 - user as f64 / on_cpu));
+    }
+    Some((pipe, (one.pipe_work() as f64 / on_cpu).min(1.0)))
+}
+
+fn is_tiny(evidence: &Evidence, member: usize, pipe: usize) -> bool {
+    let writes = evidence.members[member].writes_to.contains(&pipe);
+    evidence.is_tiny(pipe, writes)
+}
+
+/// By actor, what it waited for outside, the longest first.
+fn outside(scene: &Scene) -> Vec<Vec<(Outside, f64)>> {
+    let mut all: Vec<Vec<(Outside, f64)>> = vec![Vec::new(); scene.actors.len()];
+    for moment in scene.spans.iter().flat_map(|span| &span.moments) {
+        for (sums, doing) in all.iter_mut().zip(&*moment.doing) {
+            let Doing::Outside(outside) = *doing else { continue };
+            match sums.iter_mut().find(|(known, _)| *known == outside) {
+                Some((_, sum)) => *sum += moment.ns,
+                None => sums.push((outside, moment.ns)),
+            }
+        }
+    }
+    all.iter_mut().for_each(|sums| sums.sort_by(|a, b| b.1.total_cmp(&a.1)));
+    all
 }

@@ -2,7 +2,7 @@
 
 use super::judge::Judge;
 use super::{MemberFacts, Parallel, Quota};
-use crate::facts::states::{ActorId, Doing, Outside};
+use crate::facts::states::{ActorId, Outside};
 use pipeprof_profiler::states::Why;
 
 /// A thread with this share of the CPU time of its process does the work.
@@ -47,7 +47,7 @@ impl Judge<'_> {
                 };
                 Some(MemberFacts {
                     member,
-                    outside: self.outside_of(actor),
+                    outside: self.outside[actor].clone(),
                     cpus: while_busy,
                     parallel,
                     threads: one.threads,
@@ -66,20 +66,7 @@ impl Judge<'_> {
     }
 
     fn time_in(&self, actor: ActorId, outside: Outside) -> f64 {
-        let sums = self.outside_of(actor);
-        sums.iter().find(|(known, _)| *known == outside).map_or(0.0, |(_, ns)| *ns)
-    }
-
-    fn outside_of(&self, actor: ActorId) -> Vec<(Outside, f64)> {
-        let mut sums: Vec<(Outside, f64)> = Vec::new();
-        for moment in self.scene.spans.iter().flat_map(|span| &span.moments) {
-            let Doing::Outside(outside) = moment.doing[actor] else { continue };
-            match sums.iter_mut().find(|(known, _)| *known == outside) {
-                Some((_, sum)) => *sum += moment.ns,
-                None => sums.push((outside, moment.ns)),
-            }
-        }
-        sums.sort_by(|a, b| b.1.total_cmp(&a.1));
-        sums
+        let mut sums = self.outside[actor].iter();
+        sums.find(|(known, _)| *known == outside).map_or(0.0, |(_, ns)| *ns)
     }
 }

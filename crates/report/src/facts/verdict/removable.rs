@@ -8,18 +8,19 @@ impl Judge<'_> {
         let members = self.scene.actors.iter().enumerate().filter_map(|(actor, one)| {
             Some((actor, one, self.member_of[actor]?, self.pipeline.members.get(one.member)?))
         });
+        let held = self.scene.held();
         let mut seen_pv = false;
         for (actor, one, member, of) in members {
             let arguments = of.command_line.get(1..).unwrap_or_default();
             let files = arguments.iter().filter(|argument| !argument.starts_with('-')).count();
             let has_options = files != arguments.len();
-            let reads = !self.scene.pipes_of(actor, false).is_empty();
-            let writes = !self.scene.pipes_of(actor, true).is_empty();
+            let [read, written] = &held[actor];
+            let (reads, writes) = (!read.is_empty(), !written.is_empty());
             // `(sleep 2; cat FILE) |` is more than a `cat`, whichever of them is left.
             let is_alone = one.children.is_empty()
                 && one.folded.is_empty()
                 && one.started.is_empty()
-                && self.scene.pipes_of(actor, true).iter().all(|&pipe| {
+                && written.iter().all(|&pipe| {
                     self.scene.pipes[pipe].writers.iter().all(|&writer| writer == actor)
                 });
             let is_cat = of.comm == "cat"

@@ -73,8 +73,8 @@ impl Case {
         };
         let doing = |at: usize, letter: char| match letter {
             'B' => Doing::Busy(1),
-            'd' => Doing::AtPipes { data: vec![at - 1], space: vec![] },
-            's' => Doing::AtPipes { data: vec![], space: vec![at] },
+            'd' => Doing::at_pipes(vec![at - 1], vec![]),
+            's' => Doing::at_pipes(vec![], vec![at]),
             'o' => Doing::Outside(Outside::For(Why::Timer)),
             _ => Doing::Absent,
         };
@@ -94,7 +94,7 @@ impl Case {
                 until_ns: ((at + 1) as f64 * ns) as u64,
                 looks: 4.0,
                 accounts: doing.iter().map(account).collect(),
-                moments: vec![Moment { ns, doing }],
+                moments: vec![Moment { ns, doing: doing.into() }],
             }
         };
         let spans: Vec<Span> = self.moments.iter().enumerate().map(span).collect();
