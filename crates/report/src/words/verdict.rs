@@ -2,7 +2,7 @@
 
 use pipeprof_profiler::states::Why;
 
-use super::units::{duration, listed, percent};
+use super::units::{duration, listed, percent, thousands};
 use super::{network, pipe_bound};
 use crate::facts::states::Outside;
 use crate::facts::verdict::{
@@ -10,6 +10,9 @@ use crate::facts::verdict::{
 };
 use crate::verdict::evidence::{Evidence, MemberEvidence};
 use crate::verdict::{Finding, LimitShare, PhaseSummary, PipeCause, Verdict};
+
+/// Members that a sentence names.
+const MOST_NAMES: usize = 6;
 
 pub(crate) fn verdict(evidence: &Evidence, judged: &Judged) -> Verdict {
     let words = Words { evidence, judged };
@@ -36,6 +39,18 @@ impl Words<'_> {
     pub(super) fn named(&self, member: usize) -> String {
         let MemberEvidence { label, pid, .. } = &self.evidence.members[member];
         format!("{label} (pid {pid})")
+    }
+
+    /// The members that a verdict is about.
+    fn all_named(&self) -> String {
+        let members = &self.judged.members;
+        // A number takes the place of two names at the least.
+        let shown = if members.len() > MOST_NAMES { MOST_NAMES - 1 } else { members.len() };
+        let mut names: Vec<String> = members[..shown].iter().map(|&at| self.named(at)).collect();
+        if shown < members.len() {
+            names.push(format!("{} others", thousands((members.len() - shown) as u64)));
+        }
+        listed(&names)
     }
 
     fn party(&self, party: Party) -> String {
@@ -131,10 +146,9 @@ impl Words<'_> {
                 ),
             },
             (Finding::Balanced, Some(_)) => {
-                let names: Vec<String> = judged.members.iter().map(|&at| self.named(at)).collect();
                 // Without states it is the time in which each of them does not wait.
                 let each = if judged.limits.is_empty() { "each busy" } else { "each" };
-                format!("bottleneck: {} alike, {each} {share} of the time", listed(&names))
+                format!("bottleneck: {} alike, {each} {share} of the time", self.all_named())
             }
             (Finding::PipeBound(PipeCause::TinyCalls), Some(member)) => {
                 let pipe = self.pipe_name(judged.pipe);
@@ -145,11 +159,10 @@ impl Words<'_> {
                 )
             }
             (Finding::PipeBound(cause), Some(_)) => {
-                let names: Vec<String> = judged.members.iter().map(|&at| self.named(at)).collect();
                 let pipe = self.pipe_name(judged.pipe);
                 format!(
                     "bottleneck: {pipe} between {}: {}",
-                    listed(&names),
+                    self.all_named(),
                     pipe_bound::cause(self.evidence, judged, cause)
                 )
             }
