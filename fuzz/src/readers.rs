@@ -22,6 +22,7 @@ use pipeprof_profiler::symbolize::{
 use pipeprof_report::flamegraph::{self, Time, View};
 use pipeprof_report::folded;
 use pipeprof_report::highlight::Highlights;
+use pipeprof_report::html;
 use pipeprof_report::run::Run;
 use pipeprof_report::summary::Summary;
 use pipeprof_report::text::{self, Style};
@@ -87,9 +88,10 @@ pub fn records(bytes: &[u8]) {
     }
 }
 
-/// `pipeprof.json`, and behind a NUL `symbols.json`, beside a good perf.data.
+/// `pipeprof.json`, behind a NUL `symbols.json`, and behind another `states.json`, beside a good
+/// perf.data.
 pub fn sidecar(bytes: &[u8]) {
-    let mut parts = bytes.splitn(2, |&byte| byte == 0);
+    let mut parts = bytes.splitn(3, |&byte| byte == 0);
     let folder = in_memory_folder();
     let write = |name: &str, bytes: &[u8]| {
         std::fs::write(folder.path().join(name), bytes).unwrap();
@@ -98,6 +100,9 @@ pub fn sidecar(bytes: &[u8]) {
     write("pipeprof.json", parts.next().unwrap_or_default());
     if let Some(symbols) = parts.next() {
         write("symbols.json", symbols);
+    }
+    if let Some(states) = parts.next() {
+        write("states.json", states);
     }
     read_and_render(folder.path());
 }
@@ -155,6 +160,14 @@ fn read_and_render(path: &Path) {
     let run = Run::of(&recording, profile);
     let highlights = Highlights::article();
     let mut out = Vec::new();
+    if run.states.is_some() {
+        let told = run.clone().without_start_up();
+        let mut summary = Summary::of(&told, &highlights, View::default());
+        let style = Style::default();
+        summary.add_timeline(&told, text::timeline_columns(&summary, style));
+        let _ = text::timeline(&summary, style, &mut out);
+        let _ = html::render(&told, &highlights, &mut out);
+    }
     for (time, per_byte) in [(Time::Cpu, false), (Time::Wall, true)] {
         let view = View { time, per_byte, ..View::default() };
         let summary = Summary::of(&run, &highlights, view);
@@ -182,7 +195,10 @@ fn says_where(error: &pipeprof_profiler::Error) {
             ..
         } => {}
         Error::Format { .. } => assert!(text.contains("at byte "), "{text}"),
-        Error::Sidecar { .. } => assert!(text.contains(" line "), "{text}"),
+        // What is wrong with states is seen when all are read.
+        Error::Sidecar { path, .. } => {
+            assert!(text.contains(" line ") || path.ends_with("states.json"), "{text}");
+        }
         Error::Version { .. } | Error::Implausible { .. } => {}
         error => panic!("an unexpected error: {error}"),
     }
