@@ -379,7 +379,14 @@ fn field<'a>(text: &'a [u8], name: &str) -> Option<&'a str> {
 }
 
 pub(super) fn split_arguments(bytes: &[u8]) -> Vec<String> {
-    let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
+    let mut bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
+    // A program that tells what it does in the place of its arguments (`setproctitle`) leaves the
+    // rest of that place empty.
+    if bytes.ends_with(b"\0\0") {
+        while let Some(rest) = bytes.strip_suffix(b"\0") {
+            bytes = rest;
+        }
+    }
     if bytes.is_empty() {
         return Vec::new();
     }
@@ -415,4 +422,19 @@ pub(super) fn start_time(pid: i32) -> io::Result<u64> {
 pub(super) fn stat_of(pid: i32) -> io::Result<Stat> {
     let stat = proc_file::read(format!("/proc/{pid}/stat"))?;
     Stat::parse(&stat).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_of_a_program_that_tells_what_it_does_end_where_that_ends() {
+        let split = |bytes: &[u8]| split_arguments(bytes).join("|");
+        assert_eq!(split(b"sort\0-k\x002\0"), "sort|-k|2");
+        assert_eq!(split(b"printf\0\0"), "printf|", "an empty argument");
+        assert_eq!(split(b"sshd: root@notty\0\0\0\0\0"), "sshd: root@notty");
+        assert_eq!(split(b"\0\0\0"), "");
+        assert_eq!(split(b""), "");
+    }
 }

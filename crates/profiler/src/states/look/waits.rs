@@ -30,7 +30,11 @@ pub(super) fn waits(
         if fd < 0 {
             return vec![Wait::at(PipeRef::ANY, for_space)];
         }
-        vec![wait_at(descriptors.target(pid, fd), for_space, builder)]
+        let target = descriptors.target(pid, fd);
+        match wait_at(target, for_space, builder) {
+            Wait::For(Why::Network) => vec![for_peer(target, builder)],
+            wait => vec![wait],
+        }
     };
     let why = match call {
         Call::Read(fd) | Call::Receive(fd) => return one(fd, false),
@@ -74,6 +78,17 @@ fn wait_at(target: Target, for_space: bool, builder: &mut Builder) -> Wait {
     }
 }
 
+/// A wait for what goes against the flow of a link: for an answer, or a window that the other side
+/// opens, as ssh has one for each channel. Who has the other end is to act, as for one who waits for
+/// space, or for data.
+fn for_peer(target: Target, builder: &mut Builder) -> Wait {
+    let link = match target {
+        Target::Socket(inode) => builder.link_of(inode),
+        _ => None,
+    };
+    link.map_or(Wait::For(Why::Network), |(link, sends)| Wait::at(link, sends))
+}
+
 /// A splice waits at either of its ends. Where both are pipes, which of them only the function tells
 /// that it sleeps in.
 fn moves(
@@ -112,6 +127,7 @@ fn polls(
         return vec![Wait::For(Why::Timer)];
     }
     let mut waits = Vec::new();
+    let mut sockets = Vec::new();
     for Interest { fd, readable, writable } in interests {
         match descriptors.target(pid, fd) {
             // Through these it is woken by itself.
@@ -124,6 +140,16 @@ fn polls(
                 let asked = [(readable, false), (writable, true)].into_iter();
                 let asked = asked.filter_map(|(is_asked, way)| is_asked.then_some(way));
                 waits.extend(asked.map(|for_space| wait_at(target, for_space, builder)));
+                sockets.push(target);
+            }
+        }
+    }
+    // Who waits for data of another pipe as well reads what comes back meanwhile.
+    if waits.iter().all(|wait| matches!(wait, Wait::For(_))) {
+        for wait in waits.iter_mut().filter(|wait| **wait == Wait::For(Why::Network)) {
+            let mut peers = sockets.iter().map(|&target| for_peer(target, builder));
+            if let Some(peer) = peers.find(|peer| !matches!(peer, Wait::For(_))) {
+                *wait = peer;
             }
         }
     }

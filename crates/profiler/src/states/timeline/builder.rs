@@ -76,6 +76,14 @@ impl Builder {
         key.map(|key| self.pipe(key))
     }
 
+    /// The link that a socket is an end of, and whether who has that end is its sender.
+    pub(in crate::states) fn link_of(&mut self, socket: u64) -> Option<(PipeRef, bool)> {
+        let links = self.sockets.get(&socket)?;
+        let (key, sends) =
+            links.leaves.map(|key| (key, true)).or(links.arrives.map(|key| (key, false)))?;
+        Some((self.pipe(key), sends))
+    }
+
     pub(in crate::states) fn process(&mut self, seen: ProcessSeen) -> ProcessRef {
         self.made.processes.push(seen);
         ProcessRef(self.made.processes.len() as u32 - 1)
