@@ -2,6 +2,8 @@
 //! what went through its pipes, how full they are. Nothing is recorded, and no right to measure is
 //! needed.
 
+use std::collections::hash_map::Entry;
+
 use pipeprof_runner::discover::{Found, Level};
 use pipeprof_runner::pipeline::{Link, MemberId, Pipe, PipeKey, Pipeline};
 use pipeprof_runner::sock_diag::SockDiag;
@@ -20,6 +22,8 @@ pub struct Live {
     looker: Looker,
     members: FxHashMap<MemberId, Counted>,
     since_ns: u64,
+    /// It used hardly any CPU time in the last interval.
+    is_quiet: bool,
     /// Intervals since the looker was made.
     age: u32,
     /// Asks what arrived over TCP.
@@ -59,6 +63,9 @@ pub struct PipeNow {
     pub level: Option<Level>,
 }
 
+/// A pipeline that uses less of one CPU than this is quiet.
+const QUIET: f64 = 0.01;
+
 /// Whoever ended stays in a looker's tables, so that it is replaced now and then.
 const LONGEST_AGE: u32 = 60;
 
@@ -71,6 +78,7 @@ impl Live {
             found,
             members: FxHashMap::default(),
             since_ns: now,
+            is_quiet: false,
             age: 0,
             sockets: None,
             arrived: FxHashMap::default(),
@@ -100,8 +108,9 @@ impl Live {
         let members = &self.found.pipeline.members;
         self.members.retain(|id, _| members.iter().any(|member| member.id() == *id));
         for member in members {
+            let Entry::Vacant(place) = self.members.entry(member.id()) else { continue };
             let Ok(io) = IoWatch::open(member.pid) else { continue };
-            self.members.entry(member.id()).or_insert_with(|| Counted {
+            place.insert(Counted {
                 before: io.counts(),
                 moved: IoCounts::default(),
                 elsewhere: Elsewhere::default(),
@@ -112,6 +121,11 @@ impl Live {
         let pids: Vec<i32> = members.iter().map(|member| member.pid).collect();
         self.looker.follow(&pids);
         self.looker.connect(&self.found.pipeline);
+    }
+
+    /// It used hardly any CPU time in the last interval, so that few looks tell as much.
+    pub fn is_quiet(&self) -> bool {
+        self.is_quiet
     }
 
     /// How many threads there were at the last look.
@@ -157,6 +171,9 @@ impl Live {
             self.looker.take(now)
         };
         let elapsed_ns = now.saturating_sub(std::mem::replace(&mut self.since_ns, now));
+        let used = states.bins.iter().flat_map(|bin| &bin.accounts);
+        let used_ns: u64 = used.map(|(_, account)| account.cpu_ns).sum();
+        self.is_quiet = (used_ns as f64) < QUIET * elapsed_ns as f64;
         Interval { pipeline: self.found.pipeline.clone(), elapsed_ns, states, pipes }
     }
 

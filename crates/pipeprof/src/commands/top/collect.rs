@@ -36,6 +36,10 @@ pub(super) struct Collector {
     unreadable: usize,
     scanned: Instant,
     scan_took: Duration,
+    /// The newest pid when processes were scanned.
+    newest: Option<u32>,
+    /// How often was looked.
+    looked: usize,
 }
 
 /// Scans of all processes may take one part in so many of the time.
@@ -51,6 +55,9 @@ const FEWEST_LOOKS: usize = 5;
 /// Looks at one thread or another in an interval: where there are many threads, each gets fewer.
 const ALL_LOOKS: usize = 500;
 
+/// Processes may open a FIFO without any being started.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+
 impl Collector {
     pub(super) fn new(what: What) -> anyhow::Result<Self> {
         let mut collector = Collector {
@@ -60,6 +67,8 @@ impl Collector {
             unreadable: 0,
             scanned: Instant::now(),
             scan_took: Duration::ZERO,
+            newest: None,
+            looked: 0,
         };
         collector.scan()?;
         Ok(collector)
@@ -80,16 +89,23 @@ impl Collector {
         true
     }
 
-    /// How often every thread is looked at in an interval.
+    /// How often every thread is looked at in an interval, but for those of quiet pipelines.
     pub(super) fn looks(&self) -> u32 {
-        let threads: usize = self.watched.iter().map(Live::threads).sum();
-        (ALL_LOOKS / threads.max(1)).clamp(FEWEST_LOOKS, MOST_LOOKS) as u32
+        let busy = self.watched.iter().filter(|live| !live.is_quiet());
+        match busy.map(Live::threads).sum() {
+            0 => FEWEST_LOOKS as u32,
+            threads => (ALL_LOOKS / threads).clamp(FEWEST_LOOKS, MOST_LOOKS) as u32,
+        }
     }
 
-    /// Looks at every thread once.
+    /// Looks at every thread once; at those of quiet pipelines by turns, once an interval.
     pub(super) fn look(&mut self) {
-        for live in &mut self.watched {
-            live.look();
+        let turns = self.looks() as usize;
+        self.looked = self.looked.wrapping_add(1);
+        for (at, live) in self.watched.iter_mut().enumerate() {
+            if !live.is_quiet() || (self.looked + at).is_multiple_of(turns) {
+                live.look();
+            }
         }
     }
 
@@ -128,7 +144,10 @@ impl Collector {
 
     /// The dearer the last scan was, the longer until the next.
     fn scan_when_due(&mut self) -> anyhow::Result<()> {
-        if self.scanned.elapsed() < (self.scan_took * SCAN_SHARE).min(LONGEST_PAUSE) {
+        let since = self.scanned.elapsed();
+        let is_due = since >= (self.scan_took * SCAN_SHARE).min(LONGEST_PAUSE);
+        let may_rest = since < LONGEST_REST && self.newest.is_some() && newest_pid() == self.newest;
+        if !is_due || may_rest {
             return Ok(());
         }
         self.scan()
@@ -136,6 +155,7 @@ impl Collector {
 
     fn scan(&mut self) -> anyhow::Result<()> {
         let began = Instant::now();
+        self.newest = newest_pid();
         let found = if self.what.pids.is_empty() {
             let (found, unreadable) =
                 discover_all().map_err(|error| hinted(&error, error.hint()))?;
@@ -163,6 +183,13 @@ impl Collector {
         self.scan_took = began.elapsed();
         Ok(())
     }
+}
+
+/// The pid that was given last, to a thread or a process: the last word of `/proc/loadavg`
+/// (proc(5)).
+fn newest_pid() -> Option<u32> {
+    let text = pipeprof_runner::proc_file::read_to_string("/proc/loadavg").ok()?;
+    text.split_ascii_whitespace().last()?.parse().ok()
 }
 
 /// They share a member.
