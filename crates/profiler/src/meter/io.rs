@@ -36,6 +36,16 @@ impl IoCounts {
         }
     }
 
+    /// Both together.
+    pub fn plus(self, other: IoCounts) -> IoCounts {
+        IoCounts {
+            read_bytes: self.read_bytes.saturating_add(other.read_bytes),
+            written_bytes: self.written_bytes.saturating_add(other.written_bytes),
+            reads: self.reads.saturating_add(other.reads),
+            writes: self.writes.saturating_add(other.writes),
+        }
+    }
+
     /// The larger of each.
     pub fn most(self, other: IoCounts) -> IoCounts {
         IoCounts {

@@ -31,8 +31,9 @@ const SMALL_PART: u64 = 100;
 /// And where it is not known which of several that ended did it, this part.
 const DOUBTFUL_PART: u64 = 16;
 
-/// A shell that started the members ends with them, and who started that shell has its counts then.
-const GENERATIONS: usize = 2;
+/// A shell that started the members ends with them, and who started that shell has its counts then:
+/// `timeout` of a shell of the process that launched it.
+const GENERATIONS: usize = 4;
 
 /// All looks so far, and what they add up to.
 pub(super) struct Watch {
@@ -80,12 +81,34 @@ struct Process {
 /// A process that inherits the counts of those that it waits for.
 struct Parent {
     watch: IoWatch,
-    /// Its counts at the beginning of the latest look.
-    latest: IoCounts,
+    /// Its counts at the beginning of the latest look that found none of those gone.
+    base: IoCounts,
+    /// What of its growth since then was found to be by them.
+    attributed: IoCounts,
+    /// One of them was found gone at this look.
+    inherits: bool,
     /// Who waits for it.
     parent: Option<i32>,
     /// The look that found it gone.
     gone_at: Option<u64>,
+}
+
+impl Parent {
+    /// Its growth since the base, while it is there.
+    fn counted(&self) -> Option<IoCounts> {
+        self.watch.counts().map(|now| now.since(self.base))
+    }
+}
+
+/// What processes that ended left to who waited for them.
+struct Growth {
+    /// Whose account tells it.
+    heir: i32,
+    /// By how much that has grown since its base.
+    counted: IoCounts,
+    /// What of it is by these, and by those with them.
+    grown: IoCounts,
+    with_them: Vec<MemberId>,
 }
 
 /// What an end is whose processes have all gone.
@@ -166,12 +189,18 @@ impl Watch {
                     break;
                 };
                 let watch = IoWatch::open(pid).ok();
-                let Some((watch, latest)) = watch.and_then(|w| w.counts().map(|now| (w, now)))
-                else {
+                let Some((watch, base)) = watch.and_then(|w| w.counts().map(|now| (w, now))) else {
                     break;
                 };
                 waiting = parent_of(pid).filter(|parent| *parent != own_pid());
-                let parent = Parent { watch, latest, parent: waiting, gone_at: None };
+                let parent = Parent {
+                    watch,
+                    base,
+                    attributed: IoCounts::default(),
+                    inherits: false,
+                    parent: waiting,
+                    gone_at: None,
+                };
                 self.parents.insert(pid, parent);
             }
             process.writes_to = process.writes_to.max(writes_to);
@@ -260,8 +289,10 @@ impl Watch {
             self.inherit(parent, &members);
         }
         for (pid, counts) in sums {
-            if let Some(parent) = self.parents.get_mut(&pid) {
-                parent.latest = counts;
+            if let Some(parent) = self.parents.get_mut(&pid)
+                && !std::mem::take(&mut parent.inherits)
+            {
+                (parent.base, parent.attributed) = (counts, IoCounts::default());
             }
         }
         if let Some(Ok(splices)) = &mut self.splices {
@@ -336,7 +367,7 @@ impl Watch {
     /// Who waits for a process inherits its counts (`wait_task_zombie` in kernel/exit.c, v6.18), so
     /// the growth of the parent's tells what its children moved after the last look at them.
     fn inherit(&mut self, parent: i32, members: &[MemberId]) {
-        let Some(grown) = self.grown(parent) else {
+        let Some(Growth { heir, counted, grown, with_them }) = self.grown(parent, members) else {
             // What they moved after the last look at them nobody tells.
             for id in members {
                 let Some(process) = self.processes.get_mut(id) else { continue };
@@ -349,8 +380,10 @@ impl Watch {
             }
             return;
         };
-        // What they waited for themselves since they were looked at came with them.
-        let with_them = self.passed_on(members);
+        if let Some(heir) = self.parents.get_mut(&heir) {
+            // What it grows by from here on is by others.
+            (heir.attributed, heir.inherits) = (counted, true);
+        }
         // With several gone at once, the larger part of what is new goes to who moved more.
         let total = |field: fn(&IoCounts) -> u64| {
             let all = members.iter().chain(&with_them).filter_map(|id| self.processes.get(id));
@@ -360,8 +393,12 @@ impl Watch {
         let is_shared = members.len() + with_them.len() > 1;
         for id in members {
             let Some(process) = self.processes.get_mut(id) else { continue };
-            // Whose it is of several nobody knows, so that it may not be much.
-            let is_doubtful = |late: u64, known: u64| is_shared && late > known / DOUBTFUL_PART;
+            // Whose it is of several nobody knows, so that it may not be much; but hardly of one that
+            // has lived for a while and moved nothing, as one that waits for its child.
+            let age = process.age;
+            let is_doubtful = |late: u64, known: u64| {
+                is_shared && late > known / DOUBTFUL_PART && (known > 0 || age < 2)
+            };
             process.elsewhere.reads |=
                 is_doubtful(grown.read_bytes.saturating_sub(read), process.last.read_bytes);
             process.elsewhere.writes |= is_doubtful(
@@ -388,16 +425,43 @@ impl Watch {
         }
     }
 
-    /// What a process has counted since the latest look, and what it inherited.
-    fn grown(&self, pid: i32) -> Option<IoCounts> {
+    /// What these left to who waited for them.
+    fn grown(&self, pid: i32, members: &[MemberId]) -> Option<Growth> {
         let parent = self.parents.get(&pid)?;
-        if let Some(now) = parent.watch.counts() {
-            return Some(now.since(parent.latest));
+        if let Some(counted) = parent.counted() {
+            let grown = counted.since(parent.attributed);
+            // What they waited for themselves since they were looked at came with them.
+            return Some(Growth { heir: pid, counted, grown, with_them: self.passed_on(members) });
         }
-        // Of one that has ended since that look, its parent has inherited all.
-        let ended_now = parent.gone_at.is_none_or(|look| look == self.looks);
-        let above = self.parents.get(&parent.parent?).filter(|_| ended_now)?;
-        Some(above.watch.counts()?.since(above.latest).since(parent.latest))
+        // Of those that have ended since the latest look, their parents have inherited all.
+        let mut ended = vec![pid];
+        let mut known = parent.base.plus(parent.attributed);
+        let mut last = parent;
+        let (heir, counted) = loop {
+            let ended_now = last.gone_at.is_none_or(|look| look == self.looks);
+            let above = last.parent.filter(|pid| ended_now && !ended.contains(pid))?;
+            last = self.parents.get(&above)?;
+            match last.counted() {
+                Some(counted) => break (above, counted),
+                None => {
+                    ended.push(above);
+                    known = known.plus(last.base).plus(last.attributed);
+                }
+            }
+        };
+        let grown = counted.since(last.attributed).since(known);
+        let is_beside = |(id, process): &(&MemberId, &Process)| {
+            let of_theirs = |parent: i32| parent == heir || ended.contains(&parent);
+            process.parent.is_some_and(of_theirs)
+                && process.gone_at == Some(self.looks)
+                && !ended.contains(&id.pid)
+        };
+        let beside = self.processes.iter().filter(is_beside).map(|(&id, _)| id);
+        let beside = beside.filter(|id| !members.contains(id));
+        let mut all: Vec<MemberId> = beside.chain(members.iter().copied()).collect();
+        all.extend(self.passed_on(&all));
+        all.retain(|id| !members.contains(id));
+        Some(Growth { heir, counted, grown, with_them: all })
     }
 
     /// Those that were found gone at this look with who had started them, one of these.
@@ -635,9 +699,9 @@ impl Watch {
 }
 
 impl Process {
-    /// It moved so much before anybody could see what else it has open that nobody knows where.
+    /// It moved so much before anybody could see what else it had open that nobody knows where.
     fn is_unchecked(&self, side: impl Fn(IoCounts) -> u64) -> bool {
-        self.age < 2 && side(self.last.since(self.first)) > START_UP_BYTES
+        self.watch.is_none() && self.age < 2 && side(self.last.since(self.first)) > START_UP_BYTES
     }
 }
 
