@@ -391,7 +391,7 @@ impl Watch {
         };
         let (read, written): (u64, u64) = (total(|c| c.read_bytes), total(|c| c.written_bytes));
         let is_shared = members.len() + with_them.len() > 1;
-        for id in members {
+        for id in members.iter().chain(&with_them) {
             let Some(process) = self.processes.get_mut(id) else { continue };
             // Whose it is of several nobody knows, so that it may not be much; but hardly of one that
             // has lived for a while and moved nothing, as one that waits for its child.

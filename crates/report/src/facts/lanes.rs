@@ -377,6 +377,7 @@ mod tests {
         };
         let pipeline = Pipeline { members: vec![member(1), member(2)], pipes: vec![pipe] };
         let evidence = Evidence {
+            is_phase: false,
             members: [1, 2].map(|pid| MemberEvidence { pid, ..Default::default() }).to_vec(),
             pipes: vec![PipeEvidence { inode: 7, device: 1, ..PipeEvidence::default() }],
             elapsed_ns: 1,

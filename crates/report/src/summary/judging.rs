@@ -90,6 +90,7 @@ pub(super) fn evidence(members: &[MemberSummary], pipes: &[PipeSummary], run: &R
         }),
     };
     Evidence {
+        is_phase: run.part.is_some(),
         members: members.iter().map(member).collect(),
         pipes: pipes.iter().map(pipe).collect(),
         elapsed_ns: run.elapsed_ns,

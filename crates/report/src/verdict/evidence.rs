@@ -29,6 +29,8 @@ pub struct Evidence {
     pub lost: u64,
     /// Kernel stacks were recorded.
     pub kernel_visible: bool,
+    /// All this is of one phase of the run.
+    pub is_phase: bool,
 }
 
 /// One member.

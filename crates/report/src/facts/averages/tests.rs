@@ -54,6 +54,7 @@ fn pipe(at: usize, full: f64, empty: f64) -> PipeEvidence {
 
 fn evidence(members: Vec<MemberEvidence>, pipes: Vec<PipeEvidence>) -> Evidence {
     Evidence {
+        is_phase: false,
         members,
         pipes,
         elapsed_ns: SECOND,

@@ -122,7 +122,9 @@ impl Judge<'_> {
         let pipes = &self.evidence.pipes;
         let nothing = !pipes.is_empty() && pipes.iter().all(|pipe| pipe.bytes == Some(0));
         let cpu: f64 = self.uses.iter().map(|used| used.cpu_ns.max(used.busy_ns)).sum();
-        if !nothing || cpu > 0.05 * self.scene.elapsed_ns() as f64 {
+        // A source that sleeps before it writes limits what comes after.
+        let is_phase = self.evidence.is_phase;
+        if is_phase || !nothing || cpu > 0.05 * self.scene.elapsed_ns() as f64 {
             return None;
         }
         let Party::Member(member) = top else { return None };

@@ -112,6 +112,7 @@ impl Case {
             is_phase: false,
         };
         let evidence = Evidence {
+            is_phase: false,
             members: (0..members)
                 .map(|at| MemberEvidence {
                     pid: pid(at),
