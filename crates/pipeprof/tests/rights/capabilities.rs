@@ -55,6 +55,8 @@ fn with_the_capabilities_of_the_readme_every_command_works() {
     }
     let folder = anybodys_folder();
     let line = "head -c 40M /dev/zero | gzip -1 | wc -c";
+    // Nearly all of its time is the kernel's, so that a few samples show it.
+    let copies = "head -c 1G /dev/zero | cat | wc -c";
     let victim = as_nobody(shell("yes | cat >/dev/null")).spawn().map(Kept).expect("a pipeline");
     let pid = victim.0.id().to_string();
     let commands: &[&[&str]] = &[
@@ -63,8 +65,8 @@ fn with_the_capabilities_of_the_readme_every_command_works() {
         &["run", "--stage", "vmsplice", "--bytes", "64M"],
         &["run", "--stage", "huge-page", "--lock-memory", "--bytes", "64M"],
         &["flame", "--stage", "vmsplice", "--bytes", "128M", "-o", "stage.svg"],
-        &["flame", "-c", line, "-o", "line.svg"],
-        &["flame", "-o", "program.svg", "--", "sh", "-c", line],
+        &["flame", "-c", copies, "-o", "line.svg"],
+        &["flame", "-o", "program.svg", "--", "sh", "-c", copies],
         &["flame", "--pid", &pid, "--duration", "500ms", "-o", "pid.svg"],
         &["html", "-c", line, "-o", "line.html"],
         &["html", "--pid", &pid, "--duration", "500ms", "-o", "pid.html"],

@@ -1,0 +1,278 @@
+//! What processes leave to who waits for them, as they end: an account of `/proc/PID/io` has those of
+//! the children that were waited for (`wait_task_zombie` in kernel/exit.c, v6.18), so its growth tells
+//! what these moved after the last look at them.
+
+use pipeprof_runner::discover::parent_of;
+use pipeprof_runner::pipeline::MemberId;
+use rustc_hash::FxHashMap;
+
+use super::{Process, START_UP_BYTES, Watch, WatchedPipe};
+use crate::meter::{IoCounts, IoWatch};
+
+/// What a process moved unseen, as it ended, may be this part of what is known of it.
+const SMALL_PART: u64 = 100;
+
+/// And where it is not known which of several that ended did it, this part.
+const DOUBTFUL_PART: u64 = 32;
+
+/// A shell that started the members ends with them, and who started that shell has its counts then:
+/// `timeout` of a shell of the process that launched it.
+const GENERATIONS: usize = 4;
+
+/// A process that inherits the counts of those that it waits for.
+pub(super) struct Parent {
+    watch: IoWatch,
+    /// Its counts at the beginning of the latest look that found none of those gone.
+    base: IoCounts,
+    /// What of its growth since then was found to be by them.
+    attributed: IoCounts,
+    /// One of them was found gone at this look.
+    inherits: bool,
+    /// Who waits for it.
+    parent: Option<i32>,
+    /// The look that found it gone.
+    gone_at: Option<u64>,
+}
+
+impl Parent {
+    /// Its growth since the base, while it is there.
+    fn counted(&self) -> Option<IoCounts> {
+        self.watch.counts().map(|now| now.since(self.base))
+    }
+}
+
+/// What processes that ended left to who waited for them.
+struct Growth {
+    /// Whose account tells it.
+    heir: i32,
+    /// By how much that has grown since its base.
+    counted: IoCounts,
+    /// What of it is by these, and by those with them.
+    grown: IoCounts,
+    with_them: Vec<MemberId>,
+}
+
+impl Watch {
+    /// Follows the account of this process, which waits for members, and of those that wait for it.
+    pub(super) fn meet_parents(&mut self, parent: i32) {
+        let mut waiting = Some(parent);
+        for _ in 0..GENERATIONS {
+            let Some(pid) = waiting.filter(|pid| !self.parents.contains_key(pid)) else {
+                break;
+            };
+            let watch = IoWatch::open(pid).ok();
+            let Some((watch, base)) = watch.and_then(|w| w.counts().map(|now| (w, now))) else {
+                break;
+            };
+            waiting = parent_of(pid).filter(|parent| *parent != own_pid());
+            let parent = Parent {
+                watch,
+                base,
+                attributed: IoCounts::default(),
+                inherits: false,
+                parent: waiting,
+                gone_at: None,
+            };
+            self.parents.insert(pid, parent);
+        }
+    }
+
+    /// The accounts of those that wait, at the beginning of a look: what ends from here on is in none.
+    pub(super) fn sums_of_parents(&mut self) -> Vec<(i32, IoCounts)> {
+        let mut sums: Vec<(i32, IoCounts)> = Vec::with_capacity(self.parents.len());
+        for (&pid, parent) in &mut self.parents {
+            match parent.watch.counts().filter(|_| parent.gone_at.is_none()) {
+                Some(counts) => sums.push((pid, counts)),
+                None => _ = parent.gone_at.get_or_insert(self.looks),
+            }
+        }
+        sums
+    }
+
+    /// At the end of a look, what was an account at its beginning is what growth counts from.
+    pub(super) fn settle(&mut self, sums: Vec<(i32, IoCounts)>) {
+        for (pid, counts) in sums {
+            if let Some(parent) = self.parents.get_mut(&pid)
+                && !std::mem::take(&mut parent.inherits)
+            {
+                (parent.base, parent.attributed) = (counts, IoCounts::default());
+            }
+        }
+    }
+
+    /// A member that has waited for one that was found gone has its counts by now, but need not have
+    /// had them when it was looked at.
+    pub(super) fn read_parents_again(&mut self, gone: &FxHashMap<i32, Vec<MemberId>>) {
+        let waited = |id: &MemberId| gone.contains_key(&id.pid);
+        for (_, process) in self.processes.iter_mut().filter(|(id, _)| waited(id)) {
+            if let Some(counts) = process.watch.as_ref().and_then(IoWatch::counts) {
+                process.fastest = process.fastest.most(counts.since(process.last));
+                process.last = counts;
+            }
+        }
+    }
+
+    /// A member that has waited for one that was at other ends has its counts, which are no part of
+    /// what went through its own.
+    pub(super) fn pass_on_elsewhere(&mut self, gone: &FxHashMap<i32, Vec<MemberId>>) {
+        for (&parent, children) in gone {
+            let Some(&parent) = self.processes.keys().find(|id| id.pid == parent) else { continue };
+            let (reads, writes) = (self.ends_of(parent, true), self.ends_of(parent, false));
+            for &child in children {
+                let Some(process) = self.processes.get(&child) else { continue };
+                let moved = process.last.since(process.first);
+                let reads_other = moved.read_bytes > START_UP_BYTES
+                    && (process.elsewhere.reads || self.ends_of(child, true) != reads);
+                let writes_other = moved.written_bytes > START_UP_BYTES
+                    && (process.elsewhere.writes || self.ends_of(child, false) != writes);
+                if let Some(parent) = self.processes.get_mut(&parent) {
+                    parent.elsewhere.reads |= reads_other;
+                    parent.elsewhere.writes |= writes_other;
+                }
+            }
+        }
+    }
+
+    /// The pipes that a process reads, or writes, by their places.
+    fn ends_of(&self, id: MemberId, reads: bool) -> Vec<usize> {
+        let holds = |pipe: &WatchedPipe| {
+            let ids = if reads { &pipe.readers } else { &pipe.writers };
+            ids.contains(&id)
+        };
+        (0..self.pipes.len()).filter(|&at| holds(&self.pipes[at])).collect()
+    }
+
+    /// Who waits for a process inherits its counts (`wait_task_zombie` in kernel/exit.c, v6.18), so
+    /// the growth of the parent's tells what its children moved after the last look at them.
+    pub(super) fn inherit(&mut self, parent: i32, members: &[MemberId]) {
+        let Some(Growth { heir, counted, grown, with_them }) = self.grown(parent, members) else {
+            // What they moved after the last look at them nobody tells.
+            for id in members {
+                let Some(process) = self.processes.get_mut(id) else { continue };
+                let (fastest, last) = (process.fastest, process.last);
+                let is_much = |late: u64, known: u64| {
+                    process.age < 2 || late > START_UP_BYTES.max(known / SMALL_PART)
+                };
+                process.elsewhere.reads |= is_much(fastest.read_bytes, last.read_bytes);
+                process.elsewhere.writes |= is_much(fastest.written_bytes, last.written_bytes);
+            }
+            return;
+        };
+        if let Some(heir) = self.parents.get_mut(&heir) {
+            // What it grows by from here on is by others.
+            (heir.attributed, heir.inherits) = (counted, true);
+        }
+        // With several gone at once, the larger part of what is new goes to who moved more.
+        let total = |field: fn(&IoCounts) -> u64| {
+            let all = members.iter().chain(&with_them).filter_map(|id| self.processes.get(id));
+            all.map(|process| field(&process.last)).sum()
+        };
+        let (read, written): (u64, u64) = (total(|c| c.read_bytes), total(|c| c.written_bytes));
+        let is_shared = members.len() + with_them.len() > 1;
+        for id in members.iter().chain(&with_them) {
+            let Some(process) = self.processes.get_mut(id) else { continue };
+            // Whose it is of several nobody knows, so that it may not be much; but hardly of one that
+            // has lived for a while and moved nothing, as one that waits for its child.
+            let age = process.age;
+            let is_doubtful = |late: u64, known: u64| {
+                is_shared && late > known / DOUBTFUL_PART && (known > 0 || age < 2)
+            };
+            process.elsewhere.reads |=
+                is_doubtful(grown.read_bytes.saturating_sub(read), process.last.read_bytes);
+            process.elsewhere.writes |= is_doubtful(
+                grown.written_bytes.saturating_sub(written),
+                process.last.written_bytes,
+            );
+            let late_read =
+                share(grown.read_bytes.saturating_sub(read), process.last.read_bytes, read);
+            let late_written = grown.written_bytes.saturating_sub(written);
+            let late_written = share(late_written, process.last.written_bytes, written);
+            // So much more than ever before may be another's growth, as that of a child which the
+            // parent waited for at the same time: then this process's own count is not known.
+            let (fastest, elsewhere) = (process.fastest, &mut process.elsewhere);
+            if is_plausible(late_read, fastest.read_bytes) {
+                process.last.read_bytes += late_read;
+            } else {
+                elsewhere.reads = true;
+            }
+            if is_plausible(late_written, fastest.written_bytes) {
+                process.last.written_bytes += late_written;
+            } else {
+                elsewhere.writes = true;
+            }
+        }
+    }
+
+    /// What these left to who waited for them.
+    fn grown(&self, pid: i32, members: &[MemberId]) -> Option<Growth> {
+        let parent = self.parents.get(&pid)?;
+        if let Some(counted) = parent.counted() {
+            let grown = counted.since(parent.attributed);
+            // What they waited for themselves since they were looked at came with them.
+            return Some(Growth { heir: pid, counted, grown, with_them: self.passed_on(members) });
+        }
+        // Of those that have ended since the latest look, their parents have inherited all.
+        let mut ended = vec![pid];
+        let mut known = parent.base.plus(parent.attributed);
+        let mut last = parent;
+        let (heir, counted) = loop {
+            let ended_now = last.gone_at.is_none_or(|look| look == self.looks);
+            let above = last.parent.filter(|pid| ended_now && !ended.contains(pid))?;
+            last = self.parents.get(&above)?;
+            match last.counted() {
+                Some(counted) => break (above, counted),
+                None => {
+                    ended.push(above);
+                    known = known.plus(last.base).plus(last.attributed);
+                }
+            }
+        };
+        let grown = counted.since(last.attributed).since(known);
+        let is_beside = |(id, process): &(&MemberId, &Process)| {
+            let of_theirs = |parent: i32| parent == heir || ended.contains(&parent);
+            process.parent.is_some_and(of_theirs)
+                && process.gone_at == Some(self.looks)
+                && !ended.contains(&id.pid)
+        };
+        let beside = self.processes.iter().filter(is_beside).map(|(&id, _)| id);
+        let beside = beside.filter(|id| !members.contains(id));
+        let mut all: Vec<MemberId> = beside.chain(members.iter().copied()).collect();
+        all.extend(self.passed_on(&all));
+        all.retain(|id| !members.contains(id));
+        Some(Growth { heir, counted, grown, with_them: all })
+    }
+
+    /// Those that were found gone at this look with who had started them, one of these.
+    fn passed_on(&self, members: &[MemberId]) -> Vec<MemberId> {
+        let mut found: Vec<MemberId> = Vec::new();
+        let mut parents: Vec<i32> = members.iter().map(|id| id.pid).collect();
+        while let Some(parent) = parents.pop() {
+            let started = |(_, process): &(&MemberId, &Process)| {
+                process.parent == Some(parent) && process.gone_at == Some(self.looks)
+            };
+            for (&id, _) in self.processes.iter().filter(started) {
+                // Pids go round.
+                if !found.contains(&id) && !members.contains(&id) {
+                    found.push(id);
+                    parents.push(id.pid);
+                }
+            }
+        }
+        found
+    }
+}
+
+/// Whether a process can have moved that much after the last look at it.
+fn is_plausible(late: u64, fastest: u64) -> bool {
+    late <= 4 * fastest + (64 << 10)
+}
+
+/// `part / whole` of an amount.
+fn share(amount: u64, part: u64, whole: u64) -> u64 {
+    let whole = u128::from(whole.max(1));
+    (u128::from(amount) * u128::from(part) / whole) as u64
+}
+
+fn own_pid() -> i32 {
+    nix::unistd::getpid().as_raw()
+}
