@@ -57,7 +57,8 @@ fn stat_and_flame_agree_on_cpu_time_per_gib() {
     assert!((0.95..1.05).contains(&ratio), "{by_flame} of {by_stat}: {flame:#}");
 }
 
-/// Bytes through a pipe are known within 3 % and what the pipe holds, or not at all.
+/// Bytes through a pipe are known within a sixteenth and what the pipe holds, or not at all: so much
+/// may be shared by guess of what several moved that ended within one look.
 #[test]
 fn bytes_of_short_members_are_right_or_unknown() {
     if !may_profile_kernel() {
@@ -96,7 +97,7 @@ fn bytes_of_short_members_are_right_or_unknown() {
                 name_of(pid) == Some("wc")
             });
             let expected = if is_last { to_wc } else { other };
-            let most_off = 3 * expected / 100 + 64 * 1024;
+            let most_off = expected / 16 + 64 * 1024;
             assert!(bytes.abs_diff(expected) <= most_off, "{line}: {bytes}, {expected} {pipe:#}");
         }
     }

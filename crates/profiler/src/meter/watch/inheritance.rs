@@ -13,7 +13,7 @@ use crate::meter::{IoCounts, IoWatch};
 const SMALL_PART: u64 = 100;
 
 /// And where it is not known which of several that ended did it, this part.
-const DOUBTFUL_PART: u64 = 32;
+const DOUBTFUL_PART: u64 = 16;
 
 /// A shell that started the members ends with them, and who started that shell has its counts then:
 /// `timeout` of a shell of the process that launched it.
