@@ -140,7 +140,7 @@ pub struct RoleShare {
     pub ns_per_gib: Option<f64>,
     /// Samples that a timer could only take once interrupts came on again.
     pub deferred_samples: u64,
-    /// Samples of which no stack, and no code, shows what was called (see [`Basis::Inferred`]).
+    /// Samples of which no stack, and no code, shows what was called (see [`Basis::Inferred`](crate::roles::Basis::Inferred)).
     pub inferred_samples: u64,
 }
 
