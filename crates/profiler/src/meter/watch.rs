@@ -10,7 +10,7 @@ use pipeprof_runner::pipeline::{Link, MemberId, Pipe, PipeKey};
 use pipeprof_runner::sock_diag::SockDiag;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use self::inheritance::Parent;
+use self::inheritance::{Ended, Parent};
 use super::estimate::START_UP_BYTES;
 use super::segments::Segments;
 use super::splices::Splices;
@@ -187,7 +187,7 @@ impl Watch {
         self.looks += 1;
         // Before the children: a child that is still there afterwards is in no sum of these.
         let sums = self.sums_of_parents();
-        let mut gone: FxHashMap<i32, Vec<MemberId>> = FxHashMap::default();
+        let mut gone = Ended::default();
         for (&id, process) in &mut self.processes {
             let Some(watch) = &mut process.watch else { continue };
             match watch.counts() {
@@ -222,8 +222,8 @@ impl Watch {
         }
         self.read_parents_again(&gone);
         self.pass_on_elsewhere(&gone);
-        for (parent, members) in gone {
-            self.inherit(parent, &members);
+        for &parent in gone.keys() {
+            self.inherit(parent, &gone);
         }
         self.settle(sums);
         if let Some(Ok(splices)) = &mut self.splices {

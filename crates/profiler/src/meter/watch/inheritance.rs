@@ -4,9 +4,9 @@
 
 use pipeprof_runner::discover::parent_of;
 use pipeprof_runner::pipeline::MemberId;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{Process, START_UP_BYTES, Watch, WatchedPipe};
+use super::{START_UP_BYTES, Watch, WatchedPipe};
 use crate::meter::{IoCounts, IoWatch};
 
 /// What a process moved unseen, as it ended, may be this part of what is known of it.
@@ -18,6 +18,9 @@ const DOUBTFUL_PART: u64 = 16;
 /// A shell that started the members ends with them, and who started that shell has its counts then:
 /// `timeout` of a shell of the process that launched it.
 const GENERATIONS: usize = 4;
+
+/// Who was found gone at a look, by whoever waits for them.
+pub(super) type Ended = FxHashMap<i32, Vec<MemberId>>;
 
 /// A process that inherits the counts of those that it waits for.
 pub(super) struct Parent {
@@ -102,7 +105,7 @@ impl Watch {
 
     /// A member that has waited for one that was found gone has its counts by now, but need not have
     /// had them when it was looked at.
-    pub(super) fn read_parents_again(&mut self, gone: &FxHashMap<i32, Vec<MemberId>>) {
+    pub(super) fn read_parents_again(&mut self, gone: &Ended) {
         let waited = |id: &MemberId| gone.contains_key(&id.pid);
         for (_, process) in self.processes.iter_mut().filter(|(id, _)| waited(id)) {
             if let Some(counts) = process.watch.as_ref().and_then(IoWatch::counts) {
@@ -114,7 +117,7 @@ impl Watch {
 
     /// A member that has waited for one that was at other ends has its counts, which are no part of
     /// what went through its own.
-    pub(super) fn pass_on_elsewhere(&mut self, gone: &FxHashMap<i32, Vec<MemberId>>) {
+    pub(super) fn pass_on_elsewhere(&mut self, gone: &Ended) {
         for (&parent, children) in gone {
             let Some(&parent) = self.processes.keys().find(|id| id.pid == parent) else { continue };
             let (reads, writes) = (self.ends_of(parent, true), self.ends_of(parent, false));
@@ -142,10 +145,10 @@ impl Watch {
         (0..self.pipes.len()).filter(|&at| holds(&self.pipes[at])).collect()
     }
 
-    /// Who waits for a process inherits its counts (`wait_task_zombie` in kernel/exit.c, v6.18), so
-    /// the growth of the parent's tells what its children moved after the last look at them.
-    pub(super) fn inherit(&mut self, parent: i32, members: &[MemberId]) {
-        let Some(Growth { heir, counted, grown, with_them }) = self.grown(parent, members) else {
+    /// Adds what the children of a process moved after the last look at them.
+    pub(super) fn inherit(&mut self, parent: i32, gone: &Ended) {
+        let members = gone.get(&parent).map_or(&[][..], Vec::as_slice);
+        let Some(Growth { heir, counted, grown, with_them }) = self.grown(parent, gone) else {
             // What they moved after the last look at them nobody tells.
             for id in members {
                 let Some(process) = self.processes.get_mut(id) else { continue };
@@ -204,12 +207,12 @@ impl Watch {
     }
 
     /// What these left to who waited for them.
-    fn grown(&self, pid: i32, members: &[MemberId]) -> Option<Growth> {
+    fn grown(&self, pid: i32, gone: &Ended) -> Option<Growth> {
         let parent = self.parents.get(&pid)?;
         if let Some(counted) = parent.counted() {
             let grown = counted.since(parent.attributed);
-            // What they waited for themselves since they were looked at came with them.
-            return Some(Growth { heir: pid, counted, grown, with_them: self.passed_on(members) });
+            let with_them = with_them(pid, &[pid], &[], gone);
+            return Some(Growth { heir: pid, counted, grown, with_them });
         }
         // Of those that have ended since the latest look, their parents have inherited all.
         let mut ended = vec![pid];
@@ -228,38 +231,29 @@ impl Watch {
             }
         };
         let grown = counted.since(last.attributed).since(known);
-        let is_beside = |(id, process): &(&MemberId, &Process)| {
-            let of_theirs = |parent: i32| parent == heir || ended.contains(&parent);
-            process.parent.is_some_and(of_theirs)
-                && process.gone_at == Some(self.looks)
-                && !ended.contains(&id.pid)
-        };
-        let beside = self.processes.iter().filter(is_beside).map(|(&id, _)| id);
-        let beside = beside.filter(|id| !members.contains(id));
-        let mut all: Vec<MemberId> = beside.chain(members.iter().copied()).collect();
-        all.extend(self.passed_on(&all));
-        all.retain(|id| !members.contains(id));
-        Some(Growth { heir, counted, grown, with_them: all })
+        let beside: Vec<i32> = ended.iter().copied().chain([heir]).collect();
+        Some(Growth { heir, counted, grown, with_them: with_them(pid, &beside, &ended, gone) })
     }
+}
 
-    /// Those that were found gone at this look with who had started them, one of these.
-    fn passed_on(&self, members: &[MemberId]) -> Vec<MemberId> {
-        let mut found: Vec<MemberId> = Vec::new();
-        let mut parents: Vec<i32> = members.iter().map(|id| id.pid).collect();
-        while let Some(parent) = parents.pop() {
-            let started = |(_, process): &(&MemberId, &Process)| {
-                process.parent == Some(parent) && process.gone_at == Some(self.looks)
-            };
-            for (&id, _) in self.processes.iter().filter(started) {
-                // Pids go round.
-                if !found.contains(&id) && !members.contains(&id) {
-                    found.push(id);
-                    parents.push(id.pid);
-                }
+/// Whose counts came with those of the children of `pid`: what these, and the other children of
+/// `parents`, waited for themselves since they were looked at; but for those who `ended` between.
+fn with_them(pid: i32, parents: &[i32], ended: &[i32], gone: &Ended) -> Vec<MemberId> {
+    let mut seen: FxHashSet<i32> = parents.iter().copied().collect();
+    let mut parents = parents.to_vec();
+    let mut found = Vec::new();
+    while let Some(parent) = parents.pop() {
+        for &id in gone.get(&parent).into_iter().flatten() {
+            if parent != pid && !ended.contains(&id.pid) {
+                found.push(id);
+            }
+            // Pids go round.
+            if seen.insert(id.pid) {
+                parents.push(id.pid);
             }
         }
-        found
     }
+    found
 }
 
 /// Whether a process can have moved that much after the last look at it.
