@@ -1,9 +1,11 @@
 //! A process that lives, and whether it is the one that was recorded under its number.
 
-use pipeprof_runner::proc_file;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::{SysconfVar, sysconf};
+use pipeprof_runner::proc_file;
 use pipeprof_runner::stat_line::StatLine;
 
 /// What `/proc` says of a process.
@@ -59,12 +61,23 @@ impl Process {
 fn started(pid: i32) -> Option<SystemTime> {
     let ticks =
         StatLine::parse(&proc_file::read(format!("/proc/{pid}/stat")).ok()?)?.start_time_ticks()?;
-    let a_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
+    let a_second = sysconf(SysconfVar::CLK_TCK).ok()??;
     let uptime = proc_file::read_to_string("/proc/uptime").ok()?;
     let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
     let age =
         Duration::try_from_secs_f64(uptime - ticks as f64 / a_second as f64).unwrap_or_default();
     SystemTime::now().checked_sub(age)
+}
+
+/// Now, as processes tell their start.
+pub(crate) fn ticks_since_boot() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
+    now.as_millis() as u64 * ticks_a_second() / 1_000
+}
+
+/// Clock ticks of `/proc` a second; 0 where unknown.
+pub(crate) fn ticks_a_second() -> u64 {
+    sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(0).max(0) as u64
 }
 
 #[cfg(test)]

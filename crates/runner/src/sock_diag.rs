@@ -4,16 +4,13 @@
 //! v6.18), which takes no rights and touches no descriptor of the processes that hold the sockets.
 //! A netlink socket sees the network namespace that it was made in.
 
-mod sys;
-
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
+
+use crate::netlink::{Answers, Attributes, Netlink, long, number};
 
 /// A connected or listening socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,17 +88,7 @@ pub struct Memory {
 
 /// Asks about the sockets of one network namespace.
 #[derive(Debug)]
-pub struct SockDiag {
-    socket: OwnedFd,
-    buffer: Vec<u8>,
-    sequence: u32,
-}
-
-/// Messages of a dump are never larger (`netlink_dump`, net/netlink/af_netlink.c, v6.18).
-const BUFFER_BYTES: usize = 32 * 1024;
-
-/// The kernel answers at once.
-const PATIENCE_MS: u16 = 500;
+pub struct SockDiag(Netlink);
 
 /// Constants of the kernel's interface that `libc` does not have.
 mod uapi {
@@ -130,8 +117,7 @@ impl SockDiag {
     ///
     /// The kernel has no `NETLINK_SOCK_DIAG`, or a filter refuses it.
     pub fn open() -> io::Result<Self> {
-        let socket = sys::netlink(libc::NETLINK_SOCK_DIAG)?;
-        Ok(SockDiag { socket, buffer: vec![0; BUFFER_BYTES], sequence: 0 })
+        Ok(SockDiag(Netlink::open(libc::NETLINK_SOCK_DIAG)?))
     }
 
     /// Of the network namespace that such a file of `/proc` names. A thread enters it for the moment,
@@ -152,7 +138,7 @@ impl SockDiag {
 
     /// The device of every socket's inode; 0 where that can't be had.
     pub fn device(&self) -> u64 {
-        nix::sys::stat::fstat(&self.socket).map_or(0, |stat| stat.st_dev)
+        nix::sys::stat::fstat(self.0.fd()).map_or(0, |stat| stat.st_dev)
     }
 
     /// All Unix sockets that are connected or listen.
@@ -163,7 +149,7 @@ impl SockDiag {
     pub fn unix(&mut self) -> io::Result<Vec<Socket>> {
         let mut found = Vec::new();
         let request = unix_request(u32::MAX, 0);
-        self.ask(&request, true, |body| found.extend(unix_socket(body)))?;
+        self.ask(&request, Answers::All, |body| found.extend(unix_socket(body)))?;
         Ok(found)
     }
 
@@ -176,7 +162,7 @@ impl SockDiag {
         let mut found = Vec::new();
         for family in [libc::AF_INET, libc::AF_INET6] {
             let request = tcp_request(family as u8, &[0; 48]);
-            self.ask(&request, true, |body| found.extend(tcp_socket(body)))?;
+            self.ask(&request, Answers::All, |body| found.extend(tcp_socket(body)))?;
         }
         Ok(found)
     }
@@ -185,7 +171,7 @@ impl SockDiag {
     pub fn unix_with(&mut self, inode: u64) -> Option<Socket> {
         let mut found = None;
         let request = unix_request(u32::MAX, u32::try_from(inode).ok()?);
-        self.ask(&request, false, |body| found = unix_socket(body)).ok()?;
+        self.ask(&request, Answers::One, |body| found = unix_socket(body)).ok()?;
         found
     }
 
@@ -193,62 +179,13 @@ impl SockDiag {
     pub fn tcp_with(&mut self, local: SocketAddr, remote: SocketAddr) -> Option<Socket> {
         let mut found = None;
         let (family, id) = socket_id(local, remote)?;
-        self.ask(&tcp_request(family, &id), false, |body| found = tcp_socket(body)).ok()?;
+        self.ask(&tcp_request(family, &id), Answers::One, |body| found = tcp_socket(body)).ok()?;
         found
     }
 
-    fn ask(&mut self, body: &[u8], all: bool, mut each: impl FnMut(&[u8])) -> io::Result<()> {
-        self.sequence = self.sequence.wrapping_add(1);
-        nix::unistd::write(&self.socket, &message(body, all, self.sequence))?;
-        loop {
-            let mut entry = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut entry, PollTimeout::from(PATIENCE_MS)) {
-                Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-                Ok(_) => {}
-                Err(Errno::EINTR) => continue,
-                Err(errno) => return Err(errno.into()),
-            }
-            let length = nix::unistd::read(&self.socket, &mut self.buffer)?;
-            for answer in Messages(self.buffer.get(..length).unwrap_or_default()) {
-                // What is left of an earlier question that failed.
-                if answer.sequence != self.sequence {
-                    continue;
-                }
-                match i32::from(answer.kind) {
-                    libc::NLMSG_DONE => return Ok(()),
-                    libc::NLMSG_ERROR => {
-                        let errno = number(answer.body, 0).map_or(0, |code| code as i32);
-                        let errno = errno.checked_neg().unwrap_or(libc::EIO);
-                        return if errno == 0 {
-                            Ok(())
-                        } else {
-                            Err(io::Error::from_raw_os_error(errno))
-                        };
-                    }
-                    _ if answer.kind == uapi::SOCK_DIAG_BY_FAMILY => {
-                        each(answer.body);
-                        if !all {
-                            return Ok(());
-                        }
-                    }
-                    _ => {}
-                }
-            }
-        }
+    fn ask(&mut self, body: &[u8], answers: Answers, each: impl FnMut(&[u8])) -> io::Result<()> {
+        self.0.ask(uapi::SOCK_DIAG_BY_FAMILY, body, answers, each)
     }
-}
-
-/// `struct nlmsghdr`, and what follows it.
-fn message(body: &[u8], all: bool, sequence: u32) -> Vec<u8> {
-    let flags = libc::NLM_F_REQUEST | if all { libc::NLM_F_DUMP } else { 0 };
-    let mut bytes = Vec::with_capacity(16 + body.len());
-    bytes.extend((16 + body.len() as u32).to_ne_bytes());
-    bytes.extend(uapi::SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    bytes.extend((flags as u16).to_ne_bytes());
-    bytes.extend(sequence.to_ne_bytes());
-    bytes.extend(0u32.to_ne_bytes());
-    bytes.extend(body);
-    bytes
 }
 
 /// `struct unix_diag_req`.
@@ -397,52 +334,6 @@ fn tcp_info(value: &[u8]) -> TcpInfo {
         busy_us: long(168),
         window_limited_us: long(176),
         buffer_limited_us: long(184),
-    }
-}
-
-fn long(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
-}
-
-fn number(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
-/// A netlink message.
-struct Answer<'a> {
-    kind: u16,
-    sequence: u32,
-    body: &'a [u8],
-}
-
-/// The messages of a datagram.
-struct Messages<'a>(&'a [u8]);
-
-impl<'a> Iterator for Messages<'a> {
-    type Item = Answer<'a>;
-
-    fn next(&mut self) -> Option<Answer<'a>> {
-        let length = number(self.0, 0)? as usize;
-        let body = self.0.get(16..length)?;
-        let kind = u16::from_ne_bytes(self.0.get(4..6)?.try_into().ok()?);
-        let sequence = number(self.0, 8)?;
-        self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(Answer { kind, sequence, body })
-    }
-}
-
-/// The attributes behind a message (`struct nlattr`).
-struct Attributes<'a>(&'a [u8]);
-
-impl<'a> Iterator for Attributes<'a> {
-    type Item = (u16, &'a [u8]);
-
-    fn next(&mut self) -> Option<(u16, &'a [u8])> {
-        let length = u16::from_ne_bytes(self.0.get(..2)?.try_into().ok()?);
-        let kind = u16::from_ne_bytes(self.0.get(2..4)?.try_into().ok()?);
-        let value = self.0.get(4..usize::from(length))?;
-        self.0 = self.0.get(usize::from(length).next_multiple_of(4)..).unwrap_or_default();
-        Some((kind, value))
     }
 }
 

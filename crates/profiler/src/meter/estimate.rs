@@ -37,6 +37,10 @@ pub struct EndCount {
 /// What a program reads before its own code runs: `sleep` of Debian 12 8 KiB, bash 14 KiB.
 pub(super) const START_UP_BYTES: u64 = 16 << 10;
 
+/// How many times that much a reader has to have read for it not to matter: most programs read
+/// half of it, a sixteenth of the whole then.
+const START_UP_PARTS: u64 = 8;
+
 impl EndCount {
     /// With its splices, where they are known.
     fn whole(self) -> Self {
@@ -138,6 +142,14 @@ fn put_together(writer: Option<EndCount>, reader: Option<EndCount>, capacity_byt
         ends => ends,
     };
     let alone = |end: Option<EndCount>| end.filter(|end| !end.elsewhere);
+    // Without the writer nobody tells how much of what a program read were its own libraries.
+    let by_reader = |r: EndCount| {
+        if r.bytes < u64::from(r.born) * START_UP_BYTES * START_UP_PARTS {
+            Bytes::Unknown { why: START_UP_COUNTS.into() }
+        } else {
+            known(r.bytes, Source::Reader)
+        }
+    };
     match (alone(w), alone(r)) {
         (Some(w), Some(r)) => {
             let start_up = u64::from(r.born) * START_UP_BYTES;
@@ -147,7 +159,7 @@ fn put_together(writer: Option<EndCount>, reader: Option<EndCount>, capacity_byt
             match (w.splices, r.splices) {
                 (true, true) => Bytes::Unknown { why: BOTH_SPLICE.into() },
                 (false, true) => known(w.bytes, Source::Writer),
-                (true, false) => known(r.bytes, Source::Reader),
+                (true, false) => by_reader(r),
                 // Nothing was in the pipe before: what was never written went through no pipe.
                 (false, false) if agree && r.born > 0 && r.bytes > w.bytes => {
                     known(w.bytes, Source::BothEnds)
@@ -160,7 +172,7 @@ fn put_together(writer: Option<EndCount>, reader: Option<EndCount>, capacity_byt
             }
         }
         (Some(w), None) if !w.splices => known(w.bytes, Source::Writer),
-        (None, Some(r)) if !r.splices => known(r.bytes, Source::Reader),
+        (None, Some(r)) if !r.splices => by_reader(r),
         _ => {
             let splices = |end: Option<EndCount>| end.is_some_and(|end| end.splices);
             let why = if splices(w) && splices(r) { BOTH_SPLICE } else { BOTH_ELSEWHERE };
@@ -194,6 +206,8 @@ const NO_COUNTER: &str = "the kernel does not count what recv and send move thro
      and what read and write moved at its two ends does not agree";
 
 pub(super) const BOTH_SPLICE: &str = "both ends can splice, which /proc/PID/io does not count";
+const START_UP_COUNTS: &str = "only its reader can be counted, which has read little more than a \
+     program does when it starts";
 const DISAGREE: &str =
     "the two ends disagree: one of them read or wrote something else as well, unseen";
 const BOTH_ELSEWHERE: &str =

@@ -28,6 +28,8 @@ pub(super) struct Segments {
     rest: Option<u64>,
     began: Ends,
     latest: Ends,
+    /// What each end had counted when it was last seen to go.
+    left: Ends,
     looked: bool,
     capacity_bytes: u64,
     is_socket: bool,
@@ -58,17 +60,50 @@ impl Segments {
         self.capacity_bytes = self.capacity_bytes.max(capacity_bytes);
     }
 
-    /// Takes the counts of a look, `None` for an end that is not there.
+    /// Takes the counts of a look, `None` for an end that is not there. An end that comes back goes
+    /// on with what it had counted.
     pub(super) fn look(&mut self, writer: Option<EndCount>, reader: Option<EndCount>) {
-        let was = self.ends_there();
-        let is = (writer.is_some(), reader.is_some());
-        if self.looked && was != is {
+        let (was, is) = (self.ends_there(), (writer.is_some(), reader.is_some()));
+        if self.looked && was != is && !self.completes(writer, reader) {
             self.close();
-            // An end that appears counts from zero: whoever watches has made sure of that.
-            self.began = (self.latest.0.filter(|_| is.0), self.latest.1.filter(|_| is.1));
+            let keep = |was: bool, latest, left: &mut Option<EndCount>| {
+                if was {
+                    *left = latest;
+                }
+                *left
+            };
+            let began = (
+                keep(was.0, self.latest.0, &mut self.left.0),
+                keep(was.1, self.latest.1, &mut self.left.1),
+            );
+            self.began = (began.0.filter(|_| is.0), began.1.filter(|_| is.1));
         }
         self.latest = (writer, reader);
         self.looked = true;
+    }
+
+    /// Nothing more than that an end is there for the first time that was counted from its birth: it
+    /// belongs to what the other one has counted so far.
+    fn completes(&self, writer: Option<EndCount>, reader: Option<EndCount>) -> bool {
+        let side = |latest: Option<EndCount>, left: Option<EndCount>, now: Option<EndCount>| {
+            let is_new = left.is_none() && now.is_some_and(|end| end.born > 0);
+            latest.is_some() == now.is_some() || latest.is_none() && is_new
+        };
+        side(self.latest.0, self.left.0, writer) && side(self.latest.1, self.left.1, reader)
+    }
+
+    /// Which ends were there at the latest look, or have been there since: with these counts they
+    /// have moved something after they were last seen to go.
+    pub(super) fn ends_since(
+        &self,
+        writer: Option<EndCount>,
+        reader: Option<EndCount>,
+    ) -> (bool, bool) {
+        let has_moved = |now: Option<EndCount>, left: Option<EndCount>| {
+            now.map_or(0, |end| end.bytes) > left.map_or(0, |end| end.bytes)
+        };
+        let was = self.ends_there();
+        (was.0 || has_moved(writer, self.left.0), was.1 || has_moved(reader, self.left.1))
     }
 
     /// Which ends were there at the latest look.
@@ -220,6 +255,20 @@ mod tests {
         assert_eq!([100_000, 116_000, 140_000].map(of), [Some(100_000), Some(100_000), None]);
         let at_once = |read| total(&[(born(100_000), born(read)), (None, None)]);
         assert_eq!([116_000, 140_000].map(at_once), [Some(100_000), None]);
+    }
+
+    #[test]
+    fn an_end_that_comes_later_belongs_to_what_was_counted_so_far() {
+        let born = |bytes| end(bytes).map(|end| EndCount { born: 1, ..end });
+        // The reader has read its libraries meanwhile.
+        let looks = [(None, born(7000)), (born(3000), born(9000)), (None, born(10_000))];
+        assert_eq!(total(&looks), Some(3000));
+    }
+
+    #[test]
+    fn a_writer_that_comes_back_counts_what_it_had_counted_once() {
+        let looks = [(end(1000), end(1000)), (None, end(1000)), (end(1500), end(1500))];
+        assert_eq!(total(&looks), Some(1500));
     }
 
     #[test]

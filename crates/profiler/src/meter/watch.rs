@@ -1,5 +1,6 @@
 //! The looks at a pipeline's processes and pipes, one after the other, and what they add up to.
 
+mod exits;
 mod inheritance;
 
 use std::path::PathBuf;
@@ -10,7 +11,8 @@ use pipeprof_runner::pipeline::{Link, MemberId, Pipe, PipeKey};
 use pipeprof_runner::sock_diag::SockDiag;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use self::inheritance::{Ended, Parent};
+use self::exits::{Account, ExitAccounts};
+use self::inheritance::{Ended, NOBODY, Parent};
 use super::estimate::START_UP_BYTES;
 use super::segments::Segments;
 use super::splices::Splices;
@@ -28,6 +30,9 @@ const DESCRIPTORS: u64 = 32;
 /// Who is new is looked at in full this often before that: it may end soon.
 const YOUNG: u32 = 4;
 
+/// What was rounded off a count may be this part of it.
+const ROUGH_PARTS: u64 = 64;
+
 /// All looks so far, and what they add up to.
 pub(super) struct Watch {
     start: Instant,
@@ -36,8 +41,12 @@ pub(super) struct Watch {
     keep: Option<Duration>,
     looks: u64,
     processes: FxHashMap<MemberId, Process>,
+    /// Those of them that each has started, by its pid.
+    children: FxHashMap<i32, Vec<MemberId>>,
     /// Whoever waits for the processes, and for those who do.
     parents: FxHashMap<i32, Parent>,
+    /// What the kernel tells of those that have ended.
+    exits: ExitAccounts,
     pipes: Vec<WatchedPipe>,
     /// Where in `pipes` each stands.
     places: FxHashMap<PipeKey, usize>,
@@ -66,6 +75,12 @@ struct Process {
     counted: Option<(usize, usize)>,
     elsewhere: Elsewhere,
     parent: Option<i32>,
+    /// It has begun since the watch did.
+    is_young: bool,
+    /// What the kernel told when it had ended.
+    account: Option<Account>,
+    /// Which sides are known by it alone.
+    is_rounded: Elsewhere,
     /// How many pipes of the pipeline it writes to, and reads from.
     writes_to: usize,
     reads_from: usize,
@@ -100,7 +115,9 @@ impl Watch {
             keep,
             looks: 0,
             processes: FxHashMap::default(),
+            children: FxHashMap::default(),
             parents: FxHashMap::default(),
+            exits: ExitAccounts::listen(),
             pipes: Vec::new(),
             places: FxHashMap::default(),
             found: Found::default(),
@@ -118,10 +135,12 @@ impl Watch {
             pipe.writers.iter().for_each(|&id| ends.entry(id).or_default().0 += 1);
             pipe.readers.iter().for_each(|&id| ends.entry(id).or_default().1 += 1);
         }
-        let mut waiting: Vec<i32> = Vec::new();
+        let (mut waiting, mut unseen): (Vec<i32>, Vec<MemberId>) = (Vec::new(), Vec::new());
         for member in &pipeline.members {
             let (writes_to, reads_from) = ends.get(&member.id()).copied().unwrap_or_default();
             let from_birth = self.from_birth;
+            let is_young = from_birth || self.exits.is_young(member.id());
+            let is_new = !self.processes.contains_key(&member.id());
             let process = self.processes.entry(member.id()).or_insert_with(|| {
                 let watch = IoWatch::open(member.pid).ok();
                 // Asked once its files are open: they stay those of whoever has the pid now.
@@ -140,15 +159,24 @@ impl Watch {
                     fastest: now.since(first),
                     elsewhere: Elsewhere::default(),
                     parent: parent_of(member.pid),
+                    is_young,
+                    account: None,
+                    is_rounded: Elsewhere::default(),
                     writes_to,
                     reads_from,
                 }
             });
             waiting.extend(process.parent);
+            if is_new {
+                unseen.extend(process.watch.is_none().then_some(member.id()));
+                let siblings = self.children.entry(process.parent.unwrap_or(NOBODY)).or_default();
+                siblings.push(member.id());
+            }
             process.writes_to = process.writes_to.max(writes_to);
             process.reads_from = process.reads_from.max(reads_from);
         }
         waiting.into_iter().for_each(|pid| self.meet_parents(pid));
+        self.read_exits_of_unseen(&unseen);
         for pipe in &pipeline.pipes {
             let index = match self.places.get(&pipe.key()) {
                 Some(&index) => index,
@@ -198,9 +226,7 @@ impl Watch {
                 None => {
                     process.watch = None;
                     process.gone_at = Some(self.looks);
-                    if let Some(parent) = process.parent {
-                        gone.entry(parent).or_default().push(id);
-                    }
+                    gone.entry(process.parent.unwrap_or(NOBODY)).or_default().push(id);
                     continue;
                 }
             }
@@ -221,6 +247,7 @@ impl Watch {
             }
         }
         self.read_parents_again(&gone);
+        self.read_exits(&gone);
         self.pass_on_elsewhere(&gone);
         for &parent in gone.keys() {
             self.inherit(parent, &gone);
@@ -241,7 +268,7 @@ impl Watch {
             let (writer, reader) = self.ends(&self.pipes[index], Gone::AreNoEnd);
             let last_word = self.ends(&self.pipes[index], Gone::Count);
             let pipe = &mut self.pipes[index];
-            let (had_writer, had_reader) = pipe.segments.ends_there();
+            let (had_writer, had_reader) = pipe.segments.ends_since(last_word.0, last_word.1);
             if (had_writer, had_reader) != (writer.is_some(), reader.is_some()) {
                 let (writer, reader) = last_word;
                 pipe.segments.look(writer.filter(|_| had_writer), reader.filter(|_| had_reader));
@@ -392,7 +419,8 @@ impl Watch {
                 splices: process.splices,
                 elsewhere: process.elsewhere.writes
                     || process.writes_to > 1
-                    || process.is_unchecked(|counts| counts.written_bytes),
+                    || process.is_unchecked(|counts| counts.written_bytes)
+                    || process.is_rough(process.is_rounded.writes, moved.written_bytes),
                 born: u32::from(self.from_birth),
                 spliced: spliced(id, process)
                     .filter(|_| one_pipe(process, |p| p.1))
@@ -407,7 +435,8 @@ impl Watch {
                 splices: process.splices,
                 elsewhere: process.elsewhere.reads
                     || process.reads_from > 1
-                    || process.is_unchecked(|counts| counts.read_bytes),
+                    || process.is_unchecked(|counts| counts.read_bytes)
+                    || process.is_rough(process.is_rounded.reads, moved.read_bytes),
                 born: u32::from(self.from_birth),
                 spliced: spliced(id, process)
                     .filter(|_| one_pipe(process, |p| p.0))
@@ -469,6 +498,43 @@ impl Watch {
 }
 
 impl Process {
+    /// What the kernel told of it when it had ended, unless more was seen of it before.
+    fn ended_with(&mut self, account: Option<Account>) {
+        let holds = |account: &Account| {
+            let most = account.rounded_off();
+            self.last.read_bytes <= account.moved.read_bytes.saturating_add(most)
+                && self.last.written_bytes <= account.moved.written_bytes.saturating_add(most)
+        };
+        if let Some(account) = account.filter(holds) {
+            self.is_rounded = Elsewhere {
+                reads: self.last.read_bytes < account.moved.read_bytes,
+                writes: self.last.written_bytes < account.moved.written_bytes,
+            };
+            self.last = self.last.most(account.moved);
+            self.account = Some(account);
+        }
+    }
+
+    /// Who waited for it tells what the kernel had rounded off: what is more is another's.
+    fn grew_by(&mut self, grown: IoCounts) {
+        let most = self.account.map_or(0, Account::rounded_off);
+        let is_its = |grown: u64, last: u64| (last..=last.saturating_add(most)).contains(&grown);
+        if is_its(grown.read_bytes, self.last.read_bytes) {
+            self.last.read_bytes = grown.read_bytes;
+            self.is_rounded.reads = false;
+        }
+        if is_its(grown.written_bytes, self.last.written_bytes) {
+            self.last.written_bytes = grown.written_bytes;
+            self.is_rounded.writes = false;
+        }
+    }
+
+    /// What was rounded off may be much of what it moved.
+    fn is_rough(&self, is_rounded: bool, moved: u64) -> bool {
+        let most = self.account.map_or(0, Account::rounded_off);
+        is_rounded && moved < most.saturating_mul(ROUGH_PARTS)
+    }
+
     /// It moved so much before anybody could see what else it had open that nobody knows where.
     fn is_unchecked(&self, side: impl Fn(IoCounts) -> u64) -> bool {
         self.watch.is_none() && self.age < 2 && side(self.last.since(self.first)) > START_UP_BYTES

@@ -6,8 +6,6 @@ mod waits;
 
 use std::time::Duration;
 
-use nix::time::{ClockId, clock_gettime};
-use nix::unistd::{SysconfVar, sysconf};
 use pipeprof_runner::cgroup::place_of;
 use pipeprof_runner::pipeline::Pipeline;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -19,6 +17,7 @@ use super::quota::Quotas;
 use super::timeline::{
     Account, Builder, Pressure, ProcessRef, ProcessSeen, ProcessState, Timeline,
 };
+use crate::process::{ticks_a_second, ticks_since_boot};
 
 /// Looks at processes and remembers what it saw.
 #[derive(Debug)]
@@ -214,15 +213,6 @@ impl Looker {
             }
         }
     }
-}
-
-fn ticks_since_boot() -> u64 {
-    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
-    now.as_millis() as u64 * ticks_a_second() / 1_000
-}
-
-fn ticks_a_second() -> u64 {
-    sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(0).max(0) as u64
 }
 
 #[cfg(test)]

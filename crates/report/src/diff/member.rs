@@ -143,6 +143,11 @@ fn line<'a>(run: &'a Run, order: &[usize]) -> Vec<Who<'a>> {
     order.iter().map(who).collect()
 }
 
+/// A shell around the pipeline: others have its pipes.
+fn stands_by(run: &Run, member: usize) -> bool {
+    !run.pipeline.pipes.is_empty() && !run.holds_pipe(member)
+}
+
 /// Finds for every member of A's first run its like in all other runs.
 pub(super) fn match_members(a: &[&Run], b: &[&Run]) -> MatchedMembers {
     let (Some(first_a), Some(first_b)) = (a.first(), b.first()) else {
@@ -175,6 +180,10 @@ pub(super) fn match_members(a: &[&Run], b: &[&Run]) -> MatchedMembers {
         let (one, two) = (&first_a.profile.members[at], &first_b.profile.members[other]);
         if one.weight() == 0 && two.weight() == 0 {
             left_out.push(NotCompared::of(Which::Both, first_a, at, "it was never sampled"));
+            continue;
+        }
+        if stands_by(first_a, at) && stands_by(first_b, other) {
+            left_out.push(NotCompared::of(Which::Both, first_a, at, "it holds no pipe"));
             continue;
         }
         let by = match one.end {

@@ -5,14 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use super::*;
-
-fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-    let mut bytes = (4 + value.len() as u16).to_ne_bytes().to_vec();
-    bytes.extend(kind.to_ne_bytes());
-    bytes.extend(value);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
-}
+use crate::netlink::attribute;
 
 fn numbers(numbers: &[u32]) -> Vec<u8> {
     numbers.iter().flat_map(|number| number.to_ne_bytes()).collect()
@@ -114,10 +107,6 @@ fn damaged_answers_are_none() {
     // An attribute that claims more than there is.
     long[16..18].copy_from_slice(&1000u16.to_ne_bytes());
     assert!(unix_socket(&long).is_some_and(|socket| socket.unread_bytes == 0));
-    let datagram = message(&whole, true, 5);
-    assert_eq!(Messages(&datagram).count(), 1);
-    assert_eq!(Messages(&datagram[..20]).count(), 0);
-    assert_eq!(Messages(&[0; 16]).count(), 0, "a length of 0 would never end");
 }
 
 fn inode(fd: &impl AsFd) -> u64 {

@@ -19,6 +19,9 @@ const DOUBTFUL_PART: u64 = 16;
 /// `timeout` of a shell of the process that launched it.
 const GENERATIONS: usize = 4;
 
+/// In place of whoever waits for a process, where that is not known.
+pub(super) const NOBODY: i32 = 0;
+
 /// Who was found gone at a look, by whoever waits for them.
 pub(super) type Ended = FxHashMap<i32, Vec<MemberId>>;
 
@@ -145,13 +148,41 @@ impl Watch {
         (0..self.pipes.len()).filter(|&at| holds(&self.pipes[at])).collect()
     }
 
+    /// What the kernel told of those that were found gone.
+    pub(super) fn read_exits(&mut self, gone: &Ended) {
+        self.exits.look();
+        for id in gone.values().flatten() {
+            let Some(process) = self.processes.get_mut(id).filter(|it| it.is_young) else {
+                continue;
+            };
+            let children = gone.get(&id.pid).into_iter().flatten().map(|child| child.pid);
+            process.ended_with(self.exits.of(*id, children));
+        }
+    }
+
+    /// What the kernel told of members that had gone before anybody looked at them.
+    pub(super) fn read_exits_of_unseen(&mut self, ids: &[MemberId]) {
+        self.exits.look();
+        for id in ids {
+            let has_gone = |child: &&MemberId| {
+                self.processes.get(*child).is_some_and(|process| process.watch.is_none())
+            };
+            let children = self.children.get(&id.pid).into_iter().flatten().filter(has_gone);
+            let account = self.exits.of(*id, children.map(|child| child.pid));
+            if let Some(process) = self.processes.get_mut(id).filter(|it| it.is_young) {
+                process.ended_with(account);
+            }
+        }
+    }
+
     /// Adds what the children of a process moved after the last look at them.
     pub(super) fn inherit(&mut self, parent: i32, gone: &Ended) {
         let members = gone.get(&parent).map_or(&[][..], Vec::as_slice);
         let Some(Growth { heir, counted, grown, with_them }) = self.grown(parent, gone) else {
-            // What they moved after the last look at them nobody tells.
+            // What they moved after the last look at them nobody tells, unless the kernel did.
             for id in members {
-                let Some(process) = self.processes.get_mut(id) else { continue };
+                let process = self.processes.get_mut(id);
+                let Some(process) = process.filter(|it| it.account.is_none()) else { continue };
                 let (fastest, last) = (process.fastest, process.last);
                 let is_much = |late: u64, known: u64| {
                     process.age < 2 || late > START_UP_BYTES.max(known / SMALL_PART)
@@ -165,14 +196,31 @@ impl Watch {
             // What it grows by from here on is by others.
             (heir.attributed, heir.inherits) = (counted, true);
         }
-        // With several gone at once, the larger part of what is new goes to who moved more.
-        let total = |field: fn(&IoCounts) -> u64| {
-            let all = members.iter().chain(&with_them).filter_map(|id| self.processes.get(id));
-            all.map(|process| field(&process.last)).sum()
+        let all: Vec<MemberId> = members.iter().chain(&with_them).copied().collect();
+        let total = |ids: &[MemberId], field: fn(&IoCounts) -> u64| -> u64 {
+            ids.iter().filter_map(|id| self.processes.get(id)).map(|it| field(&it.last)).sum()
         };
-        let (read, written): (u64, u64) = (total(|c| c.read_bytes), total(|c| c.written_bytes));
-        let is_shared = members.len() + with_them.len() > 1;
-        for id in members.iter().chain(&with_them) {
+        let late = grown.since(IoCounts {
+            read_bytes: total(&all, |counts| counts.read_bytes),
+            written_bytes: total(&all, |counts| counts.written_bytes),
+            ..IoCounts::default()
+        });
+        let is_told = |id: &&MemberId| {
+            self.processes.get(*id).is_some_and(|process| process.account.is_some())
+        };
+        let (told, untold): (Vec<&MemberId>, Vec<&MemberId>) = all.iter().partition(is_told);
+        if let ([id], []) = (&told[..], &untold[..]) {
+            let id = **id;
+            self.processes.entry(id).and_modify(|process| process.grew_by(grown));
+            return;
+        }
+        // What is new is by those that the kernel did not tell of. With several of them, the larger
+        // part goes to who moved more.
+        let sharers: Vec<MemberId> = untold.into_iter().copied().collect();
+        let read = total(&sharers, |counts| counts.read_bytes);
+        let written = total(&sharers, |counts| counts.written_bytes);
+        let is_shared = sharers.len() > 1;
+        for id in &sharers {
             let Some(process) = self.processes.get_mut(id) else { continue };
             // Whose it is of several nobody knows, so that it may not be much; but hardly of one that
             // has lived for a while and moved nothing, as one that waits for its child.
@@ -180,16 +228,10 @@ impl Watch {
             let is_doubtful = |late: u64, known: u64| {
                 is_shared && late > known / DOUBTFUL_PART && (known > 0 || age < 2)
             };
-            process.elsewhere.reads |=
-                is_doubtful(grown.read_bytes.saturating_sub(read), process.last.read_bytes);
-            process.elsewhere.writes |= is_doubtful(
-                grown.written_bytes.saturating_sub(written),
-                process.last.written_bytes,
-            );
-            let late_read =
-                share(grown.read_bytes.saturating_sub(read), process.last.read_bytes, read);
-            let late_written = grown.written_bytes.saturating_sub(written);
-            let late_written = share(late_written, process.last.written_bytes, written);
+            process.elsewhere.reads |= is_doubtful(late.read_bytes, process.last.read_bytes);
+            process.elsewhere.writes |= is_doubtful(late.written_bytes, process.last.written_bytes);
+            let late_read = share(late.read_bytes, process.last.read_bytes, read);
+            let late_written = share(late.written_bytes, process.last.written_bytes, written);
             // So much more than ever before may be another's growth, as that of a child which the
             // parent waited for at the same time: then this process's own count is not known.
             let (fastest, elsewhere) = (process.fastest, &mut process.elsewhere);
