@@ -113,7 +113,7 @@ fn a_tuning_reports_what_it_tried_and_touches_no_data() {
         sum.display()
     );
     let output = pipeprof()
-        .args(["tune", "--yes", "--json", "--time", "12s", "-c", &line])
+        .args(["tune", "--yes", "--json", "--time", "20s", "-c", &line])
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", stderr(&output));

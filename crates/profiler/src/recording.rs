@@ -100,7 +100,12 @@ impl Recording {
     /// Those of [`Recording::open`], [`Error::NoEventOfName`] where it has no such event.
     pub fn open_event(path: &Path, event: Option<&str>) -> Result<Self, Error> {
         if !path.is_dir() {
-            return foreign::open(RecordingDir::Bare(path.to_owned()), event);
+            let dir = match RecordingDir::of_threads(path) {
+                // One of the files in such a folder is no recording by itself.
+                Some(folder) => RecordingDir::Threads(folder),
+                None => RecordingDir::Bare(path.to_owned()),
+            };
+            return foreign::open(dir, event);
         }
         if !sidecar::is_in(path) {
             let threads = RecordingDir::Threads(path.to_owned());

@@ -278,6 +278,10 @@ fn a_folder_of_threads_is_read_in_the_order_of_time() {
         .collect();
     assert_eq!(times, [10, 20, 30, 40, 50, 60]);
     assert_eq!(analyse(&recording, &mut Nameless).unwrap().quality.samples, 6);
+    for part in ["data", "data.0", "data.10"] {
+        let recording = Recording::open(&folder.path().join(part)).unwrap();
+        assert_eq!(recording.path(), folder.path(), "{part} is a part of it");
+    }
 }
 
 fn refusal(path: &Path) -> String {

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::PathBuf;
 
+use object::{Object as _, ObjectSymbol};
 use pipeprof_runner::pipeline::{Link, Pipe};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -221,16 +222,37 @@ impl IoWatch {
 const QUIET: [&str; 6] =
     ["pipe:[", "anon_inode:", "/dev/null", "/dev/pts/", "/dev/tty", "/dev/console"];
 
-/// Whether the program of a process has a call that splices among its strings, as a dynamically
-/// linked one that imports it has. A program that makes the call by its number is missed here, and
-/// caught by [`IoWatch::is_splicing`] if it ever sleeps in it.
+/// Whether the program of a process can splice: it takes such a call from a library, or, linked
+/// statically, has the name of one among its strings. A program that makes the call by its number is
+/// missed here, and caught by [`IoWatch::is_splicing`] if it ever sleeps in it.
 pub fn can_splice(pid: i32) -> bool {
     let Ok(program) = File::open(format!("/proc/{pid}/exe")) else { return false };
     let Ok(image) = crate::sys::map_file(&program) else { return false };
-    [&b"\0splice\0"[..], b"\0vmsplice\0", b"\0tee\0"]
-        .iter()
-        .any(|name| memchr::memmem::find(&image, name).is_some())
+    has_splice(&image)
 }
+
+fn has_splice(image: &[u8]) -> bool {
+    let imports: Option<Vec<_>> = object::File::parse(image).ok().map(|file| {
+        file.dynamic_symbols()
+            .filter(ObjectSymbol::is_undefined)
+            .filter_map(|symbol| symbol.name_bytes().ok().map(<[u8]>::to_vec))
+            .filter(|name| !name.is_empty())
+            .collect()
+    });
+    match imports {
+        // An interpreter may have a `splice` of its own language among its strings, as perl does.
+        Some(imports) if !imports.is_empty() => {
+            imports.iter().any(|name| SPLICING.contains(&&name[..]))
+        }
+        _ => SPLICING.iter().any(|name| {
+            let string = [b"\0", *name, b"\0"].concat();
+            memchr::memmem::find(image, &string).is_some()
+        }),
+    }
+}
+
+/// The calls that `/proc/PID/io` does not count.
+const SPLICING: [&[u8]; 3] = [b"splice", b"vmsplice", b"tee"];
 
 /// `socket:[4711]`.
 fn socket_inode(target: &str) -> Option<u64> {
@@ -307,6 +329,26 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!((merely_open, moved), ([false, false], true));
+    }
+
+    #[test]
+    fn a_program_splices_where_it_takes_the_call_from_a_library() {
+        let folder = tempfile::tempdir().unwrap();
+        let compiled = |name: &str, source: &str, flags: &[&str]| {
+            let (from, to) = (folder.path().join(format!("{name}.c")), folder.path().join(name));
+            std::fs::write(&from, source).unwrap();
+            let mut gcc = std::process::Command::new("gcc");
+            gcc.args(flags).arg("-o").args([&to, &from]);
+            gcc.status().is_ok_and(|status| status.success()).then(|| std::fs::read(to).unwrap())
+        };
+        let word = "#include <stdio.h>\nint main(void) { puts(\"splice\"); return 0; }\n";
+        let call = "#define _GNU_SOURCE\n#include <fcntl.h>\n\
+             int main(void) { return splice(0, 0, 1, 0, 4096, 0) < 0; }\n";
+        // Without a compiler there is nothing to look at.
+        let Some(said) = compiled("said", word, &[]) else { return };
+        assert!(!has_splice(&said));
+        assert!(has_splice(&compiled("called", call, &[]).unwrap()));
+        assert!(has_splice(b"\x7fELF cut \0vmsplice\0"), "what cannot be read may splice");
     }
 
     #[test]

@@ -77,6 +77,17 @@ impl RecordingDir {
         made.map(|()| RecordingDir::Partial { path, name: name.to_owned() })
     }
 
+    /// The folder that `perf record --threads` has made, of a file in it: `data` with the header, or
+    /// `data.0` and so on with the records.
+    pub(super) fn of_threads(file: &Path) -> Option<PathBuf> {
+        let (folder, name) = (file.parent()?, file.file_name()?.to_str()?);
+        let number = || name.strip_prefix("data.")?.parse::<u32>().ok();
+        let is_part = name == "data" || number().is_some();
+        let is_whole = || ["data", "data.0"].iter().all(|name| folder.join(name).is_file());
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        (is_part && is_whole()).then(|| folder.to_owned())
+    }
+
     /// The folder; of a bare file, the file.
     pub fn path(&self) -> &Path {
         match self {

@@ -143,9 +143,9 @@ fn line<'a>(run: &'a Run, order: &[usize]) -> Vec<Who<'a>> {
     order.iter().map(who).collect()
 }
 
-/// A shell around the pipeline: others have its pipes.
-fn stands_by(run: &Run, member: usize) -> bool {
-    !run.pipeline.pipes.is_empty() && !run.holds_pipe(member)
+/// Pipes lead from one member to another: who holds none of them is a shell around the pipeline.
+fn has_pipes(run: &Run) -> bool {
+    run.pipeline.pipes.iter().any(|pipe| !pipe.is_internal())
 }
 
 /// Finds for every member of A's first run its like in all other runs.
@@ -154,6 +154,7 @@ pub(super) fn match_members(a: &[&Run], b: &[&Run]) -> MatchedMembers {
         return MatchedMembers { matched: Vec::new(), left_out: Vec::new() };
     };
     let couples = pairs(first_a, first_b);
+    let both_have_pipes = has_pipes(first_a) && has_pipes(first_b);
     // Where a member of the first run is in the others; `None` where it is missing in one.
     let follow = |runs: &[&Run]| -> Vec<Option<Vec<usize>>> {
         let Some((first, others)) = runs.split_first() else { return Vec::new() };
@@ -182,7 +183,7 @@ pub(super) fn match_members(a: &[&Run], b: &[&Run]) -> MatchedMembers {
             left_out.push(NotCompared::of(Which::Both, first_a, at, "it was never sampled"));
             continue;
         }
-        if stands_by(first_a, at) && stands_by(first_b, other) {
+        if both_have_pipes && !first_a.holds_pipe(at) && !first_b.holds_pipe(other) {
             left_out.push(NotCompared::of(Which::Both, first_a, at, "it holds no pipe"));
             continue;
         }
