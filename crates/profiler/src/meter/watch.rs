@@ -2,23 +2,23 @@
 
 mod exits;
 mod inheritance;
+mod process;
+mod uncounted;
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use pipeprof_runner::discover::{Found, parent_of};
+use pipeprof_runner::discover::Found;
 use pipeprof_runner::pipeline::{Link, MemberId, Pipe, PipeKey};
 use pipeprof_runner::sock_diag::SockDiag;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use self::exits::{Account, ExitAccounts};
+use self::exits::ExitAccounts;
 use self::inheritance::{Ended, NOBODY, Parent};
-use super::estimate::START_UP_BYTES;
+use self::process::{Process, Seen};
 use super::segments::Segments;
 use super::splices::Splices;
 use super::{
-    Bytes, Elsewhere, EndCount, Gauge, IoCounts, IoWatch, LinkSockets, PipeFlow, Point, Series,
-    Source, Total, can_splice, estimate,
+    Bytes, EndCount, Gauge, LinkSockets, PipeFlow, Point, Series, Source, Total, estimate,
 };
 
 /// Every so many looks, fill is looked at too, some 15 microseconds a pipe.
@@ -26,12 +26,6 @@ const THOROUGH: u64 = 4;
 
 /// And every so many, what else a process has open, some 5 microseconds a descriptor.
 const DESCRIPTORS: u64 = 32;
-
-/// Who is new is looked at in full this often before that: it may end soon.
-const YOUNG: u32 = 4;
-
-/// What was rounded off a count may be this part of it.
-const ROUGH_PARTS: u64 = 64;
 
 /// All looks so far, and what they add up to.
 pub(super) struct Watch {
@@ -57,33 +51,6 @@ pub(super) struct Watch {
     splices: Option<Result<Splices, String>>,
     /// Asks for what arrived over TCP.
     sockets: Option<SockDiag>,
-}
-
-struct Process {
-    watch: Option<IoWatch>,
-    /// The look that found it gone; 0 where it was never seen.
-    gone_at: Option<u64>,
-    first: IoCounts,
-    last: IoCounts,
-    /// The most that it moved between two looks.
-    fastest: IoCounts,
-    splices: bool,
-    program: Option<PathBuf>,
-    /// Looks at it.
-    age: u32,
-    /// The pipes that it can read and write, where its splices are counted.
-    counted: Option<(usize, usize)>,
-    elsewhere: Elsewhere,
-    parent: Option<i32>,
-    /// It has begun since the watch did.
-    is_young: bool,
-    /// What the kernel told when it had ended.
-    account: Option<Account>,
-    /// Which sides are known by it alone.
-    is_rounded: Elsewhere,
-    /// How many pipes of the pipeline it writes to, and reads from.
-    writes_to: usize,
-    reads_from: usize,
 }
 
 /// What an end is whose processes have all gone.
@@ -141,31 +108,10 @@ impl Watch {
             let from_birth = self.from_birth;
             let is_young = from_birth || self.exits.is_young(member.id());
             let is_new = !self.processes.contains_key(&member.id());
-            let process = self.processes.entry(member.id()).or_insert_with(|| {
-                let watch = IoWatch::open(member.pid).ok();
-                // Asked once its files are open: they stay those of whoever has the pid now.
-                let watch = watch.filter(|_| member.id().is_there());
-                let now = watch.as_ref().and_then(IoWatch::counts).unwrap_or_default();
-                let first = if from_birth { IoCounts::default() } else { now };
-                Process {
-                    program: watch.as_ref().and_then(IoWatch::program),
-                    age: 0,
-                    counted: None,
-                    splices: watch.is_some() && can_splice(member.pid),
-                    gone_at: watch.is_none().then_some(0),
-                    watch,
-                    first,
-                    last: now,
-                    fastest: now.since(first),
-                    elsewhere: Elsewhere::default(),
-                    parent: parent_of(member.pid),
-                    is_young,
-                    account: None,
-                    is_rounded: Elsewhere::default(),
-                    writes_to,
-                    reads_from,
-                }
-            });
+            let process = self
+                .processes
+                .entry(member.id())
+                .or_insert_with(|| Process::meet(member.id(), from_birth, is_young));
             waiting.extend(process.parent);
             if is_new {
                 unseen.extend(process.watch.is_none().then_some(member.id()));
@@ -217,33 +163,12 @@ impl Watch {
         let sums = self.sums_of_parents();
         let mut gone = Ended::default();
         for (&id, process) in &mut self.processes {
-            let Some(watch) = &mut process.watch else { continue };
-            match watch.counts() {
-                Some(counts) => {
-                    process.fastest = process.fastest.most(counts.since(process.last));
-                    process.last = counts;
-                }
-                None => {
-                    process.watch = None;
+            match process.look(id, thorough, descriptors, self.from_birth, &self.links) {
+                Seen::Living | Seen::GoneBefore => {}
+                Seen::Gone => {
                     process.gone_at = Some(self.looks);
                     gone.entry(process.parent.unwrap_or(NOBODY)).or_default().push(id);
-                    continue;
                 }
-            }
-            if thorough {
-                process.splices |= watch.is_splicing();
-            }
-            process.age += 1;
-            if descriptors || process.age <= YOUNG {
-                // What a shell forked has the program it is to run only from its exec on.
-                let program = watch.program();
-                if program != process.program {
-                    process.splices |= can_splice(id.pid);
-                    process.program = program;
-                }
-                let now = watch.elsewhere(self.from_birth, &self.links);
-                process.elsewhere.reads |= now.reads;
-                process.elsewhere.writes |= now.writes;
             }
         }
         self.read_parents_again(&gone);
@@ -276,80 +201,6 @@ impl Watch {
             pipe.segments.look(writer, reader);
             if let Some(bytes) = pipe.total().known() {
                 pipe.series.add(Point { at_ns, bytes });
-            }
-        }
-    }
-
-    fn count_splices_where_nothing_else_counts(&mut self) {
-        for index in 0..self.pipes.len() {
-            let (writer, reader) = self.ends(&self.pipes[index], Gone::AreNoEnd);
-            let uncounted = |end: EndCount| end.splices && end.spliced.is_none();
-            if !(writer.is_some_and(uncounted) && reader.is_some_and(uncounted))
-                || estimate(writer, reader, 0).known().is_some()
-            {
-                continue;
-            }
-            let pipe = &self.pipes[index];
-            // One end is enough: the reader's, where it can tell, as what it takes has gone through.
-            let ends = [(&pipe.readers, true), (&pipe.writers, false)];
-            let Some(members) = ends.iter().find_map(|&(ids, reads)| self.unambiguous(ids, reads))
-            else {
-                continue;
-            };
-            let splices = self.splices.get_or_insert_with(Splices::new);
-            for (id, pipes) in members {
-                let Ok(counting) = splices else { break };
-                match counting.add(id.pid) {
-                    Ok(()) => {
-                        if let Some(process) = self.processes.get_mut(&id) {
-                            process.counted = Some(pipes);
-                        }
-                    }
-                    Err(why) => *splices = Err(why),
-                }
-            }
-        }
-    }
-
-    /// The processes of an end that splice, with the pipes that they have, where a splice of theirs
-    /// can only be of this pipe: they have no other on this side, and nothing else to splice there.
-    fn unambiguous(
-        &self,
-        ids: &[MemberId],
-        reads: bool,
-    ) -> Option<Vec<(MemberId, (usize, usize))>> {
-        let mut counted = Vec::new();
-        for &id in ids {
-            let process = self.processes.get(&id)?;
-            let Some(watch) = &process.watch else { continue };
-            let pipes = watch.pipes();
-            let (ends, elsewhere) = if reads {
-                (pipes.0, process.elsewhere.reads)
-            } else {
-                (pipes.1, process.elsewhere.writes)
-            };
-            if ends > 1 || elsewhere {
-                return None;
-            }
-            counted.push((id, pipes));
-        }
-        Some(counted)
-    }
-
-    /// What has arrived over TCP, by the kernel's own count.
-    fn count_arrivals(&mut self) {
-        for pipe in &mut self.pipes {
-            let Link::Tcp { from, to, .. } = pipe.pipe.link else { continue };
-            if self.sockets.is_none() {
-                self.sockets = SockDiag::open().ok();
-            }
-            let socket = self.sockets.as_mut().and_then(|sockets| sockets.tcp_with(to, from));
-            // One that has been closed says nothing more.
-            let socket = socket.filter(|socket| socket.inode == pipe.pipe.inode);
-            if let Some(now) = socket.and_then(|socket| socket.received_bytes) {
-                let first = if self.from_birth { 0 } else { now };
-                let (first, _) = pipe.arrived.unwrap_or((first, now));
-                pipe.arrived = Some((first, now));
             }
         }
     }
@@ -411,37 +262,16 @@ impl Watch {
             }
             _ => None,
         };
-        let writer = sum(&pipe.writers, &|id, process| {
-            let moved = process.last.since(process.first);
-            EndCount {
-                bytes: moved.written_bytes,
-                calls: moved.writes,
-                splices: process.splices,
-                elsewhere: process.elsewhere.writes
-                    || process.writes_to > 1
-                    || process.is_unchecked(|counts| counts.written_bytes)
-                    || process.is_rough(process.is_rounded.writes, moved.written_bytes),
-                born: u32::from(self.from_birth),
-                spliced: spliced(id, process)
-                    .filter(|_| one_pipe(process, |p| p.1))
-                    .map(|s| s.written),
-            }
+        let born = u32::from(self.from_birth);
+        let writer = sum(&pipe.writers, &|id, process| EndCount {
+            born,
+            spliced: spliced(id, process).filter(|_| process.one_pipe(|p| p.1)).map(|s| s.written),
+            ..process.written()
         });
-        let reader = sum(&pipe.readers, &|id, process| {
-            let moved = process.last.since(process.first);
-            EndCount {
-                bytes: moved.read_bytes,
-                calls: moved.reads,
-                splices: process.splices,
-                elsewhere: process.elsewhere.reads
-                    || process.reads_from > 1
-                    || process.is_unchecked(|counts| counts.read_bytes)
-                    || process.is_rough(process.is_rounded.reads, moved.read_bytes),
-                born: u32::from(self.from_birth),
-                spliced: spliced(id, process)
-                    .filter(|_| one_pipe(process, |p| p.0))
-                    .map(|s| s.read),
-            }
+        let reader = sum(&pipe.readers, &|id, process| EndCount {
+            born,
+            spliced: spliced(id, process).filter(|_| process.one_pipe(|p| p.0)).map(|s| s.read),
+            ..process.read()
         });
         (writer, reader)
     }
@@ -497,50 +327,6 @@ impl Watch {
     }
 }
 
-impl Process {
-    /// What the kernel told of it when it had ended, unless more was seen of it before.
-    fn ended_with(&mut self, account: Option<Account>) {
-        let holds = |account: &Account| {
-            let most = account.rounded_off();
-            self.last.read_bytes <= account.moved.read_bytes.saturating_add(most)
-                && self.last.written_bytes <= account.moved.written_bytes.saturating_add(most)
-        };
-        if let Some(account) = account.filter(holds) {
-            self.is_rounded = Elsewhere {
-                reads: self.last.read_bytes < account.moved.read_bytes,
-                writes: self.last.written_bytes < account.moved.written_bytes,
-            };
-            self.last = self.last.most(account.moved);
-            self.account = Some(account);
-        }
-    }
-
-    /// Who waited for it tells what the kernel had rounded off: what is more is another's.
-    fn grew_by(&mut self, grown: IoCounts) {
-        let most = self.account.map_or(0, Account::rounded_off);
-        let is_its = |grown: u64, last: u64| (last..=last.saturating_add(most)).contains(&grown);
-        if is_its(grown.read_bytes, self.last.read_bytes) {
-            self.last.read_bytes = grown.read_bytes;
-            self.is_rounded.reads = false;
-        }
-        if is_its(grown.written_bytes, self.last.written_bytes) {
-            self.last.written_bytes = grown.written_bytes;
-            self.is_rounded.writes = false;
-        }
-    }
-
-    /// What was rounded off may be much of what it moved.
-    fn is_rough(&self, is_rounded: bool, moved: u64) -> bool {
-        let most = self.account.map_or(0, Account::rounded_off);
-        is_rounded && moved < most.saturating_mul(ROUGH_PARTS)
-    }
-
-    /// It moved so much before anybody could see what else it had open that nobody knows where.
-    fn is_unchecked(&self, side: impl Fn(IoCounts) -> u64) -> bool {
-        self.watch.is_none() && self.age < 2 && side(self.last.since(self.first)) > START_UP_BYTES
-    }
-}
-
 impl WatchedPipe {
     /// What went through since the watch began.
     fn total(&self) -> Bytes {
@@ -552,11 +338,6 @@ impl WatchedPipe {
             (Link::Tcp { .. }, None) => Bytes::Unknown { why: NOT_SEEN.into() },
         }
     }
-}
-
-/// The pipes on one side of a process whose splices are counted are just one.
-fn one_pipe(process: &Process, side: impl Fn((usize, usize)) -> usize) -> bool {
-    process.counted.is_some_and(|pipes| side(pipes) == 1)
 }
 
 const COUNTED_LATE: &str = "both ends splice, and the system calls could be counted for less than \

@@ -6,7 +6,8 @@ use pipeprof_runner::discover::parent_of;
 use pipeprof_runner::pipeline::MemberId;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{START_UP_BYTES, Watch, WatchedPipe};
+use super::{Watch, WatchedPipe};
+use crate::meter::estimate::START_UP_BYTES;
 use crate::meter::{IoCounts, IoWatch};
 
 /// What a process moved unseen, as it ended, may be this part of what is known of it.
