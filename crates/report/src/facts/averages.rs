@@ -150,7 +150,8 @@ fn larger_pipe(evidence: &Evidence) -> LargerPipe {
     let most = evidence.candidates().first().map_or(0.0, |&at| evidence.drive(at));
     let alternation = evidence.alternation().filter(|(_, waits)| *waits >= LEAST_ALTERNATION);
     let Some((pipe, waits)) = alternation else {
-        return LargerPipe { pipe: None, bound: 1.0, burst_bytes: None, drain_seconds: None };
+        let (burst_bytes, drain_seconds) = (None, None);
+        return LargerPipe { pipe: None, bound: 1.0, error: 0.0, burst_bytes, drain_seconds };
     };
     let readers = evidence.members.iter().filter(|member| member.reads_from.contains(&pipe));
     let sleeps: u64 = readers.map(|member| member.sleeps).sum();
@@ -161,6 +162,8 @@ fn larger_pipe(evidence: &Evidence) -> LargerPipe {
     LargerPipe {
         pipe: Some(pipe),
         bound: 1.0 / (1.0 - saved).max(0.001),
+        // The accounts of the whole run are exact.
+        error: 0.0,
         burst_bytes,
         drain_seconds: burst_bytes.map(|burst| burst / (bytes.unwrap_or(0.0) / seconds).max(1.0)),
     }

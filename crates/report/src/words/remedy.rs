@@ -103,6 +103,10 @@ impl Words<'_> {
             let text = "negligible: no writer and reader alternate".to_owned();
             return Remedy::new("a larger pipe", text, Some(bound));
         }
+        if !larger.is_shown() {
+            let text = "unknown: too few looks to tell; watch for longer";
+            return Remedy::new("a larger pipe", text, None);
+        }
         let pipe = self.pipe_name(larger.pipe);
         let drain = larger.drain_seconds.map_or_else(String::new, |seconds| {
             format!("; its price: {} to drain", duration(2e9 * seconds))

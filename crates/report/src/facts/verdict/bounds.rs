@@ -115,7 +115,7 @@ impl Judge<'_> {
         let rate = pipe.and_then(|pipe| self.evidence.pipes[pipe].bytes);
         let rate = rate.map(|bytes| bytes as f64 / (elapsed / 1e9));
         let drain_seconds = burst_bytes.zip(rate).map(|(burst, rate)| burst / rate.max(1.0));
-        LargerPipe { pipe, bound, burst_bytes, drain_seconds }
+        LargerPipe { pipe, bound, error: self.error(saved / elapsed), burst_bytes, drain_seconds }
     }
 
     /// Time that a writer waited for space in a pipe, and that a reader waited for its data.

@@ -193,6 +193,19 @@ fn a_member_that_works_much_longer_than_the_other_limits_though_they_alternate()
 }
 
 #[test]
+fn a_larger_pipe_is_proposed_only_for_more_than_the_error_of_the_looks() {
+    let of = |rounds: usize| {
+        let (judged, verdict) = Case::of(repeated(&[("Bd", 1), ("sB", 4)], rounds)).judged();
+        let text = verdict.remedies.iter().find(|remedy| !remedy.buys.contains("next limit"));
+        (judged.larger_pipe.is_shown(), text.unwrap().at_most)
+    };
+    // 40 looks: a fifth may as well be nothing. 800 looks: it is not.
+    assert_eq!(of(2), (false, None));
+    let (is_shown, bound) = of(40);
+    assert!(is_shown && (bound.unwrap() - 1.25).abs() < 0.02, "{bound:?}");
+}
+
+#[test]
 fn a_sleeper_limits_by_its_sleep() {
     let (judged, verdict) = Case::of(repeated(&[("so", 19), ("sB", 1)], 10)).judged();
     assert_eq!(judged.finding, Finding::Outside(Reason::Sleep));
