@@ -63,7 +63,14 @@ fn numbers(text: &str) -> BTreeMap<String, f64> {
         let number = words.nth(2)?.replace(',', "").parse().ok()?;
         Some((words.collect::<Vec<_>>().join(" "), number))
     };
-    text.lines().skip(1).filter(|line| !line.contains(" left out: ")).filter_map(row).collect()
+    added_up(text.lines().skip(1).filter(|line| !line.contains(" left out: ")).filter_map(row))
+}
+
+/// Several functions can have one name.
+fn added_up(rows: impl Iterator<Item = (String, f64)>) -> BTreeMap<String, f64> {
+    let mut sums = BTreeMap::new();
+    rows.for_each(|(name, number)| *sums.entry(name).or_default() += number);
+    sums
 }
 
 #[test]
@@ -86,15 +93,13 @@ fn the_heaviest_functions_are_those_of_perf() {
         let tables = stdout(&perf);
         let sampled =
             tables.split("# Samples: ").skip(1).find(|table| !table.contains("context-switches"));
-        let theirs: BTreeMap<String, f64> = sampled
-            .unwrap_or_else(|| panic!("{tables}"))
-            .lines()
-            .filter_map(|line| {
-                let (samples, rest) = line.trim().split_once(' ')?;
-                let at = rest.find('[')?;
-                Some((rest[at..].trim().to_owned(), samples.parse().ok()?))
-            })
-            .collect();
+        let row = |line: &str| -> Option<(String, f64)> {
+            let (samples, rest) = line.trim().split_once(' ')?;
+            let at = rest.find('[')?;
+            Some((rest[at..].trim().to_owned(), samples.parse().ok()?))
+        };
+        let theirs =
+            added_up(sampled.unwrap_or_else(|| panic!("{tables}")).lines().filter_map(row));
         let sum: f64 = theirs.values().sum();
         let all = report(&format!("--sort function --percent-limit 0 --member {pid}")).unwrap();
         let numbers = numbers(&all);

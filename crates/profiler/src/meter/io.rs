@@ -1,5 +1,6 @@
 //! What a process has read and written, and what it is doing now, as `/proc` tells.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt};
@@ -168,11 +169,11 @@ impl IoWatch {
     /// that all its reading and writing is counted, and not only what follows the first look.
     ///
     /// A regular file counts once its position has moved, or when it was opened between two looks
-    /// and read farther than a library's headers: one that is merely inherited is nobody's. (What `pread` takes from a file that was open
-    /// before the first look moves nothing and goes unseen.) A socket or device has no position,
-    /// and counts if it is open, but for `links`. Left out is what sees no data to speak of: terminals, `/dev/null`,
-    /// and the standard descriptors used against their direction (stdin is written by nobody,
-    /// stderr carries complaints).
+    /// and read farther than a library's headers: one that is merely inherited is nobody's. (What
+    /// `pread` takes from a file that was open before the first look moves nothing and goes unseen.)
+    /// A socket or device has no position, and counts if it is open, but for `links`. Left out is what
+    /// sees no data to speak of: terminals and `/dev/null` as standard descriptors, and those used
+    /// against their direction (stdin is written by nobody, stderr carries complaints).
     pub fn elsewhere(&mut self, from_birth: bool, links: &LinkSockets) -> Elsewhere {
         let root = format!("/proc/{}", self.pid);
         let mut found = Elsewhere::default();
@@ -181,6 +182,10 @@ impl IoWatch {
         for entry in descriptors.flatten() {
             let Ok(target) = std::fs::read_link(entry.path()) else { continue };
             let name = target.to_string_lossy();
+            if SELDOM_WRITTEN.iter().any(|start| name.starts_with(start)) {
+                found.writes |= is_written_besides(&entry.file_name(), &root);
+                continue;
+            }
             if QUIET.iter().any(|start| name.starts_with(start)) {
                 continue;
             }
@@ -219,8 +224,21 @@ impl IoWatch {
 }
 
 /// Starts of the names of descriptors that see no data to speak of, or are counted by themselves.
-const QUIET: [&str; 6] =
-    ["pipe:[", "anon_inode:", "/dev/null", "/dev/pts/", "/dev/tty", "/dev/console"];
+const QUIET: [&str; 2] = ["pipe:[", "anon_inode:"];
+
+/// Likewise, unless a program opened it to write to: `tee /dev/null`, `tee /dev/tty`.
+const SELDOM_WRITTEN: [&str; 4] = ["/dev/null", "/dev/pts/", "/dev/tty", "/dev/console"];
+
+/// A descriptor, but for the standard ones of whoever started the program, may be written to.
+fn is_written_besides(fd: &OsStr, root: &str) -> bool {
+    let number = fd.to_str().and_then(|fd| fd.parse::<u32>().ok());
+    let may_write = |fd: u32| {
+        let info = std::fs::read_to_string(format!("{root}/fdinfo/{fd}")).unwrap_or_default();
+        access_mode(&info).is_some_and(|access| access != libc::O_RDONLY)
+    };
+    // Where bash keeps its terminal.
+    number.is_some_and(|fd| fd > 2 && fd != 255 && may_write(fd))
+}
 
 /// Whether the program of a process can splice: it takes such a call from a library, or, linked
 /// statically, has the name of one among its strings. A program that makes the call by its number is
