@@ -250,23 +250,23 @@ pub fn can_splice(pid: i32) -> bool {
 }
 
 fn has_splice(image: &[u8]) -> bool {
-    let imports: Option<Vec<_>> = object::File::parse(image).ok().map(|file| {
-        file.dynamic_symbols()
-            .filter(ObjectSymbol::is_undefined)
-            .filter_map(|symbol| symbol.name_bytes().ok().map(<[u8]>::to_vec))
-            .filter(|name| !name.is_empty())
-            .collect()
-    });
-    match imports {
-        // An interpreter may have a `splice` of its own language among its strings, as perl does.
-        Some(imports) if !imports.is_empty() => {
-            imports.iter().any(|name| SPLICING.contains(&&name[..]))
+    let mut has_imports = false;
+    if let Ok(file) = object::File::parse(image) {
+        let imported = file.dynamic_symbols().filter(ObjectSymbol::is_undefined);
+        let names = imported.filter_map(|symbol| symbol.name_bytes().ok());
+        for name in names.filter(|name| !name.is_empty()) {
+            if SPLICING.contains(&name) {
+                return true;
+            }
+            has_imports = true;
         }
-        _ => SPLICING.iter().any(|name| {
-            let string = [b"\0", *name, b"\0"].concat();
-            memchr::memmem::find(image, &string).is_some()
-        }),
     }
+    // An interpreter may have a `splice` of its own language among its strings, as perl does.
+    let has_string = |name: &&[u8]| {
+        let string = [b"\0", *name, b"\0"].concat();
+        memchr::memmem::find(image, &string).is_some()
+    };
+    !has_imports && SPLICING.iter().any(has_string)
 }
 
 /// The calls that `/proc/PID/io` does not count.
