@@ -61,7 +61,7 @@ impl Process {
 fn started(pid: i32) -> Option<SystemTime> {
     let ticks =
         StatLine::parse(&proc_file::read(format!("/proc/{pid}/stat")).ok()?)?.start_time_ticks()?;
-    let a_second = sysconf(SysconfVar::CLK_TCK).ok()??;
+    let a_second = Some(ticks_a_second()).filter(|ticks| *ticks > 0)?;
     let uptime = proc_file::read_to_string("/proc/uptime").ok()?;
     let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
     let age =

@@ -104,7 +104,7 @@ impl Words<'_> {
             return Remedy::new("a larger pipe", text, Some(bound));
         }
         if !larger.is_shown() {
-            let text = "unknown: too few looks to tell; watch for longer";
+            let text = "gain unknown: too few looks at the members; watch for longer";
             return Remedy::new("a larger pipe", text, None);
         }
         let pipe = self.pipe_name(larger.pipe);

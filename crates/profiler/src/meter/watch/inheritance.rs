@@ -206,18 +206,15 @@ impl Watch {
             written_bytes: total(&all, |counts| counts.written_bytes),
             ..IoCounts::default()
         });
-        let is_told = |id: &&MemberId| {
-            self.processes.get(*id).is_some_and(|process| process.account.is_some())
-        };
-        let (told, untold): (Vec<&MemberId>, Vec<&MemberId>) = all.iter().partition(is_told);
-        if let ([id], []) = (&told[..], &untold[..]) {
-            let id = **id;
-            self.processes.entry(id).and_modify(|process| process.grew_by(grown));
+        let is_told =
+            |id: &MemberId| self.processes.get(id).is_some_and(|process| process.account.is_some());
+        let (told, sharers): (Vec<MemberId>, Vec<MemberId>) = all.into_iter().partition(is_told);
+        if let ([id], []) = (&told[..], &sharers[..]) {
+            self.processes.entry(*id).and_modify(|process| process.grew_by(grown));
             return;
         }
         // What is new is by those that the kernel did not tell of. With several of them, the larger
         // part goes to who moved more.
-        let sharers: Vec<MemberId> = untold.into_iter().copied().collect();
         let read = total(&sharers, |counts| counts.read_bytes);
         let written = total(&sharers, |counts| counts.written_bytes);
         let is_shared = sharers.len() > 1;

@@ -116,31 +116,20 @@ impl Process {
     /// What it counts as a writer of a pipe.
     pub(super) fn written(&self) -> EndCount {
         let moved = self.last.since(self.first);
-        EndCount {
-            bytes: moved.written_bytes,
-            calls: moved.writes,
-            splices: self.splices,
-            elsewhere: self.elsewhere.writes
-                || self.writes_to > 1
-                || self.is_unchecked(moved.written_bytes)
-                || self.is_rough(self.is_rounded.writes, moved.written_bytes),
-            ..EndCount::default()
-        }
+        let besides = self.elsewhere.writes || self.writes_to > 1;
+        self.end(moved.written_bytes, moved.writes, besides, self.is_rounded.writes)
     }
 
     /// What it counts as a reader of a pipe.
     pub(super) fn read(&self) -> EndCount {
         let moved = self.last.since(self.first);
-        EndCount {
-            bytes: moved.read_bytes,
-            calls: moved.reads,
-            splices: self.splices,
-            elsewhere: self.elsewhere.reads
-                || self.reads_from > 1
-                || self.is_unchecked(moved.read_bytes)
-                || self.is_rough(self.is_rounded.reads, moved.read_bytes),
-            ..EndCount::default()
-        }
+        let besides = self.elsewhere.reads || self.reads_from > 1;
+        self.end(moved.read_bytes, moved.reads, besides, self.is_rounded.reads)
+    }
+
+    fn end(&self, bytes: u64, calls: u64, besides: bool, is_rounded: bool) -> EndCount {
+        let elsewhere = besides || self.is_unchecked(bytes) || self.is_rough(is_rounded, bytes);
+        EndCount { bytes, calls, splices: self.splices, elsewhere, ..EndCount::default() }
     }
 
     /// The pipes on one side of a process whose splices are counted are just one.
