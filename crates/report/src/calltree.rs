@@ -11,6 +11,7 @@ use std::sync::Arc;
 use pipeprof_profiler::profile::Mode;
 use rustc_hash::FxHashMap;
 
+use crate::ordered::OrderedSet;
 use crate::roles::Role;
 
 pub(crate) use rows::{Row, Shown};
@@ -33,24 +34,15 @@ pub(crate) struct Name(u32);
 
 /// The names that the nodes of a tree refer to.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Names {
-    list: Vec<Arc<str>>,
-    known: FxHashMap<Arc<str>, Name>,
-}
+pub(crate) struct Names(OrderedSet<Arc<str>>);
 
 impl Names {
     pub(crate) fn intern(&mut self, name: &Arc<str>) -> Name {
-        if let Some(&known) = self.known.get(name) {
-            return known;
-        }
-        let new = Name(self.list.len() as u32);
-        self.list.push(Arc::clone(name));
-        self.known.insert(Arc::clone(name), new);
-        new
+        Name(self.0.insert_full(Arc::clone(name)).0 as u32)
     }
 
     pub(crate) fn get(&self, name: Name) -> &str {
-        self.list.get(name.0 as usize).map_or("", |name| name)
+        self.0.get_index(name.0 as usize).map_or("", |name| name)
     }
 }
 

@@ -7,6 +7,7 @@ use pipeprof_profiler::counters::{Counter, CounterUnit, CounterValue, MemberCoun
 use serde::Serialize;
 
 use crate::escape::printable;
+use crate::ordered::{OrderedMap, OrderedSet};
 use crate::words::layout::Style;
 use crate::words::units::{self, GIB};
 
@@ -188,14 +189,6 @@ fn grouped(number: f64, decimals: usize) -> String {
     units::grouped(whole) + fraction
 }
 
-/// A reason that counters share, and whose they are.
-struct Missing<'a> {
-    what: &'static str,
-    reason: &'a str,
-    hint: Option<&'a str>,
-    names: Vec<&'static str>,
-}
-
 fn write_notes(
     members: &[CountedMember<'_>],
     style: Style,
@@ -228,7 +221,8 @@ fn write_notes(
             ));
         }
     }
-    for Missing { what, reason, hint, names } in missing(members) {
+    for ((what, reason), (hint, names)) in missing(members) {
+        let names: Vec<&str> = names.into_iter().collect();
         notes.push(format!("{what}: {}", names.join(", ")));
         notes.push(format!("    {reason}"));
         if let Some(hint) = hint {
@@ -247,8 +241,11 @@ fn write_notes(
     })
 }
 
-fn missing<'a>(members: &'a [CountedMember<'_>]) -> Vec<Missing<'a>> {
-    let mut all: Vec<Missing<'a>> = Vec::new();
+/// What is wrong and why, with the hint and the names of the counters that share the reason.
+type Missing<'a> = OrderedMap<(&'static str, &'a str), (Option<&'a str>, OrderedSet<&'static str>)>;
+
+fn missing<'a>(members: &'a [CountedMember<'_>]) -> Missing<'a> {
+    let mut all: Missing<'a> = Missing::default();
     for counter in members.iter().flat_map(|member| &member.counters.counters) {
         let (what, reason, hint) = match &counter.value {
             CounterValue::NotSupported { reason, hint } => {
@@ -257,11 +254,8 @@ fn missing<'a>(members: &'a [CountedMember<'_>]) -> Vec<Missing<'a>> {
             CounterValue::NotCounted { reason } => ("not counted", reason, None),
             CounterValue::Exact { .. } | CounterValue::Estimate { .. } => continue,
         };
-        match all.iter_mut().find(|known| known.what == what && known.reason == reason) {
-            Some(known) if known.names.contains(&counter.name) => {}
-            Some(known) => known.names.push(counter.name),
-            None => all.push(Missing { what, reason, hint, names: vec![counter.name] }),
-        }
+        let (_, names) = all.entry((what, reason)).or_insert((hint, OrderedSet::default()));
+        names.insert(counter.name);
     }
     all
 }

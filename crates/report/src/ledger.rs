@@ -10,6 +10,7 @@ use pipeprof_runner::pipeline::{End, Link, Member, MemberId, PipeKey};
 use serde::Serialize;
 
 use crate::moved::{Moved, moved};
+use crate::ordered::OrderedMap;
 use crate::payload::{LEAST_BYTES, Payload};
 use crate::roles::{Reason, Role};
 use crate::run::Run;
@@ -178,7 +179,7 @@ pub(crate) fn blocked_table(
 ) -> Vec<BlockedShare> {
     let Some(split) = member.time else { return Vec::new() };
     let mut sums = [0u64; Reason::ALL.len()];
-    let mut functions: Vec<(Reason, &str, u64)> = Vec::new();
+    let mut functions: OrderedMap<&str, u64> = OrderedMap::default();
     for weight in &member.blocked {
         let stack = run.profile.stack(weight.stack);
         let reason = run.roles.reason(&run.profile, stack);
@@ -186,10 +187,7 @@ pub(crate) fn blocked_table(
         if reason == Reason::Other
             && let Some(name) = run.roles.slept_in(&run.profile, stack)
         {
-            match functions.iter_mut().find(|(_, known, _)| *known == name) {
-                Some((_, _, ns)) => *ns += weight.weight,
-                None => functions.push((reason, name, weight.weight)),
-            }
+            *functions.entry(name).or_default() += weight.weight;
         }
     }
     let accounted: u64 = sums.iter().sum();
@@ -199,17 +197,13 @@ pub(crate) fn blocked_table(
         .filter(|&reason| sums[reason as usize] > 0)
         .map(|reason| {
             let ns = sums[reason as usize];
-            let function = functions
-                .iter()
-                .filter(|(of, ..)| *of == reason)
-                .max_by_key(|(_, _, ns)| *ns)
-                .map(|(_, name, _)| (*name).to_owned());
+            let function = functions.iter().filter(|_| reason == Reason::Other).max_by_key(|f| f.1);
             BlockedShare {
                 reason,
                 ns,
                 percent: percent(ns, split.lifetime_ns),
                 ns_per_gib: gib.map(|gib| ns as f64 / gib),
-                kernel_function: function,
+                kernel_function: function.map(|(name, _)| (*name).to_owned()),
             }
         })
         .collect();

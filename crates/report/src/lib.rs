@@ -24,6 +24,7 @@ pub mod lessons;
 pub mod live;
 pub mod markup;
 pub mod moved;
+mod ordered;
 pub mod part;
 pub mod payload;
 pub mod phase;

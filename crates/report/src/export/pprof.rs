@@ -2,7 +2,6 @@
 
 pub mod proto;
 
-use std::collections::HashMap;
 use std::io::Write;
 
 use flate2::Compression;
@@ -13,6 +12,7 @@ use prost::Message;
 use super::{Source, pipe_name};
 use crate::error::Error;
 use crate::escape::printable;
+use crate::ordered::{OrderedMap, OrderedSet};
 use proto::{Function, Label, Line, Location, Mapping, Sample, ValueType};
 
 /// Writes the on-CPU and the blocked stacks of a profile, with the values `samples`, `cpu` (or the
@@ -51,50 +51,37 @@ pub fn profile(source: &Source<'_>) -> proto::Profile {
         period: signed(period),
         comment,
         default_sample_type: weight_type.r#type,
-        mapping: table.mappings,
-        location: table.locations,
-        function: table.functions,
-        string_table: table.strings,
+        mapping: table.mappings.into_values().collect(),
+        location: table.locations.into_values().collect(),
+        function: table.functions.into_values().collect(),
+        string_table: table.strings.into_iter().collect(),
     }
 }
 
 /// What samples refer to, each kept once.
 struct Table<'a> {
     profile: &'a Profile,
-    strings: Vec<String>,
-    string_ids: HashMap<String, i64>,
-    mappings: Vec<Mapping>,
-    mapping_ids: HashMap<&'a str, u64>,
-    functions: Vec<Function>,
-    function_ids: HashMap<(&'a str, u64), u64>,
-    locations: Vec<Location>,
-    location_ids: HashMap<&'a [FrameId], u64>,
+    strings: OrderedSet<String>,
+    mappings: OrderedMap<&'a str, Mapping>,
+    functions: OrderedMap<(&'a str, u64), Function>,
+    locations: OrderedMap<&'a [FrameId], Location>,
 }
 
 impl<'a> Table<'a> {
     fn new(profile: &'a Profile) -> Self {
         Table {
             profile,
-            strings: vec![String::new()],
-            string_ids: HashMap::from([(String::new(), 0)]),
-            mappings: Vec::new(),
-            mapping_ids: HashMap::new(),
-            functions: Vec::new(),
-            function_ids: HashMap::new(),
-            locations: Vec::new(),
-            location_ids: HashMap::new(),
+            strings: OrderedSet::from_iter([String::new()]),
+            mappings: OrderedMap::default(),
+            functions: OrderedMap::default(),
+            locations: OrderedMap::default(),
         }
     }
 
     fn string(&mut self, text: &str) -> i64 {
         let text = printable(text);
-        if let Some(&id) = self.string_ids.get(text.as_ref()) {
-            return id;
-        }
-        let id = self.strings.len() as i64;
-        self.strings.push(text.clone().into_owned());
-        self.string_ids.insert(text.into_owned(), id);
-        id
+        let known = self.strings.get_index_of(&*text);
+        known.unwrap_or_else(|| self.strings.insert_full(text.into_owned()).0) as i64
     }
 
     fn value_type(&mut self, what: &str, unit: &str) -> ValueType {
@@ -155,8 +142,8 @@ impl<'a> Table<'a> {
     }
 
     fn location(&mut self, frames: &'a [FrameId]) -> u64 {
-        if let Some(&id) = self.location_ids.get(frames) {
-            return id;
+        if let Some(known) = self.locations.get(frames) {
+            return known.id;
         }
         let id = self.locations.len() as u64 + 1;
         let (mut mapping_id, mut address) = (0, 0);
@@ -166,8 +153,7 @@ impl<'a> Table<'a> {
             mapping_id = frame.module.as_deref().map_or(0, |module| self.mapping(module, address));
         }
         let line = frames.iter().map(|&frame| self.function(frame, mapping_id)).collect();
-        self.locations.push(Location { id, mapping_id, address, line });
-        self.location_ids.insert(frames, id);
+        self.locations.insert(frames, Location { id, mapping_id, address, line });
         id
     }
 
@@ -175,38 +161,31 @@ impl<'a> Table<'a> {
         let frame = self.profile.frame(frame);
         // Functions of one name in two objects are two.
         let key = (frame.name.as_ref(), mapping);
-        if let Some(&function_id) = self.function_ids.get(&key) {
-            return Line { function_id };
+        if let Some(known) = self.functions.get(&key) {
+            return Line { function_id: known.id };
         }
         let name = self.string(&frame.name);
         let id = self.functions.len() as u64 + 1;
-        self.functions.push(Function { id, name, system_name: name });
-        self.function_ids.insert(key, id);
+        self.functions.insert(key, Function { id, name, system_name: name });
         Line { function_id: id }
     }
 
     fn mapping(&mut self, module: &'a str, address: u64) -> u64 {
-        let id = match self.mapping_ids.get(module) {
-            Some(&id) => id,
-            None => {
-                let id = self.mappings.len() as u64 + 1;
-                let build_id = self.profile.build_ids.get(module).cloned().unwrap_or_default();
-                let mapping = Mapping {
-                    id,
-                    filename: self.string(module),
-                    build_id: self.string(&build_id),
-                    has_functions: true,
-                    has_inline_frames: true,
-                    ..Mapping::default()
-                };
-                self.mappings.push(mapping);
-                self.mapping_ids.insert(module, id);
-                id
-            }
-        };
-        let mapping = &mut self.mappings[id as usize - 1];
+        if !self.mappings.contains_key(module) {
+            let build_id = self.profile.build_ids.get(module).cloned().unwrap_or_default();
+            let mapping = Mapping {
+                id: self.mappings.len() as u64 + 1,
+                filename: self.string(module),
+                build_id: self.string(&build_id),
+                has_functions: true,
+                has_inline_frames: true,
+                ..Mapping::default()
+            };
+            self.mappings.insert(module, mapping);
+        }
+        let mapping = &mut self.mappings[module];
         mapping.memory_limit = mapping.memory_limit.max(address.saturating_add(1));
-        id
+        mapping.id
     }
 }
 

@@ -1,6 +1,5 @@
 //! speedscope's own JSON format: a sampled profile for each member.
 
-use std::collections::HashMap;
 use std::io::Write;
 
 use pipeprof_profiler::profile::{Frame, StackWeight, WeightUnit};
@@ -10,6 +9,7 @@ use super::Source;
 use crate::error::Error;
 use crate::escape::printable;
 use crate::flamegraph::{Time, member_label};
+use crate::ordered::OrderedSet;
 
 /// <https://www.speedscope.app/file-format-schema.json>
 #[derive(Serialize)]
@@ -29,7 +29,7 @@ struct Shared<'a> {
     frames: Vec<SharedFrame<'a>>,
 }
 
-#[derive(Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(PartialEq, Eq, Hash, Serialize)]
 struct SharedFrame<'a> {
     name: std::borrow::Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,15 +55,15 @@ struct Sampled {
 /// # Errors
 /// [`Error::Write`] where `out` fails.
 pub fn render(source: &Source<'_>, time: Time, mut out: impl Write) -> Result<(), Error> {
-    let mut frames = Frames::default();
+    let mut frames = OrderedSet::default();
     let profile = &source.run.profile;
     let unit = match (profile.quality.unit, time) {
         (WeightUnit::Events, Time::Cpu) => "none",
         _ => "nanoseconds",
     };
     // speedscope knows functions by their place in the list, so one at two call sites is one.
-    let ids: Vec<usize> =
-        profile.frames().iter().map(|frame| frames.id(SharedFrame::of(frame))).collect();
+    let shared = profile.frames().iter().map(SharedFrame::of);
+    let ids: Vec<usize> = shared.map(|frame| frames.insert_full(frame).0).collect();
     let mut profiles = Vec::new();
     for (_, member) in source.members() {
         let mut sampled = Sampled {
@@ -80,7 +80,7 @@ pub fn render(source: &Source<'_>, time: Time, mut out: impl Write) -> Result<()
             ("blocked", &member.blocked, time != Time::Cpu),
         ];
         for (part, weights, _) in parts.iter().filter(|(.., shown)| *shown) {
-            let part = (time == Time::Wall).then(|| frames.id(SharedFrame::label(part)));
+            let part = (time == Time::Wall).then(|| frames.insert_full(SharedFrame::label(part)).0);
             let seen = |weight: &&StackWeight| weight.weight > 0;
             for weight in weights.iter().filter(seen) {
                 let stack =
@@ -99,7 +99,7 @@ pub fn render(source: &Source<'_>, time: Time, mut out: impl Write) -> Result<()
         name: printable(&source.run.subject).into_owned(),
         exporter: concat!("pipeprof@", env!("CARGO_PKG_VERSION")),
         active_profile_index: 0,
-        shared: Shared { frames: frames.list },
+        shared: Shared { frames: frames.into_iter().collect() },
         profiles,
     };
     serde_json::to_writer(&mut out, &file).map_err(std::io::Error::from)?;
@@ -114,20 +114,5 @@ impl<'a> SharedFrame<'a> {
 
     fn label(text: &'a str) -> Self {
         SharedFrame { name: text.into(), file: None }
-    }
-}
-
-#[derive(Default)]
-struct Frames<'a> {
-    list: Vec<SharedFrame<'a>>,
-    ids: HashMap<SharedFrame<'a>, usize>,
-}
-
-impl<'a> Frames<'a> {
-    fn id(&mut self, frame: SharedFrame<'a>) -> usize {
-        *self.ids.entry(frame).or_insert_with_key(|frame| {
-            self.list.push(frame.clone());
-            self.list.len() - 1
-        })
     }
 }

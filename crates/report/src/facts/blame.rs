@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::states::{ActorId, Doing, Ends, Moment, Outside, PipeAt, Scene, Span};
 use super::window::{Step, steps};
+use crate::ordered::OrderedMap;
 
 /// What can limit a pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,19 +63,18 @@ impl Blame {
 /// Adds limits up, of which there may be thousands.
 #[derive(Default)]
 struct Adding {
-    sum: Blame,
-    places: FxHashMap<Limit, usize>,
+    limits: OrderedMap<Limit, f64>,
+    whole_ns: f64,
 }
 
 impl Adding {
     fn add(&mut self, limit: Limit, ns: f64) {
-        self.sum.whole_ns += ns;
-        let limits = &mut self.sum.limits;
-        let at = *self.places.entry(limit).or_insert_with(|| {
-            limits.push((limit, 0.0));
-            limits.len() - 1
-        });
-        limits[at].1 += ns;
+        self.whole_ns += ns;
+        *self.limits.entry(limit).or_default() += ns;
+    }
+
+    fn sum(self) -> Blame {
+        Blame { limits: self.limits.into_iter().collect(), whole_ns: self.whole_ns }
     }
 }
 
@@ -155,7 +155,7 @@ pub fn blame(scene: &Scene) -> Blamed {
         for moment in &span.moments {
             judge(scene, &around, moment, &mut blame);
         }
-        blame.sum
+        blame.sum()
     });
     Blamed { spans: spans.collect() }
 }
@@ -167,7 +167,7 @@ impl Blamed {
         for (limit, ns) in self.spans[spans].iter().flat_map(|blame| &blame.limits) {
             adding.add(*limit, *ns);
         }
-        let mut sum = adding.sum;
+        let mut sum = adding.sum();
         sum.limits.sort_by(|a, b| b.1.total_cmp(&a.1));
         sum
     }

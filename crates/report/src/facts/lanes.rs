@@ -10,6 +10,7 @@ use super::over_time::{self, Columns};
 use super::states::{Doing, Outside, Scene};
 use super::verdict::{Judge, Party};
 use crate::holding::Holding;
+use crate::ordered::OrderedMap;
 use crate::verdict::evidence::Evidence;
 
 /// What a member does, as a lane shows it.
@@ -204,7 +205,7 @@ fn overlaps(grid: Columns, from_ns: u64, until_ns: u64) -> impl Iterator<Item = 
 #[derive(Clone, Debug, Default)]
 struct Found {
     used: Use,
-    outside: Vec<(Option<Outside>, f64)>,
+    outside: OrderedMap<Option<Outside>, f64>,
 }
 
 fn members(scene: &Scene, grid: Columns) -> Vec<MemberLane> {
@@ -261,15 +262,12 @@ impl Found {
         used.alive_ns += of.alive_ns * part;
         used.cpu_ns += of.cpu_ns * part;
         used.run_delay_ns += of.run_delay_ns * part;
-        whole.outside.iter().for_each(|&(outside, ns)| self.waits(outside, ns * part));
+        whole.outside.iter().for_each(|(outside, ns)| self.waits(*outside, ns * part));
     }
 
     fn waits(&mut self, outside: Option<Outside>, ns: f64) {
         self.used.outside_ns += ns;
-        match self.outside.iter_mut().find(|(known, _)| *known == outside) {
-            Some((_, sum)) => *sum += ns,
-            None => self.outside.push((outside, ns)),
-        }
+        *self.outside.entry(outside).or_default() += ns;
     }
 }
 
@@ -299,7 +297,7 @@ fn lane(columns: &[Found], grid: Columns) -> MemberLane {
             used.space_ns,
             used.outside_ns,
         ];
-        let longest = found.outside.iter().max_by(|a, b| a.1.total_cmp(&b.1));
+        let longest = found.outside.iter().max_by(|a, b| a.1.total_cmp(b.1));
         Cell {
             shares: ns.map(|ns| (ns / grid.step_ns).min(1.0)),
             outside: longest.and_then(|(outside, _)| *outside),

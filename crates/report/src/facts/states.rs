@@ -17,6 +17,7 @@ use pipeprof_runner::pipeline::Pipeline;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
+use crate::ordered::{OrderedMap, OrderedSet};
 use accounts::hold_to_accounts;
 use room::{Room, thinned};
 use roster::Roster;
@@ -177,16 +178,14 @@ impl Scene {
         let spans = bins.iter().filter(|bin| bin.until_ns > bin.from_ns).map(|bin| {
             let looks: f64 = bin.joints.iter().map(|&(_, looks)| f64::from(looks)).sum();
             let each = (bin.until_ns - bin.from_ns) as f64 / looks.max(1e-9);
-            let mut moments: Vec<Moment> = Vec::new();
-            let mut places: FxHashMap<usize, usize> = FxHashMap::default();
+            let mut found: OrderedMap<usize, f64> = OrderedMap::default();
             for &(joint, looks) in &bin.joints {
                 let joint = joints.place(&roster, timeline, joint);
-                let at = *places.entry(joint).or_insert_with(|| {
-                    moments.push(Moment { ns: 0.0, doing: Arc::clone(&joints.all[joint]) });
-                    moments.len() - 1
-                });
-                moments[at].ns += f64::from(looks) * each;
+                *found.entry(joint).or_default() += f64::from(looks) * each;
             }
+            let moment =
+                |(joint, ns): (usize, f64)| Moment { ns, doing: Arc::clone(&joints.all[joint]) };
+            let moments = found.into_iter().map(moment).collect();
             let mut accounts = vec![Account::default(); actors];
             for &(process, account) in &bin.accounts {
                 let Some(actor) = roster.actor_of[process.0 as usize] else { continue };
@@ -231,8 +230,7 @@ impl Scene {
 /// What all actors did, each once.
 #[derive(Default)]
 struct Joints {
-    all: Vec<Arc<[Doing]>>,
-    places: FxHashMap<Arc<[Doing]>, usize>,
+    all: OrderedSet<Arc<[Doing]>>,
     /// By joint state of the time line.
     known: FxHashMap<u32, usize>,
 }
@@ -243,11 +241,7 @@ impl Joints {
             return place;
         }
         let doing = roster.doing(timeline, &timeline.joints[joint as usize]);
-        let doing: Arc<[Doing]> = doing.into();
-        let place = *self.places.entry(Arc::clone(&doing)).or_insert_with(|| {
-            self.all.push(doing);
-            self.all.len() - 1
-        });
+        let (place, _) = self.all.insert_full(doing.into());
         self.known.insert(joint, place);
         place
     }

@@ -2,6 +2,7 @@
 
 use crate::escape::printable;
 use crate::markup::Markup;
+use crate::ordered::OrderedMap;
 use crate::picture::palette;
 use crate::roles::{Reason, Role};
 use crate::summary::{MemberSummary, Summary};
@@ -36,15 +37,12 @@ pub(super) fn bars(summary: &Summary, members: &[&MemberSummary]) -> Markup {
         html.append(&bar(pieces, 24)).raw("</td></tr>");
     }
     html.raw("</table><ul class=\"keys\">");
-    let mut sums: Vec<(&Piece, f64)> = Vec::new();
+    let mut by_fill: OrderedMap<&str, (&Piece, f64)> = OrderedMap::default();
     for piece in all.iter().flatten() {
-        match sums.iter_mut().find(|(known, _)| known.fill == piece.fill) {
-            Some((_, sum)) => *sum += piece.percent,
-            None => sums.push((piece, piece.percent)),
-        }
+        by_fill.entry(&piece.fill).or_insert((piece, 0.0)).1 += piece.percent;
     }
-    sums.sort_by(|a, b| b.1.total_cmp(&a.1));
-    for (piece, _) in sums {
+    by_fill.sort_by(|_, a, _, b| b.1.total_cmp(&a.1));
+    for (piece, _) in by_fill.into_values() {
         html.raw("<li><span")
             .attribute("title", &piece.meaning)
             .raw(">")

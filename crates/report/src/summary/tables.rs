@@ -6,6 +6,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::{Absorber, FunctionShare, RoleShare};
 use crate::highlight::Highlights;
 use crate::ledger;
+use crate::ordered::OrderedMap;
 use crate::roles::{Basis, Role, source_name};
 use crate::run::Run;
 
@@ -128,19 +129,15 @@ pub(super) fn top_functions(
 
 pub(super) fn skid(run: &Run, shown: &[(usize, &MemberProfile)]) -> Vec<Absorber> {
     let Run { profile, roles, .. } = run;
-    let mut absorbers: Vec<Absorber> = Vec::new();
+    let mut samples: OrderedMap<&str, Vec<u64>> = OrderedMap::default();
     for (column, (_, member)) in shown.iter().enumerate() {
         for weight in &member.on_cpu {
             let Some(leaf) = roles.absorber(profile.stack(weight.stack)) else { continue };
-            let name = &profile.frame(leaf).name;
-            let at = absorbers.iter().position(|a| *a.function == **name).unwrap_or_else(|| {
-                absorbers
-                    .push(Absorber { function: name.to_string(), samples: vec![0; shown.len()] });
-                absorbers.len() - 1
-            });
-            absorbers[at].samples[column] += weight.samples;
+            let of_function = samples.entry(&*profile.frame(leaf).name);
+            of_function.or_insert_with(|| vec![0; shown.len()])[column] += weight.samples;
         }
     }
-    absorbers.sort_by_key(|a| std::cmp::Reverse(a.samples.iter().sum::<u64>()));
-    absorbers
+    samples.sort_by_key(|_, samples| std::cmp::Reverse(samples.iter().sum::<u64>()));
+    let absorber = |(name, samples): (&str, _)| Absorber { function: name.to_owned(), samples };
+    samples.into_iter().map(absorber).collect()
 }

@@ -2,9 +2,8 @@
 
 use std::fmt::Write as _;
 
-use rustc_hash::FxHashMap;
-
 use crate::escape::printable;
+use crate::ordered::OrderedMap;
 use crate::summary::MemberSummary;
 use crate::words::name;
 use crate::words::units::{counted, duration};
@@ -33,18 +32,12 @@ const MOST_NAMES: usize = 6;
 
 /// Members by name, and how many there were of each.
 pub(crate) fn grouped(members: &[&MemberSummary]) -> String {
-    let mut groups: Vec<(String, usize)> = Vec::new();
-    let mut places: FxHashMap<String, usize> = FxHashMap::default();
+    let mut groups: OrderedMap<String, usize> = OrderedMap::default();
     for member in members {
-        let name = name::short(member.end, &member.comm);
-        let place = *places.entry(name).or_insert_with_key(|name| {
-            groups.push((name.clone(), 0));
-            groups.len() - 1
-        });
-        groups[place].1 += member.processes;
+        *groups.entry(name::short(member.end, &member.comm)).or_default() += member.processes;
     }
-    groups.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    let rest: usize = groups.iter().skip(MOST_NAMES).map(|(_, count)| count).sum();
+    groups.sort_by_key(|_, count| std::cmp::Reverse(*count));
+    let rest: usize = groups.values().skip(MOST_NAMES).sum();
     let mut names: Vec<String> = groups
         .into_iter()
         .take(MOST_NAMES)

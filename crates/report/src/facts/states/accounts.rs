@@ -12,6 +12,7 @@ use rustc_hash::{FxHashMap, FxHasher};
 
 use super::{ActorId, Doing, Moment, Span};
 use crate::facts::window::{Step, steps};
+use crate::ordered::OrderedMap;
 
 /// What is found around a moment decides what it is held to: some 80 looks.
 const AROUND_NS: u64 = 400_000_000;
@@ -116,43 +117,38 @@ fn add(sums: &mut [Found], span: &Span, sign: f64) {
 /// What some actors waited for in a window.
 struct Waiting {
     actors: Vec<ActorId>,
-    /// Likewise, what each waited for.
-    waits: Vec<Waits>,
-}
-
-#[derive(Default)]
-struct Waits {
-    places: FxHashMap<Doing, usize>,
-    /// For how long, and how many moments of the window say so.
-    sums: Vec<(Doing, f64, u32)>,
+    /// Likewise, what each waited for, for how long, and how many moments of the window say so.
+    waits: Vec<OrderedMap<Doing, (f64, u32)>>,
 }
 
 impl Waiting {
     /// `actors` are in their order.
     fn of(actors: Vec<ActorId>) -> Waiting {
-        Waiting { waits: actors.iter().map(|_| Waits::default()).collect(), actors }
+        Waiting { waits: vec![OrderedMap::default(); actors.len()], actors }
     }
 
     fn enters(&mut self, span: &Span) {
         self.each(span, |sum, ns| {
-            sum.1 = if sum.2 == 0 { ns } else { sum.1 + ns };
-            sum.2 += 1;
+            sum.0 = if sum.1 == 0 { ns } else { sum.0 + ns };
+            sum.1 += 1;
         });
     }
 
     fn leaves(&mut self, span: &Span) {
         self.each(span, |sum, ns| {
-            sum.1 -= ns;
-            sum.2 -= 1;
+            sum.0 -= ns;
+            sum.1 -= 1;
         });
     }
 
-    fn each(&mut self, span: &Span, change: impl Fn(&mut (Doing, f64, u32), f64)) {
+    fn each(&mut self, span: &Span, change: impl Fn(&mut (f64, u32), f64)) {
         for moment in &span.moments {
             for (&actor, waits) in self.actors.iter().zip(&mut self.waits) {
                 let doing = &moment.doing[actor];
                 if !matches!(doing, Doing::Busy(_) | Doing::Absent) {
-                    change(waits.sum(doing), moment.ns);
+                    let known = waits.get_index_of(doing);
+                    let at = known.unwrap_or_else(|| waits.insert_full(doing.clone(), (0.0, 0)).0);
+                    change(&mut waits[at], moment.ns);
                 }
             }
         }
@@ -160,22 +156,8 @@ impl Waiting {
 
     fn usual(&self, actor: ActorId) -> Option<&Doing> {
         let waits = &self.waits[self.actors.binary_search(&actor).ok()?];
-        let sums = waits.sums.iter().filter(|(.., moments)| *moments > 0);
-        sums.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(wait, ..)| wait)
-    }
-}
-
-impl Waits {
-    fn sum(&mut self, doing: &Doing) -> &mut (Doing, f64, u32) {
-        let at = match self.places.get(doing) {
-            Some(&at) => at,
-            None => {
-                self.places.insert(doing.clone(), self.sums.len());
-                self.sums.push((doing.clone(), 0.0, 0));
-                self.sums.len() - 1
-            }
-        };
-        &mut self.sums[at]
+        let sums = waits.iter().filter(|(_, (_, moments))| *moments > 0);
+        sums.max_by(|a, b| a.1.0.total_cmp(&b.1.0)).map(|(wait, _)| wait)
     }
 }
 
@@ -247,16 +229,10 @@ impl<'a> Splits<'a> {
     /// `most` joint states.
     fn hold(&mut self, actor: ActorId, part: f64, wait: &Doing, most: usize) {
         let before = self.changes.len();
-        let mut held: Vec<Split> = Vec::with_capacity(self.splits.len() + 1);
-        let mut places: FxHashMap<Key, usize> = FxHashMap::default();
+        let mut held: OrderedMap<Key, Split> = OrderedMap::default();
         let mut add = |split: Split| {
-            if split.ns <= 0.0 {
-                return;
-            }
-            let at = *places.entry(split.key).or_insert(held.len());
-            match held.get_mut(at) {
-                Some(known) => known.ns += split.ns,
-                None => held.push(split),
+            if split.ns > 0.0 {
+                held.entry(split.key).and_modify(|known| known.ns += split.ns).or_insert(split);
             }
         };
         let wait_key = key_of(actor, wait);
@@ -283,7 +259,7 @@ impl<'a> Splits<'a> {
             self.changes.truncate(before);
             return;
         }
-        self.splits = held;
+        self.splits = held.into_values().collect();
         self.is_changed |= self.changes.len() > before;
     }
 

@@ -11,6 +11,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::descent::Descent;
 use super::{Actor, ActorId, Doing, Ends, Outside, PipeAt, Waits};
+use crate::ordered::OrderedMap;
 
 /// Accounts are read every few looks: a process that lived for less may have lost some of its own.
 const LONG_ENOUGH_NS: u64 = 200_000_000;
@@ -62,7 +63,7 @@ impl Roster {
             });
         }
         let mut actor_of = vec![None; processes.len()];
-        let mut children: FxHashMap<(ActorId, &str), usize> = FxHashMap::default();
+        let mut children: OrderedMap<(ActorId, &str), u64> = OrderedMap::default();
         for (process, seen) in processes.iter().enumerate() {
             let Some(root) = roots[process] else { continue };
             let Some(&id) = member_of[root].and_then(|member| actor_by_member.get(&member)) else {
@@ -76,16 +77,13 @@ impl Roster {
                     let told = if counts(member) { &mut actor.folded } else { &mut actor.started };
                     told.push(member);
                 }
-                let at = *children.entry((id, &seen.comm)).or_insert_with(|| {
-                    actor.children.push((seen.comm.clone(), 0));
-                    actor.children.len() - 1
-                });
-                let lived = &mut actor.children[at].1;
+                let lived = children.entry((id, &seen.comm)).or_default();
                 *lived = lived.saturating_add(seen.last_ns.saturating_sub(seen.first_ns));
             }
         }
-        for actor in &mut actors {
-            actor.children.sort_by_key(|(_, lived)| std::cmp::Reverse(*lived));
+        children.sort_by_key(|_, lived| std::cmp::Reverse(*lived));
+        for ((id, comm), lived) in children {
+            actors[id].children.push((comm.to_owned(), lived));
         }
         // Of several processes of a member, the first.
         let processes_of = member_of.iter().enumerate().rev();

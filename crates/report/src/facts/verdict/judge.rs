@@ -7,6 +7,7 @@ use super::{Judged, Party, PhaseFacts, Unclear};
 use crate::facts::blame::{Blame, Blamed, Limit, Use, blame, uses};
 use crate::facts::phases::{Phase, phases};
 use crate::facts::states::{ActorId, Doing, Outside, Scene};
+use crate::ordered::OrderedMap;
 use crate::roles::Role;
 use crate::verdict::evidence::{Evidence, PipeEvidence};
 use crate::verdict::{Finding, SHORTEST_NS};
@@ -155,17 +156,11 @@ impl<'a> Judge<'a> {
     /// Shares of the limit by member, and by pipe, with the CPU time of members that mostly work for
     /// it. That a member waits for a CPU is its own share, or that of the CPUs.
     pub(in crate::facts) fn parties(&self, blame: &Blame, apart: bool) -> Vec<(Party, f64)> {
-        let mut parties: Vec<(Party, f64)> = Vec::new();
-        let mut places: FxHashMap<Party, usize> = FxHashMap::default();
+        let mut parties: OrderedMap<Party, f64> = OrderedMap::default();
         let mut add = |party: Party, share: f64| {
-            if share <= 0.0 {
-                return;
+            if share > 0.0 {
+                *parties.entry(party).or_default() += share;
             }
-            let at = *places.entry(party).or_insert_with(|| {
-                parties.push((party, 0.0));
-                parties.len() - 1
-            });
-            parties[at].1 += share;
         };
         for &(limit, ns) in &blame.limits {
             let share = ns / blame.whole_ns.max(1.0);
@@ -188,6 +183,7 @@ impl<'a> Judge<'a> {
                 _ => add(Party::Unknown, share),
             }
         }
+        let mut parties: Vec<(Party, f64)> = parties.into_iter().collect();
         parties.sort_by(|a, b| b.1.total_cmp(&a.1));
         parties
     }
@@ -258,16 +254,16 @@ fn is_tiny(evidence: &Evidence, member: usize, pipe: usize) -> bool {
 
 /// By actor, what it waited for outside, the longest first.
 fn outside(scene: &Scene) -> Vec<Vec<(Outside, f64)>> {
-    let mut all: Vec<Vec<(Outside, f64)>> = vec![Vec::new(); scene.actors.len()];
+    let mut all: Vec<OrderedMap<Outside, f64>> = vec![OrderedMap::default(); scene.actors.len()];
     for moment in scene.spans.iter().flat_map(|span| &span.moments) {
         for (sums, doing) in all.iter_mut().zip(&*moment.doing) {
             let Doing::Outside(outside) = *doing else { continue };
-            match sums.iter_mut().find(|(known, _)| *known == outside) {
-                Some((_, sum)) => *sum += moment.ns,
-                None => sums.push((outside, moment.ns)),
-            }
+            *sums.entry(outside).or_default() += moment.ns;
         }
     }
-    all.iter_mut().for_each(|sums| sums.sort_by(|a, b| b.1.total_cmp(&a.1)));
-    all
+    let longest_first = |mut sums: OrderedMap<Outside, f64>| -> Vec<(Outside, f64)> {
+        sums.sort_by(|_, a, _, b| b.total_cmp(a));
+        sums.into_iter().collect()
+    };
+    all.into_iter().map(longest_first).collect()
 }
