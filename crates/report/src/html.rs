@@ -182,11 +182,12 @@ fn over_time(page: &mut Page, summary: &Summary, elapsed_ns: u64) {
         return;
     }
     page.open("over-time", "Throughput and fill over time");
+    let members = summary.by_pid();
+    let names = |pids: &[i32]| -> String {
+        let known = members.users(pids).into_iter();
+        known.map(|member| member.comm.as_str()).collect::<Vec<_>>().join(", ")
+    };
     for (pipe, chart) in charts {
-        let names = |pids: &[i32]| -> String {
-            let known = summary.members.iter().filter(|m| pids.contains(&m.pid) && !m.only_holds);
-            known.map(|member| member.comm.as_str()).collect::<Vec<_>>().join(", ")
-        };
         page.chart(&format!("{} → {}", names(&pipe.writers), names(&pipe.readers)), chart);
     }
     page.close();

@@ -1,6 +1,7 @@
 //! The summary: what each member spent its CPU time on, per role and function, and how far to
 //! trust it. What the terminal shows and `--json` writes are two renderings of this.
 
+mod by_pid;
 mod json;
 mod judging;
 mod tables;
@@ -11,6 +12,7 @@ use pipeprof_runner::cgroup::Container;
 use pipeprof_runner::pipeline::{End, PipeKey};
 use serde::Serialize;
 
+pub(crate) use self::by_pid::ByPid;
 use self::judging::{evidence, not_proven, verdict};
 pub(crate) use self::tables::cpu_time_ns;
 use self::tables::{coverage_percent, functions, role_table, skid, top_functions};
@@ -294,6 +296,11 @@ impl Summary {
             !self.only.is_empty() || are_few || member.uses_pipes() || is_busy
         };
         self.members.iter().filter(is_asked_for).partition(is_main)
+    }
+
+    /// Its members by pid.
+    pub(crate) fn by_pid(&self) -> ByPid<'_> {
+        ByPid::of(&self.members)
     }
 
     /// Some figure is per GiB.

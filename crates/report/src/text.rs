@@ -260,9 +260,10 @@ fn write_pipes(text: &mut String, summary: &Summary, style: Style) {
     let _ = writeln!(text, "{}", style.heading("pipes"));
     let arrow = if style.ascii { "->" } else { "→" };
     let mut told = None;
+    let members = summary.by_pid();
     for of in &summary.pipes {
-        text.push_str(&style.wrap(&format!("  {}", pipe::head(summary, of, arrow)), 4));
-        for (name, words) in pipe::rows(summary, of, told) {
+        text.push_str(&style.wrap(&format!("  {}", pipe::head(&members, of, arrow)), 4));
+        for (name, words) in pipe::rows(&members, of, told) {
             text.push_str(&style.wrap(&format!("    {name:<11}{words}"), 15));
         }
         told = of.wakeups_unknown.as_deref();

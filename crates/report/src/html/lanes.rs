@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::bars;
 use crate::facts::lanes::{Lanes, MemberLane, PipeLane, State};
 use crate::markup::Markup;
-use crate::summary::{MemberSummary, Summary};
+use crate::summary::{ByPid, MemberSummary, Summary};
 use crate::words::lanes as words;
 use crate::words::units::{bytes, percent, throughput};
 
@@ -57,7 +57,14 @@ struct Row {
 /// The picture, and what its script says at each column; `None` without lanes.
 pub(super) fn lanes(summary: &Summary) -> Option<(Markup, Readings)> {
     let lanes = summary.timeline.as_ref()?;
-    let mut drawing = Drawing { summary, lanes, svg: Markup::new(), y: 0, readings: Vec::new() };
+    let mut drawing = Drawing {
+        summary,
+        by_pid: summary.by_pid(),
+        lanes,
+        svg: Markup::new(),
+        y: 0,
+        readings: Vec::new(),
+    };
     drawing.phases();
     let members = words::shown(lanes, summary, MOST_MEMBERS);
     let mut left = words::pipes_between(lanes, &members);
@@ -90,6 +97,7 @@ pub(super) fn lanes(summary: &Summary) -> Option<(Markup, Readings)> {
 
 struct Drawing<'a> {
     summary: &'a Summary,
+    by_pid: ByPid<'a>,
     lanes: &'a Lanes,
     svg: Markup,
     y: u32,
@@ -233,7 +241,7 @@ impl Drawing<'_> {
         let has_fill = lane.fill.iter().any(Option::is_some);
         let name = |pids: &[i32]| -> String {
             let known = pids.iter().filter_map(|pid| {
-                let member = self.summary.members.iter().find(|member| member.pid == *pid)?;
+                let member = self.by_pid.get(*pid)?;
                 Some(crate::words::name::short(member.end, &member.comm))
             });
             known.collect::<Vec<_>>().join(", ")

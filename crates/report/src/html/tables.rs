@@ -78,10 +78,11 @@ fn functions(member: &MemberSummary) -> Markup {
 pub(super) fn pipes(summary: &Summary) -> Markup {
     let mut html = Markup::new();
     let mut told = None;
+    let members = summary.by_pid();
     for of in &summary.pipes {
-        html.element("h3", pipe::head(summary, of, "→"));
+        html.element("h3", pipe::head(&members, of, "→"));
         html.raw("<table>");
-        for (name, words) in pipe::rows(summary, of, told) {
+        for (name, words) in pipe::rows(&members, of, told) {
             html.raw("<tr><th scope=\"row\">").text(name).raw("</th><td>");
             html.text(words).raw("</td></tr>");
         }

@@ -1,9 +1,8 @@
 //! The summary as JSON.
 
-use rustc_hash::FxHashMap;
 use serde_json::Value;
 
-use super::Summary;
+use super::{ByPid, Summary};
 use crate::facts::lanes::{Cell, Lanes, PipeLane};
 
 impl Summary {
@@ -19,10 +18,10 @@ impl Summary {
         }
         // Who it is, not only a pid to look up.
         if let Some(Value::Array(members)) = json.pointer_mut("/verdict/members") {
-            let places = self.places();
+            let by_pid = self.by_pid();
             for member in members.iter_mut() {
-                if let Some(pid) = member.as_i64() {
-                    *member = self.named(&places, pid);
+                if let Some(pid) = member.as_i64().and_then(|pid| i32::try_from(pid).ok()) {
+                    *member = named(&by_pid, pid);
                 }
             }
         }
@@ -35,10 +34,10 @@ impl Summary {
         let percents = |shares: &[f64]| -> Vec<Value> {
             shares.iter().map(|share| tenth(100.0 * share)).collect()
         };
-        let places = self.places();
-        let is_kept = |pid: i32| places.contains_key(&i64::from(pid));
+        let by_pid = self.by_pid();
+        let is_kept = |pid: i32| by_pid.get(pid).is_some();
         let members = lanes.members.iter().filter(|lane| is_kept(lane.pid)).map(|lane| {
-            let mut json = self.named(&places, i64::from(lane.pid));
+            let mut json = named(&by_pid, lane.pid);
             let of_cells = |share: &dyn Fn(&Cell) -> f64| -> Value {
                 percents(&lane.cells.iter().map(share).collect::<Vec<_>>()).into()
             };
@@ -74,19 +73,12 @@ impl Summary {
             "unknown_limit_percent": percents(&lanes.unknown),
         })
     }
+}
 
-    /// Where in [`Summary::members`] the member with each pid stands.
-    fn places(&self) -> FxHashMap<i64, usize> {
-        let members = self.members.iter().enumerate().rev();
-        members.map(|(at, member)| (i64::from(member.pid), at)).collect()
-    }
-
-    /// A member by pid, name and place in the pipeline.
-    fn named(&self, places: &FxHashMap<i64, usize>, pid: i64) -> Value {
-        let place = places.get(&pid).copied();
-        let name = place.map_or("", |at| self.members[at].comm.as_str());
-        serde_json::json!({ "pid": pid, "name": name, "place": place })
-    }
+/// A member by pid, name and place in the pipeline.
+fn named(by_pid: &ByPid<'_>, pid: i32) -> Value {
+    let (place, name) = by_pid.placed(pid).map(|(at, member)| (at, member.comm.as_str())).unzip();
+    serde_json::json!({ "pid": pid, "name": name.unwrap_or_default(), "place": place })
 }
 
 /// Fields of the JSON, by [`State::ALL`](crate::facts::lanes::State::ALL).

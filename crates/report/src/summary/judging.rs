@@ -4,7 +4,7 @@ use pipeprof_profiler::states::Connection;
 use pipeprof_runner::pipeline::PipeKey;
 use rustc_hash::FxHashMap;
 
-use super::{MemberSummary, RoleShare};
+use super::{ByPid, MemberSummary, RoleShare};
 use crate::escape::printable;
 use crate::facts;
 use crate::facts::states::Scene;
@@ -48,8 +48,7 @@ pub(super) fn evidence(members: &[MemberSummary], pipes: &[PipeSummary], run: &R
     let at = |keys: &[PipeKey]| -> Vec<usize> {
         keys.iter().filter_map(|key| places.get(key).copied()).collect()
     };
-    let by_pid: FxHashMap<i32, &MemberSummary> =
-        members.iter().rev().map(|member| (member.pid, member)).collect();
+    let by_pid = ByPid::of(members);
     let member = |member: &MemberSummary| {
         let split = member.life.map(|life| life.split).unwrap_or_default();
         // Shares of page faults, say, are no shares of the time on a CPU.
@@ -81,7 +80,7 @@ pub(super) fn evidence(members: &[MemberSummary], pipes: &[PipeSummary], run: &R
         bytes_per_read: pipe.bytes_per_read,
         latency: pipe.wakeups.iter().find_map(|wakeups| {
             let latency = wakeups.latency?;
-            let woken = by_pid.get(&wakeups.woken)?;
+            let woken = by_pid.get(wakeups.woken)?;
             Some(WakeLatency {
                 woken: printable(&woken.comm).into_owned(),
                 median_ns: latency.median_ns,

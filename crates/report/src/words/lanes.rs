@@ -1,7 +1,5 @@
 //! What lanes over time say: the states, the times of an axis, and who limits a phase.
 
-use rustc_hash::FxHashMap;
-
 use super::name;
 use super::units::{duration, percent};
 use crate::facts::lanes::{Cell, Lanes, MemberLane, PipeLane, State};
@@ -48,11 +46,10 @@ pub(crate) fn shown<'a>(
     summary: &'a Summary,
     most: usize,
 ) -> Vec<(&'a MemberLane, &'a MemberSummary)> {
-    let by_pid: FxHashMap<i32, &MemberSummary> =
-        summary.members.iter().rev().map(|member| (member.pid, member)).collect();
+    let by_pid = summary.by_pid();
     let all = lanes.members.iter().filter_map(|lane| {
         let is_asked_for = summary.only.is_empty() || summary.only.contains(&lane.pid);
-        let member = *by_pid.get(&lane.pid)?;
+        let member = by_pid.get(lane.pid)?;
         is_asked_for.then_some((lane, member))
     });
     let mut all: Vec<_> = all.collect();

@@ -4,18 +4,15 @@ use std::fmt::Write as _;
 
 use crate::escape::printable;
 use crate::ledger::PipeSummary;
-use crate::summary::Summary;
+use crate::summary::ByPid;
 use crate::words::units::{bytes, counted, duration, percent, thousands, throughput};
 
 /// `pipe:[88121]  zcat (11) → sort (12), capacity 64 KiB`.
-pub(crate) fn head(summary: &Summary, pipe: &PipeSummary, arrow: &str) -> String {
+pub(crate) fn head(members: &ByPid<'_>, pipe: &PipeSummary, arrow: &str) -> String {
     let names = |pids: &[i32]| -> String {
-        let known: Vec<String> = summary
-            .members
-            .iter()
-            .filter(|member| pids.contains(&member.pid) && !member.only_holds)
-            .map(|member| format!("{} ({})", printable(&member.comm), member.pid))
-            .collect();
+        let known = members.users(pids).into_iter();
+        let known: Vec<String> =
+            known.map(|member| format!("{} ({})", printable(&member.comm), member.pid)).collect();
         if known.is_empty() { "unknown".to_owned() } else { known.join(", ") }
     };
     let mut head =
@@ -51,7 +48,7 @@ const MOST_WAKERS: usize = 4;
 /// What is known of a pipe, by name. `told` is why wake-ups are not known, where the pipe before
 /// has said it.
 pub(crate) fn rows(
-    summary: &Summary,
+    members: &ByPid<'_>,
     pipe: &PipeSummary,
     told: Option<&str>,
 ) -> Vec<(&'static str, String)> {
@@ -90,7 +87,7 @@ pub(crate) fn rows(
             },
         ));
     }
-    rows.extend(wakeups(summary, pipe, told));
+    rows.extend(wakeups(members, pipe, told));
     if let Some((cpu, blocked)) = pipe.cpu_ns_per_gib.zip(pipe.blocked_ns_per_gib) {
         let (cpu, blocked) = (duration(cpu), duration(blocked));
         rows.push(("per GiB", format!("{cpu} CPU time in pipe code, {blocked} blocked on it")));
@@ -99,12 +96,12 @@ pub(crate) fn rows(
 }
 
 fn wakeups(
-    summary: &Summary,
+    members: &ByPid<'_>,
     pipe: &PipeSummary,
     told: Option<&str>,
 ) -> Vec<(&'static str, String)> {
     let comm = |pid: i32| {
-        let member = summary.members.iter().find(|member| member.pid == pid);
+        let member = members.get(pid);
         member.map_or_else(|| pid.to_string(), |member| printable(&member.comm).into_owned())
     };
     if let Some(why) = &pipe.wakeups_unknown {
