@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -29,6 +30,7 @@ use crate::perfdata::write::{EventDescription, Provenance};
 use crate::profile::{NO_EVENT, Scope};
 use crate::recording::sidecar::Progress;
 use crate::recording::{EventRole, Meta, RecordingDir, Setup};
+use crate::ring::Ring;
 use crate::segments::{Limits, Segments};
 use crate::states::States;
 use crate::switching::Switching;
@@ -98,7 +100,9 @@ impl Session {
                 if config.event.is_some() || !is_refused(*errno) || !may_look_at(first) {
                     return Err(Error::NoEvent(why));
                 }
-                return Session::attach_without_events(pipeline, config, dir, candidate, &why);
+                return Session::attach_without_events(
+                    system, pipeline, config, dir, candidate, &why,
+                );
             }
         };
         let mut notes = Vec::new();
@@ -159,12 +163,6 @@ impl Session {
         meta.setup.wakeups = wakeups;
         meta.setup.events = opened.iter().map(|event| event.role).collect();
         let to_unwind = has_stacks.then(|| descriptions.clone());
-        let pids = Arc::new(Mutex::new(pids_of(pipeline)));
-        let joined = Joined::default();
-        let members = members_only(&descriptions, &meta, &joined);
-        let full = Arc::new(AtomicBool::new(false));
-        let provenance = provenance(tracing_data);
-        let segments = begin(&dir, descriptions, provenance.clone(), config.limits, &pids, &full)?;
         let counts_lost = opened.iter().all(|event| event.attr.read_format & FORMAT_LOST != 0);
         let tracepoints = if meta.setup.wakeups.is_ok() { opened.pop() } else { None };
         let tracepoints = tracepoints.into_iter().flat_map(|event| event.fds);
@@ -172,67 +170,27 @@ impl Session {
         let is_sampled =
             |event: &&Opened| matches!(event.role, EventRole::Sample | EventRole::Tracking);
         let sampled = opened.iter().filter(is_sampled).map(|event| event.fds.len()).sum();
-        let sampling: Vec<i32> = opened
-            .first()
-            .map(|event| event.fds.iter().map(|(_, cpu)| *cpu).collect())
-            .unwrap_or_default();
-        let events = opened.into_iter().flat_map(|event| event.fds);
-        let events: Arc<[OwnedFd]> = events.map(|(fd, _)| fd).collect();
-        let longest_wait = config.limits.longest_wait().unwrap_or(KILL_COSTS);
-        let longest_wait =
-            dir.outlives_a_kill().then_some(longest_wait).or(config.limits.longest_wait());
-        let drain = Drain::start(rings, Arc::clone(&events), members, segments, longest_wait)?;
-        for (index, event) in events.iter().enumerate() {
-            if !by_turns.contains(&index) {
-                system
-                    .enable(event.as_fd())
-                    .map_err(|errno| Error::Control { action: "starting", errno })?;
-            }
-        }
-        meta.start_ns = now_ns();
-        let windows = (!by_turns.is_empty())
-            .then(|| Windows::start(Arc::clone(&events), by_turns, tracepoints))
-            .transpose()?;
-        for member in &pipeline.members {
-            if config.stop.is_asked() {
-                return Err(Error::Stopped);
-            }
-            meta.threads.extend(thread_starts(member.pid));
-            meta.accounts.read(member.pid, false);
-        }
-        let limits = config.limits;
-        let states = States::start(pipeline, limits.keep)?;
-        Ok(Session {
-            progress: Progress::new(),
-            drain,
-            limits,
-            pids,
-            joined,
-            full,
-            windows,
-            states: Some(states),
-            provenance,
+        let cpus = opened.first().map(|event| event.fds.iter().map(|(_, cpu)| *cpu).collect());
+        let fds = opened.into_iter().flat_map(|event| event.fds).map(|(fd, _)| fd);
+        let events = Events {
+            fds: fds.collect(),
+            rings,
+            descriptions,
+            tracing_data,
+            by_turns,
+            tracepoints,
+            sampled,
+            cpus: cpus.unwrap_or_default(),
             to_unwind,
             counts_lost,
-            sampled,
-            sampling: Sampling {
-                events: Arc::clone(&events),
-                cpus: sampling,
-                is_clock: choice.candidate.event.is_timer_driven(),
-            },
-            frequency: config.frequency(),
-            measuring: None,
-            measured_from: (0, Vec::new()),
-            events,
-            dir,
-            meta,
-            perf_maps: PerfMaps::default(),
-        })
+        };
+        Session::start(system, config, dir, meta, events)
     }
 
     /// Where the kernel refuses every event, `/proc` still tells what the members do: a recording
     /// without samples.
     fn attach_without_events(
+        system: &dyn PerfSystem,
         pipeline: &Pipeline,
         config: &CaptureConfig,
         dir: RecordingDir,
@@ -249,48 +207,99 @@ impl Session {
         let attr = recorded_attr(refused, config);
         let name = refused.event.name.clone();
         let descriptions = vec![EventDescription { name, attr, ids: Vec::new() }];
-        let pids = Arc::new(Mutex::new(pids_of(pipeline)));
+        let events = Events { descriptions, counts_lost: true, ..Events::default() };
+        Session::start(system, config, dir, meta, events)
+    }
+
+    /// Begins the file, starts the events and what looks at the members beside them.
+    fn start(
+        system: &dyn PerfSystem,
+        config: &CaptureConfig,
+        dir: RecordingDir,
+        mut meta: Meta,
+        opened: Events,
+    ) -> Result<Session, Error> {
+        let Events { fds: events, by_turns, .. } = opened;
+        let pids = Arc::new(Mutex::new(pids_of(&meta.pipeline)));
         let joined = Joined::default();
-        let members = members_only(&descriptions, &meta, &joined);
+        let members = members_only(&opened.descriptions, &meta, &joined);
         let full = Arc::new(AtomicBool::new(false));
-        let provenance = provenance(None);
-        let segments = begin(&dir, descriptions, provenance.clone(), config.limits, &pids, &full)?;
-        let events: Arc<[OwnedFd]> = Arc::from(Vec::new());
-        let longest_wait = config.limits.longest_wait();
-        let drain = Drain::start(Vec::new(), Arc::clone(&events), members, segments, longest_wait)?;
+        let provenance = provenance(opened.tracing_data);
+        let limits = config.limits;
+        let segments = begin(&dir, opened.descriptions, provenance.clone(), limits, &pids, &full)?;
+        let longest_wait = match dir.outlives_a_kill() && !events.is_empty() {
+            true => Some(limits.longest_wait().unwrap_or(KILL_COSTS)),
+            false => limits.longest_wait(),
+        };
+        let drain =
+            Drain::start(opened.rings, Arc::clone(&events), members, segments, longest_wait)?;
+        for (index, event) in events.iter().enumerate() {
+            if !by_turns.contains(&index) {
+                system
+                    .enable(event.as_fd())
+                    .map_err(|errno| Error::Control { action: "starting", errno })?;
+            }
+        }
         meta.start_ns = now_ns();
-        for member in &pipeline.members {
+        let windows = (!by_turns.is_empty())
+            .then(|| Windows::start(Arc::clone(&events), by_turns, opened.tracepoints))
+            .transpose()?;
+        for member in &meta.pipeline.members {
+            if config.stop.is_asked() {
+                return Err(Error::Stopped);
+            }
             meta.threads.extend(thread_starts(member.pid));
             meta.accounts.read(member.pid, false);
         }
-        let states = States::start(pipeline, config.limits.keep)?;
+        let states = States::start(&meta.pipeline, limits.keep)?;
         Ok(Session {
             progress: Progress::new(),
-            sampling: Sampling {
-                events: Arc::clone(&events),
-                cpus: Vec::new(),
-                is_clock: refused.event.is_timer_driven(),
-            },
-            events,
             drain,
-            limits: config.limits,
+            limits,
             pids,
             joined,
             full,
-            windows: None,
+            windows,
             states: Some(states),
             provenance,
-            to_unwind: None,
-            counts_lost: true,
-            sampled: 0,
+            to_unwind: opened.to_unwind,
+            counts_lost: opened.counts_lost,
+            sampled: opened.sampled,
+            sampling: Sampling {
+                events: Arc::clone(&events),
+                cpus: opened.cpus,
+                is_clock: meta.setup.timer_driven,
+            },
             frequency: config.frequency(),
             measuring: None,
             measured_from: (0, Vec::new()),
+            events,
             dir,
             meta,
             perf_maps: PerfMaps::default(),
         })
     }
+}
+
+/// The events of a session before they are started.
+#[derive(Default)]
+struct Events {
+    fds: Arc<[OwnedFd]>,
+    rings: Vec<Ring>,
+    descriptions: Vec<EventDescription>,
+    /// How to read the records of tracepoints.
+    tracing_data: Option<Vec<u8>>,
+    /// Those of `fds` that are on by turns.
+    by_turns: Range<usize>,
+    /// Those that are on by turns too, and no part of `fds`.
+    tracepoints: Vec<OwnedFd>,
+    /// How many of `fds`, the first of them, sample or track.
+    sampled: usize,
+    /// Of each event that samples.
+    cpus: Vec<i32>,
+    /// The events, where their stacks are to be unwound in the end.
+    to_unwind: Option<Vec<EventDescription>>,
+    counts_lost: bool,
 }
 
 fn recorded_attr(candidate: &Candidate, config: &CaptureConfig) -> EventAttr {
