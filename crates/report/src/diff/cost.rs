@@ -1,5 +1,7 @@
 //! One cost on both sides, run by run, and what can be said of its change.
 
+use std::cmp::Ordering;
+
 use serde::Serialize;
 
 use crate::statistics::{self, Estimate, Interval, Sample};
@@ -47,6 +49,22 @@ pub struct Change {
     pub basis: Option<Basis>,
     /// What it amounts to.
     pub judgement: Judgement,
+}
+
+impl Change {
+    /// It is more than chance explains.
+    pub(super) fn is_clear(&self) -> bool {
+        matches!(self.judgement, Judgement::Dearer | Judgement::Cheaper)
+    }
+
+    pub(super) fn size(&self) -> f64 {
+        self.difference.abs()
+    }
+
+    /// The largest first.
+    pub(super) fn by_size(x: &Change, y: &Change) -> Ordering {
+        y.size().total_cmp(&x.size())
+    }
 }
 
 /// A cost in one run.

@@ -69,21 +69,17 @@ fn rows(diff: &Diff) -> impl Iterator<Item = (&MemberDiff, Role, &Change)> {
         .flat_map(|member| member.roles.iter().map(move |r| (member, r.role, &r.change)))
 }
 
-fn size(change: &Change) -> f64 {
-    change.difference.abs()
-}
-
 /// The role that changed most in this direction, and its part of all that changed so.
 fn cause(diff: &Diff, direction: Judgement, what: &str) -> String {
     let changed = || rows(diff).filter(|(_, _, change)| change.judgement == direction);
-    let all: f64 = changed().map(|row| size(row.2)).sum();
-    let most = changed().max_by(|x, y| size(x.2).total_cmp(&size(y.2)));
+    let all: f64 = changed().map(|row| row.2.size()).sum();
+    let most = changed().max_by(|x, y| x.2.size().total_cmp(&y.2.size()));
     let Some((member, role, change)) = most else {
         return "; no role's CPU time changed so by more than the noise".to_owned();
     };
     format!(
         "; {what}, {} is {} of {} ({})",
-        percent(100.0 * size(change) / all),
+        percent(100.0 * change.size() / all),
         role.label(),
         who(member),
         from_to(diff.unit, change),
@@ -92,11 +88,8 @@ fn cause(diff: &Diff, direction: Judgement, what: &str) -> String {
 
 /// The largest change of all, where nothing says which is faster.
 fn largest(diff: &Diff) -> String {
-    let judged =
-        |change: &Change| matches!(change.judgement, Judgement::Dearer | Judgement::Cheaper);
-    let most = rows(diff)
-        .filter(|(_, _, change)| judged(change))
-        .max_by(|x, y| size(x.2).total_cmp(&size(y.2)));
+    let clear = rows(diff).filter(|(_, _, change)| change.is_clear());
+    let most = clear.max_by(|x, y| x.2.size().total_cmp(&y.2.size()));
     let Some((member, role, change)) = most else {
         return "; no role changed by more than the noise".to_owned();
     };

@@ -7,7 +7,7 @@ use pipeprof_runner::pipeline::End;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
-use super::cost::{Change, Count, Judgement, Point, Scale, Series};
+use super::cost::{Change, Count, Point, Scale, Series};
 use super::matching::{self, Matched, MatchedBy, Who};
 use super::unit::{Scales, Unit};
 use super::{NotCompared, Which};
@@ -277,7 +277,7 @@ pub(super) fn compare(
             change: series(&|tally| tally.roles[role.index()]).change(),
         })
         .collect();
-    roles.sort_by(|x, y| by_size(&x.change, &y.change));
+    roles.sort_by(|x, y| Change::by_size(&x.change, &y.change));
 
     let mut keys: Vec<&(Arc<str>, Mode)> =
         tallies_a.iter().chain(&tallies_b).flat_map(|tally| tally.functions.keys()).collect();
@@ -295,7 +295,7 @@ pub(super) fn compare(
             })
         })
         .collect();
-    functions.sort_by(|x, y| by_size(&x.change, &y.change));
+    functions.sort_by(|x, y| Change::by_size(&x.change, &y.change));
     shorten(&mut functions);
 
     let named = |runs: &[&Run], members: &[usize]| {
@@ -321,18 +321,12 @@ pub(super) fn compare(
     diff
 }
 
-/// The largest change first.
-fn by_size(x: &Change, y: &Change) -> std::cmp::Ordering {
-    y.difference.abs().total_cmp(&x.difference.abs())
-}
-
 /// Keeps what changed, and the largest of the rest.
 fn shorten(functions: &mut Vec<FunctionChange>) {
     let mut kept = 0;
     functions.retain(|function| {
-        let changed = matches!(function.change.judgement, Judgement::Dearer | Judgement::Cheaper);
         kept += 1;
-        changed || kept <= TOP
+        function.change.is_clear() || kept <= TOP
     });
 }
 
@@ -371,6 +365,6 @@ fn asleep(
         .map(|reason| BlockedChange { reason, change: change(&|run| run.reasons[reason as usize]) })
         .filter(|blocked| blocked.change.a > 0.0 || blocked.change.b > 0.0)
         .collect();
-    blocked.sort_by(|x, y| by_size(&x.change, &y.change));
+    blocked.sort_by(|x, y| Change::by_size(&x.change, &y.change));
     Some((blocked, Some(change(&|run| run.runnable))))
 }

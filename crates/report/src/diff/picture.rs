@@ -133,8 +133,8 @@ impl<'a> Scene<'a> {
             let width = if letter == Letter::A { own.mean_a() } else { own.mean_b() };
             self.tree.nodes[at].own = self.scaled(width);
             let change = own.change();
-            if is_judged(&change) {
-                self.most = self.most.max(change.difference.abs());
+            if change.is_clear() {
+                self.most = self.most.max(change.size());
             }
             left.extend(node.children.iter().rev().map(|&child| (child, at)));
         }
@@ -254,10 +254,10 @@ impl<'a> Scene<'a> {
 
     /// From −1, as much cheaper as anything, to 1.
     fn strength(&self, change: &Change) -> f64 {
-        if !is_judged(change) {
+        if !change.is_clear() {
             return 0.0;
         }
-        let strength = (change.difference.abs() / self.most.max(f64::MIN_POSITIVE)).min(1.0);
+        let strength = (change.size() / self.most.max(f64::MIN_POSITIVE)).min(1.0);
         // By the root, or one large change would leave all others grey.
         strength.sqrt().copysign(change.difference)
     }
@@ -287,8 +287,8 @@ impl<'a> Scene<'a> {
         let mut roles: Vec<(Role, Change)> =
             self.both.roles.iter().map(|(role, series)| (*role, series.change())).collect();
         let all = roles.len();
-        roles.retain(|(_, change)| is_judged(change));
-        roles.sort_by(|x, y| y.1.difference.abs().total_cmp(&x.1.difference.abs()));
+        roles.retain(|(_, change)| change.is_clear());
+        roles.sort_by(|x, y| Change::by_size(&x.1, &y.1));
         let alike = all - roles.len();
         for (role, change) in roles {
             let shade = palette::shade(0.5_f64.copysign(change.difference));
@@ -317,8 +317,4 @@ impl<'a> Scene<'a> {
         let (a, b) = (self.unit.show(a), self.unit.show(b));
         format!("{who}: {a} → {b}{per}, {}", self.unit.show_signed(difference))
     }
-}
-
-fn is_judged(change: &Change) -> bool {
-    matches!(change.judgement, Judgement::Dearer | Judgement::Cheaper)
 }
