@@ -28,7 +28,7 @@ impl Part {
         });
         let start_ns = first.ok_or(Error::NoPhases)?.from_ns;
         let summary = Summary::of(&run, &Highlights::article(), View::default());
-        let phases = summary.verdict.as_ref().map_or(&[][..], |verdict| &verdict.phases);
+        let phases = summary.phases();
         if phases.is_empty() {
             return Err(Error::NoPhases);
         }

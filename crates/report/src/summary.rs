@@ -24,13 +24,16 @@ use crate::ledger::{self, BlockedShare, Life, PipeSummary};
 use crate::part::Part;
 use crate::roles::Role;
 use crate::run::Run;
-use crate::verdict::Verdict;
+use crate::verdict::{PhaseSummary, Verdict};
 
 /// Raised whenever a field changes its meaning or goes.
 pub const SCHEMA_VERSION: u32 = 4;
 
 /// So many members are told of one by one, however little they did, where there is no pipe.
 const MOST_TOLD: usize = 8;
+
+/// Roles, and reasons to sleep, below this share are left to `--json`.
+pub(crate) const LEAST_PERCENT: f64 = 0.05;
 
 /// A profile in numbers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -296,6 +299,16 @@ impl Summary {
             !self.only.is_empty() || are_few || member.uses_pipes() || is_busy
         };
         self.members.iter().filter(is_asked_for).partition(is_main)
+    }
+
+    /// Where who limits changes for good; empty where nobody looked.
+    pub(crate) fn phases(&self) -> &[PhaseSummary] {
+        self.verdict.as_ref().map_or(&[], |verdict| &verdict.phases)
+    }
+
+    /// Pids of the members that hold the others back.
+    pub(crate) fn limiting(&self) -> &[i32] {
+        self.verdict.as_ref().map_or(&[], |verdict| &verdict.members)
     }
 
     /// Its members by pid.

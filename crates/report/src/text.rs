@@ -12,7 +12,7 @@ use pipeprof_profiler::profile::Mode;
 use crate::error::Error;
 use crate::escape::printable;
 use crate::ledger::Life;
-use crate::summary::{MemberSummary, Summary};
+use crate::summary::{LEAST_PERCENT, MemberSummary, Summary};
 use crate::verdict::Verdict;
 use crate::words::units::{counted, duration, percent, share, thousands, throughput};
 use crate::words::{member, name, phase, pipe, quality};
@@ -22,9 +22,6 @@ pub use crate::words::layout::Style;
 use crate::words::layout::{BOLD, GREY, cut};
 pub use screen::screen;
 pub use timeline::{columns as timeline_columns, timeline};
-
-/// Roles below this share are left to `--json`.
-const LEAST_PERCENT: f64 = 0.05;
 
 /// Writes the summary for a person, with every table.
 ///

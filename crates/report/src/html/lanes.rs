@@ -115,7 +115,7 @@ impl Drawing<'_> {
     }
 
     fn phases(&mut self) {
-        let phases = self.summary.verdict.as_ref().map_or(&[][..], |verdict| &verdict.phases);
+        let phases = self.summary.phases();
         if phases.len() < 2 {
             return;
         }
@@ -141,7 +141,7 @@ impl Drawing<'_> {
 
     /// Lines where phases meet.
     fn cuts(&mut self, bottom: u32) {
-        let phases = self.summary.verdict.as_ref().map_or(&[][..], |verdict| &verdict.phases);
+        let phases = self.summary.phases();
         for phase in phases.iter().skip(1) {
             let x = self.place(phase.from_ns as f64);
             self.svg
@@ -202,7 +202,7 @@ impl Drawing<'_> {
 
     fn member(&mut self, lane: &MemberLane, member: &MemberSummary) {
         let top = self.y;
-        let blamed = self.summary.verdict.as_ref().map_or(&[][..], |verdict| &verdict.members);
+        let blamed = self.summary.limiting();
         let limits = limits(lane.limits);
         self.heading(&bars::name(member), "", &limits, blamed.contains(&lane.pid));
         let columns = lane.cells.len();

@@ -7,12 +7,9 @@ use serde_json::Value;
 
 use super::bars;
 use crate::markup::Markup;
-use crate::summary::{MemberSummary, Summary};
+use crate::summary::{LEAST_PERCENT, MemberSummary, Summary};
 use crate::words::units::{bytes, duration, percent, share, thousands};
 use crate::words::{self, pipe, quality};
-
-/// Roles below this share are left to `--json`, as in the terminal.
-const LEAST_PERCENT: f64 = 0.05;
 
 /// What a member spent its time on.
 pub(super) fn member(member: &MemberSummary) -> Markup {

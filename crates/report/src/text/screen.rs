@@ -94,7 +94,7 @@ pub(super) fn members(text: &mut String, summary: &Summary, style: Style) {
 
 /// A line for each member; for each name, where they are to be grouped.
 fn lines<'a>(summary: &Summary, members: &[&'a MemberSummary], by_name: bool) -> Vec<Line<'a>> {
-    let blamed = summary.verdict.as_ref().map_or(&[][..], |verdict| &verdict.members);
+    let blamed = summary.limiting();
     let mut lines: Vec<Line<'_>> = Vec::new();
     for &member in members {
         let split = member.life.map(|life| life.split).unwrap_or_default();

@@ -100,7 +100,7 @@ impl<'a> Drawing<'a> {
 
     /// The number of each phase where it begins, with who limits it.
     fn phases(&self, text: &mut String) {
-        let phases = self.summary.verdict.as_ref().map_or(&[][..], |verdict| &verdict.phases);
+        let phases = self.summary.phases();
         if phases.len() < 2 {
             return;
         }
@@ -120,7 +120,7 @@ impl<'a> Drawing<'a> {
     }
 
     fn member(&self, text: &mut String, at: usize, lane: &MemberLane, member: &MemberSummary) {
-        let blamed = self.summary.verdict.as_ref().map_or(&[][..], |verdict| &verdict.members);
+        let blamed = self.summary.limiting();
         let mark = marker(blamed.contains(&lane.pid), self.style);
         let called = name::short(member.end, &member.comm);
         let label = format!("{mark} {} {called}", number(at));

@@ -140,7 +140,7 @@ pub(crate) fn described(summary: &Summary, at: usize, of: &PhaseSummary) -> Stri
 
 /// A line for each phase, where there are several.
 pub(crate) fn phase_lines(summary: &Summary) -> Vec<String> {
-    let phases = summary.verdict.as_ref().map_or(&[][..], |verdict| &verdict.phases);
+    let phases = summary.phases();
     if phases.len() < 2 {
         return Vec::new();
     }
