@@ -3,7 +3,7 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::profile::{MemberProfile, StackWeight, TimeSplit};
+use crate::profile::{MemberProfile, StackWeight};
 
 /// So many of one name are still told apart: a pipeline of parallel workers.
 const MOST_APART: usize = 8;
@@ -55,7 +55,7 @@ impl Group {
         let member = &mut self.member;
         add_stacks(&mut member.on_cpu, &mut self.on_cpu, other.on_cpu);
         add_stacks(&mut member.blocked, &mut self.blocked, other.blocked);
-        member.time = member.time.zip(other.time).map(|(a, b)| sum(a, b));
+        member.time = member.time.zip(other.time).map(|(a, b)| a.plus(b));
         member.cpu_time_ns = member.cpu_time_ns.zip(other.cpu_time_ns).map(|(a, b)| a + b);
         member.processes += other.processes;
     }
@@ -75,17 +75,5 @@ fn add_stacks(
             }
             None => stacks.push(weight),
         }
-    }
-}
-
-fn sum(a: TimeSplit, b: TimeSplit) -> TimeSplit {
-    TimeSplit {
-        lifetime_ns: a.lifetime_ns + b.lifetime_ns,
-        on_cpu_ns: a.on_cpu_ns + b.on_cpu_ns,
-        blocked_ns: a.blocked_ns + b.blocked_ns,
-        runnable_ns: a.runnable_ns + b.runnable_ns,
-        wake_delay_ns: a.wake_delay_ns.zip(b.wake_delay_ns).map(|(a, b)| a + b),
-        sleeps: a.sleeps + b.sleeps,
-        preemptions: a.preemptions + b.preemptions,
     }
 }

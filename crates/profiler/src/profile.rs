@@ -147,6 +147,22 @@ pub struct TimeSplit {
     pub preemptions: u64,
 }
 
+impl TimeSplit {
+    /// Both lives together.
+    #[must_use]
+    pub fn plus(self, other: TimeSplit) -> TimeSplit {
+        TimeSplit {
+            lifetime_ns: self.lifetime_ns + other.lifetime_ns,
+            on_cpu_ns: self.on_cpu_ns + other.on_cpu_ns,
+            blocked_ns: self.blocked_ns + other.blocked_ns,
+            runnable_ns: self.runnable_ns + other.runnable_ns,
+            wake_delay_ns: self.wake_delay_ns.zip(other.wake_delay_ns).map(|(a, b)| a + b),
+            sleeps: self.sleeps + other.sleeps,
+            preemptions: self.preemptions + other.preemptions,
+        }
+    }
+}
+
 impl MemberProfile {
     /// A member with nothing sampled.
     pub fn new(pid: i32, comm: String, end: Option<End>) -> Self {

@@ -474,13 +474,7 @@ impl<'a> Sleep<'a> {
             };
             let one = whole.split(account, end_ns);
             let sum = &mut splits[life.member];
-            sum.lifetime_ns += one.lifetime_ns;
-            sum.on_cpu_ns += one.on_cpu_ns;
-            sum.blocked_ns += one.blocked_ns;
-            sum.runnable_ns += one.runnable_ns;
-            sum.wake_delay_ns = sum.wake_delay_ns.zip(one.wake_delay_ns).map(|(a, b)| a + b);
-            sum.sleeps += one.sleeps;
-            sum.preemptions += one.preemptions;
+            *sum = sum.plus(one);
             raw_blocked[life.member] += life.blocked;
         }
         (splits, raw_blocked)

@@ -195,16 +195,7 @@ impl Tower {
         self.weight += other.weight;
         self.processes += other.processes;
         self.end = None;
-        self.split = match (self.split, other.split) {
-            (Some(a), Some(b)) => Some(TimeSplit {
-                lifetime_ns: a.lifetime_ns + b.lifetime_ns,
-                on_cpu_ns: a.on_cpu_ns + b.on_cpu_ns,
-                blocked_ns: a.blocked_ns + b.blocked_ns,
-                runnable_ns: a.runnable_ns + b.runnable_ns,
-                ..a
-            }),
-            _ => None,
-        };
+        self.split = self.split.zip(other.split).map(|(a, b)| a.plus(b));
     }
 
     fn name_it(&mut self, time: Time) {

@@ -105,10 +105,7 @@ fn lines<'a>(summary: &Summary, members: &[&'a MemberSummary], by_name: bool) ->
                 line.count += 1;
                 line.cpus += cpus;
                 line.is_blamed |= is_blamed;
-                line.split.lifetime_ns += split.lifetime_ns;
-                line.split.on_cpu_ns += split.on_cpu_ns;
-                line.split.blocked_ns += split.blocked_ns;
-                line.split.runnable_ns += split.runnable_ns;
+                line.split = line.split.plus(split);
             }
             None => lines.push(Line { first: member, count: 1, split, cpus, is_blamed }),
         }
