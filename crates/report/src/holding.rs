@@ -23,7 +23,7 @@ impl Holding {
         let mut ends = HashSet::new();
         let between = pipeline.pipes.iter().enumerate().filter(|(_, pipe)| !pipe.is_internal());
         for (index, pipe) in between {
-            for (place, end) in [End::Writer, End::Reader].into_iter().enumerate() {
+            for (place, end) in End::BOTH.into_iter().enumerate() {
                 for &id in pipe.at(end) {
                     if ends.insert((index, id, end)) {
                         at.entry(id).or_default()[place].push(index);

@@ -224,7 +224,7 @@ impl Run {
 
     /// A member has a pipe of the pipeline.
     pub(crate) fn holds_pipe(&self, member: usize) -> bool {
-        [End::Writer, End::Reader].iter().any(|&end| !self.pipes_at(member, end).is_empty())
+        End::BOTH.iter().any(|&end| !self.pipes_at(member, end).is_empty())
     }
 
     /// Which pipes a member reads from, or writes to.

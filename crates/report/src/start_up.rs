@@ -173,7 +173,7 @@ impl Run {
             true => A_PAGE,
             false => self.pipeline.pipes[pipe].capacity_bytes.unwrap_or(65_536) as f64,
         };
-        [End::Writer, End::Reader].into_iter().all(|end| {
+        End::BOTH.into_iter().all(|end| {
             self.pipes_at(member, end).iter().all(|&pipe| {
                 let is_own = known.families[pipe] == Some(root);
                 is_own || self.went_through(pipe, life) <= most(pipe)

@@ -72,8 +72,6 @@ impl Step {
     }
 }
 
-const ENDS: [End; 2] = [End::Writer, End::Reader];
-
 fn seen(function: &'static Function, profile: &Profile) -> Option<Seen> {
     let called = |frame: &str| function.names.iter().position(|name| name.name == frame);
     let of_frames: Vec<Option<usize>> = profile
@@ -82,7 +80,7 @@ fn seen(function: &'static Function, profile: &Profile) -> Option<Seen> {
         .map(|frame| called(source_name(&frame.name)).filter(|_| frame.mode == Mode::Kernel))
         .collect();
     let newest = of_frames.iter().copied().flatten().min()?;
-    let shares = ENDS.map(|end| {
+    let shares = End::BOTH.map(|end| {
         let Some(member) = profile.members.iter().find(|member| member.end == Some(end)) else {
             return "-".to_owned();
         };
@@ -217,7 +215,7 @@ impl Tour {
         match &step.profiled {
             Ok(profiled) => {
                 text += &page.heading(&format!("measured here: {rate}"));
-                for end in ENDS {
+                for end in End::BOTH {
                     if let Some(member) = step.end(end) {
                         text += &page.bars(end, member);
                     }
@@ -255,7 +253,7 @@ impl Tour {
     /// What takes the most of each end, explained where it is met for the first time.
     fn leaders(&mut self, step: &Step) -> String {
         let mut text = String::from("\n");
-        for end in ENDS {
+        for end in End::BOTH {
             let Some(member) = step.end(end) else { continue };
             let leaders = leading(member);
             let named: Vec<String> = leaders
@@ -320,7 +318,7 @@ fn busy(step: &Step, page: Page) -> String {
         // What the one waits for is the other.
         return String::new();
     }
-    let waits = ENDS.into_iter().filter_map(|end| Some(step.end(end)?.life?.runnable_percent));
+    let waits = End::BOTH.into_iter().filter_map(|end| Some(step.end(end)?.life?.runnable_percent));
     let most = waits.fold(0.0, f64::max);
     if most < BUSY_PERCENT {
         return String::new();

@@ -68,6 +68,9 @@ pub enum End {
 }
 
 impl End {
+    /// The writer, then the reader.
+    pub const BOTH: [End; 2] = [End::Writer, End::Reader];
+
     /// `writer` or `reader`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -42,7 +42,7 @@ pub(super) struct Who<'a> {
 /// 3. Others, as shells and processes of a file without a pipeline: equal names, in order.
 pub(super) fn pairs(a: &[Who<'_>], b: &[Who<'_>]) -> Vec<(usize, usize)> {
     let mut pairs = Vec::new();
-    for end in [End::Writer, End::Reader] {
+    for end in End::BOTH {
         let at = |side: &[Who<'_>]| side.iter().position(|who| who.end == Some(end));
         pairs.extend(at(a).zip(at(b)));
     }

@@ -22,7 +22,7 @@ pub fn write_csv(ladder: &Ladder, mut out: impl Write) -> Result<(), Error> {
     let role_columns = role_columns(ladder);
     let mut header: Vec<String> = RUN_COLUMNS.iter().map(|&name| name.to_owned()).collect();
     header.extend(plan_columns.iter().map(|name| name.replace('-', "_")));
-    for end in ENDS {
+    for end in End::BOTH {
         header.extend(END_COLUMNS.iter().map(|name| format!("{}_{name}", end.as_str())));
     }
     header.extend(role_columns.iter().map(|&(end, role)| role_column(end, role)));
@@ -31,7 +31,7 @@ pub fn write_csv(ladder: &Ladder, mut out: impl Write) -> Result<(), Error> {
         let mut row = run_cells(ladder, run);
         let plan = run.plan.as_ref().map(plan_values).unwrap_or_default();
         row.extend(plan_columns.iter().map(|name| plan.get(name).cloned().unwrap_or_default()));
-        for end in ENDS {
+        for end in End::BOTH {
             row.extend(end_cells(cost_of(run, end)));
         }
         row.extend(role_columns.iter().map(|&(end, role)| {
@@ -44,8 +44,6 @@ pub fn write_csv(ladder: &Ladder, mut out: impl Write) -> Result<(), Error> {
     }
     Ok(())
 }
-
-const ENDS: [End; 2] = [End::Writer, End::Reader];
 
 const RUN_COLUMNS: [&str; 19] = [
     "entry",
@@ -139,7 +137,7 @@ fn role_columns(ladder: &Ladder) -> Vec<(End, Role)> {
         let mut costs = ladder.runs.iter().filter_map(move |run| cost_of(run, end));
         costs.any(|cost| cost.roles.iter().any(|cost| cost.role == role))
     };
-    let all = ENDS.into_iter().flat_map(|end| Role::ALL.map(|role| (end, role)));
+    let all = End::BOTH.into_iter().flat_map(|end| Role::ALL.map(|role| (end, role)));
     all.filter(|&(end, role)| seen(end, role)).collect()
 }
 

@@ -219,10 +219,7 @@ fn expected_saving(before: &Entry, after: &Entry) -> Option<ExpectedSaving> {
     let (before, after) = (before.plan.as_ref()?, after.plan.as_ref()?);
     let (writer, reader) = (End::Writer, End::Reader);
     let both = |roles: &[Role]| -> Vec<(End, Role)> {
-        [writer, reader]
-            .iter()
-            .flat_map(|&end| roles.iter().map(move |&role| (end, role)))
-            .collect()
+        End::BOTH.iter().flat_map(|&end| roles.iter().map(move |&role| (end, role))).collect()
     };
     let mut all: Vec<(&str, Vec<(End, Role)>)> = Vec::new();
     if before.write_with != after.write_with {

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use pipeprof_runner::pipeline::End;
 
 use super::page::Page;
-use super::{ENDS, ENOUGH_SAMPLES, Step, faster, leading, times};
+use super::{ENOUGH_SAMPLES, Step, faster, leading, times};
 use crate::ledger::gib;
 use crate::lessons;
 use crate::roles::Role;
@@ -123,7 +123,7 @@ fn life(member: &MemberSummary) -> Option<Life> {
 pub(super) fn describe(before: &Step, after: &Step, is_last: bool, page: Page) -> String {
     let it = if is_last { "it" } else { before.stage.as_str() };
     let mut text = format!("\n{}", page.heading(&format!("what {} made of {it}", after.stage)));
-    let all: Vec<Row> = ENDS
+    let all: Vec<Row> = End::BOTH
         .into_iter()
         .flat_map(|end| Role::ALL.map(|role| (end, role)))
         .filter_map(|(end, role)| Row::of(before, after, end, role))
@@ -159,7 +159,7 @@ fn table(before: &Step, after: &Step, all: &[Row], page: Page) -> String {
     let amount = |cost: Cost| {
         if cost.samples == 0 { "none seen".to_owned() } else { duration(cost.ns_per_gib) }
     };
-    for end in ENDS {
+    for end in End::BOTH {
         for row in all.iter().filter(|row| row.end == end && !row.why().is_empty()) {
             let (old, new) = (amount(row.before), amount(row.after));
             line(end, row.role.label(), old, new, &row.ratio(), &row.why());
@@ -222,7 +222,7 @@ fn aim(after: &Step, all: &[Row]) -> String {
     };
     let (old, new) = (sum(|row| row.before), sum(|row| row.after));
     if !aims.is_empty() {
-        let roles = ENDS.map(|end| {
+        let roles = End::BOTH.map(|end| {
             let aims = aims.iter().filter(|row| row.end == end);
             listed(&aims.map(|row| row.role.label()).collect::<Vec<_>>())
         });
@@ -282,7 +282,7 @@ fn time(before: &Step, after: &Step) -> String {
     if old <= 0.0 || new <= 0.0 {
         return String::new();
     }
-    let ends: Vec<String> = ENDS
+    let ends: Vec<String> = End::BOTH
         .into_iter()
         .filter_map(|end| {
             let (old, new) = (life(before.end(end)?)?, life(after.end(end)?)?);
