@@ -140,11 +140,7 @@ impl Standings {
             ranking[place + 1..].iter().map(move |&slower| (faster, slower))
         });
         let unranked = pairs
-            .filter(|&(faster, slower)| {
-                let apart = paired(ladder, slower, faster)
-                    .and_then(|(slower, faster)| distinguishable(&slower, &faster));
-                apart != Some(true)
-            })
+            .filter(|&(faster, slower)| may_be_chance(ladder, slower, faster))
             .map(|(faster, slower)| {
                 let ratio = compare(ladder, slower, faster);
                 Unranked { faster, slower, ratio }
@@ -152,12 +148,12 @@ impl Standings {
             .collect();
         Standings { standings, ranking, unranked }
     }
+}
 
-    /// The order of these two may be chance.
-    pub fn may_be_chance(&self, ladder: &Ladder, a: usize, b: usize) -> bool {
-        let apart = paired(ladder, a, b).and_then(|(a, b)| distinguishable(&a, &b));
-        apart != Some(true)
-    }
+/// The order of these two may be chance.
+pub(super) fn may_be_chance(ladder: &Ladder, a: usize, b: usize) -> bool {
+    let apart = paired(ladder, a, b).and_then(|(a, b)| distinguishable(&a, &b));
+    apart != Some(true)
 }
 
 /// Whether every entry is known so well that more rounds would tell nothing new.

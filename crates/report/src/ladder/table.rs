@@ -62,7 +62,7 @@ fn throughput(text: &mut String, ladder: &Ladder, standings: &Standings, style: 
             continue;
         };
         let median = speed.estimate.median;
-        let range = format!("{} to {}", rate(speed.min), rate(speed.max));
+        let range = standing.range().unwrap_or_default();
         let _ = write!(
             text,
             "{:>8}{range:>17}{:>9}{:>9}{:>9}{:>13}",

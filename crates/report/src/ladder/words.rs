@@ -5,7 +5,7 @@ use pipeprof_runner::cpus::Pin;
 use pipeprof_runner::pipeline::End;
 use pipeprof_runner::stage::{ReadWith, Stage, WriteWith};
 
-use super::standing::{EndStanding, Standing, Standings};
+use super::standing::{EndStanding, Standing, Standings, may_be_chance};
 use super::{Entry, Ladder};
 use crate::escape::printable;
 use crate::roles::Role;
@@ -198,7 +198,7 @@ fn speed(ladder: &Ladder, standings: &Standings, entry: usize, next: &Entry) -> 
     }
     let Some(ratio) = standings.standings[entry + 1].of_before else { return String::new() };
     let times = ratio.median;
-    if standings.may_be_chance(ladder, entry, entry + 1) {
+    if may_be_chance(ladder, entry, entry + 1) {
         return "; the two can't be told apart by throughput".to_owned();
     }
     if times >= 1.0 {
