@@ -102,6 +102,22 @@ pub struct Use {
 }
 
 impl Use {
+    /// Adds what it did for so long.
+    pub(super) fn add(&mut self, doing: &Doing, ns: f64) {
+        match doing {
+            Doing::Absent => return,
+            Doing::Busy(threads) => {
+                self.busy_ns += ns;
+                self.threads_ns += ns * f64::from(*threads);
+            }
+            Doing::AtPipes(waits) if !waits.space.is_empty() => self.space_ns += ns,
+            Doing::AtPipes(_) => self.data_ns += ns,
+            Doing::Outside(_) => self.outside_ns += ns,
+            Doing::Follows => self.follows_ns += ns,
+        }
+        self.alive_ns += ns;
+    }
+
     /// Time that it needs even when no neighbour ever lets it wait.
     pub fn needs_ns(&self) -> f64 {
         self.busy_ns + self.outside_ns
@@ -187,20 +203,7 @@ fn add_uses(uses: &mut [Use], span: &Span, sign: f64) {
     for moment in &span.moments {
         let ns = sign * moment.ns;
         for (one, doing) in uses.iter_mut().zip(&*moment.doing) {
-            if *doing != Doing::Absent {
-                one.alive_ns += ns;
-            }
-            match doing {
-                Doing::Absent => {}
-                Doing::Busy(threads) => {
-                    one.busy_ns += ns;
-                    one.threads_ns += ns * f64::from(*threads);
-                }
-                Doing::AtPipes(waits) if !waits.space.is_empty() => one.space_ns += ns,
-                Doing::AtPipes(_) => one.data_ns += ns,
-                Doing::Outside(_) => one.outside_ns += ns,
-                Doing::Follows => one.follows_ns += ns,
-            }
+            one.add(doing, ns);
         }
     }
     for (one, account) in uses.iter_mut().zip(&span.accounts) {

@@ -238,19 +238,13 @@ fn some_members(scene: &Scene, grid: Columns, actors: &[usize]) -> Vec<MemberLan
 
 impl Found {
     fn add(&mut self, doing: &Doing, ns: f64) {
-        let used = &mut self.used;
-        match doing {
-            Doing::Absent => return,
-            Doing::Busy(threads) => {
-                used.busy_ns += ns;
-                used.threads_ns += ns * f64::from(*threads);
-            }
-            Doing::AtPipes(waits) if !waits.space.is_empty() => used.space_ns += ns,
-            Doing::AtPipes(_) => used.data_ns += ns,
-            Doing::Outside(outside) => self.waits(Some(*outside), ns),
-            Doing::Follows => self.waits(None, ns),
-        }
-        self.used.alive_ns += ns;
+        self.used.add(doing, ns);
+        let outside = match doing {
+            Doing::Outside(outside) => Some(*outside),
+            Doing::Follows => None,
+            _ => return,
+        };
+        *self.outside.entry(outside).or_default() += ns;
     }
 
     fn add_part(&mut self, whole: &Found, part: f64) {
@@ -259,15 +253,14 @@ impl Found {
         used.threads_ns += of.threads_ns * part;
         used.space_ns += of.space_ns * part;
         used.data_ns += of.data_ns * part;
+        used.outside_ns += of.outside_ns * part;
+        used.follows_ns += of.follows_ns * part;
         used.alive_ns += of.alive_ns * part;
         used.cpu_ns += of.cpu_ns * part;
         used.run_delay_ns += of.run_delay_ns * part;
-        whole.outside.iter().for_each(|(outside, ns)| self.waits(*outside, ns * part));
-    }
-
-    fn waits(&mut self, outside: Option<Outside>, ns: f64) {
-        self.used.outside_ns += ns;
-        *self.outside.entry(outside).or_default() += ns;
+        for (outside, ns) in &whole.outside {
+            *self.outside.entry(*outside).or_default() += ns * part;
+        }
     }
 }
 
@@ -295,7 +288,7 @@ fn lane(columns: &[Found], grid: Columns) -> MemberLane {
             used.busy_ns * (1.0 - on_cpu),
             used.data_ns,
             used.space_ns,
-            used.outside_ns,
+            used.outside_ns + used.follows_ns,
         ];
         let longest = found.outside.iter().max_by(|a, b| a.1.total_cmp(b.1));
         Cell {
