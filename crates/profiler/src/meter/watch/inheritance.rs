@@ -6,7 +6,7 @@ use pipeprof_runner::discover::parent_of;
 use pipeprof_runner::pipeline::MemberId;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{Watch, WatchedPipe};
+use super::Watch;
 use crate::meter::estimate::START_UP_BYTES;
 use crate::meter::{IoCounts, IoWatch};
 
@@ -122,31 +122,35 @@ impl Watch {
     /// A member that has waited for one that was at other ends has its counts, which are no part of
     /// what went through its own.
     pub(super) fn pass_on_elsewhere(&mut self, gone: &Ended) {
-        for (&parent, children) in gone {
-            let Some(&parent) = self.processes.keys().find(|id| id.pid == parent) else { continue };
-            let (reads, writes) = (self.ends_of(parent, true), self.ends_of(parent, false));
-            for &child in children {
-                let Some(process) = self.processes.get(&child) else { continue };
+        if gone.is_empty() {
+            return;
+        }
+        // By process, the pipes that it reads, and those that it writes, by their places.
+        let mut ends: FxHashMap<MemberId, [Vec<usize>; 2]> = FxHashMap::default();
+        for (at, pipe) in self.pipes.iter().enumerate() {
+            for (side, ids) in [&pipe.readers, &pipe.writers].into_iter().enumerate() {
+                ids.iter().for_each(|id| ends.entry(*id).or_default()[side].push(at));
+            }
+        }
+        let of_pid: FxHashMap<i32, MemberId> =
+            self.processes.keys().map(|id| (id.pid, *id)).collect();
+        for (parent, children) in gone {
+            let Some(parent) = of_pid.get(parent) else { continue };
+            for child in children {
+                let Some(process) = self.processes.get(child) else { continue };
                 let moved = process.last.since(process.first);
+                let [reads, writes] = ends.get(parent).cloned().unwrap_or_default();
+                let [child_reads, child_writes] = ends.get(child).cloned().unwrap_or_default();
                 let reads_other = moved.read_bytes > START_UP_BYTES
-                    && (process.elsewhere.reads || self.ends_of(child, true) != reads);
+                    && (process.elsewhere.reads || child_reads != reads);
                 let writes_other = moved.written_bytes > START_UP_BYTES
-                    && (process.elsewhere.writes || self.ends_of(child, false) != writes);
-                if let Some(parent) = self.processes.get_mut(&parent) {
+                    && (process.elsewhere.writes || child_writes != writes);
+                if let Some(parent) = self.processes.get_mut(parent) {
                     parent.elsewhere.reads |= reads_other;
                     parent.elsewhere.writes |= writes_other;
                 }
             }
         }
-    }
-
-    /// The pipes that a process reads, or writes, by their places.
-    fn ends_of(&self, id: MemberId, reads: bool) -> Vec<usize> {
-        let holds = |pipe: &WatchedPipe| {
-            let ids = if reads { &pipe.readers } else { &pipe.writers };
-            ids.contains(&id)
-        };
-        (0..self.pipes.len()).filter(|&at| holds(&self.pipes[at])).collect()
     }
 
     /// What the kernel told of those that were found gone.
