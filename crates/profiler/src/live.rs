@@ -5,9 +5,9 @@
 use std::collections::hash_map::Entry;
 
 use pipeprof_runner::discover::{Found, Level};
-use pipeprof_runner::pipeline::{Link, MemberId, Pipe, PipeKey, Pipeline};
+use pipeprof_runner::pipeline::{Link, Member, MemberId, Pipe, PipeKey, Pipeline};
 use pipeprof_runner::sock_diag::SockDiag;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::accounts::now_ns;
 use crate::meter::{
@@ -109,7 +109,8 @@ impl Live {
 
     fn meet(&mut self) {
         let members = &self.found.pipeline.members;
-        self.members.retain(|id, _| members.iter().any(|member| member.id() == *id));
+        let ids: FxHashSet<MemberId> = members.iter().map(Member::id).collect();
+        self.members.retain(|id, _| ids.contains(id));
         for member in members {
             let Entry::Vacant(place) = self.members.entry(member.id()) else { continue };
             let Ok(io) = IoWatch::open(member.pid) else { continue };
@@ -156,13 +157,14 @@ impl Live {
             }
         }
         let arrived = self.arrivals();
+        let held = self.held();
         let pipes = &self.found.pipeline.pipes;
         let found = if levels { self.found.levels() } else { vec![None; pipes.len()] };
         let pipes = pipes
             .iter()
             .zip(found)
             .map(|(pipe, level)| {
-                let bytes = arrived.get(&pipe.key()).copied().or_else(|| self.bytes(pipe));
+                let bytes = arrived.get(&pipe.key()).copied().or_else(|| self.bytes(pipe, &held));
                 PipeNow { bytes, level }
             })
             .collect();
@@ -185,8 +187,10 @@ impl Live {
     /// What arrived over TCP since the last interval, by the kernel's own count.
     fn arrivals(&mut self) -> FxHashMap<PipeKey, u64> {
         let mut grown = FxHashMap::default();
+        let mut keys = FxHashSet::default();
         for pipe in &self.found.pipeline.pipes {
             let Link::Tcp { from, to, .. } = pipe.link else { continue };
+            keys.insert(pipe.key());
             if self.sockets.is_none() {
                 self.sockets = SockDiag::open().ok();
             }
@@ -197,41 +201,41 @@ impl Live {
                 grown.insert(pipe.key(), now.saturating_sub(before));
             }
         }
-        self.arrived.retain(|key, _| self.found.pipeline.pipes.iter().any(|p| p.key() == *key));
+        self.arrived.retain(|key, _| keys.contains(key));
         grown
     }
 
-    fn bytes(&self, pipe: &Pipe) -> Option<u64> {
+    /// How many pipes each member writes to, and reads from.
+    fn held(&self) -> FxHashMap<MemberId, [usize; 2]> {
+        let mut held: FxHashMap<MemberId, [usize; 2]> = FxHashMap::default();
+        for pipe in &self.found.pipeline.pipes {
+            pipe.writers.iter().for_each(|id| held.entry(*id).or_default()[0] += 1);
+            pipe.readers.iter().for_each(|id| held.entry(*id).or_default()[1] += 1);
+        }
+        held
+    }
+
+    fn bytes(&self, pipe: &Pipe, held: &FxHashMap<MemberId, [usize; 2]>) -> Option<u64> {
         let estimate = match pipe.link {
             Link::Pipe | Link::Fifo => estimate,
             Link::Unix { .. } => estimate_socket,
             // What did not arrive by the kernel's own count is in no account of a process.
             Link::Tcp { .. } => return None,
         };
-        let held = |id: MemberId, reads: bool| {
-            let pipes = self.found.pipeline.pipes.iter();
-            pipes
-                .filter(|pipe| if reads { &pipe.readers } else { &pipe.writers }.contains(&id))
-                .count()
-        };
         let end = |ids: &[MemberId], reads: bool| -> Option<EndCount> {
             let mut sum = EndCount::default();
-            for &id in ids {
-                let counted = self.members.get(&id)?;
+            for id in ids {
+                let counted = self.members.get(id)?;
+                let Counted { moved, elsewhere, .. } = counted;
                 let (bytes, calls, elsewhere) = match reads {
-                    true => {
-                        (counted.moved.read_bytes, counted.moved.reads, counted.elsewhere.reads)
-                    }
-                    false => (
-                        counted.moved.written_bytes,
-                        counted.moved.writes,
-                        counted.elsewhere.writes,
-                    ),
+                    true => (moved.read_bytes, moved.reads, elsewhere.reads),
+                    false => (moved.written_bytes, moved.writes, elsewhere.writes),
                 };
+                let held = held.get(id).map_or(0, |sides| sides[usize::from(reads)]);
                 sum.bytes += bytes;
                 sum.calls += calls;
                 sum.splices |= counted.splices;
-                sum.elsewhere |= elsewhere || held(id, reads) > 1;
+                sum.elsewhere |= elsewhere || held > 1;
             }
             (!ids.is_empty()).then_some(sum)
         };
