@@ -137,15 +137,32 @@ impl Usage {
     }
 
     fn since(self, start: Usage) -> Usage {
+        let (now, start) = (self.to_words(), start.to_words());
+        Usage::from_words(std::array::from_fn(|at| now[at].saturating_sub(start[at])))
+    }
+
+    /// Its numbers, in the order of the fields.
+    pub(crate) fn to_words(self) -> [u64; 6] {
+        [
+            self.user_ns,
+            self.system_ns,
+            self.minor_faults,
+            self.major_faults,
+            self.voluntary_switches,
+            self.involuntary_switches,
+        ]
+    }
+
+    /// Likewise.
+    pub(crate) fn from_words(words: [u64; 6]) -> Usage {
+        let [user_ns, system_ns, minor_faults, major_faults, voluntary, involuntary] = words;
         Usage {
-            user_ns: self.user_ns.saturating_sub(start.user_ns),
-            system_ns: self.system_ns.saturating_sub(start.system_ns),
-            minor_faults: self.minor_faults.saturating_sub(start.minor_faults),
-            major_faults: self.major_faults.saturating_sub(start.major_faults),
-            voluntary_switches: self.voluntary_switches.saturating_sub(start.voluntary_switches),
-            involuntary_switches: self
-                .involuntary_switches
-                .saturating_sub(start.involuntary_switches),
+            user_ns,
+            system_ns,
+            minor_faults,
+            major_faults,
+            voluntary_switches: voluntary,
+            involuntary_switches: involuntary,
         }
     }
 

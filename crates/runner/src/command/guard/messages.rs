@@ -24,16 +24,17 @@ pub(super) enum Request {
 }
 
 impl Request {
+    /// What is sent; for a disconnection, closing the socket is the message.
+    const BYTES: [(Request, u8); 4] = [
+        (Request::End, b'e'),
+        (Request::EndAfterInterrupt, b'i'),
+        (Request::Kill, b'k'),
+        (Request::LetGo, b'l'),
+    ];
+
     pub(super) fn send(self, socket: BorrowedFd) -> Result<(), Errno> {
-        let byte = match self {
-            Request::End => b'e',
-            Request::EndAfterInterrupt => b'i',
-            Request::Kill => b'k',
-            Request::LetGo => b'l',
-            // Closing the socket is the message.
-            Request::Disconnected => return Ok(()),
-        };
-        send(socket, &[byte])
+        let sent = Self::BYTES.iter().find(|(request, _)| *request == self);
+        sent.map_or(Ok(()), |(_, byte)| send(socket, &[*byte]))
     }
 
     /// `None` where there is no message.
@@ -41,13 +42,10 @@ impl Request {
         let mut byte = [0];
         match recv(socket, &mut byte, false) {
             Ok(0) | Err(Errno::ECONNRESET) => Some(Request::Disconnected),
-            Ok(_) => match byte {
-                [b'e'] => Some(Request::End),
-                [b'i'] => Some(Request::EndAfterInterrupt),
-                [b'k'] => Some(Request::Kill),
-                [b'l'] => Some(Request::LetGo),
-                _ => None,
-            },
+            Ok(_) => {
+                let sent = Self::BYTES.iter().find(|(_, known)| [*known] == byte);
+                sent.map(|(request, _)| *request)
+            }
             Err(_) => None,
         }
     }
@@ -91,23 +89,14 @@ impl Answer {
     }
 
     fn encode(self) -> [u8; BYTES] {
-        let signed = |value: i32| u64::from(value as u32);
-        let words: [u64; WORDS] = match self {
-            Answer::Started(pid) => [1, signed(pid), 0, 0, 0, 0, 0, 0],
-            Answer::NotStarted(errno) => [2, signed(errno), 0, 0, 0, 0, 0, 0],
-            Answer::Ended { status, usage } => [
-                3,
-                signed(status),
-                usage.user_ns,
-                usage.system_ns,
-                usage.minor_faults,
-                usage.major_faults,
-                usage.voluntary_switches,
-                usage.involuntary_switches,
-            ],
-            Answer::Done => [4, 0, 0, 0, 0, 0, 0, 0],
+        let (kind, value, usage) = match self {
+            Answer::Started(pid) => (1, pid, Usage::default()),
+            Answer::NotStarted(errno) => (2, errno, Usage::default()),
+            Answer::Ended { status, usage } => (3, status, usage),
+            Answer::Done => (4, 0, Usage::default()),
         };
         let mut bytes = [0; BYTES];
+        let words = [kind, u64::from(value as u32)].into_iter().chain(usage.to_words());
         for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
             place.copy_from_slice(&word.to_ne_bytes());
         }
@@ -119,31 +108,12 @@ impl Answer {
         for (word, place) in words.iter_mut().zip(bytes.chunks_exact(8)) {
             *word = u64::from_ne_bytes(*place.first_chunk()?);
         }
-        let [
-            kind,
-            value,
-            user_ns,
-            system_ns,
-            minor_faults,
-            major_faults,
-            voluntary_switches,
-            involuntary_switches,
-        ] = words;
+        let [kind, value, usage @ ..] = words;
         let value = value as u32 as i32;
         Some(match kind {
             1 => Answer::Started(value),
             2 => Answer::NotStarted(value),
-            3 => Answer::Ended {
-                status: value,
-                usage: Usage {
-                    user_ns,
-                    system_ns,
-                    minor_faults,
-                    major_faults,
-                    voluntary_switches,
-                    involuntary_switches,
-                },
-            },
+            3 => Answer::Ended { status: value, usage: Usage::from_words(usage) },
             4 => Answer::Done,
             _ => return None,
         })
