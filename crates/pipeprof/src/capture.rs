@@ -24,7 +24,7 @@ use crate::args::target::Target;
 use crate::interrupt::Interrupt;
 use crate::progress::{Analysing, Watching};
 use crate::salvage::{Taken, keep_unread};
-use crate::ui::{Exit, Ui, hinted, stopped};
+use crate::ui::{Exit, Ui, explained, hinted, stopped};
 
 /// What came of watching a target.
 pub(crate) struct Captured {
@@ -59,7 +59,7 @@ pub(crate) fn capture(
     interrupt: &Interrupt,
     ui: &Ui,
 ) -> anyhow::Result<Captured> {
-    let dir = RecordingDir::temporary().map_err(|error| hinted(&error, error.hint()))?;
+    let dir = RecordingDir::temporary().map_err(explained)?;
     capture_into(dir, target, config, scope, interrupt, ui)
 }
 
@@ -170,7 +170,7 @@ pub(crate) fn refused(error: Error) -> anyhow::Error {
     match error {
         Error::Pair(error) => pair_args::refused(error),
         Error::Stopped => stopped(error),
-        error => hinted(&error, error.hint()),
+        error => explained(error),
     }
 }
 
@@ -181,8 +181,7 @@ pub(crate) fn reopen(
     scope: Scope,
     ui: &Ui,
 ) -> anyhow::Result<Captured> {
-    let recording =
-        Recording::open_event(path, event).map_err(|error| hinted(&error, error.hint()))?;
+    let recording = Recording::open_event(path, event).map_err(explained)?;
     // Whoever ended it then did not end this.
     Ok(Captured { interrupted: false, ..analysed(recording, scope, ui)? })
 }
@@ -212,7 +211,7 @@ fn analysed(recording: Recording, scope: Scope, ui: &Ui) -> anyhow::Result<Captu
         Ok(profile) => profile,
         Err(error) => {
             keep_unread(recording, ui);
-            return Err(hinted(&error, error.hint()));
+            return Err(explained(error));
         }
     };
     ui.detail(format_args!(

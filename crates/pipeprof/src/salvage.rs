@@ -4,7 +4,7 @@ use pipeprof_profiler::recording::Recording;
 use pipeprof_profiler::symbolize::SymbolTable;
 
 use crate::output::quoted;
-use crate::ui::{Exit, Ui, hinted};
+use crate::ui::{Exit, Ui, explained};
 
 /// A recording, and the names of its addresses.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ fn keep(recording: &mut Recording, symbols: Option<&SymbolTable>, ui: &Ui) -> Op
     match recording.keep(symbols) {
         Ok(path) => path.map(|path| quoted(&path)),
         Err(error) => {
-            ui.error(&hinted(&error, error.hint()));
+            ui.error(&explained(error));
             None
         }
     }

@@ -92,6 +92,34 @@ pub(crate) fn hinted(error: impl Display, hint: Option<String>) -> anyhow::Error
     Said { message: harmless(&error), hint, is_usage: false }.into()
 }
 
+/// An error of a library, with what it says helps.
+pub(crate) fn explained(error: impl Explains) -> anyhow::Error {
+    hinted(&error, error.hint())
+}
+
+/// An error that may know what helps.
+pub(crate) trait Explains: Display {
+    fn hint(&self) -> Option<String>;
+}
+
+macro_rules! explains {
+    ($($error:ty),+) => {
+        $(impl Explains for $error {
+            fn hint(&self) -> Option<String> {
+                <$error>::hint(self)
+            }
+        })+
+    };
+}
+
+explains!(
+    pipeprof_profiler::Error,
+    pipeprof_profiler::counters::CounterError,
+    pipeprof_report::error::Error,
+    pipeprof_runner::command::CommandError,
+    pipeprof_runner::discover::DiscoverError
+);
+
 /// Says what is wrong with the command line, in clap's words; or the help that was asked for.
 pub(crate) fn not_understood(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();

@@ -5,7 +5,7 @@ use std::fs;
 use pipeprof_runner::discover::{Extent, Found, discover};
 use regex::Regex;
 
-use crate::ui::{as_usage, hinted, wrong_usage};
+use crate::ui::{as_usage, explained, hinted, wrong_usage};
 
 /// A running process that a pattern matches.
 struct Match {
@@ -49,7 +49,7 @@ pub(crate) fn pids(pattern: &Regex) -> anyhow::Result<Vec<i32>> {
 }
 
 fn of(process: &Match) -> anyhow::Result<Found> {
-    discover(&[process.pid], Extent::Whole).map_err(|error| hinted(&error, error.hint()))
+    discover(&[process.pid], Extent::Whole).map_err(explained)
 }
 
 fn holds(pipeline: &Found, pid: i32) -> bool {

@@ -6,7 +6,7 @@ use pipeprof_profiler::recording::Recording;
 use pipeprof_report::part::Part;
 use pipeprof_report::run::Run;
 
-use crate::ui::{as_usage, hinted};
+use crate::ui::{as_usage, explained};
 
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ScopeArgs {
@@ -46,9 +46,9 @@ impl PhaseArgs {
         let Some(number) = self.phase else { return Ok(None) };
         // Which phases there are follows from the whole recording.
         let whole = analyse(recording, recording.symbolizer().as_mut());
-        let whole = whole.map_err(|error| hinted(&error, error.hint()))?;
+        let whole = whole.map_err(explained)?;
         let part = Part::of(recording, whole, number);
-        part.map(Some).map_err(|error| as_usage(hinted(&error, error.hint())))
+        part.map(Some).map_err(|error| as_usage(explained(error)))
     }
 }
 

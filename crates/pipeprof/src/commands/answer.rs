@@ -7,7 +7,7 @@ use pipeprof_report::text;
 use crate::args::json::{Diverted, Json, JsonArgs};
 use crate::output::Output;
 use crate::terminal;
-use crate::ui::{Ui, hinted};
+use crate::ui::{Ui, explained};
 
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct AnswerArgs {
@@ -45,18 +45,17 @@ impl Answer {
         more: impl FnOnce() -> anyhow::Result<String>,
         ui: &Ui,
     ) -> anyhow::Result<()> {
-        let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
         let json = || {
             let mut out = Vec::new();
-            summary.write_json(&mut out).map_err(refused)?;
+            summary.write_json(&mut out).map_err(explained)?;
             Ok(String::from_utf8(out)?)
         };
         let text = || {
             let mut out = Vec::new();
             let style = terminal::style(ui);
             match self.full {
-                true => text::full(summary, style, &mut out).map_err(refused)?,
-                false => text::screen(summary, style, &mut out).map_err(refused)?,
+                true => text::full(summary, style, &mut out).map_err(explained)?,
+                false => text::screen(summary, style, &mut out).map_err(explained)?,
             }
             Ok(String::from_utf8(out)? + &more()?)
         };

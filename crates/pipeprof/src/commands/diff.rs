@@ -23,7 +23,7 @@ use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::salvage::{Attempts, Taken, again};
 use crate::terminal;
-use crate::ui::{Exit, Ui, hinted, wrong_usage};
+use crate::ui::{Exit, Ui, explained, wrong_usage};
 
 /// Compare two pipelines: which is faster, and why
 ///
@@ -260,24 +260,23 @@ fn report(
     args: &DiffArgs,
     ui: &Ui,
 ) -> anyhow::Result<Attempts> {
-    let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
     let runs: Vec<(&Run, &Run)> = pairs.iter().map(|(a, b)| (a, b)).collect();
-    let diff = Diff::of(&runs, [&names[0], &names[1]]).map_err(refused)?;
+    let diff = Diff::of(&runs, [&names[0], &names[1]]).map_err(explained)?;
     let json = || {
         let mut out = Vec::new();
-        diff.write_json(&mut out).map_err(refused)?;
+        diff.write_json(&mut out).map_err(explained)?;
         Ok(String::from_utf8(out)?)
     };
     let text = || {
         let mut out = Vec::new();
-        diff::render_text(&diff, terminal::style(ui), &mut out).map_err(refused)?;
+        diff::render_text(&diff, terminal::style(ui), &mut out).map_err(explained)?;
         Ok(String::from_utf8(out)?)
     };
     let mut attempts = Attempts::default();
     attempts.note(to.json.write(json, text, ui));
     let drawn = to
         .picture
-        .write(|out| diff::render_picture(&diff, args.output.no_collapse, out).map_err(refused));
+        .write(|out| diff::render_picture(&diff, args.output.no_collapse, out).map_err(explained));
     if attempts.note(drawn) {
         to.picture.note_written(ui);
         args.output.open.show(&to.picture, ui);

@@ -15,7 +15,7 @@ use crate::args::recording;
 use crate::args::scope::PhaseArgs;
 use crate::commands::flame::beside;
 use crate::output::{Output, quoted};
-use crate::ui::{Exit, Ui, as_usage, hinted};
+use crate::ui::{Exit, Ui, as_usage, explained, hinted};
 
 /// Convert a recording to the format of another viewer
 ///
@@ -87,17 +87,16 @@ pub(crate) fn run(args: &ExportArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let to = args.output.as_deref().unwrap_or(Path::new("-"));
     check(args, to)?;
     let to = Output::open(to)?;
-    let shown = |error: pipeprof_profiler::Error| hinted(&error, error.hint());
     let event = args.event.as_deref();
-    let recording = Recording::open_event(&args.recording, event).map_err(shown)?;
+    let recording = Recording::open_event(&args.recording, event).map_err(explained)?;
     let of = args.phase.part(&recording)?;
     let part = of.map(|part| part.clock_ns);
     let mut symbolizer = recording.symbolizer();
     let (profile, timeline) = if args.format.has_time_line() {
-        analyse_with_timeline(&recording, part, symbolizer.as_mut()).map_err(shown)?
+        analyse_with_timeline(&recording, part, symbolizer.as_mut()).map_err(explained)?
     } else {
         let profile = analyse_part(&recording, part, symbolizer.as_mut(), &mut |_| {});
-        (profile.map_err(shown)?, Timeline::default())
+        (profile.map_err(explained)?, Timeline::default())
     };
     let recorded = if recording.meta.setup.switches { Time::Wall } else { Time::Cpu };
     let time = match args.time {
@@ -118,7 +117,7 @@ pub(crate) fn run(args: &ExportArgs, ui: &Ui) -> anyhow::Result<Exit> {
         None => Run::of(&recording, profile),
     };
     let members = run.members_called(&args.member);
-    let members = members.map_err(|error| as_usage(hinted(&error, error.hint())))?;
+    let members = members.map_err(|error| as_usage(explained(error)))?;
     let source = Source { run: &run, members };
     if run.profile.quality.samples == 0 {
         ui.warn("the recording has no samples");

@@ -21,7 +21,7 @@ use crate::commands::answer::{Answer, AnswerArgs};
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::salvage::{Attempts, again};
-use crate::ui::{Exit, Ui, as_usage, hinted, wrong_usage};
+use crate::ui::{Exit, Ui, as_usage, explained, wrong_usage};
 
 /// Profile a pipeline and draw a flame graph
 ///
@@ -119,7 +119,7 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
     // What is wrong with the arguments is said before anything is launched.
     let mut highlights = Highlights::article();
     for highlight in &output.highlight {
-        highlights.add(highlight).map_err(|error| as_usage(hinted(&error, error.hint())))?;
+        highlights.add(highlight).map_err(|error| as_usage(explained(error)))?;
     }
     if let Some(path) = &args.recording {
         refuse_knobs(&args.pair)?;
@@ -216,7 +216,6 @@ struct Drawing {
 impl Drawing {
     fn write(mut self, files: &Files, output: &OutputArgs, ui: &Ui) -> anyhow::Result<Exit> {
         let Drawing { captured, highlights, view } = &self;
-        let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
         let summary = Summary::of(&captured.run, highlights, *view);
         let headline = summary.verdict.as_ref().map(|verdict| &*verdict.headline);
         let mut attempts = Attempts::default();
@@ -224,11 +223,12 @@ impl Drawing {
         let sampled = captured.run.profile.quality.has_event();
         let drawn = sampled
             && attempts.note(files.picture.write(|out| {
-                flamegraph::render(&captured.run, highlights, *view, headline, out).map_err(refused)
+                flamegraph::render(&captured.run, highlights, *view, headline, out)
+                    .map_err(explained)
             }));
         let folded = files.folded.as_ref().filter(|_| sampled).filter(|file| {
             let render = |out: &mut dyn Write| folded::render(&captured.run, *view, out);
-            attempts.note(file.write(|out| render(out).map_err(refused)))
+            attempts.note(file.write(|out| render(out).map_err(explained)))
         });
         let trees = || self.trees(output, ui);
         attempts.note(files.answer.print(&summary, trees, ui));
@@ -256,7 +256,7 @@ impl Drawing {
             let limits = tree::Limits::default();
             match tree::render(&captured.run, highlights, function, limits, *view, &mut out) {
                 Ok(()) => {}
-                Err(error) => ui.warn_of(&hinted(&error, error.hint())),
+                Err(error) => ui.warn_of(&explained(error)),
             }
         }
         String::from_utf8(out).context("the call tree is not UTF-8")

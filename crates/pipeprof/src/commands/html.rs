@@ -20,7 +20,7 @@ use crate::commands::flame::{beside, default_path};
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::salvage::{Attempts, again};
-use crate::ui::{Exit, Ui, hinted};
+use crate::ui::{Exit, Ui, explained};
 
 /// Profile a pipeline and write a report for a browser
 ///
@@ -81,9 +81,8 @@ fn write(
 ) -> anyhow::Result<Exit> {
     let mut attempts = Attempts::default();
     let highlights = Highlights::article();
-    let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
     let written =
-        attempts.note(page.write(|out| render(&captured.run, &highlights, out).map_err(refused)));
+        attempts.note(page.write(|out| render(&captured.run, &highlights, out).map_err(explained)));
     let summary = Summary::of(&captured.run, &highlights, View::default());
     let nothing = || Ok(String::new());
     attempts.note(answer.print(&summary, nothing, ui));

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::args::json::JsonArgs;
 use crate::args::name;
 use crate::terminal;
-use crate::ui::{Exit, Ui, hinted};
+use crate::ui::{Exit, Ui, explained};
 
 /// List the running pipelines
 ///
@@ -37,7 +37,7 @@ pub(crate) struct LsArgs {
 }
 
 pub(crate) fn run(args: &LsArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    let (pipelines, unreadable) = find(args).map_err(|error| hinted(&error, error.hint()))?;
+    let (pipelines, unreadable) = find(args).map_err(explained)?;
     args.json.open(&[])?.write(
         || Ok(json(&pipelines, unreadable)?),
         || Ok(pictures(&pipelines, args.wide, ui)),

@@ -22,7 +22,7 @@ use crate::commands::answer::AnswerArgs;
 use crate::interrupt::Interrupt;
 use crate::output::{Output, quoted};
 use crate::salvage::{Attempts, Taken};
-use crate::ui::{Exit, Ui, as_usage, hinted};
+use crate::ui::{Exit, Ui, as_usage, explained, hinted};
 
 /// Record a pipeline, to draw and read it later
 ///
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &RecordArgs, ui: &Ui) -> anyhow::Result<Exit> {
         Some(_) => RecordingDir::temporary(),
         None => RecordingDir::create(&with_suffix(&args.output)),
     };
-    let dir = dir.map_err(|error| hinted(&error, error.hint()))?;
+    let dir = dir.map_err(explained)?;
     let begun = Begun(dir.path().to_owned());
     let diverted = answer.divert()?;
     let mut captured =
@@ -78,7 +78,7 @@ pub(crate) fn run(args: &RecordArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let (highlights, view) = (Highlights::article(), View::default());
     let summary = Summary::of(&captured.run, &highlights, view);
     let mut attempts = Attempts::default();
-    attempts.note(completed.map_err(|error| hinted(&error, error.hint())));
+    attempts.note(completed.map_err(explained));
     let records = recording.perf_data();
     if let Some(stdout) = &stdout {
         let copy = |out: &mut dyn Write| io::copy(&mut File::open(&records)?, out);

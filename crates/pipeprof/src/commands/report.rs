@@ -15,7 +15,7 @@ use crate::args::scope::ScopeArgs;
 use crate::capture::{Captured, reopen};
 use crate::pager;
 use crate::terminal;
-use crate::ui::{Exit, Ui, as_usage, hinted};
+use crate::ui::{Exit, Ui, as_usage, explained};
 
 /// Show a recording: the verdict, and where each member spent its time
 ///
@@ -89,7 +89,7 @@ pub(crate) fn run(args: &ReportArgs, ui: &Ui) -> anyhow::Result<Exit> {
     }
     let run = &captured.run;
     let only = run.members_called(&args.member);
-    let only = only.map_err(|error| as_usage(hinted(&error, error.hint())))?;
+    let only = only.map_err(|error| as_usage(explained(error)))?;
     let pids = |at: &usize| run.profile.members[*at].pid;
     let only = if args.member.is_empty() { Vec::new() } else { only.iter().map(pids).collect() };
     let json = args.json.open(&[])?;
@@ -111,12 +111,11 @@ fn page(
 ) -> anyhow::Result<String> {
     let run = &captured.run;
     let (highlights, view) = (Highlights::article(), View::default());
-    let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
     let style = terminal::style(ui);
     let mut out = Vec::new();
     if !args.sort.is_empty() {
         let table = table(&args.sort, args.percent_limit.unwrap_or(LEAST_PERCENT), only);
-        flat::render(run, &table, style, &mut out).map_err(refused)?;
+        flat::render(run, &table, style, &mut out).map_err(explained)?;
     } else if args.tree.is_empty() {
         let mut summary = Summary::of(run, &highlights, view);
         match (only.is_empty(), json) {
@@ -132,11 +131,11 @@ fn page(
             summary.add_timeline(run, columns);
         }
         if json {
-            summary.write_json(&mut out).map_err(refused)?;
+            summary.write_json(&mut out).map_err(explained)?;
         } else if args.timeline {
-            text::timeline(&summary, style, &mut out).map_err(refused)?;
+            text::timeline(&summary, style, &mut out).map_err(explained)?;
         } else {
-            text::full(&summary, style, &mut out).map_err(refused)?;
+            text::full(&summary, style, &mut out).map_err(explained)?;
         }
     }
     for (index, function) in args.tree.iter().enumerate() {
@@ -148,7 +147,7 @@ fn page(
             callers: args.callers,
             only: only.to_vec(),
         };
-        tree::render(run, &highlights, function, limits, view, &mut out).map_err(refused)?;
+        tree::render(run, &highlights, function, limits, view, &mut out).map_err(explained)?;
     }
     Ok(String::from_utf8_lossy(&out).into_owned())
 }

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use pipeprof_profiler::counters::{
-    CounterError, CounterSet, ExitUsage, MemberCounters, Target as Counted,
-};
+use pipeprof_profiler::counters::{CounterSet, ExitUsage, MemberCounters, Target as Counted};
 use pipeprof_profiler::environment::Environment;
 use pipeprof_profiler::watcher::Came;
 use pipeprof_report::counters::{CountedMember, CounterReport, write_json, write_text};
@@ -19,7 +17,7 @@ use crate::capture::{self, standby};
 use crate::interrupt::Interrupt;
 use crate::progress::Watching;
 use crate::terminal;
-use crate::ui::{Exit, Ui, hinted};
+use crate::ui::{Exit, Ui, explained};
 
 /// Count events in every process of a pipeline
 ///
@@ -95,7 +93,7 @@ fn count(target: Target, interrupt: &Interrupt, ui: &Ui) -> anyhow::Result<Count
         counters.enable()?;
         Ok(counters)
     });
-    let mut counters = attached.map_err(|error| refused(&error))?;
+    let mut counters = attached.map_err(explained)?;
     if is_running {
         // A pair counts itself, and of a command the sum of all that it starts is counted.
         standby.count();
@@ -106,7 +104,7 @@ fn count(target: Target, interrupt: &Interrupt, ui: &Ui) -> anyhow::Result<Count
     bar.done();
     ended.map_err(capture::refused)?;
     // What has ended is not reaped yet where it was a pair: its accounts are there, and final.
-    counters.disable().map_err(|error| refused(&error))?;
+    counters.disable().map_err(explained)?;
     let seen = watcher.finish().map_err(capture::refused)?;
     if let Came::Command(command) = &seen.came
         && let Some(usage) = command.usage
@@ -128,10 +126,6 @@ fn count(target: Target, interrupt: &Interrupt, ui: &Ui) -> anyhow::Result<Count
     };
     let members = pipeline.members.iter().zip(counters.read()).map(of_member).collect();
     Ok(Counts { members, elapsed: seen.elapsed, failures })
-}
-
-fn refused(error: &CounterError) -> anyhow::Error {
-    hinted(error, error.hint())
 }
 
 /// What the command and all that it waited for used.

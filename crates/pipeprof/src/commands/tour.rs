@@ -28,7 +28,7 @@ use crate::commands::doctor;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::terminal;
-use crate::ui::{Exit, Ui, hinted, wrong_usage};
+use crate::ui::{Exit, Ui, explained, wrong_usage};
 
 /// Explain the optimisation stages one by one, measured on this machine
 ///
@@ -245,7 +245,7 @@ impl Guide<'_> {
             let (run, view) = (&captured.run, View::default());
             let headline = summary.verdict.as_ref().map(|verdict| &*verdict.headline);
             let drawn = flamegraph::render(run, &Highlights::article(), view, headline, out);
-            drawn.map_err(|error| hinted(&error, error.hint()))
+            drawn.map_err(explained)
         })?;
         picture.note_written(self.ui);
         Ok(())

@@ -24,7 +24,7 @@ use crate::args::target::{Target, TargetArgs, parse_duration};
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::progress::Watching;
-use crate::ui::{Exit, Ui, as_usage, hinted, wrong_usage};
+use crate::ui::{Exit, Ui, as_usage, explained, hinted, wrong_usage};
 use compare::{Limits, Measured};
 use lines::{LineTrial, Lines};
 use live::LiveTrial;
@@ -162,8 +162,7 @@ pub(crate) fn run(args: &TuneArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let json = || Ok(serde_json::to_string_pretty(&proof)? + "\n");
     to.write(json, || Ok(render(&proof)), ui)?;
     if let Some(page) = page {
-        let refused = |error: pipeprof_report::error::Error| hinted(&error, error.hint());
-        page.write(|out| write_page(&proof, out).map_err(refused))?;
+        page.write(|out| write_page(&proof, out).map_err(explained))?;
         page.note_written(ui);
     }
     Ok(match (interrupt.is_set(), proof.not_restored.is_empty()) {

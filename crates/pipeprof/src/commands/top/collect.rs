@@ -7,7 +7,7 @@ use pipeprof_report::live::{PipelineNow, Snapshot};
 use pipeprof_runner::discover::{Extent, Found, discover, discover_all};
 
 use super::who::Known;
-use crate::ui::hinted;
+use crate::ui::explained;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -157,13 +157,11 @@ impl Collector {
         let began = Instant::now();
         self.newest = newest_pid();
         let found = if self.what.pids.is_empty() {
-            let (found, unreadable) =
-                discover_all().map_err(|error| hinted(&error, error.hint()))?;
+            let (found, unreadable) = discover_all().map_err(explained)?;
             self.unreadable = unreadable;
             found
         } else {
-            let found = discover(&self.what.pids, Extent::Whole)
-                .map_err(|error| hinted(&error, error.hint()))?;
+            let found = discover(&self.what.pids, Extent::Whole).map_err(explained)?;
             self.unreadable = found.unreadable;
             vec![found]
         };

@@ -14,7 +14,7 @@ use pipeprof_runner::tuning::{allowed_cpus, cpus_of, may_renice, pipe_limits};
 use super::subject::Subject;
 use crate::interrupt::Interrupt;
 use crate::progress::Watching;
-use crate::ui::{Ui, hinted};
+use crate::ui::{Ui, explained, hinted};
 
 /// What was seen.
 pub(super) struct Looked {
@@ -60,7 +60,7 @@ pub(super) fn watch(
     let mut capacities = vec![None; pipeline.pipes.len()];
     let mut counts: Vec<Counts> = Vec::new();
     let mut why_unknown = None;
-    let states = States::start(&pipeline, None).map_err(|error| hinted(&error, error.hint()))?;
+    let states = States::start(&pipeline, None).map_err(explained)?;
     let mut bar = Watching::beside(&pids, Some(WATCH), ui);
     let started = Instant::now();
     let mut looks = 0_u32;
@@ -94,7 +94,7 @@ pub(super) fn watch(
     }
     bar.done();
     let seconds = started.elapsed().as_secs_f64();
-    let states = states.finish().map_err(|error| hinted(&error, error.hint()))?;
+    let states = states.finish().map_err(explained)?;
     let scene = Scene::of(&pipeline, &states);
     for (accounts, &pid) in accounts.iter_mut().zip(&pids) {
         accounts.read(pid, false);

@@ -10,7 +10,7 @@ use pipeprof_runner::pipeline::{Member, MemberId};
 
 use crate::args::target::Target;
 use crate::interrupt::Interrupt;
-use crate::ui::hinted;
+use crate::ui::{explained, hinted};
 
 /// A pipeline, its bytes, and what started it.
 pub(super) struct Subject {
@@ -35,8 +35,7 @@ impl Subject {
     pub(super) fn of(target: Target, interrupt: &Interrupt) -> anyhow::Result<Self> {
         match target {
             Target::Running { pids, extent, .. } => {
-                let found =
-                    discover(&pids, extent).map_err(|error| hinted(&error, error.hint()))?;
+                let found = discover(&pids, extent).map_err(explained)?;
                 let names: Vec<&str> =
                     found.pipeline.members.iter().map(|member| member.comm.as_str()).collect();
                 let title = names.join(" | ");
@@ -56,14 +55,13 @@ impl Subject {
             ));
         }
         let processes = found.pipeline.members.iter().map(Member::id).collect();
-        let meter =
-            Meter::start(found.clone(), false).map_err(|error| hinted(&error, error.hint()))?;
+        let meter = Meter::start(found.clone(), false).map_err(explained)?;
         Ok(Subject { title, found, processes, meter, command })
     }
 
     /// What went through each pipe so far.
     pub(super) fn totals(&self) -> anyhow::Result<Vec<Total>> {
-        self.meter.totals().map_err(|error| hinted(&error, error.hint()))
+        self.meter.totals().map_err(explained)
     }
 
     /// Any of its members is still there.
@@ -76,7 +74,7 @@ impl Subject {
         let Some(mut command) = self.command.take() else { return Ok(false) };
         let until = Instant::now() + FORMS_WITHIN;
         loop {
-            match command.running.try_wait().map_err(|error| hinted(&error, error.hint()))? {
+            match command.running.try_wait().map_err(explained)? {
                 Some(status) if status.success() => break,
                 Some(status) => anyhow::bail!("the command ended with {status}"),
                 None if Instant::now() > until || interrupt.is_set() => return Ok(false),
@@ -101,13 +99,12 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// Starts a command line and waits until its pipeline stands.
 pub(super) fn launch(spec: Spec, title: String, interrupt: &Interrupt) -> anyhow::Result<Subject> {
-    let refused = |error: pipeprof_runner::command::CommandError| hinted(&error, error.hint());
-    let prepared = spec.clone().prepare().map_err(refused)?;
-    let mut running = prepared.release().map_err(refused)?;
+    let prepared = spec.clone().prepare().map_err(explained)?;
+    let mut running = prepared.release().map_err(explained)?;
     let until = Instant::now() + FORMS_WITHIN;
     let mut last: Option<Found> = None;
     loop {
-        if running.try_wait().map_err(refused)?.is_some() {
+        if running.try_wait().map_err(explained)?.is_some() {
             let hint = "give it more input, so that it runs for some seconds".to_owned();
             return Err(hinted("the command ended before its pipeline could be seen", Some(hint)));
         }
