@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use nix::unistd::{dup, dup2_stdout};
 use pipeprof_report::escape::json as harmless;
+use serde::Serialize;
 
 use crate::output::{Output, print_beside};
 use crate::ui::{Ui, as_usage, hinted};
@@ -72,6 +73,20 @@ impl Json {
         }
         if self.is_stdout() { Ok(()) } else { print_beside(&text()?, self.others_take_stdout, ui) }
     }
+}
+
+/// A value as JSON for a program to read.
+pub(crate) fn pretty(value: &impl Serialize) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
+}
+
+/// What something writes, as text.
+pub(crate) fn written<E: Into<anyhow::Error>>(
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+) -> anyhow::Result<String> {
+    let mut out = Vec::new();
+    write(&mut out).map_err(Into::into)?;
+    Ok(String::from_utf8(out)?)
 }
 
 /// Standard output, set aside while others print.

@@ -4,10 +4,10 @@ use clap::Args;
 use pipeprof_report::summary::Summary;
 use pipeprof_report::text;
 
-use crate::args::json::{Diverted, Json, JsonArgs};
+use crate::args::json::{Diverted, Json, JsonArgs, written};
 use crate::output::Output;
 use crate::terminal;
-use crate::ui::{Ui, explained};
+use crate::ui::Ui;
 
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct AnswerArgs {
@@ -45,19 +45,14 @@ impl Answer {
         more: impl FnOnce() -> anyhow::Result<String>,
         ui: &Ui,
     ) -> anyhow::Result<()> {
-        let json = || {
-            let mut out = Vec::new();
-            summary.write_json(&mut out).map_err(explained)?;
-            Ok(String::from_utf8(out)?)
-        };
+        let json = || written(|out| summary.write_json(out));
         let text = || {
-            let mut out = Vec::new();
             let style = terminal::style(ui);
-            match self.full {
-                true => text::full(summary, style, &mut out).map_err(explained)?,
-                false => text::screen(summary, style, &mut out).map_err(explained)?,
-            }
-            Ok(String::from_utf8(out)? + &more()?)
+            let text = match self.full {
+                true => written(|out| text::full(summary, style, out)),
+                false => written(|out| text::screen(summary, style, out)),
+            };
+            Ok(text? + &more()?)
         };
         self.json.write(json, text, ui)
     }

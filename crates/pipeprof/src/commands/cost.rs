@@ -6,7 +6,7 @@ use pipeprof_runner::cost::{self, Cow, CowRow, Pages, PinRow, Spread};
 use pipeprof_runner::error::Error;
 use pipeprof_runner::size;
 
-use crate::args::json::JsonArgs;
+use crate::args::json::{JsonArgs, pretty};
 use crate::args::pair as pair_args;
 use crate::ui::{Exit, Ui};
 
@@ -96,7 +96,7 @@ fn print<T: serde::Serialize>(
     for note in notes(&found) {
         ui.warn(note);
     }
-    let json = || Ok(serde_json::to_string_pretty(&found)? + "\n");
+    let json = || pretty(&found);
     common.json.open(&[])?.write(json, || Ok(text(&found)), ui)?;
     Ok(Exit::Done)
 }

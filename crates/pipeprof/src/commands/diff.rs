@@ -11,7 +11,7 @@ use pipeprof_report::run::Run;
 use pipeprof_runner::command::Spec;
 use pipeprof_runner::stage::Stage;
 
-use crate::args::json::{Json, JsonArgs};
+use crate::args::json::{Json, JsonArgs, written};
 use crate::args::open::OpenArgs;
 use crate::args::pair::{self as pair_args, PairArgs};
 use crate::args::recording;
@@ -262,16 +262,8 @@ fn report(
 ) -> anyhow::Result<Attempts> {
     let runs: Vec<(&Run, &Run)> = pairs.iter().map(|(a, b)| (a, b)).collect();
     let diff = Diff::of(&runs, [&names[0], &names[1]]).map_err(explained)?;
-    let json = || {
-        let mut out = Vec::new();
-        diff.write_json(&mut out).map_err(explained)?;
-        Ok(String::from_utf8(out)?)
-    };
-    let text = || {
-        let mut out = Vec::new();
-        diff::render_text(&diff, terminal::style(ui), &mut out).map_err(explained)?;
-        Ok(String::from_utf8(out)?)
-    };
+    let json = || written(|out| diff.write_json(out));
+    let text = || written(|out| diff::render_text(&diff, terminal::style(ui), out));
     let mut attempts = Attempts::default();
     attempts.note(to.json.write(json, text, ui));
     let drawn = to

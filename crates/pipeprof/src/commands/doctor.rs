@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use self::checks::{Check, Findings, Trials};
-use crate::args::json::JsonArgs;
+use crate::args::json::{JsonArgs, pretty};
 use crate::terminal;
 use crate::ui::{Exit, Ui};
 
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &DoctorArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let findings = checks::judge(&environment, &tried);
     let json = || {
         let report = Report { findings: &findings, environment: &environment, tried: &tried };
-        Ok(serde_json::to_string_pretty(&report)? + "\n")
+        pretty(&report)
     };
     args.json.open(&[])?.write(json, || Ok(render(&findings, terminal::style(ui))), ui)?;
     Ok(if findings.works { Exit::Done } else { Exit::Failed })

@@ -20,7 +20,7 @@ use pipeprof_runner::stage::Stage;
 use self::files::{Files, Results};
 use self::rounds::Rounds;
 use self::runs::Candidate;
-use crate::args::json::{Json, JsonArgs};
+use crate::args::json::{Json, JsonArgs, written};
 use crate::args::pair::{self as pair_args, parse_stage};
 use crate::interrupt::Interrupt;
 use crate::salvage::again;
@@ -144,18 +144,13 @@ fn finish(rounds: Rounds<'_>, json: &Json, files: &Files, ui: &Ui) -> anyhow::Re
     } else {
         Results::Ladder { ladder, seen }
     };
-    let numbers = || {
-        let mut out = Vec::new();
-        results.write_json(&mut out)?;
-        Ok(String::from_utf8(out)?)
-    };
+    let numbers = || written(|out| results.write_json(out));
     let text = || {
-        let (style, mut out) = (terminal::style(ui), Vec::new());
+        let style = terminal::style(ui);
         match &results {
-            Results::Ladder { ladder, .. } => render(ladder, style, &mut out)?,
-            Results::Sweep(sweep) => render_sweep(sweep, style, &mut out)?,
+            Results::Ladder { ladder, .. } => written(|out| render(ladder, style, out)),
+            Results::Sweep(sweep) => written(|out| render_sweep(sweep, style, out)),
         }
-        Ok(String::from_utf8(out)?)
     };
     // What is printed needs no room on a disk.
     let printed = json.write(numbers, text, ui);

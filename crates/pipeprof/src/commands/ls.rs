@@ -9,7 +9,7 @@ use pipeprof_runner::pipeline::{Link, Member, MemberId};
 use regex::Regex;
 use serde::Serialize;
 
-use crate::args::json::JsonArgs;
+use crate::args::json::{JsonArgs, pretty};
 use crate::args::name;
 use crate::terminal;
 use crate::ui::{Exit, Ui, explained};
@@ -39,7 +39,7 @@ pub(crate) struct LsArgs {
 pub(crate) fn run(args: &LsArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let (pipelines, unreadable) = find(args).map_err(explained)?;
     args.json.open(&[])?.write(
-        || Ok(json(&pipelines, unreadable)?),
+        || json(&pipelines, unreadable),
         || Ok(pictures(&pipelines, args.wide, ui)),
         ui,
     )?;
@@ -161,10 +161,10 @@ struct PipeView {
     fill_bytes: Option<u64>,
 }
 
-fn json(pipelines: &[Found], unreadable_processes: usize) -> serde_json::Result<String> {
+fn json(pipelines: &[Found], unreadable_processes: usize) -> anyhow::Result<String> {
     let pipelines = pipelines.iter().map(PipelineView::new).collect();
     let listing = Listing { pipelines, unreadable_processes };
-    serde_json::to_string_pretty(&listing).map(|text| text + "\n")
+    pretty(&listing)
 }
 
 impl<'a> PipelineView<'a> {

@@ -3,7 +3,7 @@
 use pipeprof_runner::ends::{Alone, Moved};
 use pipeprof_runner::pipeline::End;
 
-use crate::args::json::JsonArgs;
+use crate::args::json::{JsonArgs, pretty};
 use crate::args::pair::{self as pair_args, CommonArgs, ReaderArgs};
 use crate::ui::{Exit, Ui};
 
@@ -44,5 +44,5 @@ fn json(moved: &Moved) -> anyhow::Result<String> {
         "retries": moved.tally.retries,
         "interrupted": moved.interrupted,
     });
-    Ok(serde_json::to_string_pretty(&report)? + "\n")
+    pretty(&report)
 }

@@ -3,7 +3,7 @@
 use pipeprof_runner::outcome::{EndOutcome, Outcome};
 use pipeprof_runner::stage::{ReadWith, WriteWith};
 
-use crate::args::json::JsonArgs;
+use crate::args::json::{JsonArgs, pretty};
 use crate::args::pair::{self as pair_args, PairArgs};
 use crate::capture::run_pair;
 use crate::interrupt::Interrupt;
@@ -56,7 +56,7 @@ fn json(outcome: &Outcome) -> anyhow::Result<String> {
     }
     let report =
         Report { gib_per_s: outcome.gib_per_s(), iterations: outcome.iterations(), outcome };
-    Ok(serde_json::to_string_pretty(&report)? + "\n")
+    pretty(&report)
 }
 
 /// The first fourteen columns are those of the article's program (its `measure.py` names them);

@@ -7,7 +7,7 @@ use pipeprof_runner::machine;
 use pipeprof_runner::size;
 use pipeprof_runner::stage::Stage;
 
-use crate::args::json::JsonArgs;
+use crate::args::json::{JsonArgs, pretty};
 use crate::ui::{Exit, Ui};
 
 /// List the optimisation stages and what they need
@@ -104,7 +104,7 @@ pub(crate) fn run(args: &StagesArgs, ui: &Ui) -> anyhow::Result<Exit> {
     });
     let json = || {
         let report = serde_json::json!({ "stages": rows, "machine": machine });
-        Ok(serde_json::to_string_pretty(&report)? + "\n")
+        pretty(&report)
     };
     args.json.open(&[])?.write(json, || Ok(render(&rows, &machine)), ui)?;
     Ok(Exit::Done)

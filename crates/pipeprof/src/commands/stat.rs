@@ -10,7 +10,7 @@ use pipeprof_report::payload::Payload;
 use pipeprof_runner::ends::{Complaint, Usage};
 use pipeprof_runner::pipeline::Member;
 
-use crate::args::json::JsonArgs;
+use crate::args::json::{JsonArgs, written};
 use crate::args::pair::{self as pair_args, PairArgs};
 use crate::args::target::{Target, TargetArgs};
 use crate::capture::{self, standby};
@@ -57,17 +57,8 @@ pub(crate) fn run(args: &StatArgs, ui: &Ui) -> anyhow::Result<Exit> {
             .collect(),
         elapsed_ns: Some(counts.elapsed.as_nanos() as u64),
     };
-    let json = || {
-        let mut out = Vec::new();
-        write_json(&report, &mut out)?;
-        Ok(String::from_utf8(out)?)
-    };
-    let text = || {
-        let mut out = Vec::new();
-        write_text(&report, terminal::style(ui), &mut out)?;
-        Ok(String::from_utf8(out)?)
-    };
-    to.write(json, text, ui)?;
+    let text = || written(|out| write_text(&report, terminal::style(ui), out));
+    to.write(|| written(|out| write_json(&report, out)), text, ui)?;
     for failure in &counts.failures {
         ui.error(&pair_args::complaint(failure));
     }

@@ -18,7 +18,7 @@ use pipeprof_report::tuning::{
 };
 use pipeprof_runner::tuning::Guardian;
 
-use crate::args::json::JsonArgs;
+use crate::args::json::{JsonArgs, pretty};
 use crate::args::pair::PairArgs;
 use crate::args::target::{Target, TargetArgs, parse_duration};
 use crate::interrupt::Interrupt;
@@ -159,7 +159,7 @@ pub(crate) fn run(args: &TuneArgs, ui: &Ui) -> anyhow::Result<Exit> {
         }
     }
     drop(diverted);
-    let json = || Ok(serde_json::to_string_pretty(&proof)? + "\n");
+    let json = || pretty(&proof);
     to.write(json, || Ok(render(&proof)), ui)?;
     if let Some(page) = page {
         page.write(|out| write_page(&proof, out).map_err(explained))?;

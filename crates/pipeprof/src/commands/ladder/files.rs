@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use pipeprof_report::error::Error;
 use pipeprof_report::highlight::Highlights;
 use pipeprof_report::ladder::{
     Ladder, Seen, Sweep, write_csv, write_heatmap, write_page, write_picture,
@@ -26,20 +27,18 @@ impl Results {
         }
     }
 
-    pub(super) fn write_json(&self, out: &mut dyn Write) -> anyhow::Result<()> {
+    pub(super) fn write_json(&self, out: impl Write) -> Result<(), Error> {
         match self {
-            Results::Ladder { ladder, .. } => ladder.write_json(out)?,
-            Results::Sweep(sweep) => sweep.write_json(out)?,
+            Results::Ladder { ladder, .. } => ladder.write_json(out),
+            Results::Sweep(sweep) => sweep.write_json(out),
         }
-        Ok(())
     }
 
-    fn write_picture(&self, out: &mut dyn Write) -> anyhow::Result<()> {
+    fn write_picture(&self, out: impl Write) -> Result<(), Error> {
         match self {
-            Results::Ladder { ladder, .. } => write_picture(ladder, out)?,
-            Results::Sweep(sweep) => write_heatmap(sweep, out)?,
+            Results::Ladder { ladder, .. } => write_picture(ladder, out),
+            Results::Sweep(sweep) => write_heatmap(sweep, out),
         }
-        Ok(())
     }
 }
 
@@ -89,8 +88,8 @@ impl Files {
     fn write(&self, results: &Results) -> Attempts {
         let mut attempts = Attempts::default();
         attempts.note(self.csv.write(|out| Ok(write_csv(results.ladder(), out)?)));
-        attempts.note(self.json.write(|out| results.write_json(out)));
-        attempts.note(self.picture.write(|out| results.write_picture(out)));
+        attempts.note(self.json.write(|out| Ok(results.write_json(out)?)));
+        attempts.note(self.picture.write(|out| Ok(results.write_picture(out)?)));
         if let (Some(page), Results::Ladder { ladder, seen }) = (&self.page, results) {
             let highlights = Highlights::article();
             attempts.note(page.write(|out| Ok(write_page(ladder, seen, &highlights, out)?)));
