@@ -1,7 +1,6 @@
 //! From a target to its profile: launch or find, attach, let go, watch, stop, analyse.
 
 use std::path::Path;
-use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use pipeprof_profiler::Error;
@@ -99,11 +98,7 @@ pub(crate) fn capture_into(
         message: format!("the recording is incomplete: {error}"),
         hint: recording.room_hint(&error),
     });
-    let of_target = match &seen.came {
-        Came::Pair(outcome) => outcome.failures(),
-        Came::Command(command) => failures(command.status),
-        Came::Processes => Vec::new(),
-    };
+    let of_target = failures(&seen.came);
     let mut captured = analysed(recording, of, ui)?;
     captured.run.tune = tune;
     captured.failures.extend(incomplete.into_iter().chain(of_target));
@@ -158,8 +153,13 @@ pub(crate) fn run_pair(plan: &PairPlan, interrupt: &Interrupt, ui: &Ui) -> anyho
     }
 }
 
-/// What to say of a command that failed.
-pub(crate) fn failures(status: Option<ExitStatus>) -> Vec<Complaint> {
+/// What went wrong with what was watched.
+pub(crate) fn failures(came: &Came) -> Vec<Complaint> {
+    let status = match came {
+        Came::Pair(outcome) => return outcome.failures(),
+        Came::Command(command) => command.status,
+        Came::Processes => None,
+    };
     let failed = status.filter(|status| !status.success());
     let message = failed.map(|status| format!("the command ended with {status}"));
     message.into_iter().map(|message| Complaint { message, hint: None }).collect()

@@ -14,10 +14,7 @@ fn find(path: PathBuf) -> Result<PathBuf, String> {
     if path.exists() {
         return Ok(path);
     }
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(SUFFIX);
-    let folder = PathBuf::from(name);
+    let folder = with_suffix(&path);
     if folder.exists() {
         return Ok(folder);
     }
@@ -27,6 +24,14 @@ fn find(path: PathBuf) -> Result<PathBuf, String> {
     }
     // What is wrong with it is said where it is opened.
     Ok(path)
+}
+
+/// The folder of a recording of that name.
+pub(crate) fn with_suffix(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(SUFFIX);
+    PathBuf::from(name)
 }
 
 /// A shell line, where that is what somebody gave for a recording.

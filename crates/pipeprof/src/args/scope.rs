@@ -8,8 +8,9 @@ use pipeprof_report::run::Run;
 
 use crate::ui::{as_usage, explained};
 
+// How much of a recording.
 #[derive(Clone, Debug, Default, Args)]
-pub(crate) struct ScopeArgs {
+pub(crate) struct Scope {
     #[command(flatten)]
     phase: PhaseArgs,
     /// Show also members that only started others and moved no data: wrapper scripts, subshells
@@ -22,19 +23,6 @@ pub(crate) struct PhaseArgs {
     /// Show only this phase of the run, by its number
     #[arg(long, value_name = "N", help_heading = "Output")]
     phase: Option<usize>,
-}
-
-impl ScopeArgs {
-    pub(crate) fn scope(&self) -> Scope {
-        Scope { phase: self.phase.clone(), all_members: self.all_members }
-    }
-}
-
-/// How much of a recording.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Scope {
-    phase: PhaseArgs,
-    all_members: bool,
 }
 
 impl PhaseArgs {

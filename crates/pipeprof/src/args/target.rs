@@ -65,9 +65,7 @@ impl Target {
             Target::Command { duration, .. } | Target::Running { duration, .. } => *duration,
         }
     }
-}
 
-impl Target {
     /// What to give `pipeprof tune` for the same pipeline.
     pub(crate) fn for_tune(&self) -> Option<String> {
         match self {
@@ -108,27 +106,26 @@ impl TargetArgs {
         pair: &PairArgs,
         watch: Option<Duration>,
     ) -> anyhow::Result<Target> {
-        let any = self;
-        if any.line.is_some() || !any.program.is_empty() || any.attaches() {
+        if self.line.is_some() || !self.program.is_empty() || self.attaches() {
             refuse_knobs(pair)?;
-        } else if any.duration.is_some() {
+        } else if self.duration.is_some() {
             return Err(wrong_usage(DURATION_OF_PAIR));
         }
-        if let Some(line) = &any.line {
-            let spec = Spec::shell(line, any.shell.as_deref());
+        if let Some(line) = &self.line {
+            let spec = Spec::shell(line, self.shell.as_deref());
             let title = line.to_string_lossy().into_owned();
-            return Ok(Target::Command { spec, title, duration: any.duration });
+            return Ok(Target::Command { spec, title, duration: self.duration });
         }
-        if !any.program.is_empty() {
-            let words: Vec<_> = any.program.iter().map(|word| word.to_string_lossy()).collect();
+        if !self.program.is_empty() {
+            let words: Vec<_> = self.program.iter().map(|word| word.to_string_lossy()).collect();
             let title = words.join(" ");
-            let spec = Spec::program(any.program.iter().cloned());
-            return Ok(Target::Command { spec, title, duration: any.duration });
+            let spec = Spec::program(self.program.iter().cloned());
+            return Ok(Target::Command { spec, title, duration: self.duration });
         }
-        if any.attaches() {
-            let pids = any.name.as_ref().map_or_else(|| Ok(any.pid.clone()), name::pids)?;
-            let extent = if any.only_pids { Extent::OnlyThese } else { Extent::Whole };
-            let duration = any.duration.or(watch);
+        if self.attaches() {
+            let pids = self.name.as_ref().map_or_else(|| Ok(self.pid.clone()), name::pids)?;
+            let extent = if self.only_pids { Extent::OnlyThese } else { Extent::Whole };
+            let duration = self.duration.or(watch);
             return Ok(Target::Running { pids, extent, duration });
         }
         if pair.is_empty() {
@@ -136,9 +133,7 @@ impl TargetArgs {
         }
         Ok(Target::Pair(Box::new(pair.plan()?)))
     }
-}
 
-impl TargetArgs {
     /// When there is enough, where nobody said how much: neither `--bytes` nor `--duration`. The pair
     /// has no end of its own then.
     pub(crate) fn enough(&self, pair: &PairArgs, target: &mut Target) -> Option<Enough> {

@@ -14,7 +14,7 @@ use crate::args::open::OpenArgs;
 use crate::args::pair::PairArgs;
 use crate::args::recording;
 use crate::args::sampling::SamplingArgs;
-use crate::args::scope::ScopeArgs;
+use crate::args::scope::Scope;
 use crate::args::target::{Target, TargetArgs, refuse_knobs};
 use crate::capture::{Captured, capture, reopen};
 use crate::commands::answer::{Answer, AnswerArgs};
@@ -72,7 +72,7 @@ struct OutputArgs {
     #[arg(long, value_name = "FUNC", conflicts_with = "json")]
     tree: Vec<String>,
     #[command(flatten)]
-    scope: ScopeArgs,
+    scope: Scope,
     #[command(flatten)]
     answer: AnswerArgs,
     #[command(flatten)]
@@ -124,7 +124,7 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
     if let Some(path) = &args.recording {
         refuse_knobs(&args.pair)?;
         let files = output.open(|| beside(path, "svg"))?;
-        let captured = reopen(path, args.sampling.event.as_deref(), output.scope.scope(), ui)?;
+        let captured = reopen(path, args.sampling.event.as_deref(), output.scope.clone(), ui)?;
         let is_pair = captured.run.pipeline.members.iter().any(|member| member.end.is_some());
         refuse_end(output, is_pair)?;
         let recorded =
@@ -143,7 +143,7 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let files = output.open(|| default_path(&target, "svg"))?;
     let diverted = files.answer.divert()?;
     let interrupt = Interrupt::install()?;
-    let captured = capture(target, &config, output.scope.scope(), &interrupt, ui)?;
+    let captured = capture(target, &config, output.scope.clone(), &interrupt, ui)?;
     drop(diverted);
     let view = view(output, time);
     Drawing { captured, highlights, view }.write(&files, output, ui)

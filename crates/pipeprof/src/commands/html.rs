@@ -12,7 +12,7 @@ use crate::args::open::OpenArgs;
 use crate::args::pair::PairArgs;
 use crate::args::recording;
 use crate::args::sampling::SamplingArgs;
-use crate::args::scope::ScopeArgs;
+use crate::args::scope::Scope;
 use crate::args::target::{TargetArgs, refuse_knobs};
 use crate::capture::{Captured, capture, reopen};
 use crate::commands::answer::{Answer, AnswerArgs};
@@ -38,7 +38,7 @@ pub(crate) struct HtmlArgs {
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     output: Option<PathBuf>,
     #[command(flatten)]
-    scope: ScopeArgs,
+    scope: Scope,
     #[command(flatten)]
     answer: AnswerArgs,
     #[command(flatten)]
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &HtmlArgs, ui: &Ui) -> anyhow::Result<Exit> {
         let page = Output::open(&args.output.clone().unwrap_or_else(|| beside(path, "html")))?;
         let answer = args.answer.open(&[&page])?;
         let event = args.sampling.event.as_deref();
-        let captured = reopen(path, event, args.scope.scope(), ui)?;
+        let captured = reopen(path, event, args.scope.clone(), ui)?;
         return write(captured, &page, &answer, args, ui);
     }
     let config = args.sampling.config()?;
@@ -67,7 +67,7 @@ pub(crate) fn run(args: &HtmlArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let answer = args.answer.open(&[&page])?;
     let diverted = answer.divert()?;
     let interrupt = Interrupt::install()?;
-    let captured = capture(target, &config, args.scope.scope(), &interrupt, ui)?;
+    let captured = capture(target, &config, args.scope.clone(), &interrupt, ui)?;
     drop(diverted);
     write(captured, &page, &answer, args, ui)
 }

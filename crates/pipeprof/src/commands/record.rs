@@ -14,6 +14,7 @@ use pipeprof_report::summary::Summary;
 use pipeprof_runner::size;
 
 use crate::args::pair::PairArgs;
+use crate::args::recording::with_suffix;
 use crate::args::sampling::SamplingArgs;
 use crate::args::scope::Scope;
 use crate::args::target::{TargetArgs, WATCH, parse_duration};
@@ -63,7 +64,7 @@ pub(crate) fn run(args: &RecordArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let answer = args.answer.open(&stdout.iter().collect::<Vec<_>>())?;
     let dir = match stdout {
         Some(_) => RecordingDir::temporary(),
-        None => RecordingDir::create(&with_suffix(&args.output)),
+        None => RecordingDir::create(&folder(&args.output)),
     };
     let dir = dir.map_err(explained)?;
     let begun = Begun(dir.path().to_owned());
@@ -129,14 +130,10 @@ impl Drop for Begun {
     }
 }
 
-fn with_suffix(path: &Path) -> PathBuf {
-    if path.extension().is_some_and(|extension| extension == SUFFIX) {
-        return path.to_owned();
-    }
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(SUFFIX);
-    PathBuf::from(name)
+/// Where a recording of that name is to be.
+fn folder(name: &Path) -> PathBuf {
+    let has_suffix = name.extension().is_some_and(|extension| extension == SUFFIX);
+    if has_suffix { name.to_owned() } else { with_suffix(name) }
 }
 
 #[cfg(test)]
@@ -151,7 +148,7 @@ mod tests {
             ("v1.2", "v1.2.pipeprof"),
             ("dir/a", "dir/a.pipeprof"),
         ] {
-            assert_eq!(with_suffix(Path::new(given)), Path::new(made));
+            assert_eq!(folder(Path::new(given)), Path::new(made));
         }
     }
 }

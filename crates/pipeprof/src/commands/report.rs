@@ -11,7 +11,7 @@ use pipeprof_report::tree::{self, Limits};
 
 use crate::args::json::JsonArgs;
 use crate::args::recording;
-use crate::args::scope::ScopeArgs;
+use crate::args::scope::Scope;
 use crate::capture::{Captured, reopen};
 use crate::pager;
 use crate::terminal;
@@ -44,7 +44,7 @@ pub(crate) struct ReportArgs {
     #[arg(long, conflicts_with_all = ["tree", "sort"])]
     timeline: bool,
     #[command(flatten)]
-    scope: ScopeArgs,
+    scope: Scope,
     /// Show callers instead of callees
     #[arg(long, requires = "tree")]
     callers: bool,
@@ -83,7 +83,7 @@ const JSON_COLUMNS: usize = 200;
 const LEAST_PERCENT: f64 = 0.05;
 
 pub(crate) fn run(args: &ReportArgs, ui: &Ui) -> anyhow::Result<Exit> {
-    let captured = reopen(&args.recording, args.event.as_deref(), args.scope.scope(), ui)?;
+    let captured = reopen(&args.recording, args.event.as_deref(), args.scope.clone(), ui)?;
     if captured.run.profile.quality.samples == 0 {
         ui.warn("the recording has no samples");
     }

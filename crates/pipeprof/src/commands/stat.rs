@@ -103,11 +103,7 @@ fn count(target: Target, interrupt: &Interrupt, ui: &Ui) -> anyhow::Result<Count
     {
         counters.note_exit(root.pid, exit_usage(usage));
     }
-    let failures = match &seen.came {
-        Came::Pair(outcome) => outcome.failures(),
-        Came::Command(command) => capture::failures(command.status),
-        Came::Processes => Vec::new(),
-    };
+    let failures = capture::failures(&seen.came);
     let payload = Payload::of(&seen.pipeline, &seen.flows).ok().map(|payload| payload.bytes);
     let of_member = |(member, counts): (&Member, MemberCounters)| match &seen.came {
         // One set of counters for the command and all that it starts.
