@@ -1,10 +1,12 @@
 //! The pipelines that are watched, from interval to interval.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use pipeprof_profiler::live::Live;
 use pipeprof_report::live::{PipelineNow, Snapshot};
 use pipeprof_runner::discover::{Extent, Found, discover, discover_all};
+use pipeprof_runner::pipeline::{Member, MemberId};
 
 use super::who::Known;
 use crate::ui::explained;
@@ -165,12 +167,20 @@ impl Collector {
             self.unreadable = found.unreadable;
             vec![found]
         };
-        let mut before = std::mem::take(&mut self.watched);
+        let mut before: Vec<Option<Live>> = self.watched.drain(..).map(Some).collect();
+        let watched = before.iter().flatten().map(Live::pipeline).enumerate();
+        let places: HashMap<MemberId, usize> = watched
+            .flat_map(|(at, known)| known.members.iter().map(move |m| (m.id(), at)))
+            .collect();
+        // They share a member.
+        let mut known = |found: &Found| {
+            let mut ids = found.pipeline.members.iter().map(Member::id);
+            ids.find_map(|id| before[*places.get(&id)?].take())
+        };
         self.watched = found
             .into_iter()
-            .map(|found| match before.iter().position(|live| is_same(live, &found)) {
-                Some(at) => {
-                    let mut live = before.swap_remove(at);
+            .map(|found| match known(&found) {
+                Some(mut live) => {
                     live.follow(found);
                     live
                 }
@@ -188,10 +198,4 @@ impl Collector {
 fn newest_pid() -> Option<u32> {
     let text = pipeprof_runner::proc_file::read_to_string("/proc/loadavg").ok()?;
     text.split_ascii_whitespace().last()?.parse().ok()
-}
-
-/// They share a member.
-fn is_same(live: &Live, found: &Found) -> bool {
-    let known = &live.pipeline().members;
-    found.pipeline.members.iter().any(|member| known.iter().any(|old| old.id() == member.id()))
 }
