@@ -84,11 +84,6 @@ impl Classification {
         self.stacks[stack.index()].1
     }
 
-    /// The role rests on a guess: see [`Basis::Inferred`].
-    pub fn is_inferred(&self, stack: StackId) -> bool {
-        self.basis(stack) == Basis::Inferred
-    }
-
     /// The role of a node in a flame graph: of the stack (leaf first) from that node to the root.
     ///
     /// It depends on nothing leafward of the node, so a node never has two; the role of the node

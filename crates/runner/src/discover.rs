@@ -141,19 +141,6 @@ pub fn discover_again(
     Ok(completed(pipeline_of(&table, &wanted)))
 }
 
-/// The process `root`, all that it started, and the pipes between them.
-///
-/// # Errors
-///
-/// `root` has ended, or `/proc` is not there.
-pub fn discover_tree(root: i32) -> Result<Found, DiscoverError> {
-    let table = trees(root)?;
-    if table.get(root).is_none() {
-        return Err(DiscoverError::NoSuchProcess { pid: root });
-    }
-    Ok(completed(tree_of(&table, root)))
-}
-
 /// All that the process `root` started, without itself, and the pipes between them, while `command`,
 /// one of them, has not been waited for; or, with processes that were seen and may have ended, what
 /// these make with those that are there.
@@ -163,15 +150,11 @@ pub(crate) fn discover_below(
     seen: Vec<Process>,
 ) -> Result<Found, DiscoverError> {
     let nobody_was_seen = seen.is_empty();
-    let table = trees(root)?.with_ended(seen);
+    let table = scan::scan_tree(root).map_or_else(scan::scan, Ok)?.with_ended(seen);
     if table.get(command).is_none() && nobody_was_seen {
         return Err(DiscoverError::NoSuchProcess { pid: command });
     }
     Ok(completed(topology::below(&table, root)))
-}
-
-fn trees(root: i32) -> Result<ProcTable, DiscoverError> {
-    scan::scan_tree(root).map_or_else(scan::scan, Ok)
 }
 
 /// Every pipeline of the machine, in the order in which their first members started, without the

@@ -18,8 +18,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use pipeprof_runner::discover::{
-    DiscoverError, Extent, Found, Level, discover, discover_again, discover_all, discover_tree,
-    threads,
+    DiscoverError, Extent, Found, Level, discover, discover_again, discover_all, threads,
 };
 use pipeprof_runner::pipeline::{Member, MemberId};
 use pipeprof_runner::sock_diag::{Family, SockDiag};
@@ -154,8 +153,6 @@ fn five_members_of_a_shell_pipeline_from_each_of_them() {
     assert_eq!(found.pipeline, whole.pipeline);
     assert_eq!(found.wrappers[0].pid, script.pid);
     assert_eq!(whole.pipeline.members[2].command_line, ["tr", "a", "b"]);
-    // And so does its tree.
-    assert_eq!(discover_tree(script.pid).unwrap().pipeline, whole.pipeline);
     // Two that are named, and nothing else.
     let ends = [whole.pipeline.members[0].pid, whole.pipeline.members[1].pid];
     let pair = discover(&ends, Extent::OnlyThese).unwrap();
