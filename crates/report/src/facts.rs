@@ -3,6 +3,8 @@
 
 pub mod averages;
 pub mod blame;
+#[cfg(test)]
+mod fixture;
 pub mod lanes;
 pub(crate) mod over_time;
 pub mod phases;

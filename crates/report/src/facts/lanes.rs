@@ -303,88 +303,21 @@ fn lane(columns: &[Found], grid: Columns) -> MemberLane {
 
 #[cfg(test)]
 mod tests {
-    use pipeprof_profiler::states::{Account, Why};
-    use pipeprof_runner::pipeline::{Link, Member, MemberId, Pipe};
+    use pipeprof_profiler::states::Why;
 
     use super::*;
-    use crate::facts::states::{Actor, Ends, Moment, Span};
-    use crate::verdict::{MemberEvidence, PipeEvidence};
-
-    /// `a | b`, a pair of letters a span of 20 ms: `B`usy, waits for `d`ata or `s`pace, `o`utside,
-    /// not there (`.`).
-    fn scene(line: &[&str], cpu: f64) -> Scene {
-        let doing = |letter: char| match letter {
-            'B' => Doing::Busy(1),
-            'd' => Doing::at_pipes(vec![0], vec![]),
-            's' => Doing::at_pipes(vec![], vec![0]),
-            'o' => Doing::Outside(Outside::For(Why::Timer)),
-            _ => Doing::Absent,
-        };
-        let span = |(at, letters): (usize, &&str)| {
-            let doing: Vec<Doing> = letters.chars().map(doing).collect();
-            let account = |doing: &Doing| match doing {
-                Doing::Busy(_) => {
-                    Account { cpu_ns: (2e7 * cpu) as u64, run_delay_ns: (2e7 * (1.0 - cpu)) as u64 }
-                }
-                _ => Account::default(),
-            };
-            Span {
-                from_ns: at as u64 * 20_000_000,
-                until_ns: (at as u64 + 1) * 20_000_000,
-                looks: 4.0,
-                accounts: doing.iter().map(account).collect(),
-                moments: vec![Moment { ns: 2e7, doing: doing.into() }],
-            }
-        };
-        Scene {
-            actors: (0..2).map(|member| Actor { member, ..Actor::default() }).collect(),
-            pipes: vec![Ends { writers: vec![0], readers: vec![1] }],
-            spans: line.iter().enumerate().map(span).collect(),
-            looks: 4 * line.len() as u64,
-            blind_share: 0.0,
-            is_phase: false,
-            pressure: None,
-            idle_cpus: None,
-        }
-    }
+    use crate::facts::fixture::{self, chain};
 
     fn drawn(scene: &Scene, columns: usize) -> Lanes {
-        let id = |pid| MemberId { pid, start_time: None };
-        let member = |pid: i32| Member {
-            pid,
-            start_time_ticks: None,
-            comm: format!("m{pid}"),
-            command_line: Vec::new(),
-            end: None,
-        };
-        let pipe = Pipe {
-            link: Link::Pipe,
-            inode: 7,
-            device: 1,
-            path: None,
-            writers: vec![id(1)],
-            readers: vec![id(2)],
-            capacity_bytes: None,
-        };
-        let pipeline = Pipeline { members: vec![member(1), member(2)], pipes: vec![pipe] };
-        let evidence = Evidence {
-            is_phase: false,
-            members: [1, 2].map(|pid| MemberEvidence { pid, ..Default::default() }).to_vec(),
-            pipes: vec![PipeEvidence { inode: 7, device: 1, ..PipeEvidence::default() }],
-            elapsed_ns: 1,
-            cpus: 2,
-            samples: 0,
-            foreign_samples: 0,
-            lost: 0,
-            kernel_visible: true,
-        };
+        let evidence = fixture::evidence(2, 1);
+        let pipeline = fixture::pipeline(2);
         lanes(&evidence, scene, &pipeline, &[], 0, columns, true).unwrap()
     }
 
     #[test]
     fn a_lane_says_what_its_member_did_and_adds_up_to_its_life() {
         let line = [["Bd"; 30], ["sB"; 30], ["oB"; 30], [".B"; 30]].concat();
-        let lanes = drawn(&scene(&line, 1.0), 40);
+        let lanes = drawn(&chain(&line, 1.0, 0.0), 40);
         assert_eq!((lanes.members.len(), lanes.pipes.len()), (2, 1));
         let most = |member: usize, column: usize| {
             let shares = lanes.members[member].cells[column].shares;
@@ -415,7 +348,7 @@ mod tests {
 
     #[test]
     fn a_wait_for_a_cpu_is_a_state_of_its_own() {
-        let lanes = drawn(&scene(&["Bd"; 60], 0.25), 20);
+        let lanes = drawn(&chain(&["Bd"; 60], 0.25, 0.75), 20);
         let [busy, no_cpu, ..] = lanes.members[0].cells[10].shares;
         assert!((busy - 0.25).abs() < 0.01 && (no_cpu - 0.75).abs() < 0.01, "{busy} {no_cpu}");
         assert!((lanes.cpus[10] - 0.75).abs() < 0.01);
@@ -425,7 +358,7 @@ mod tests {
     fn columns_need_not_fit_the_spans() {
         // A span of 20 ms across columns of 14 ms, and far fewer spans than columns.
         for columns in [1, 7, 100] {
-            let lanes = drawn(&scene(&["Bd", "sB", "Bd", "sB", "sB"], 1.0), columns);
+            let lanes = drawn(&chain(&["Bd", "sB", "Bd", "sB", "sB"], 1.0, 0.0), columns);
             let sum = |state: usize| -> f64 {
                 let cells = &lanes.members[0].cells;
                 cells.iter().map(|cell| cell.shares[state]).sum::<f64>() / columns as f64

@@ -1,17 +1,11 @@
-use pipeprof_profiler::states::{Account, Pressure};
-use pipeprof_runner::pipeline::{Link, Member, MemberId, Pipe};
+use pipeprof_profiler::states::Pressure;
 
 use super::*;
-use crate::facts::states::{Actor, Ends, Moment, Span};
-use crate::facts::states::{Doing, Outside};
+use crate::facts::fixture;
+use crate::facts::states::Actor;
 use crate::roles::{Reason, Role};
-use crate::verdict::MemberEvidence;
 use crate::verdict::PipeCause;
-use crate::verdict::PipeEvidence;
 use crate::words;
-use pipeprof_profiler::states::Why;
-
-const MS: f64 = 1e6;
 
 /// A chain of members over time, a letter a member and moment: `B`usy, waits for `d`ata or `s`pace,
 /// sleeps (`o`), was not there (`.`). Each moment is a span of 20 ms.
@@ -47,103 +41,16 @@ impl Case {
 
     fn judged(&self) -> (Judged, crate::verdict::Verdict) {
         let members = self.moments[0].len();
-        let pid = |at: usize| 100 + at as i32;
-        let id = |at: usize| MemberId { pid: pid(at), start_time: None };
-        let pipeline = Pipeline {
-            members: (0..members)
-                .map(|at| Member {
-                    pid: pid(at),
-                    start_time_ticks: None,
-                    comm: format!("m{at}"),
-                    command_line: vec![format!("m{at}")],
-                    end: None,
-                })
-                .collect(),
-            pipes: (1..members)
-                .map(|at| Pipe {
-                    link: Link::Pipe,
-                    inode: at as u64,
-                    device: 1,
-                    path: None,
-                    writers: vec![id(at - 1)],
-                    readers: vec![id(at)],
-                    capacity_bytes: Some(65536),
-                })
-                .collect(),
-        };
-        let doing = |at: usize, letter: char| match letter {
-            'B' => Doing::Busy(1),
-            'd' => Doing::at_pipes(vec![at - 1], vec![]),
-            's' => Doing::at_pipes(vec![], vec![at]),
-            'o' => Doing::Outside(Outside::For(Why::Timer)),
-            _ => Doing::Absent,
-        };
-        let span = |(at, letters): (usize, &&str)| {
-            let ns = 20.0 * MS;
-            let doing: Vec<Doing> =
-                letters.chars().enumerate().map(|(at, letter)| doing(at, letter)).collect();
-            let account = |doing: &Doing| match doing {
-                Doing::Busy(_) => Account {
-                    cpu_ns: (ns * self.cpu) as u64,
-                    run_delay_ns: (ns * self.run_delay) as u64,
-                },
-                _ => Account::default(),
-            };
-            Span {
-                from_ns: (at as f64 * ns) as u64,
-                until_ns: ((at + 1) as f64 * ns) as u64,
-                looks: 4.0,
-                accounts: doing.iter().map(account).collect(),
-                moments: vec![Moment { ns, doing: doing.into() }],
-            }
-        };
-        let spans: Vec<Span> = self.moments.iter().enumerate().map(span).collect();
-        let elapsed_ns = spans.last().map_or(0, |span| span.until_ns);
-        let scene = Scene {
-            actors: (0..members).map(|member| Actor { member, ..self.actor.clone() }).collect(),
-            pipes: (1..members)
-                .map(|at| Ends { writers: vec![at - 1], readers: vec![at] })
-                .collect(),
-            looks: 4 * spans.len() as u64,
-            spans,
-            blind_share: 0.0,
-            pressure: self.pressure,
-            idle_cpus: self.idle_cpus,
-            is_phase: false,
-        };
-        let evidence = Evidence {
-            is_phase: false,
-            members: (0..members)
-                .map(|at| MemberEvidence {
-                    pid: pid(at),
-                    label: format!("m{at}"),
-                    lifetime_ns: elapsed_ns,
-                    on_cpu_ns: 100,
-                    roles: self.roles.clone(),
-                    sleeps: 1000,
-                    reads_from: if at > 0 { vec![at - 1] } else { vec![] },
-                    writes_to: if at + 1 < members { vec![at] } else { vec![] },
-                    ..MemberEvidence::default()
-                })
-                .collect(),
-            pipes: (1..members)
-                .map(|at| PipeEvidence {
-                    inode: at as u64,
-                    device: 1,
-                    bytes: self.bytes,
-                    capacity_bytes: Some(65536),
-                    bytes_per_write: Some(65536.0),
-                    bytes_per_read: Some(65536.0),
-                    ..PipeEvidence::default()
-                })
-                .collect(),
-            elapsed_ns,
-            cpus: 2,
-            samples: 1000,
-            lost: 0,
-            foreign_samples: 0,
-            kernel_visible: self.kernel_visible,
-        };
+        let pipeline = fixture::pipeline(members);
+        let mut scene = fixture::chain(&self.moments, self.cpu, self.run_delay);
+        for (member, actor) in scene.actors.iter_mut().enumerate() {
+            *actor = Actor { member, ..self.actor.clone() };
+        }
+        (scene.pressure, scene.idle_cpus) = (self.pressure, self.idle_cpus);
+        let mut evidence = fixture::evidence(members, scene.elapsed_ns());
+        evidence.members.iter_mut().for_each(|member| member.roles.clone_from(&self.roles));
+        evidence.pipes.iter_mut().for_each(|pipe| pipe.bytes = self.bytes);
+        evidence.kernel_visible = self.kernel_visible;
         let judged = judge(&evidence, &scene, &pipeline).unwrap();
         let sum: f64 = judged.limits.iter().map(|(_, share)| share).sum();
         assert!((sum - 1.0).abs() < 0.01, "shares add up to {sum}: {:?}", judged.limits);
