@@ -16,7 +16,7 @@ use rustc_hash::FxHashSet;
 use super::blame::Use;
 use super::states::Outside;
 use super::verdict::{
-    Doubt, Judged, LEAST_ALTERNATION, LargerPipe, MemberFacts, Next, Parallel, Party, Unclear,
+    Doubt, Judged, LEAST_ALTERNATION, LargerPipe, Limiter, MemberFacts, Next, Parallel, Unclear,
 };
 use crate::roles::Reason;
 use crate::verdict::evidence::{Evidence, LEAST_DRIVE, MemberEvidence};
@@ -131,7 +131,7 @@ fn sure(
     };
     let doubt = match (confidence, second) {
         (Confidence::High, _) => None,
-        (_, Some(second)) if !is_clear => Some(Doubt::NextIsNear(Party::Member(second))),
+        (_, Some(second)) if !is_clear => Some(Doubt::NextIsNear(Limiter::Member(second))),
         _ if !is_consistent => Some(Doubt::Neighbours),
         _ => Some(Doubt::Averages),
     };

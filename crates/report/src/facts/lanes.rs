@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use super::blame::{Use, blame};
 use super::over_time::{self, Columns};
 use super::states::{Doing, Outside, Scene};
-use super::verdict::{Judge, Party};
+use super::verdict::{Judge, Limiter};
 use crate::holding::Holding;
 use crate::ordered::OrderedMap;
 use crate::verdict::evidence::Evidence;
@@ -138,18 +138,18 @@ pub(crate) fn lanes(
     let mut of_pipes = vec![vec![0.0; columns]; evidence.pipes.len()];
     let blamed = blame(scene);
     for (span, blame) in scene.spans.iter().zip(&blamed.spans) {
-        let parties = judge.parties(blame, apart);
+        let limiters = judge.limiters(blame, apart);
         for (column, ns) in overlaps(grid, span.from_ns, span.until_ns) {
-            for &(party, share) in &parties {
+            for &(limiter, share) in &limiters {
                 let share = share * ns / column_ns;
-                match party {
-                    Party::Member(member) => {
+                match limiter {
+                    Limiter::Member(member) => {
                         let Some(&actor) = actors.get(&member) else { continue };
                         made.members[actor].cells[column].limits += share;
                     }
-                    Party::Pipe(pipe) => of_pipes[pipe][column] += share,
-                    Party::Cpus => made.cpus[column] += share,
-                    Party::Unknown => made.unknown[column] += share,
+                    Limiter::Pipe(pipe) => of_pipes[pipe][column] += share,
+                    Limiter::Cpus => made.cpus[column] += share,
+                    Limiter::Unknown => made.unknown[column] += share,
                 }
             }
         }

@@ -22,18 +22,18 @@ pub struct Phase {
 
 /// Who is told apart by phases: a member, whatever it does, a pipe, or neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Party {
+enum LimitedBy {
     Actor(ActorId),
     Pipe(PipeAt),
     Nobody,
 }
 
-impl Party {
-    fn of(limit: Limit) -> Party {
+impl LimitedBy {
+    fn of(limit: Limit) -> LimitedBy {
         match limit {
-            Limit::WakeUps(pipe) => Party::Pipe(pipe),
-            Limit::Unknown => Party::Nobody,
-            limit => limit.actor().map_or(Party::Nobody, Party::Actor),
+            Limit::WakeUps(pipe) => LimitedBy::Pipe(pipe),
+            Limit::Unknown => LimitedBy::Nobody,
+            limit => limit.actor().map_or(LimitedBy::Nobody, LimitedBy::Actor),
         }
     }
 }
@@ -42,7 +42,7 @@ impl Party {
 const CELLS: usize = 200;
 
 /// More members and pipes than this are not told apart: each limits for too little of the time.
-const MOST_PARTIES: usize = 64;
+const MOST_LIMITERS: usize = 64;
 
 /// More phases than this are no answer.
 const MOST_PHASES: usize = 6;
@@ -72,14 +72,14 @@ const LEAST_CHANGE: f64 = 0.25;
 /// Cuts a run.
 pub fn phases(scene: &Scene, blamed: &Blamed) -> Vec<Phase> {
     let cells = cells(scene);
-    let parties = parties(blamed);
-    let kinds = parties.values().max().map_or(0, |last| last + 1);
+    let limiters = limiters(blamed);
+    let kinds = limiters.values().max().map_or(0, |last| last + 1);
     let weight = |cell: &Range<usize>| {
         let mut sums = vec![0.0; kinds];
         for span in cell.clone() {
             let whole = blamed.spans[span].whole_ns.max(1.0);
             for &(limit, ns) in &blamed.spans[span].limits {
-                if let Some(&at) = parties.get(&Party::of(limit)) {
+                if let Some(&at) = limiters.get(&LimitedBy::of(limit)) {
                     sums[at] += scene.spans[span].looks * ns / whole;
                 }
             }
@@ -105,17 +105,17 @@ pub fn phases(scene: &Scene, blamed: &Blamed) -> Vec<Phase> {
 }
 
 /// Those that limit, each with its place; all but those that limit most have one together.
-fn parties(blamed: &Blamed) -> FxHashMap<Party, usize> {
-    let mut sums: FxHashMap<Party, f64> = FxHashMap::default();
+fn limiters(blamed: &Blamed) -> FxHashMap<LimitedBy, usize> {
+    let mut sums: FxHashMap<LimitedBy, f64> = FxHashMap::default();
     for &(limit, ns) in blamed.spans.iter().flat_map(|blame| &blame.limits) {
-        *sums.entry(Party::of(limit)).or_default() += ns;
+        *sums.entry(LimitedBy::of(limit)).or_default() += ns;
     }
-    let mut sums: Vec<(Party, f64)> = sums.into_iter().collect();
+    let mut sums: Vec<(LimitedBy, f64)> = sums.into_iter().collect();
     sums.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    let (told, others) = sums.split_at(sums.len().min(MOST_PARTIES));
-    let mut told: Vec<Party> = told.iter().map(|(party, _)| *party).collect();
+    let (told, others) = sums.split_at(sums.len().min(MOST_LIMITERS));
+    let mut told: Vec<LimitedBy> = told.iter().map(|(limiter, _)| *limiter).collect();
     told.sort_unstable();
-    let others = others.iter().map(|(party, _)| (*party, told.len()));
+    let others = others.iter().map(|(limiter, _)| (*limiter, told.len()));
     others.chain(told.iter().copied().zip(0..)).collect()
 }
 
@@ -215,7 +215,7 @@ fn alike(counts: &[Vec<f64>]) -> f64 {
     (mean / MEAN_OF_SQUARES).max(LEAST_ALIKE)
 }
 
-/// Puts neighbours together that are too short to tell, or that the same party limits.
+/// Puts neighbours together that are too short to tell, or that one and the same limits.
 fn merge_alike(counts: &[Vec<f64>], cuts: &mut Vec<Range<usize>>) {
     let shares = |range: &Range<usize>| -> Vec<f64> {
         let kinds = counts[0].len();

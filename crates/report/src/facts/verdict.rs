@@ -23,7 +23,7 @@ pub(super) use judge::Judge;
 
 /// Who or what limits, by place in the evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Party {
+pub enum Limiter {
     /// A member.
     Member(usize),
     /// A pipe.
@@ -68,7 +68,7 @@ pub enum Doubt {
     /// So few looks that chance may have decided.
     FewLooks(u64),
     /// The next is nearly as large.
-    NextIsNear(Party),
+    NextIsNear(Limiter),
     /// For this share of the time nothing tells who limits.
     Unexplained(f64),
     /// Looks into this pipe found it otherwise than the waits of its ends say.
@@ -124,7 +124,7 @@ pub struct PhaseFacts {
     /// Likewise.
     pub until_ns: u64,
     /// Who limited it most.
-    pub party: Party,
+    pub limiter: Limiter,
     /// For which share of it.
     pub share: f64,
 }
@@ -199,7 +199,7 @@ pub struct Judged {
     /// What its waits outside are for.
     pub outside: Option<Outside>,
     /// Shares of the limit, the largest first; they add up to 1.
-    pub limits: Vec<(Party, f64)>,
+    pub limits: Vec<(Limiter, f64)>,
     /// In the order of the pipeline.
     pub lives: Vec<MemberFacts>,
     /// Who takes over.

@@ -6,7 +6,7 @@ use super::units::{duration, listed, percent, thousands};
 use super::{network, pipe_bound};
 use crate::facts::states::Outside;
 use crate::facts::verdict::{
-    Doubt, Judged, MemberFacts, Parallel, Party, PhaseFacts, Quota, Unclear,
+    Doubt, Judged, Limiter, MemberFacts, Parallel, PhaseFacts, Quota, Unclear,
 };
 use crate::verdict::evidence::{Evidence, MemberEvidence};
 use crate::verdict::{Finding, LimitShare, PhaseSummary, PipeCause, Verdict};
@@ -22,7 +22,7 @@ pub(crate) fn verdict(evidence: &Evidence, judged: &Judged) -> Verdict {
         pipe: judged.pipe.map(|at| evidence.pipes[at].inode),
         confidence: judged.confidence,
         doubt: judged.doubt.map(|doubt| words.doubt(doubt)),
-        limits: judged.limits.iter().map(|&(party, share)| words.limit(party, share)).collect(),
+        limits: judged.limits.iter().map(|&(limiter, share)| words.limit(limiter, share)).collect(),
         phases: judged.phases.iter().map(|phase| words.phase_summary(phase)).collect(),
         headline: words.headline(),
         evidence: words.facts(),
@@ -53,12 +53,12 @@ impl Words<'_> {
         listed(&names)
     }
 
-    fn party(&self, party: Party) -> String {
-        match party {
-            Party::Member(member) => self.named(member),
-            Party::Pipe(pipe) => self.evidence.pipes[pipe].name(),
-            Party::Cpus => "the CPUs".to_owned(),
-            Party::Unknown => "nothing known".to_owned(),
+    fn limiter(&self, limiter: Limiter) -> String {
+        match limiter {
+            Limiter::Member(member) => self.named(member),
+            Limiter::Pipe(pipe) => self.evidence.pipes[pipe].name(),
+            Limiter::Cpus => "the CPUs".to_owned(),
+            Limiter::Unknown => "nothing known".to_owned(),
         }
     }
 
@@ -67,22 +67,22 @@ impl Words<'_> {
         pipe.map_or_else(|| "pipe:[0]".to_owned(), |at| self.evidence.pipes[at].name())
     }
 
-    fn limit(&self, party: Party, share: f64) -> LimitShare {
+    fn limit(&self, limiter: Limiter, share: f64) -> LimitShare {
         let (mut pid, mut name, mut inode) = (None, None, None);
-        let kind = match party {
-            Party::Member(member) => {
+        let kind = match limiter {
+            Limiter::Member(member) => {
                 let member = &self.evidence.members[member];
                 (pid, name) = (Some(member.pid), Some(member.label.clone()));
                 "member"
             }
-            Party::Pipe(pipe) => {
+            Limiter::Pipe(pipe) => {
                 let pipe = &self.evidence.pipes[pipe];
                 inode = Some(pipe.inode);
                 name = pipe.link.is_socket().then(|| pipe.name());
                 "pipe"
             }
-            Party::Cpus => "cpus",
-            Party::Unknown => "unknown",
+            Limiter::Cpus => "cpus",
+            Limiter::Unknown => "unknown",
         };
         LimitShare { kind, pid, name, inode, percent: 100.0 * share }
     }
@@ -91,7 +91,7 @@ impl Words<'_> {
         PhaseSummary {
             from_ns: phase.from_ns,
             until_ns: phase.until_ns,
-            limit: self.limit(phase.party, phase.share),
+            limit: self.limit(phase.limiter, phase.share),
         }
     }
 
@@ -274,11 +274,13 @@ impl Words<'_> {
         };
         let why = match doubt {
             Doubt::FewLooks(looks) => format!("only {looks} looks at the members"),
-            Doubt::NextIsNear(Party::Member(member)) => {
+            Doubt::NextIsNear(Limiter::Member(member)) => {
                 format!("{} is almost as busy", self.named(member))
             }
-            Doubt::NextIsNear(Party::Cpus) => "waiting for a CPU takes almost as long".to_owned(),
-            Doubt::NextIsNear(party) => format!("{} limits almost as often", self.party(party)),
+            Doubt::NextIsNear(Limiter::Cpus) => "waiting for a CPU takes almost as long".to_owned(),
+            Doubt::NextIsNear(limiter) => {
+                format!("{} limits almost as often", self.limiter(limiter))
+            }
             Doubt::Unexplained(share) => format!(
                 "for {} of the time nothing tells what the members wait for",
                 percent(100.0 * share)

@@ -1,7 +1,7 @@
 //! How sure a verdict is: the error of looks, and what contradicts it.
 
 use super::judge::{Judge, MOSTLY};
-use super::{Doubt, Judged, Party};
+use super::{Doubt, Judged, Limiter};
 use crate::facts::blame::Limit;
 use crate::verdict::{Confidence, Finding};
 use rustc_hash::FxHashSet;
@@ -19,13 +19,14 @@ impl Judge<'_> {
     pub(super) fn sure(&self, judged: &Judged) -> (Option<Confidence>, Option<Doubt>) {
         let share = judged.share;
         let members: FxHashSet<usize> = judged.members.iter().copied().collect();
-        let next = judged.limits.iter().find(|(party, _)| match party {
-            Party::Member(member) => !members.contains(member),
-            Party::Pipe(pipe) => judged.pipe != Some(*pipe),
-            Party::Cpus => judged.finding != Finding::Starved,
-            Party::Unknown => false,
+        let next = judged.limits.iter().find(|(limiter, _)| match limiter {
+            Limiter::Member(member) => !members.contains(member),
+            Limiter::Pipe(pipe) => judged.pipe != Some(*pipe),
+            Limiter::Cpus => judged.finding != Finding::Starved,
+            Limiter::Unknown => false,
         });
-        let (next, second) = next.map_or((Party::Unknown, 0.0), |&(party, share)| (party, share));
+        let (next, second) =
+            next.map_or((Limiter::Unknown, 0.0), |&(limiter, share)| (limiter, share));
         let unknown = self.whole.share(|limit| limit == Limit::Unknown);
         let error = self.error(share);
         let gap = share - second;

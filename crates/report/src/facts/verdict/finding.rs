@@ -1,7 +1,7 @@
 //! What limits: a member by what it does, a pipe by what it costs, the CPUs, or nothing at all.
 
 use super::judge::{Judge, LEAST_PRESSURE, MOSTLY};
-use super::{Judged, Party};
+use super::{Judged, Limiter};
 use crate::facts::blame::Limit;
 use crate::facts::states::{ActorId, Outside};
 use crate::roles::Reason;
@@ -31,7 +31,7 @@ impl Judge<'_> {
             return;
         }
         match top {
-            Party::Pipe(pipe) => {
+            Limiter::Pipe(pipe) => {
                 judged.finding = Finding::PipeBound(self.cause(pipe, elapsed));
                 judged.pipe = Some(pipe);
                 judged.members = self.ends_by_share(pipe);
@@ -42,31 +42,31 @@ impl Judge<'_> {
                     judged.share = own.unwrap_or(0.0).max(judged.share);
                 }
             }
-            Party::Member(member) => self.find_member(judged, member),
-            Party::Cpus | Party::Unknown => {}
+            Limiter::Member(member) => self.find_member(judged, member),
+            Limiter::Cpus | Limiter::Unknown => {}
         }
     }
 
     /// Whether CPUs would make the pipeline faster than anything could that is done to whoever
     /// limits, or that mostly waits for one.
-    fn is_starved(&self, judged: &Judged, top: Party) -> bool {
+    fn is_starved(&self, judged: &Judged, top: Limiter) -> bool {
         let no_cpu = self.whole.share(|limit| matches!(limit, Limit::NoCpu(_)));
         let is_throttled = judged.lives.iter().any(|life| {
-            matches!((life.quota, top), (Some(quota), Party::Member(member))
+            matches!((life.quota, top), (Some(quota), Limiter::Member(member))
                 if life.member == member && quota.held_back >= LEAST_PRESSURE)
         });
         if no_cpu < LEAST_PRESSURE || self.cpus_are_idle() && !is_throttled {
             return false;
         }
-        let share_of = |parties: Vec<(Party, f64)>| {
-            parties.iter().find(|(party, _)| *party == top).map_or(0.0, |(_, share)| *share)
+        let share_of = |limiters: Vec<(Limiter, f64)>| {
+            limiters.iter().find(|(limiter, _)| *limiter == top).map_or(0.0, |(_, share)| *share)
         };
-        let own = share_of(self.parties(&self.whole, true));
-        let with_waits = share_of(self.parties(&self.whole, false));
+        let own = share_of(self.limiters(&self.whole, true));
+        let with_waits = share_of(self.limiters(&self.whole, false));
         if with_waits - own > own {
             return true;
         }
-        let Party::Member(member) = top else { return false };
+        let Limiter::Member(member) = top else { return false };
         let blamed: Vec<ActorId> = self.actors_of(&[member]);
         let (without, _) = self.time_without(&blamed);
         self.time_with_cpus() < 0.9 * without
@@ -79,16 +79,16 @@ impl Judge<'_> {
         members.sort_by(|&a, &b| self.limits_of(b).total_cmp(&self.limits_of(a)));
         members.retain(|&member| self.limits_of(member) >= 0.05);
         judged.members = members;
-        judged.limits = self.parties(&self.whole, true);
-        let of_cpus = judged.limits.iter().find(|(party, _)| *party == Party::Cpus);
+        judged.limits = self.limiters(&self.whole, true);
+        let of_cpus = judged.limits.iter().find(|(limiter, _)| *limiter == Limiter::Cpus);
         judged.share = of_cpus.map_or(0.0, |(_, share)| *share);
     }
 
     fn find_member(&self, judged: &mut Judged, member: usize) {
         judged.members = vec![member];
         let error = self.error(judged.share);
-        let near = judged.limits.iter().skip(1).filter_map(|&(party, share)| match party {
-            Party::Member(other) if judged.share - share <= error.max(0.05) => Some(other),
+        let near = judged.limits.iter().skip(1).filter_map(|&(limiter, share)| match limiter {
+            Limiter::Member(other) if judged.share - share <= error.max(0.05) => Some(other),
             _ => None,
         });
         let near: Vec<usize> = near.collect();
@@ -118,7 +118,7 @@ impl Judge<'_> {
     }
 
     /// Nothing went through any pipe, and nobody did anything: who waits for what.
-    fn idle(&self, judged: &Judged, top: Party) -> Option<(usize, Outside)> {
+    fn idle(&self, judged: &Judged, top: Limiter) -> Option<(usize, Outside)> {
         let pipes = &self.evidence.pipes;
         let nothing = !pipes.is_empty() && pipes.iter().all(|pipe| pipe.bytes == Some(0));
         let cpu: f64 = self.uses.iter().map(|used| used.cpu_ns.max(used.busy_ns)).sum();
@@ -127,7 +127,7 @@ impl Judge<'_> {
         if is_phase || !nothing || cpu > 0.05 * self.scene.elapsed_ns() as f64 {
             return None;
         }
-        let Party::Member(member) = top else { return None };
+        let Limiter::Member(member) = top else { return None };
         Some((member, judged.life(member)?.outside.first()?.0))
     }
 
@@ -135,9 +135,9 @@ impl Judge<'_> {
     fn alternating(&self, judged: &Judged) -> Option<usize> {
         let pipe = judged.larger_pipe.pipe?;
         let ends: FxHashSet<usize> = self.evidence.ends(pipe).into_iter().collect();
-        let of_ends = judged.limits.iter().filter_map(|&(party, share)| match party {
-            Party::Member(member) if ends.contains(&member) => Some(share),
-            Party::Pipe(at) if at == pipe => Some(share),
+        let of_ends = judged.limits.iter().filter_map(|&(limiter, share)| match limiter {
+            Limiter::Member(member) if ends.contains(&member) => Some(share),
+            Limiter::Pipe(at) if at == pipe => Some(share),
             _ => None,
         });
         let mut shares: Vec<f64> = of_ends.collect();

@@ -3,7 +3,7 @@
 use pipeprof_runner::pipeline::{PipeKey, Pipeline};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{Judged, Party, PhaseFacts, Unclear};
+use super::{Judged, Limiter, PhaseFacts, Unclear};
 use crate::facts::blame::{Blame, Blamed, Limit, Use, blame, uses};
 use crate::facts::phases::{Phase, phases};
 use crate::facts::states::{ActorId, Doing, Outside, Scene};
@@ -91,8 +91,8 @@ impl<'a> Judge<'a> {
         let mut merged: Vec<Phase> = Vec::new();
         for phase in std::mem::take(&mut self.phases) {
             let top = |phase: &Phase| {
-                let (party, _) = *self.parties(&phase.blame, false).first()?;
-                Some((party, self.waits_outside(&phase.blame, party)))
+                let (limiter, _) = *self.limiters(&phase.blame, false).first()?;
+                Some((limiter, self.waits_outside(&phase.blame, limiter)))
             };
             match merged.last_mut() {
                 Some(last) if top(last) == top(&phase) => {
@@ -107,19 +107,19 @@ impl<'a> Judge<'a> {
     }
 
     /// A member limits by what it waits for outside, more than by what it does.
-    fn waits_outside(&self, blame: &Blame, party: Party) -> bool {
-        let of_party = |limit: Limit| {
+    fn waits_outside(&self, blame: &Blame, limiter: Limiter) -> bool {
+        let of_limiter = |limit: Limit| {
             let member = limit.actor().and_then(|actor| self.member_of[actor]);
-            member.is_some_and(|member| party == Party::Member(member))
+            member.is_some_and(|member| limiter == Limiter::Member(member))
         };
         let outside = |limit: Limit| matches!(limit, Limit::Outside(..));
-        blame.share(|limit| of_party(limit) && outside(limit))
-            > blame.share(|limit| of_party(limit) && !outside(limit))
+        blame.share(|limit| of_limiter(limit) && outside(limit))
+            > blame.share(|limit| of_limiter(limit) && !outside(limit))
     }
 
     pub(super) fn judged(&self) -> Judged {
         let mut judged = Judged {
-            limits: self.parties(&self.whole, false),
+            limits: self.limiters(&self.whole, false),
             phases: self.phases.iter().map(|phase| self.phase(phase)).collect(),
             removable: self.removable(),
             cpus_are_idle: self.cpus_are_idle(),
@@ -147,7 +147,7 @@ impl<'a> Judge<'a> {
             return Some(Unclear::FewLooks(self.scene.looks));
         }
         match judged.limits.first() {
-            Some(&(Party::Unknown, share)) => Some(Unclear::Unexplained(share)),
+            Some(&(Limiter::Unknown, share)) => Some(Unclear::Unexplained(share)),
             None => Some(Unclear::Unexplained(1.0)),
             _ => None,
         }
@@ -155,11 +155,11 @@ impl<'a> Judge<'a> {
 
     /// Shares of the limit by member, and by pipe, with the CPU time of members that mostly work for
     /// it. That a member waits for a CPU is its own share, or that of the CPUs.
-    pub(in crate::facts) fn parties(&self, blame: &Blame, apart: bool) -> Vec<(Party, f64)> {
-        let mut parties: OrderedMap<Party, f64> = OrderedMap::default();
-        let mut add = |party: Party, share: f64| {
+    pub(in crate::facts) fn limiters(&self, blame: &Blame, apart: bool) -> Vec<(Limiter, f64)> {
+        let mut limiters: OrderedMap<Limiter, f64> = OrderedMap::default();
+        let mut add = |limiter: Limiter, share: f64| {
             if share > 0.0 {
-                *parties.entry(party).or_default() += share;
+                *limiters.entry(limiter).or_default() += share;
             }
         };
         for &(limit, ns) in &blame.limits {
@@ -167,25 +167,25 @@ impl<'a> Judge<'a> {
             let member = limit.actor().and_then(|actor| self.member_of[actor]);
             match (limit, member) {
                 (Limit::WakeUps(pipe), _) => {
-                    add(self.pipe_of[pipe].map_or(Party::Unknown, Party::Pipe), share);
+                    add(self.pipe_of[pipe].map_or(Limiter::Unknown, Limiter::Pipe), share);
                 }
-                (Limit::NoCpu(_), _) if apart => add(Party::Cpus, share),
+                (Limit::NoCpu(_), _) if apart => add(Limiter::Cpus, share),
                 (Limit::Busy(_) | Limit::NoCpu(_), Some(member)) => {
                     // Who mostly does what is its own would limit without the pipe as well.
                     let in_pipe = self.pipe_work(member).filter(|(_, part)| *part >= MOSTLY);
                     let of_pipe = in_pipe.map_or(0.0, |(_, part)| share * part);
                     if let Some((pipe, _)) = in_pipe {
-                        add(Party::Pipe(pipe), of_pipe);
+                        add(Limiter::Pipe(pipe), of_pipe);
                     }
-                    add(Party::Member(member), share - of_pipe);
+                    add(Limiter::Member(member), share - of_pipe);
                 }
-                (Limit::Outside(..), Some(member)) => add(Party::Member(member), share),
-                _ => add(Party::Unknown, share),
+                (Limit::Outside(..), Some(member)) => add(Limiter::Member(member), share),
+                _ => add(Limiter::Unknown, share),
             }
         }
-        let mut parties: Vec<(Party, f64)> = parties.into_iter().collect();
-        parties.sort_by(|a, b| b.1.total_cmp(&a.1));
-        parties
+        let mut limiters: Vec<(Limiter, f64)> = limiters.into_iter().collect();
+        limiters.sort_by(|a, b| b.1.total_cmp(&a.1));
+        limiters
     }
 
     /// The pipe that a member works at most, and the share of its CPU time that this takes.
@@ -224,12 +224,12 @@ impl<'a> Judge<'a> {
 
     pub(super) fn phase(&self, phase: &Phase) -> PhaseFacts {
         let start = self.scene.spans.first().map_or(0, |span| span.from_ns);
-        let parties = self.parties(&phase.blame, false);
-        let (party, share) = parties.first().copied().unwrap_or((Party::Unknown, 1.0));
+        let limiters = self.limiters(&phase.blame, false);
+        let (limiter, share) = limiters.first().copied().unwrap_or((Limiter::Unknown, 1.0));
         PhaseFacts {
             from_ns: phase.from_ns.saturating_sub(start),
             until_ns: phase.until_ns.saturating_sub(start),
-            party,
+            limiter,
             share,
         }
     }

@@ -236,9 +236,9 @@ fn two_that_never_wait_limit_alike() {
 fn phases_name_who_limits_each() {
     let moments = repeated(&[("sBd", 100)], 1).into_iter().chain(repeated(&[("..B", 60)], 1));
     let (judged, verdict) = Case::of(moments.collect()).judged();
-    let phases: Vec<(u64, Party)> =
-        judged.phases.iter().map(|phase| (phase.until_ns / 1_000_000, phase.party)).collect();
-    assert_eq!(phases, [(2000, Party::Member(1)), (3200, Party::Member(2))]);
+    let phases: Vec<(u64, Limiter)> =
+        judged.phases.iter().map(|phase| (phase.until_ns / 1_000_000, phase.limiter)).collect();
+    assert_eq!(phases, [(2000, Limiter::Member(1)), (3200, Limiter::Member(2))]);
     let lines = words::evidence::lines(&verdict);
     assert!(lines[0].what.starts_with("phase 1, 0 ns to 2.00 s"), "{lines:?}");
     // Without m1 the first phase takes no time, and m2 still needs all of the second.
