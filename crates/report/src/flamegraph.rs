@@ -83,16 +83,16 @@ pub fn picture(run: &Run, highlights: &Highlights, view: View) -> Result<Picture
         let notes = run.profile.quality.notes.iter().map(|note| printable(note).into_owned());
         return Err(Error::NoSamples { of, notes: notes.collect() });
     }
-    let scene = paint::Scene::new(run, highlights, &towers, view);
+    let painter = paint::Painter::new(run, highlights, &towers, view);
     let is_pair = towers.iter().all(|tower| tower.end.is_some());
     let shown = Shown { least: NARROWEST, collapse: !view.unfolded, level: is_pair };
-    let rows = scene.tree.rows(shown, |weight| *weight);
+    let rows = painter.tree.rows(shown, |weight| *weight);
     Ok(Picture {
         title: title(run),
         headline: None,
         subtitle: subtitle(run, view, payload),
         legend: legend::legend(run, highlights, view, &towers),
-        boxes: Boxes::draw(&rows, &scene.paint(&rows))?,
+        boxes: Boxes::draw(&rows, &painter.paint(&rows))?,
     })
 }
 

@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use crate::facts::blame::{Limit, blame, uses};
-use crate::facts::states::Scene;
+use crate::facts::states::StateHistory;
 
 /// All pipelines at the end of an interval.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -170,8 +170,8 @@ impl PipelineNow {
     pub fn of(interval: &Interval) -> PipelineNow {
         let pipeline = &interval.pipeline;
         let seconds = (interval.elapsed_ns as f64 / 1e9).max(1e-9);
-        let scene = Scene::of(pipeline, &interval.states);
-        let blamed = blame(&scene).sum(0..scene.spans.len());
+        let history = StateHistory::of(pipeline, &interval.states);
+        let blamed = blame(&history).sum(0..history.spans.len());
         let mut members: Vec<MemberNow> = pipeline
             .members
             .iter()
@@ -188,8 +188,8 @@ impl PipelineNow {
                 *by_actor.entry(actor).or_default() += ns;
             }
         }
-        let place = |actor: usize| scene.actors.get(actor).map(|actor| actor.member);
-        for (actor, spent) in uses(&scene, 0..scene.spans.len()).into_iter().enumerate() {
+        let place = |actor: usize| history.actors.get(actor).map(|actor| actor.member);
+        for (actor, spent) in uses(&history, 0..history.spans.len()).into_iter().enumerate() {
             let Some(member) = place(actor).and_then(|at| members.get_mut(at)) else { continue };
             let share = |ns: f64| ns / spent.alive_ns.max(1.0);
             member.cpus_used = spent.cpu_ns / interval.elapsed_ns.max(1) as f64;

@@ -7,7 +7,7 @@ use pipeprof_runner::pipeline::{End, Member, MemberId, Pipe};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::facts::over_time::count_at;
-use crate::facts::states::Scene;
+use crate::facts::states::StateHistory;
 use crate::index::Index;
 use crate::run::Run;
 
@@ -89,7 +89,7 @@ impl Run {
         let started_by = self.profile.members.iter().map(|member| member.started_by);
         let mut parents: Vec<Option<usize>> =
             started_by.map(|by| by.map(|(parent, _)| parent)).collect();
-        for actor in Scene::actors_of(&self.pipeline, states) {
+        for actor in StateHistory::actors_of(&self.pipeline, states) {
             for at in actor.folded.into_iter().chain(actor.started) {
                 parents[at] = parents[at].or(Some(actor.member)).filter(|&parent| parent != at);
             }

@@ -17,7 +17,7 @@ use self::judging::{evidence, not_proven, verdict};
 pub(crate) use self::tables::cpu_time_ns;
 use self::tables::{coverage_percent, functions, role_table, skid, top_functions};
 use crate::facts::lanes::{Lanes, lanes};
-use crate::facts::states::Scene;
+use crate::facts::states::StateHistory;
 use crate::flamegraph::{View, members};
 use crate::highlight::{HighlightShare, Highlights};
 use crate::ledger::{self, BlockedShare, Life, PipeSummary};
@@ -274,13 +274,16 @@ impl Summary {
     pub fn add_timeline(&mut self, run: &Run, columns: usize) {
         let Some(states) = &run.states else { return };
         let evidence = evidence(&self.members, &self.pipes, run);
-        let scene = Scene { is_phase: run.part.is_some(), ..Scene::of(&run.pipeline, states) };
+        let history = StateHistory {
+            is_phase: run.part.is_some(),
+            ..StateHistory::of(&run.pipeline, states)
+        };
         let start_ns = run.start_ns;
         // As the verdict has it.
         let limits = self.verdict.iter().flat_map(|verdict| &verdict.limits);
         let apart = limits.into_iter().any(|limit| limit.kind == "cpus");
         self.timeline =
-            lanes(&evidence, &scene, &run.pipeline, &run.flows, start_ns, columns, apart);
+            lanes(&evidence, &history, &run.pipeline, &run.flows, start_ns, columns, apart);
     }
 
     /// The members that a person is told of one by one, and the others: shells that wait, and what

@@ -37,18 +37,18 @@ pub fn render(diff: &Diff, unfolded: bool, out: impl Write) -> Result<(), Error>
 ///
 /// [`Error::NoSamples`] where neither side costs anything.
 pub fn picture(diff: &Diff, unfolded: bool) -> Result<Picture, Error> {
-    let scene = Scene::new(diff);
-    if scene.tree.nodes[Tree::<u64>::ROOT].total == 0 {
+    let painter = Painter::new(diff);
+    if painter.tree.nodes[Tree::<u64>::ROOT].total == 0 {
         return Err(Error::NoSamples { of: "either side".to_owned(), notes: Vec::new() });
     }
     let shown = Shown { least: NARROWEST, collapse: !unfolded, level: false };
-    let rows = scene.tree.rows(shown, |weight| *weight);
+    let rows = painter.tree.rows(shown, |weight| *weight);
     Ok(Picture {
         title: title(diff),
         headline: Some(diff.headline.clone()),
         subtitle: subtitle(diff),
-        legend: scene.legend(),
-        boxes: Boxes::draw(&rows, &scene.paint(&rows))?,
+        legend: painter.legend(),
+        boxes: Boxes::draw(&rows, &painter.paint(&rows))?,
     })
 }
 
@@ -88,7 +88,7 @@ enum Letter {
     B,
 }
 
-struct Scene<'a> {
+struct Painter<'a> {
     diff: &'a Diff,
     both: &'a Both,
     unit: Unit,
@@ -100,10 +100,10 @@ struct Scene<'a> {
     most: f64,
 }
 
-impl<'a> Scene<'a> {
+impl<'a> Painter<'a> {
     fn new(diff: &'a Diff) -> Self {
         let both = &diff.tree;
-        let mut scene = Scene {
+        let mut painter = Painter {
             diff,
             both,
             unit: diff.unit,
@@ -114,11 +114,11 @@ impl<'a> Scene<'a> {
         let root = Tree::<u64>::ROOT;
         for (member, &tower) in both.tree.nodes[root].children.iter().enumerate() {
             for (side, letter) in [Letter::A, Letter::B].into_iter().enumerate() {
-                scene.side(member, tower, 2 * member + side, letter);
+                painter.side(member, tower, 2 * member + side, letter);
             }
         }
-        scene.tree.add_up();
-        scene
+        painter.tree.add_up();
+        painter
     }
 
     /// Adds what a member cost on one side.

@@ -13,7 +13,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
-use super::states::{ActorId, Doing, Ends, Moment, Outside, PipeAt, Scene, Span};
+use super::states::{ActorId, Doing, Ends, Moment, Outside, PipeAt, Span, StateHistory};
 use super::window::{Step, steps};
 use crate::ordered::OrderedMap;
 
@@ -148,28 +148,29 @@ const AROUND_NS: u64 = 400_000_000;
 /// error of this size.
 const BLUR: f64 = 0.03;
 
-/// Who limited each stretch of a scene.
+/// Who limited each stretch of a history.
 #[derive(Clone, Debug, Default)]
 pub struct Blamed {
-    /// By span of the scene.
+    /// By span of the history.
     pub spans: Vec<Blame>,
 }
 
 /// Judges every moment.
-pub fn blame(scene: &Scene) -> Blamed {
-    let awaited: Vec<Vec<u32>> = scene.spans.iter().map(|span| awaited_in(scene, span)).collect();
-    let mut around = Around::of(scene.actors.len());
-    let near = steps(&scene.spans, AROUND_NS);
-    let spans = scene.spans.iter().zip(near).map(|(span, Step { enters, leaves, .. })| {
+pub fn blame(history: &StateHistory) -> Blamed {
+    let awaited: Vec<Vec<u32>> =
+        history.spans.iter().map(|span| awaited_in(history, span)).collect();
+    let mut around = Around::of(history.actors.len());
+    let near = steps(&history.spans, AROUND_NS);
+    let spans = history.spans.iter().zip(near).map(|(span, Step { enters, leaves, .. })| {
         for at in enters {
-            around.enters(&scene.spans[at], &awaited[at]);
+            around.enters(&history.spans[at], &awaited[at]);
         }
         for at in leaves {
-            around.leaves(&scene.spans[at], &awaited[at]);
+            around.leaves(&history.spans[at], &awaited[at]);
         }
         let mut blame = Adding::default();
         for moment in &span.moments {
-            judge(scene, &around, moment, &mut blame);
+            judge(history, &around, moment, &mut blame);
         }
         blame.sum()
     });
@@ -190,9 +191,9 @@ impl Blamed {
 }
 
 /// How each member spent some stretches of time.
-pub fn uses(scene: &Scene, spans: std::ops::Range<usize>) -> Vec<Use> {
-    let mut uses = vec![Use::default(); scene.actors.len()];
-    for span in &scene.spans[spans] {
+pub fn uses(history: &StateHistory, spans: std::ops::Range<usize>) -> Vec<Use> {
+    let mut uses = vec![Use::default(); history.actors.len()];
+    for span in &history.spans[spans] {
         add_uses(&mut uses, span, 1.0);
     }
     uses
@@ -236,10 +237,10 @@ impl Around {
 }
 
 /// By actor, in how many moments of a span somebody waited for it in the end.
-fn awaited_in(scene: &Scene, span: &Span) -> Vec<u32> {
-    let mut sums = vec![0; scene.actors.len()];
+fn awaited_in(history: &StateHistory, span: &Span) -> Vec<u32> {
+    let mut sums = vec![0; history.actors.len()];
     for moment in span.moments.iter().filter(|moment| moment.ns > 0.0) {
-        for (sum, is_awaited) in sums.iter_mut().zip(awaited(scene, moment)) {
+        for (sum, is_awaited) in sums.iter_mut().zip(awaited(history, moment)) {
             *sum += u32::from(is_awaited);
         }
     }
@@ -249,8 +250,8 @@ fn awaited_in(scene: &Scene, span: &Span) -> Vec<u32> {
 /// By actor, whether somebody waits for it in the end, directly or by others that wait: it does not
 /// wait for a neighbour itself. Of several at one end of a pipe those count that work at it, since a
 /// shell that only holds it does not.
-fn awaited(scene: &Scene, moment: &Moment) -> Vec<bool> {
-    let mut awaited = vec![false; scene.actors.len()];
+fn awaited(history: &StateHistory, moment: &Moment) -> Vec<bool> {
+    let mut awaited = vec![false; history.actors.len()];
     // By pipe and side, how many are busy there, and how many wait.
     let mut counts: FxHashMap<(PipeAt, bool), (usize, usize)> = FxHashMap::default();
     let mut known: FxHashSet<(PipeAt, bool)> = FxHashSet::default();
@@ -259,7 +260,7 @@ fn awaited(scene: &Scene, moment: &Moment) -> Vec<bool> {
         // Who waits for both has something to pass on that is not taken.
         let for_space = !waits.space.is_empty();
         for &pipe in if for_space { &waits.space } else { &waits.data } {
-            let Ends { writers, readers } = &scene.pipes[pipe];
+            let Ends { writers, readers } = &history.pipes[pipe];
             let others = if for_space { readers } else { writers };
             let (busy, waiting) = *counts.entry((pipe, for_space)).or_insert_with(|| {
                 others.iter().fold((0, 0), |(busy, waiting), &other| match moment.doing[other] {
@@ -285,8 +286,8 @@ fn awaited(scene: &Scene, moment: &Moment) -> Vec<bool> {
     awaited
 }
 
-fn judge(scene: &Scene, around: &Around, moment: &Moment, blame: &mut Adding) {
-    let actors = 0..scene.actors.len();
+fn judge(history: &StateHistory, around: &Around, moment: &Moment, blame: &mut Adding) {
+    let actors = 0..history.actors.len();
     let works =
         |&actor: &ActorId| matches!(moment.doing[actor], Doing::Busy(_) | Doing::Outside(_));
     let mut candidates: Vec<ActorId> = actors.filter(works).collect();
@@ -299,7 +300,7 @@ fn judge(scene: &Scene, around: &Around, moment: &Moment, blame: &mut Adding) {
     }
     if candidates.is_empty() {
         if moment.doing.iter().any(|doing| *doing != Doing::Absent) {
-            blame.add(circle(scene, moment), moment.ns);
+            blame.add(circle(history, moment), moment.ns);
         }
         return;
     }
@@ -326,13 +327,13 @@ fn judge(scene: &Scene, around: &Around, moment: &Moment, blame: &mut Adding) {
 
 /// The pipe at which everybody waits for everybody: both of its ends have been woken, or are about
 /// to be.
-fn circle(scene: &Scene, moment: &Moment) -> Limit {
+fn circle(history: &StateHistory, moment: &Moment) -> Limit {
     let both = |&pipe: &PipeAt| {
-        let ends = &scene.pipes[pipe];
+        let ends = &history.pipes[pipe];
         ends.writers.iter().any(|&actor| moment.doing[actor].waits_at(pipe, true))
             && ends.readers.iter().any(|&actor| moment.doing[actor].waits_at(pipe, false))
     };
-    (0..scene.pipes.len()).find(both).map_or(Limit::Unknown, Limit::WakeUps)
+    (0..history.pipes.len()).find(both).map_or(Limit::Unknown, Limit::WakeUps)
 }
 
 #[cfg(test)]

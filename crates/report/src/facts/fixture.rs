@@ -3,7 +3,7 @@
 use pipeprof_profiler::states::{Account, Why};
 use pipeprof_runner::pipeline::{Link, Member, MemberId, Pipe, Pipeline};
 
-use super::states::{Actor, Doing, Ends, Moment, Outside, Scene, Span};
+use super::states::{Actor, Doing, Ends, Moment, Outside, Span, StateHistory};
 use crate::verdict::{Evidence, MemberEvidence, PipeEvidence};
 
 const SPAN_NS: u64 = 20_000_000;
@@ -21,7 +21,7 @@ fn doing((at, letter): (usize, char)) -> Doing {
 
 /// A word a span, a letter a member. Who is busy was charged these shares of the time, on a CPU and
 /// waiting for one.
-pub(super) fn chain(words: &[&str], cpu: f64, run_delay: f64) -> Scene {
+pub(super) fn chain(words: &[&str], cpu: f64, run_delay: f64) -> StateHistory {
     let charged = |share: f64| (SPAN_NS as f64 * share) as u64;
     let account = |doing: &Doing| match doing {
         Doing::Busy(_) => Account { cpu_ns: charged(cpu), run_delay_ns: charged(run_delay) },
@@ -38,12 +38,12 @@ pub(super) fn chain(words: &[&str], cpu: f64, run_delay: f64) -> Scene {
         }
     };
     let members = words[0].len();
-    Scene {
+    StateHistory {
         actors: (0..members).map(|member| Actor { member, ..Actor::default() }).collect(),
         pipes: (1..members).map(|at| Ends { writers: vec![at - 1], readers: vec![at] }).collect(),
         spans: (0..).zip(words).map(span).collect(),
         looks: 4 * words.len() as u64,
-        ..Scene::default()
+        ..StateHistory::default()
     }
 }
 

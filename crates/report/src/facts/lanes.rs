@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::blame::{Use, blame};
 use super::over_time::{self, Columns};
-use super::states::{Doing, Outside, Scene};
+use super::states::{Doing, Outside, StateHistory};
 use super::verdict::{Judge, Limiter};
 use crate::holding::Holding;
 use crate::ordered::OrderedMap;
@@ -104,25 +104,25 @@ const MOST_CELLS: usize = 600_000;
 const AT_ONCE: usize = 64;
 
 /// Puts a run into so many columns; `None` where nobody looked. `start_ns` is when the counting of
-/// bytes began, by the clock of the scene; `apart` tells waits for a CPU as a limit of their own.
+/// bytes began, by the clock of the history; `apart` tells waits for a CPU as a limit of their own.
 pub(crate) fn lanes(
     evidence: &Evidence,
-    scene: &Scene,
+    history: &StateHistory,
     pipeline: &Pipeline,
     flows: &[PipeFlow],
     start_ns: u64,
     columns: usize,
     apart: bool,
 ) -> Option<Lanes> {
-    let (first, last) = (scene.spans.first()?, scene.spans.last()?);
-    let lanes = (scene.actors.len() + scene.pipes.len()).max(1);
+    let (first, last) = (history.spans.first()?, history.spans.last()?);
+    let lanes = (history.actors.len() + history.pipes.len()).max(1);
     let columns = columns.min((MOST_CELLS / lanes).max(1));
     let column_ns = (last.until_ns - first.from_ns) as f64 / columns.max(1) as f64;
-    if scene.actors.is_empty() || columns == 0 || column_ns <= 0.0 {
+    if history.actors.is_empty() || columns == 0 || column_ns <= 0.0 {
         return None;
     }
     let grid = Columns { from_ns: first.from_ns as f64, step_ns: column_ns, count: columns };
-    let judge = Judge::of(evidence, scene, pipeline);
+    let judge = Judge::of(evidence, history, pipeline);
     let actors = judge.member_of.iter().enumerate().rev();
     let actors: FxHashMap<usize, usize> =
         actors.filter_map(|(actor, member)| Some(((*member)?, actor))).collect();
@@ -130,14 +130,14 @@ pub(crate) fn lanes(
     let mut made = Lanes {
         column_ns,
         columns,
-        members: members(scene, grid),
+        members: members(history, grid),
         pipes: Vec::new(),
         cpus: vec![0.0; columns],
         unknown: vec![0.0; columns],
     };
     let mut of_pipes = vec![vec![0.0; columns]; evidence.pipes.len()];
-    let blamed = blame(scene);
-    for (span, blame) in scene.spans.iter().zip(&blamed.spans) {
+    let blamed = blame(history);
+    for (span, blame) in history.spans.iter().zip(&blamed.spans) {
         let limiters = judge.limiters(blame, apart);
         for (column, ns) in overlaps(grid, span.from_ns, span.until_ns) {
             for &(limiter, share) in &limiters {
@@ -155,7 +155,7 @@ pub(crate) fn lanes(
         }
     }
     let pid = |actor: usize| {
-        let member = pipeline.members.get(scene.actors[actor].member);
+        let member = pipeline.members.get(history.actors[actor].member);
         member.map_or(0, |member| member.pid)
     };
     for (actor, lane) in made.members.iter_mut().enumerate() {
@@ -163,7 +163,7 @@ pub(crate) fn lanes(
         lane.limits = lane.cells.iter().map(|cell| cell.limits).sum::<f64>() / columns as f64;
     }
     let since = Columns { from_ns: grid.from_ns - start_ns as f64, ..grid };
-    for (at, ends) in scene.pipes.iter().enumerate() {
+    for (at, ends) in history.pipes.iter().enumerate() {
         let pipe = &pipeline.pipes[at];
         // A pipe that one member holds alone is its own affair.
         if ends.writers.is_empty() || ends.readers.is_empty() || ends.is_internal() {
@@ -208,15 +208,15 @@ struct Found {
     outside: OrderedMap<Option<Outside>, f64>,
 }
 
-fn members(scene: &Scene, grid: Columns) -> Vec<MemberLane> {
-    let actors: Vec<usize> = (0..scene.actors.len()).collect();
-    actors.chunks(AT_ONCE).flat_map(|actors| some_members(scene, grid, actors)).collect()
+fn members(history: &StateHistory, grid: Columns) -> Vec<MemberLane> {
+    let actors: Vec<usize> = (0..history.actors.len()).collect();
+    actors.chunks(AT_ONCE).flat_map(|actors| some_members(history, grid, actors)).collect()
 }
 
-fn some_members(scene: &Scene, grid: Columns, actors: &[usize]) -> Vec<MemberLane> {
+fn some_members(history: &StateHistory, grid: Columns, actors: &[usize]) -> Vec<MemberLane> {
     let (first, last) = (actors[0], actors[actors.len() - 1]);
     let mut found = vec![vec![Found::default(); grid.count]; actors.len()];
-    for span in &scene.spans {
+    for span in &history.spans {
         let length = (span.until_ns - span.from_ns) as f64;
         let mut whole = vec![Found::default(); actors.len()];
         for moment in &span.moments {
@@ -308,10 +308,10 @@ mod tests {
     use super::*;
     use crate::facts::fixture::{self, chain};
 
-    fn drawn(scene: &Scene, columns: usize) -> Lanes {
+    fn drawn(history: &StateHistory, columns: usize) -> Lanes {
         let evidence = fixture::evidence(2, 1);
         let pipeline = fixture::pipeline(2);
-        lanes(&evidence, scene, &pipeline, &[], 0, columns, true).unwrap()
+        lanes(&evidence, history, &pipeline, &[], 0, columns, true).unwrap()
     }
 
     #[test]

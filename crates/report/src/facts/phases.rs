@@ -5,12 +5,12 @@ use std::ops::Range;
 use rustc_hash::FxHashMap;
 
 use super::blame::{Blame, Blamed, Limit};
-use super::states::{ActorId, PipeAt, Scene};
+use super::states::{ActorId, PipeAt, StateHistory};
 
 /// A stretch of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Phase {
-    /// Spans of the scene.
+    /// Spans of the history.
     pub spans: Range<usize>,
     /// `CLOCK_MONOTONIC` ns.
     pub from_ns: u64,
@@ -70,8 +70,8 @@ const SHORTEST: f64 = 0.04;
 const LEAST_CHANGE: f64 = 0.25;
 
 /// Cuts a run.
-pub fn phases(scene: &Scene, blamed: &Blamed) -> Vec<Phase> {
-    let cells = cells(scene);
+pub fn phases(history: &StateHistory, blamed: &Blamed) -> Vec<Phase> {
+    let cells = cells(history);
     let limiters = limiters(blamed);
     let kinds = limiters.values().max().map_or(0, |last| last + 1);
     let weight = |cell: &Range<usize>| {
@@ -80,14 +80,14 @@ pub fn phases(scene: &Scene, blamed: &Blamed) -> Vec<Phase> {
             let whole = blamed.spans[span].whole_ns.max(1.0);
             for &(limit, ns) in &blamed.spans[span].limits {
                 if let Some(&at) = limiters.get(&LimitedBy::of(limit)) {
-                    sums[at] += scene.spans[span].looks * ns / whole;
+                    sums[at] += history.spans[span].looks * ns / whole;
                 }
             }
         }
         sums
     };
     let counts: Vec<Vec<f64>> = cells.iter().map(weight).collect();
-    let mut cuts = match scene.is_phase {
+    let mut cuts = match history.is_phase {
         true if !counts.is_empty() => std::iter::once(0..counts.len()).collect(),
         _ => segment(&counts),
     };
@@ -95,8 +95,8 @@ pub fn phases(scene: &Scene, blamed: &Blamed) -> Vec<Phase> {
     let phase = |range: Range<usize>| {
         let spans = cells[range.start].start..cells[range.end - 1].end;
         Phase {
-            from_ns: scene.spans[spans.start].from_ns,
-            until_ns: scene.spans[spans.end - 1].until_ns,
+            from_ns: history.spans[spans.start].from_ns,
+            until_ns: history.spans[spans.end - 1].until_ns,
             blame: blamed.sum(spans.clone()),
             spans,
         }
@@ -120,11 +120,11 @@ fn limiters(blamed: &Blamed) -> FxHashMap<LimitedBy, usize> {
 }
 
 /// Spans, put together so that there are no more than [`CELLS`].
-fn cells(scene: &Scene) -> Vec<Range<usize>> {
-    let least = (scene.elapsed_ns() / CELLS as u64).max(1);
+fn cells(history: &StateHistory) -> Vec<Range<usize>> {
+    let least = (history.elapsed_ns() / CELLS as u64).max(1);
     let mut cells: Vec<Range<usize>> = Vec::new();
     let mut length = u64::MAX;
-    for (at, span) in scene.spans.iter().enumerate() {
+    for (at, span) in history.spans.iter().enumerate() {
         match cells.last_mut() {
             Some(cell) if length < least => cell.end = at + 1,
             _ => {

@@ -6,9 +6,9 @@
 //! it waits for something outside of the pipeline only if none waits for a neighbour.
 
 mod accounts;
+mod attribution;
 mod descent;
 mod room;
-mod roster;
 
 use std::sync::Arc;
 
@@ -19,13 +19,13 @@ use serde::Serialize;
 
 use crate::ordered::{OrderedMap, OrderedSet};
 use accounts::hold_to_accounts;
+use attribution::Attribution;
 use room::{Room, thinned};
-use roster::Roster;
 
-/// Index into [`Scene::actors`].
+/// Index into [`StateHistory::actors`].
 pub type ActorId = usize;
 
-/// Index into [`Scene::pipes`], which are those of the pipeline in its order.
+/// Index into [`StateHistory::pipes`], which are those of the pipeline in its order.
 pub type PipeAt = usize;
 
 /// A member, with what it started and what is no member of its own.
@@ -149,7 +149,7 @@ pub struct Span {
 
 /// A pipeline over time.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Scene {
+pub struct StateHistory {
     /// Members that hold pipes; all members where there are none.
     pub actors: Vec<Actor>,
     /// The pipes of the pipeline, in its order.
@@ -168,19 +168,19 @@ pub struct Scene {
     pub is_phase: bool,
 }
 
-impl Scene {
+impl StateHistory {
     /// Puts looks together.
-    pub fn of(pipeline: &Pipeline, timeline: &Timeline) -> Scene {
-        let roster = Roster::of(pipeline, timeline);
-        let actors = roster.actors.len();
-        let bins = thinned(&timeline.bins, Room::of(actors, roster.known()));
+    pub fn of(pipeline: &Pipeline, timeline: &Timeline) -> StateHistory {
+        let attribution = Attribution::of(pipeline, timeline);
+        let actors = attribution.actors.len();
+        let bins = thinned(&timeline.bins, Room::of(actors, attribution.known()));
         let mut joints = Joints::default();
         let spans = bins.iter().filter(|bin| bin.until_ns > bin.from_ns).map(|bin| {
             let looks: f64 = bin.joints.iter().map(|&(_, looks)| f64::from(looks)).sum();
             let each = (bin.until_ns - bin.from_ns) as f64 / looks.max(1e-9);
             let mut found: OrderedMap<usize, f64> = OrderedMap::default();
             for &(joint, looks) in &bin.joints {
-                let joint = joints.place(&roster, timeline, joint);
+                let joint = joints.place(&attribution, timeline, joint);
                 *found.entry(joint).or_default() += f64::from(looks) * each;
             }
             let moment =
@@ -188,19 +188,19 @@ impl Scene {
             let moments = found.into_iter().map(moment).collect();
             let mut accounts = vec![Account::default(); actors];
             for &(process, account) in &bin.accounts {
-                let Some(actor) = roster.actor_of[process.0 as usize] else { continue };
+                let Some(actor) = attribution.actor_of[process.0 as usize] else { continue };
                 accounts[actor].add(account);
             }
             Span { from_ns: bin.from_ns, until_ns: bin.until_ns, looks, moments, accounts }
         });
         let mut spans: Vec<Span> = spans.collect();
-        hold_to_accounts(&mut spans, actors, &roster.brief(timeline));
+        hold_to_accounts(&mut spans, actors, &attribution.brief(timeline));
         let threads: f64 = timeline.processes.iter().map(|seen| f64::from(seen.threads)).sum();
         let blind_share =
             timeline.blind as f64 / (timeline.looks as f64 * threads.max(1.0)).max(1.0);
-        Scene {
-            actors: roster.actors,
-            pipes: roster.pipes,
+        StateHistory {
+            actors: attribution.actors,
+            pipes: attribution.pipes,
             spans,
             looks: timeline.looks,
             blind_share: blind_share.min(1.0),
@@ -212,7 +212,7 @@ impl Scene {
 
     /// Who is told as whom, without what they did.
     pub(crate) fn actors_of(pipeline: &Pipeline, timeline: &Timeline) -> Vec<Actor> {
-        Roster::of(pipeline, timeline).actors
+        Attribution::of(pipeline, timeline).actors
     }
 
     /// How long it was looked at, in nanoseconds.
@@ -223,7 +223,7 @@ impl Scene {
     /// For each actor the pipes that it reads from, and those that it writes to, its own inner ones
     /// left out.
     pub(super) fn held(&self) -> Vec<[Vec<PipeAt>; 2]> {
-        roster::held(self.actors.len(), &self.pipes)
+        attribution::held(self.actors.len(), &self.pipes)
     }
 }
 
@@ -236,11 +236,11 @@ struct Joints {
 }
 
 impl Joints {
-    fn place(&mut self, roster: &Roster, timeline: &Timeline, joint: u32) -> usize {
+    fn place(&mut self, attribution: &Attribution, timeline: &Timeline, joint: u32) -> usize {
         if let Some(&place) = self.known.get(&joint) {
             return place;
         }
-        let doing = roster.doing(timeline, &timeline.joints[joint as usize]);
+        let doing = attribution.doing(timeline, &timeline.joints[joint as usize]);
         let (place, _) = self.all.insert_full(doing.into());
         self.known.insert(joint, place);
         place

@@ -7,7 +7,7 @@
 use pipeprof_runner::pipeline::Pipeline;
 
 use super::blame::Use;
-use super::states::{Outside, Scene};
+use super::states::{Outside, StateHistory};
 use crate::verdict::evidence::Evidence;
 use crate::verdict::{Confidence, Finding};
 
@@ -220,11 +220,11 @@ pub struct Judged {
 pub const LEAST_GAIN: f64 = 1.05;
 
 /// Judges by states; `None` where nobody looked at a member.
-pub fn judge(evidence: &Evidence, scene: &Scene, pipeline: &Pipeline) -> Option<Judged> {
-    if scene.actors.is_empty() || scene.spans.is_empty() {
+pub fn judge(evidence: &Evidence, history: &StateHistory, pipeline: &Pipeline) -> Option<Judged> {
+    if history.actors.is_empty() || history.spans.is_empty() {
         return None;
     }
-    Some(Judge::of(evidence, scene, pipeline).judged())
+    Some(Judge::of(evidence, history, pipeline).judged())
 }
 
 impl Judged {

@@ -15,7 +15,7 @@ use crate::run::Run;
 use crate::words::units;
 
 /// What is drawn.
-pub(super) struct Scene<'a> {
+pub(super) struct Painter<'a> {
     run: &'a Run,
     highlights: &'a Highlights,
     towers: &'a [Tower],
@@ -33,7 +33,7 @@ struct Place {
     role: Option<Role>,
 }
 
-impl<'a> Scene<'a> {
+impl<'a> Painter<'a> {
     pub(super) fn new(
         run: &'a Run,
         highlights: &'a Highlights,
@@ -76,7 +76,7 @@ impl<'a> Scene<'a> {
         }
         tree.add_up();
         tree.sort(by_name(&names));
-        Scene { run, highlights, towers, view, names, tree }
+        Painter { run, highlights, towers, view, names, tree }
     }
 
     /// How each row is painted.

@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use super::{ByPid, MemberSummary, RoleShare};
 use crate::escape::printable;
 use crate::facts;
-use crate::facts::states::Scene;
+use crate::facts::states::StateHistory;
 use crate::ledger::PipeSummary;
 use crate::run::Run;
 use crate::verdict::{Evidence, Finding, MemberEvidence, PipeEvidence, Verdict, WakeLatency};
@@ -21,8 +21,11 @@ fn heaviest(connections: &[Connection]) -> Option<&Connection> {
 /// From the states of all threads where somebody looked, else from averages.
 pub(super) fn verdict(evidence: &Evidence, run: &Run) -> Verdict {
     let by_states = run.states.as_ref().and_then(|timeline| {
-        let scene = Scene { is_phase: run.part.is_some(), ..Scene::of(&run.pipeline, timeline) };
-        facts::verdict::judge(evidence, &scene, &run.pipeline)
+        let history = StateHistory {
+            is_phase: run.part.is_some(),
+            ..StateHistory::of(&run.pipeline, timeline)
+        };
+        facts::verdict::judge(evidence, &history, &run.pipeline)
     });
     let judged = by_states.unwrap_or_else(|| facts::averages::judge(evidence));
     words::verdict::verdict(evidence, &judged)

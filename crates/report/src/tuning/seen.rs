@@ -5,7 +5,7 @@ use pipeprof_runner::tuning::{CpuPlace, PipeLimits, cpus_text};
 
 use super::treatment::{Placement, Treatment};
 use crate::facts::blame::{Limit, blame};
-use crate::facts::states::Scene;
+use crate::facts::states::StateHistory;
 
 /// Below this share of the looks a pipe was never full, or never empty: what could be gained would
 /// be within the margin of "no effect".
@@ -48,10 +48,10 @@ pub struct SeenBlame {
 }
 
 impl SeenBlame {
-    /// Of a scene.
-    pub fn of(scene: &Scene, members: usize, pipes: usize) -> Option<SeenBlame> {
-        let blamed = blame(scene).sum(0..scene.spans.len());
-        if scene.looks < ENOUGH_LOOKS || scene.blind_share > SELDOM || blamed.whole_ns <= 0.0 {
+    /// Of a history.
+    pub fn of(history: &StateHistory, members: usize, pipes: usize) -> Option<SeenBlame> {
+        let blamed = blame(history).sum(0..history.spans.len());
+        if history.looks < ENOUGH_LOOKS || history.blind_share > SELDOM || blamed.whole_ns <= 0.0 {
             return None;
         }
         let mut seen = SeenBlame {
@@ -60,7 +60,7 @@ impl SeenBlame {
             outside: vec![0.0; members],
             wake_ups: vec![0.0; pipes],
         };
-        let member = |actor: usize| scene.actors.get(actor).map_or(usize::MAX, |a| a.member);
+        let member = |actor: usize| history.actors.get(actor).map_or(usize::MAX, |a| a.member);
         for &(limit, ns) in &blamed.limits {
             let slot = match limit {
                 Limit::Busy(actor) => seen.busy.get_mut(member(actor)),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use pipeprof_profiler::accounts::Accounts;
 use pipeprof_profiler::meter::{Bytes, Gauge};
 use pipeprof_profiler::states::States;
-use pipeprof_report::facts::states::Scene;
+use pipeprof_report::facts::states::StateHistory;
 use pipeprof_report::tuning::{Seen, SeenBlame, SeenMember, SeenPipe, window};
 use pipeprof_runner::pipeline::MemberId;
 use pipeprof_runner::tuning::{allowed_cpus, cpus_of, may_renice, pipe_limits};
@@ -95,7 +95,7 @@ pub(super) fn watch(
     bar.done();
     let seconds = started.elapsed().as_secs_f64();
     let states = states.finish().map_err(explained)?;
-    let scene = Scene::of(&pipeline, &states);
+    let history = StateHistory::of(&pipeline, &states);
     for (accounts, &pid) in accounts.iter_mut().zip(&pids) {
         accounts.read(pid, false);
     }
@@ -158,7 +158,7 @@ pub(super) fn watch(
             cpus: allowed_cpus(),
             limits: pipe_limits(),
             may_renice: may_renice(),
-            blame: SeenBlame::of(&scene, pipeline.members.len(), pipeline.pipes.len()),
+            blame: SeenBlame::of(&history, pipeline.members.len(), pipeline.pipes.len()),
             all,
         },
         payload,

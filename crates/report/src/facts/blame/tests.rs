@@ -3,14 +3,14 @@ use crate::facts::states::{Actor, Ends};
 use pipeprof_profiler::states::{Account, Why};
 
 /// A chain of members, each connected to the next by a pipe.
-fn chain(members: usize, moments: &[(&str, f64)]) -> Scene {
+fn chain(members: usize, moments: &[(&str, f64)]) -> StateHistory {
     let actors = (0..members).map(|member| Actor { member, ..Actor::default() }).collect();
     let pipes = (1..members).map(|at| Ends { writers: vec![at - 1], readers: vec![at] }).collect();
-    scene(actors, pipes, moments)
+    history(actors, pipes, moments)
 }
 
 /// A letter a member: `B`usy, waits for `d`ata or `s`pace, `o`utside, absent `.`.
-fn scene(actors: Vec<Actor>, pipes: Vec<Ends>, moments: &[(&str, f64)]) -> Scene {
+fn history(actors: Vec<Actor>, pipes: Vec<Ends>, moments: &[(&str, f64)]) -> StateHistory {
     let of = |letters: &str| -> Vec<Doing> {
         let one = |(at, letter): (usize, char)| match letter {
             'B' => Doing::Busy(1),
@@ -26,7 +26,7 @@ fn scene(actors: Vec<Actor>, pipes: Vec<Ends>, moments: &[(&str, f64)]) -> Scene
         moments.iter().map(|&(letters, ns)| Moment { ns, doing: of(letters).into() }).collect();
     let accounts = vec![Account::default(); actors.len()];
     let span = Span { from_ns: 0, until_ns: whole as u64, looks: whole / 5e6, moments, accounts };
-    Scene {
+    StateHistory {
         actors,
         pipes,
         spans: vec![span],
@@ -47,13 +47,13 @@ fn writes(pipes: &[Ends], actor: usize) -> Vec<usize> {
 }
 
 /// Shares of the limit by member, in percent.
-fn shares(scene: &Scene) -> Vec<u32> {
-    let blamed = blame(scene);
+fn shares(history: &StateHistory) -> Vec<u32> {
+    let blamed = blame(history);
     let sum = blamed.sum(0..blamed.spans.len());
     let all = sum.share(|_| true);
     assert!((all - 1.0).abs() < 1e-6, "shares add up to {all}");
     let of = |actor| (100.0 * sum.share(|limit| limit.actor() == Some(actor))).round() as u32;
-    (0..scene.actors.len()).map(of).collect()
+    (0..history.actors.len()).map(of).collect()
 }
 
 #[test]
@@ -85,24 +85,24 @@ fn a_sleeper_that_nobody_waits_for_does_not_limit() {
     ];
     let actors = (0..4).map(|member| Actor { member, ..Actor::default() }).collect();
     // The first only holds the pipe that the second fills.
-    let scene = scene(actors, pipes, &[("osBd", 9e8), ("oBBd", 1e8)]);
-    let shares = shares(&scene);
+    let history = history(actors, pipes, &[("osBd", 9e8), ("oBBd", 1e8)]);
+    let shares = shares(&history);
     assert_eq!(shares[0], 0, "{shares:?}");
     assert!(shares[2] >= 95, "{shares:?}");
 }
 
 #[test]
 fn a_pipe_whose_ends_both_wait_limits_by_its_wake_ups() {
-    let scene = chain(2, &[("sd", 1e8)]);
-    let blamed = blame(&scene);
+    let history = chain(2, &[("sd", 1e8)]);
+    let blamed = blame(&history);
     assert_eq!(blamed.spans[0].limits, [(Limit::WakeUps(0), 1e8)]);
 }
 
 #[test]
 fn who_waits_for_a_cpu_is_limited_by_the_cpus() {
-    let mut scene = chain(2, &[("sB", 1e9)]);
-    scene.spans[0].accounts[1] = Account { cpu_ns: 400_000_000, run_delay_ns: 600_000_000 };
-    let sum = blame(&scene).sum(0..1);
+    let mut history = chain(2, &[("sB", 1e9)]);
+    history.spans[0].accounts[1] = Account { cpu_ns: 400_000_000, run_delay_ns: 600_000_000 };
+    let sum = blame(&history).sum(0..1);
     assert!((sum.share(|limit| limit == Limit::NoCpu(1)) - 0.6).abs() < 1e-6, "{sum:?}");
     assert!((sum.share(|limit| limit == Limit::Busy(1)) - 0.4).abs() < 1e-6, "{sum:?}");
 }
@@ -115,11 +115,11 @@ fn a_fast_branch_of_a_fan_out_waits_for_the_slow_one() {
         Ends { writers: vec![0], readers: vec![2] },
     ];
     let actors = (0..3).map(|member| Actor { member, ..Actor::default() }).collect();
-    let mut scene = scene(actors, pipes, &[("sdB", 1e9)]);
-    let mut doing = scene.spans[0].moments[0].doing.to_vec();
+    let mut history = history(actors, pipes, &[("sdB", 1e9)]);
+    let mut doing = history.spans[0].moments[0].doing.to_vec();
     doing[0] = Doing::at_pipes(vec![], vec![1]);
-    scene.spans[0].moments[0].doing = doing.into();
-    assert_eq!(shares(&scene), [0, 0, 100]);
+    history.spans[0].moments[0].doing = doing.into();
+    assert_eq!(shares(&history), [0, 0, 100]);
 }
 
 proptest::proptest! {
@@ -139,16 +139,16 @@ proptest::proptest! {
             })
             .collect();
         let moments: Vec<(&str, f64)> = rows.iter().map(|(row, ns)| (&**row, *ns)).collect();
-        let mut scene = chain(members, &moments);
-        for (account, (.., cpu_ns, run_delay_ns)) in scene.spans[0].accounts.iter_mut().zip(&letters) {
+        let mut history = chain(members, &moments);
+        for (account, (.., cpu_ns, run_delay_ns)) in history.spans[0].accounts.iter_mut().zip(&letters) {
             *account = Account { cpu_ns: *cpu_ns, run_delay_ns: *run_delay_ns };
         }
-        let sum = blame(&scene).sum(0..1);
+        let sum = blame(&history).sum(0..1);
         let there = |row: &str| row.chars().any(|letter| letter != '.');
         let alive: f64 = moments.iter().filter(|(row, _)| there(row)).map(|(_, ns)| ns).sum();
         let limits: f64 = sum.limits.iter().map(|(_, ns)| ns).sum();
         proptest::prop_assert!((limits - alive).abs() <= 1e-6 * alive.max(1.0), "{limits} of {alive}");
-        for used in uses(&scene, 0..1) {
+        for used in uses(&history, 0..1) {
             let states = used.busy_ns + used.data_ns + used.space_ns + used.outside_ns + used.follows_ns;
             proptest::prop_assert!((states - used.alive_ns).abs() <= 1.0, "{used:?}");
         }

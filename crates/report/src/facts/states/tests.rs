@@ -77,8 +77,8 @@ fn timeline(processes: Vec<ProcessSeen>, pipes: &[u64], states: Vec<ProcessState
     timeline
 }
 
-fn pids(pipeline: &Pipeline, scene: &Scene) -> Vec<i32> {
-    scene.actors.iter().map(|actor| pipeline.members[actor.member].pid).collect()
+fn pids(pipeline: &Pipeline, history: &StateHistory) -> Vec<i32> {
+    history.actors.iter().map(|actor| pipeline.members[actor.member].pid).collect()
 }
 
 #[test]
@@ -89,9 +89,9 @@ fn a_shell_around_a_pipeline_is_no_part_of_it() {
     };
     let processes = vec![seen(1, 0, 0, SECOND), seen(10, 1, 0, SECOND), seen(11, 1, 0, SECOND)];
     let states = vec![waits(Why::Child), running(), at_pipe(0, false)];
-    let scene = Scene::of(&pipeline, &timeline(processes, &[7], states));
-    assert_eq!(pids(&pipeline, &scene), [10, 11]);
-    let doing = &scene.spans[0].moments[0].doing;
+    let history = StateHistory::of(&pipeline, &timeline(processes, &[7], states));
+    assert_eq!(pids(&pipeline, &history), [10, 11]);
+    let doing = &history.spans[0].moments[0].doing;
     assert_eq!(doing[0], Doing::Busy(1));
     assert_eq!(doing[1], Doing::at_pipes(vec![0], vec![]));
 }
@@ -115,11 +115,11 @@ fn brief_children_are_told_as_part_of_who_started_them_however_deep() {
         seen(21, 20, 20, SECOND / 25),
     ];
     let states = vec![waits(Why::Child), at_pipe(0, false), waits(Why::Child), running()];
-    let scene = Scene::of(&pipeline, &timeline(processes, &[7, 8, 9], states));
-    assert_eq!(pids(&pipeline, &scene), [10, 11]);
-    assert_eq!(scene.actors[0].folded.len(), 2);
-    assert_eq!(scene.spans[0].moments[0].doing[0], Doing::Busy(1));
-    assert!(scene.held()[0][0].is_empty(), "the pipes of the shim are its own");
+    let history = StateHistory::of(&pipeline, &timeline(processes, &[7, 8, 9], states));
+    assert_eq!(pids(&pipeline, &history), [10, 11]);
+    assert_eq!(history.actors[0].folded.len(), 2);
+    assert_eq!(history.spans[0].moments[0].doing[0], Doing::Busy(1));
+    assert!(history.held()[0][0].is_empty(), "the pipes of the shim are its own");
 }
 
 #[test]
@@ -133,14 +133,14 @@ fn a_worker_that_computes_while_another_thread_waits_for_data_is_busy() {
     both.running = 1;
     both.why = Some(Why::Thread);
     let states = vec![at_pipe(0, true), both];
-    let scene = Scene::of(&pipeline, &timeline(processes.clone(), &[7], states));
-    assert_eq!(scene.spans[0].moments[0].doing[1], Doing::Busy(1));
+    let history = StateHistory::of(&pipeline, &timeline(processes.clone(), &[7], states));
+    assert_eq!(history.spans[0].moments[0].doing[1], Doing::Busy(1));
     // Idle helpers in futex are nothing.
     let mut idle = at_pipe(0, false);
     idle.why = Some(Why::Thread);
-    let scene = Scene::of(&pipeline, &timeline(processes, &[7], vec![running(), idle]));
+    let history = StateHistory::of(&pipeline, &timeline(processes, &[7], vec![running(), idle]));
     let data = Doing::at_pipes(vec![0], vec![]);
-    assert_eq!(scene.spans[0].moments[0].doing[1], data);
+    assert_eq!(history.spans[0].moments[0].doing[1], data);
 }
 
 #[test]
@@ -151,8 +151,8 @@ fn pipes_that_lead_elsewhere_are_outside() {
     };
     let processes = vec![seen(10, 1, 0, SECOND), seen(11, 1, 0, SECOND)];
     let states = vec![at_pipe(1, false), at_pipe(2, true)];
-    let scene = Scene::of(&pipeline, &timeline(processes, &[7, 8, 9], states));
-    let doing = &scene.spans[0].moments[0].doing;
+    let history = StateHistory::of(&pipeline, &timeline(processes, &[7, 8, 9], states));
+    let doing = &history.spans[0].moments[0].doing;
     assert_eq!(doing[0], Doing::Outside(Outside::ForeignData));
     assert_eq!(doing[1], Doing::Outside(Outside::ForeignSpace));
 }
@@ -169,8 +169,9 @@ fn a_wait_whose_pipe_is_not_told_is_for_the_pipes_that_the_member_has() {
         let (data, space) = if for_space { (vec![], pipes) } else { (pipes, vec![]) };
         ProcessState { data, space, ..ProcessState::default() }
     };
-    let scene = Scene::of(&pipeline, &timeline(processes, &[], vec![any(true), any(false)]));
-    let doing = &scene.spans[0].moments[0].doing;
+    let history =
+        StateHistory::of(&pipeline, &timeline(processes, &[], vec![any(true), any(false)]));
+    let doing = &history.spans[0].moments[0].doing;
     assert_eq!(doing[0], Doing::at_pipes(vec![], vec![0]));
     assert_eq!(doing[1], Doing::at_pipes(vec![0], vec![]));
 }
@@ -184,8 +185,8 @@ fn a_child_that_is_no_member_tells_what_its_parent_waits_for() {
     let processes =
         vec![seen(10, 1, 0, SECOND), seen(11, 1, 0, SECOND), seen(30, 11, 10, SECOND / 3)];
     let states = vec![at_pipe(0, true), waits(Why::Child), waits(Why::Timer)];
-    let scene = Scene::of(&pipeline, &timeline(processes, &[7], states));
-    let doing = &scene.spans[0].moments[0].doing;
+    let history = StateHistory::of(&pipeline, &timeline(processes, &[7], states));
+    let doing = &history.spans[0].moments[0].doing;
     assert_eq!(doing[1], Doing::Outside(Outside::For(Why::Timer)));
-    assert_eq!(scene.actors[1].children[0].0, "c30");
+    assert_eq!(history.actors[1].children[0].0, "c30");
 }

@@ -21,7 +21,7 @@ impl Judge<'_> {
     /// How long the phases take if nobody ever waits for a CPU or a neighbour.
     pub(super) fn time_with_cpus(&self) -> f64 {
         let longest = |phase: &Phase| {
-            let uses = uses(self.scene, phase.spans.clone());
+            let uses = uses(self.history, phase.spans.clone());
             uses.iter().map(|used| used.least_needs_ns(0.0)).fold(0.0, f64::max)
         };
         self.phases.iter().map(longest).sum()
@@ -38,12 +38,12 @@ impl Judge<'_> {
                 member.work(Work::WakeUp) as f64 / member.on_cpu_ns.max(1) as f64
             })
         };
-        let mut is_left = vec![true; self.scene.actors.len()];
+        let mut is_left = vec![true; self.history.actors.len()];
         without.iter().for_each(|&actor| is_left[actor] = false);
         let mut whole = 0.0;
-        let mut longest = vec![0.0; self.scene.actors.len()];
+        let mut longest = vec![0.0; self.history.actors.len()];
         for phase in &self.phases {
-            let uses = uses(self.scene, phase.spans.clone());
+            let uses = uses(self.history, phase.spans.clone());
             let others = (0..uses.len()).filter(|&actor| is_left[actor]);
             let cpu: f64 =
                 others.clone().map(|actor| uses[actor].cpu_ns * (1.0 - spared(actor))).sum();
@@ -76,8 +76,8 @@ impl Judge<'_> {
 
     /// Members that waited for a CPU had a free one: of all that they may use, some were idle.
     pub(super) fn cpus_are_idle(&self) -> bool {
-        let Some(idle) = self.scene.idle_cpus else { return false };
-        let allowed = self.scene.actors.iter().filter_map(|actor| actor.cpus_allowed).max();
+        let Some(idle) = self.history.idle_cpus else { return false };
+        let allowed = self.history.actors.iter().filter_map(|actor| actor.cpus_allowed).max();
         let of_machine = self.evidence.cpus.max(1) as f64;
         // Bound to fewer CPUs than there are, they may wait beside idle ones.
         let is_bound = allowed.is_some_and(|allowed| f64::from(allowed) < of_machine);
@@ -87,7 +87,7 @@ impl Judge<'_> {
     pub(super) fn next(&self, judged: &Judged) -> Option<Next> {
         let blamed = self.actors_of(&judged.members);
         let (rest, next) = self.time_without(&blamed);
-        let elapsed = self.scene.elapsed_ns() as f64;
+        let elapsed = self.history.elapsed_ns() as f64;
         let actor = next?;
         Some(Next {
             member: self.member_of[actor]?,
@@ -97,10 +97,10 @@ impl Judge<'_> {
     }
 
     pub(super) fn larger_pipe(&self) -> LargerPipe {
-        let elapsed = self.scene.elapsed_ns() as f64;
+        let elapsed = self.history.elapsed_ns() as f64;
         let (together, _) = self.time_without(&[]);
         let (mut best, mut waits) = (None, 0.0);
-        for pipe in 0..self.scene.pipes.len() {
+        for pipe in 0..self.history.pipes.len() {
             let (space, data) = self.waits_at(pipe);
             if space.min(data) > waits {
                 (best, waits) = (Some(pipe), space.min(data));
@@ -120,9 +120,9 @@ impl Judge<'_> {
 
     /// Time that a writer waited for space in a pipe, and that a reader waited for its data.
     fn waits_at(&self, pipe: PipeAt) -> (f64, f64) {
-        let ends = &self.scene.pipes[pipe];
+        let ends = &self.history.pipes[pipe];
         let mut sums = (0.0, 0.0);
-        for moment in self.scene.spans.iter().flat_map(|span| &span.moments) {
+        for moment in self.history.spans.iter().flat_map(|span| &span.moments) {
             if ends.writers.iter().any(|&actor| moment.doing[actor].waits_at(pipe, true)) {
                 sums.0 += moment.ns;
             }
@@ -138,9 +138,9 @@ impl Judge<'_> {
     fn burst(&self, pipe: PipeAt) -> Option<f64> {
         let at = self.pipe_of[pipe]?;
         let bytes = self.evidence.pipes[at].bytes? as f64;
-        let ends = &self.scene.pipes[pipe];
+        let ends = &self.history.pipes[pipe];
         let (mut changes, mut clear, mut before) = (0, 0, None);
-        for span in &self.scene.spans {
+        for span in &self.history.spans {
             let length = (span.until_ns - span.from_ns) as f64;
             let share = |for_space: bool| -> f64 {
                 let actors = if for_space { &ends.writers } else { &ends.readers };
@@ -164,7 +164,8 @@ impl Judge<'_> {
         }
         // Where members wait for a CPU, the changes are the scheduler's.
         let is_free = self.whole.share(|limit| matches!(limit, Limit::NoCpu(_))) < LEAST_PRESSURE;
-        if is_free && changes >= 2 && clear * 2 >= self.scene.spans.len() && changes * 3 <= clear {
+        if is_free && changes >= 2 && clear * 2 >= self.history.spans.len() && changes * 3 <= clear
+        {
             return Some(bytes / (changes as f64 / 2.0));
         }
         let sleeps: u64 = ends

@@ -12,7 +12,7 @@ const ALIKE: f64 = 4.0;
 impl Judge<'_> {
     /// With which the share of a limit is known, in 19 of 20 cases.
     pub(super) fn error(&self, share: f64) -> f64 {
-        let looks = (self.scene.looks as f64 / ALIKE).max(1.0);
+        let looks = (self.history.looks as f64 / ALIKE).max(1.0);
         2.0 * (share * (1.0 - share) / looks).sqrt().max(0.5 / looks)
     }
 
@@ -31,22 +31,22 @@ impl Judge<'_> {
         let error = self.error(share);
         let gap = share - second;
         if gap <= error {
-            let few = self.scene.looks < 100;
+            let few = self.history.looks < 100;
             let doubt =
-                if few { Doubt::FewLooks(self.scene.looks) } else { Doubt::NextIsNear(next) };
+                if few { Doubt::FewLooks(self.history.looks) } else { Doubt::NextIsNear(next) };
             return (Some(Confidence::Low), Some(doubt));
         }
         let doubt = if unknown > 0.1 {
             Some(Doubt::Unexplained(unknown))
         } else if let Some(pipe) = self.fill_disagrees(judged) {
             Some(Doubt::FillDisagrees(pipe))
-        } else if self.scene.looks < 40 {
-            Some(Doubt::FewLooks(self.scene.looks))
+        } else if self.history.looks < 40 {
+            Some(Doubt::FewLooks(self.history.looks))
         } else if gap < 0.2 + error {
             Some(Doubt::NextIsNear(next))
         } else if share < MOSTLY {
             Some(Doubt::Scattered)
-        } else if !self.evidence.kernel_visible || self.scene.blind_share > 0.2 {
+        } else if !self.evidence.kernel_visible || self.history.blind_share > 0.2 {
             Some(Doubt::LooksOnly)
         } else {
             None

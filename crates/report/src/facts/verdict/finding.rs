@@ -12,7 +12,7 @@ use rustc_hash::FxHashSet;
 
 impl Judge<'_> {
     pub(super) fn find(&self, judged: &mut Judged) {
-        let elapsed = self.scene.elapsed_ns() as f64;
+        let elapsed = self.history.elapsed_ns() as f64;
         let Some(&(top, share)) = judged.limits.first() else { return };
         judged.share = share;
         if let Some((member, outside)) = self.idle(judged, top) {
@@ -124,7 +124,7 @@ impl Judge<'_> {
         let cpu: f64 = self.uses.iter().map(|used| used.cpu_ns.max(used.busy_ns)).sum();
         // A source that sleeps before it writes limits what comes after.
         let is_phase = self.evidence.is_phase;
-        if is_phase || !nothing || cpu > 0.05 * self.scene.elapsed_ns() as f64 {
+        if is_phase || !nothing || cpu > 0.05 * self.history.elapsed_ns() as f64 {
             return None;
         }
         let Limiter::Member(member) = top else { return None };

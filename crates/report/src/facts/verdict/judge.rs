@@ -6,7 +6,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::{Judged, Limiter, PhaseFacts, Unclear};
 use crate::facts::blame::{Blame, Blamed, Limit, Use, blame, uses};
 use crate::facts::phases::{Phase, phases};
-use crate::facts::states::{ActorId, Doing, Outside, Scene};
+use crate::facts::states::{ActorId, Doing, Outside, StateHistory};
 use crate::ordered::OrderedMap;
 use crate::roles::Role;
 use crate::verdict::evidence::{Evidence, PipeEvidence};
@@ -23,7 +23,7 @@ pub(super) const LEAST_PRESSURE: f64 = 0.1;
 
 pub(in crate::facts) struct Judge<'a> {
     pub(super) evidence: &'a Evidence,
-    pub(super) scene: &'a Scene,
+    pub(super) history: &'a StateHistory,
     pub(super) pipeline: &'a Pipeline,
     pub(super) phases: Vec<Phase>,
     pub(super) whole: Blame,
@@ -44,14 +44,14 @@ pub(in crate::facts) struct Judge<'a> {
 impl<'a> Judge<'a> {
     pub(in crate::facts) fn of(
         evidence: &'a Evidence,
-        scene: &'a Scene,
+        history: &'a StateHistory,
         pipeline: &'a Pipeline,
     ) -> Self {
-        let blamed = blame(scene);
-        let all = 0..scene.spans.len();
+        let blamed = blame(history);
+        let all = 0..history.spans.len();
         let by_pid: FxHashMap<i32, usize> =
             evidence.members.iter().enumerate().rev().map(|(at, one)| (one.pid, at)).collect();
-        let member_of: Vec<Option<usize>> = scene
+        let member_of: Vec<Option<usize>> = history
             .actors
             .iter()
             .map(|actor| by_pid.get(&pipeline.members.get(actor.member)?.pid).copied())
@@ -69,16 +69,16 @@ impl<'a> Judge<'a> {
         }
         let members = 0..evidence.members.len();
         let mut judge = Judge {
-            phases: phases(scene, &blamed),
+            phases: phases(history, &blamed),
             whole,
-            uses: uses(scene, all),
+            uses: uses(history, all),
             member_of,
             pipe_of: pipe_of.collect(),
-            outside: outside(scene),
+            outside: outside(history),
             pipe_work: members.map(|member| pipe_work(evidence, member)).collect(),
             limits,
             evidence,
-            scene,
+            history,
             pipeline,
         };
         judge.merge_phases(&blamed);
@@ -139,12 +139,12 @@ impl<'a> Judge<'a> {
     }
 
     pub(super) fn too_thin(&self, judged: &Judged) -> Option<Unclear> {
-        let elapsed_ns = self.scene.elapsed_ns();
+        let elapsed_ns = self.history.elapsed_ns();
         if elapsed_ns < SHORTEST_NS {
             return Some(Unclear::TooShort(elapsed_ns));
         }
-        if self.scene.looks < FEWEST_LOOKS {
-            return Some(Unclear::FewLooks(self.scene.looks));
+        if self.history.looks < FEWEST_LOOKS {
+            return Some(Unclear::FewLooks(self.history.looks));
         }
         match judged.limits.first() {
             Some(&(Limiter::Unknown, share)) => Some(Unclear::Unexplained(share)),
@@ -201,12 +201,12 @@ impl<'a> Judge<'a> {
         let members: FxHashSet<usize> = members.iter().copied().collect();
         let is_meant =
             |&actor: &ActorId| self.member_of[actor].is_some_and(|m| members.contains(&m));
-        (0..self.scene.actors.len()).filter(is_meant).collect()
+        (0..self.history.actors.len()).filter(is_meant).collect()
     }
 
     pub(super) fn memory_pressure(&self) -> Option<f64> {
-        let pressure = self.scene.pressure?;
-        let share = pressure.memory_some_ns as f64 / self.scene.elapsed_ns().max(1) as f64;
+        let pressure = self.history.pressure?;
+        let share = pressure.memory_some_ns as f64 / self.history.elapsed_ns().max(1) as f64;
         (share >= LEAST_PRESSURE).then_some(share.min(1.0))
     }
 
@@ -223,7 +223,7 @@ impl<'a> Judge<'a> {
     }
 
     pub(super) fn phase(&self, phase: &Phase) -> PhaseFacts {
-        let start = self.scene.spans.first().map_or(0, |span| span.from_ns);
+        let start = self.history.spans.first().map_or(0, |span| span.from_ns);
         let limiters = self.limiters(&phase.blame, false);
         let (limiter, share) = limiters.first().copied().unwrap_or((Limiter::Unknown, 1.0));
         PhaseFacts {
@@ -253,9 +253,9 @@ fn is_tiny(evidence: &Evidence, member: usize, pipe: usize) -> bool {
 }
 
 /// By actor, what it waited for outside, the longest first.
-fn outside(scene: &Scene) -> Vec<Vec<(Outside, f64)>> {
-    let mut all: Vec<OrderedMap<Outside, f64>> = vec![OrderedMap::default(); scene.actors.len()];
-    for moment in scene.spans.iter().flat_map(|span| &span.moments) {
+fn outside(history: &StateHistory) -> Vec<Vec<(Outside, f64)>> {
+    let mut all: Vec<OrderedMap<Outside, f64>> = vec![OrderedMap::default(); history.actors.len()];
+    for moment in history.spans.iter().flat_map(|span| &span.moments) {
         for (sums, doing) in all.iter_mut().zip(&*moment.doing) {
             let Doing::Outside(outside) = *doing else { continue };
             *sums.entry(outside).or_default() += moment.ns;

@@ -14,11 +14,11 @@ const SECOND_WORKS: f64 = 0.15;
 impl Judge<'_> {
     pub(super) fn lives(&self) -> Vec<MemberFacts> {
         let cpus = self.evidence.cpus.max(1) as f64;
-        (0..self.scene.actors.len())
+        (0..self.history.actors.len())
             .filter_map(|actor| {
                 let member = self.member_of[actor]?;
                 let used = self.uses[actor];
-                let one = &self.scene.actors[actor];
+                let one = &self.history.actors[actor];
                 let while_busy = used.cpu_ns / used.busy_ns.max(1.0);
                 let alive = used.alive_ns.max(1.0);
                 // While one hands over to the next, none runs.

@@ -5,10 +5,10 @@ use super::judge::Judge;
 impl Judge<'_> {
     /// `cat FILE |` at the start, `cat` in between, and a second `pv`.
     pub(super) fn removable(&self) -> Option<usize> {
-        let members = self.scene.actors.iter().enumerate().filter_map(|(actor, one)| {
+        let members = self.history.actors.iter().enumerate().filter_map(|(actor, one)| {
             Some((actor, one, self.member_of[actor]?, self.pipeline.members.get(one.member)?))
         });
-        let held = self.scene.held();
+        let held = self.history.held();
         let mut seen_pv = false;
         for (actor, one, member, of) in members {
             let arguments = of.command_line.get(1..).unwrap_or_default();
@@ -21,7 +21,7 @@ impl Judge<'_> {
                 && one.folded.is_empty()
                 && one.started.is_empty()
                 && written.iter().all(|&pipe| {
-                    self.scene.pipes[pipe].writers.iter().all(|&writer| writer == actor)
+                    self.history.pipes[pipe].writers.iter().all(|&writer| writer == actor)
                 });
             let is_cat = of.comm == "cat"
                 && writes

@@ -42,16 +42,16 @@ impl Case {
     fn judged(&self) -> (Judged, crate::verdict::Verdict) {
         let members = self.moments[0].len();
         let pipeline = fixture::pipeline(members);
-        let mut scene = fixture::chain(&self.moments, self.cpu, self.run_delay);
-        for (member, actor) in scene.actors.iter_mut().enumerate() {
+        let mut history = fixture::chain(&self.moments, self.cpu, self.run_delay);
+        for (member, actor) in history.actors.iter_mut().enumerate() {
             *actor = Actor { member, ..self.actor.clone() };
         }
-        (scene.pressure, scene.idle_cpus) = (self.pressure, self.idle_cpus);
-        let mut evidence = fixture::evidence(members, scene.elapsed_ns());
+        (history.pressure, history.idle_cpus) = (self.pressure, self.idle_cpus);
+        let mut evidence = fixture::evidence(members, history.elapsed_ns());
         evidence.members.iter_mut().for_each(|member| member.roles.clone_from(&self.roles));
         evidence.pipes.iter_mut().for_each(|pipe| pipe.bytes = self.bytes);
         evidence.kernel_visible = self.kernel_visible;
-        let judged = judge(&evidence, &scene, &pipeline).unwrap();
+        let judged = judge(&evidence, &history, &pipeline).unwrap();
         let sum: f64 = judged.limits.iter().map(|(_, share)| share).sum();
         assert!((sum - 1.0).abs() < 0.01, "shares add up to {sum}: {:?}", judged.limits);
         let verdict = words::verdict::verdict(&evidence, &judged);

@@ -1,5 +1,4 @@
-//! Who is who in a time line: which process is told as which member, what each holds, and what it
-//! does in a joint state.
+//! Attributes the processes of a time line to members: what a process holds or does, its member does.
 
 use std::sync::Arc;
 
@@ -16,8 +15,8 @@ use crate::ordered::OrderedMap;
 /// Accounts are read every few looks: a process that lived for less may have lost some of its own.
 const LONG_ENOUGH_NS: u64 = 200_000_000;
 
-/// Who is who.
-pub(super) struct Roster {
+/// Whose the processes are.
+pub(super) struct Attribution {
     pub(super) actors: Vec<Actor>,
     pub(super) pipes: Vec<Ends>,
     /// By process of the timeline.
@@ -30,8 +29,8 @@ pub(super) struct Roster {
     states: Vec<Known>,
 }
 
-impl Roster {
-    pub(super) fn of(pipeline: &Pipeline, timeline: &Timeline) -> Roster {
+impl Attribution {
+    pub(super) fn of(pipeline: &Pipeline, timeline: &Timeline) -> Attribution {
         let ends = MembersAt::of(pipeline);
         let processes = &timeline.processes;
         let places = pipeline.places();
@@ -109,7 +108,7 @@ impl Roster {
         let pipe_of: Vec<Option<PipeAt>> =
             timeline.pipes.iter().map(|name| known.get(name).copied()).collect();
         let states = timeline.states.iter().map(|state| Known::of(state, &pipe_of, &pipes));
-        Roster {
+        Attribution {
             leads: descent.leads(&actor_of),
             held: held(actors.len(), &pipes),
             states: states.collect(),
