@@ -9,7 +9,7 @@ use pipeprof_profiler::profile;
 use pipeprof_profiler::recording::{Recording, RecordingDir};
 use pipeprof_profiler::session::CaptureConfig;
 use pipeprof_profiler::symbolize::RecordingSymbolizer;
-use pipeprof_profiler::watcher::{Came, Seen, Standby};
+use pipeprof_profiler::watcher::{Came, Standby, Watched};
 use pipeprof_report::run::Run;
 use pipeprof_report::topology;
 use pipeprof_runner::discover::Extent;
@@ -136,7 +136,7 @@ pub(crate) fn watched(
     standby: Standby,
     duration: Option<Duration>,
     ui: &Ui,
-) -> anyhow::Result<Seen> {
+) -> anyhow::Result<Watched> {
     let mut bar = Watching::of(&standby, duration, ui);
     let mut watcher = standby.release().map_err(refused)?;
     let ended = watcher.watch(duration, &mut [&mut bar]);

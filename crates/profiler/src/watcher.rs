@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! Standby::{pair,command,processes} --record, count--> --release--> Watcher --watch--> Ending
-//!                                                                          --finish--> Seen
+//!                                                                          --finish--> Watched
 //! ```
 //!
 //! At each tick, and nowhere else, new members are looked for, accounts are read, levels noted, and
@@ -322,9 +322,9 @@ pub struct Watcher {
     ending: Ending,
 }
 
-/// What was seen.
+/// What came of a watch.
 #[derive(Debug)]
-pub struct Seen {
+pub struct Watched {
     /// How it ended.
     pub ending: Ending,
     /// Somebody asked to stop, whatever ended it in the end.
@@ -491,7 +491,7 @@ impl Watcher {
     ///
     /// # Errors
     /// Where a thread died, or waiting for what was launched fails.
-    pub fn finish(self) -> Result<Seen, Error> {
+    pub fn finish(self) -> Result<Watched, Error> {
         let Watcher { subject, pipeline, title, stop, mut session, counting, started, .. } = self;
         let watched = started.elapsed();
         let is_pair = matches!(subject, Subject::Pair(_));
@@ -538,7 +538,7 @@ impl Watcher {
             (None, Some(subject)) => subject.finish()?,
             (None, None) => Came::Processes,
         };
-        Ok(Seen { ending: self.ending, interrupted, elapsed, pipeline, flows, recording, came })
+        Ok(Watched { ending: self.ending, interrupted, elapsed, pipeline, flows, recording, came })
     }
 }
 

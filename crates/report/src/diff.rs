@@ -20,7 +20,7 @@ use serde::Serialize;
 
 pub use cost::{Basis, Change, Judgement};
 pub use matching::MatchedBy;
-pub use member::{BlockedChange, FunctionChange, MemberDiff, Named, RoleChange, Seen};
+pub use member::{BlockedChange, FunctionChange, MemberDiff, Named, RoleChange, SampledOn};
 pub use picture::{picture, render as render_picture};
 pub use text::render as render_text;
 pub use unit::Unit;

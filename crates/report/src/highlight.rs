@@ -138,7 +138,7 @@ impl Highlights {
                 of_frames.entry(id).or_insert_with(|| first(profile.frame(id)));
             }
         }
-        let seen = Seen { profile, roles, member };
+        let seen = MemberSamples { profile, roles, member };
         self.0
             .iter()
             .enumerate()
@@ -205,13 +205,13 @@ pub struct StandIn {
     pub weight: u64,
 }
 
-struct Seen<'a> {
+struct MemberSamples<'a> {
     profile: &'a Profile,
     roles: &'a Classification,
     member: usize,
 }
 
-impl Seen<'_> {
+impl MemberSamples<'_> {
     fn explain_absence(&self, highlight: &Highlight, shown: &mut HighlightShare) {
         let Matches::Kernel(names) = highlight.matches else {
             shown.absent = Some("in no sample of this member".into());

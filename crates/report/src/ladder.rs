@@ -24,7 +24,7 @@ use crate::summary::Summary;
 
 pub use csv::write_csv;
 pub use heatmap::write_heatmap;
-pub use page::{Seen, write_page};
+pub use page::{ProfiledRun, write_page};
 pub use picture::write_picture;
 pub use standing::{EndStanding, RoleStanding, Standing, Standings, is_narrow};
 pub use sweep::{Axis, Sweep, render_sweep};

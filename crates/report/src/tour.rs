@@ -40,12 +40,12 @@ pub struct Step {
 #[derive(Clone, Debug)]
 struct Profiled {
     summary: Summary,
-    functions: Vec<Seen>,
+    functions: Vec<SampledFunction>,
 }
 
 /// A function of the lesson, where it was sampled.
 #[derive(Clone, Debug)]
-struct Seen {
+struct SampledFunction {
     function: &'static Function,
     name: &'static Name,
     /// Shares of the writer's and the reader's samples, as text.
@@ -72,7 +72,7 @@ impl Step {
     }
 }
 
-fn seen(function: &'static Function, profile: &Profile) -> Option<Seen> {
+fn seen(function: &'static Function, profile: &Profile) -> Option<SampledFunction> {
     let called = |frame: &str| function.names.iter().position(|name| name.name == frame);
     let of_frames: Vec<Option<usize>> = profile
         .frames()
@@ -88,7 +88,7 @@ fn seen(function: &'static Function, profile: &Profile) -> Option<Seen> {
         let weight: u64 = member.on_cpu.iter().filter(|w| holds(w.stack)).map(|w| w.weight).sum();
         if weight == 0 { "-".to_owned() } else { share(weight, member.weight()) }
     });
-    Some(Seen { function, name: &function.names[newest], shares })
+    Some(SampledFunction { function, name: &function.names[newest], shares })
 }
 
 /// The role with the largest share, and the next where the samples are too few to say which of the

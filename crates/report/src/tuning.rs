@@ -2,19 +2,19 @@
 //! was proven. Nothing here changes anything; whoever does follows the plan and hands in rates.
 
 mod experiment;
+mod observed;
 mod page;
 mod plan;
 mod proof;
-mod seen;
 mod text;
 mod treatment;
 
 pub use experiment::{
     Block, Judged, Outcome, Side, block_order, interval, judge, phase_changed, window,
 };
+pub use observed::{Observed, ObservedBlame, ObservedMember, ObservedPipe};
 pub use page::write_page;
 pub use plan::{NotTried, Plan, Planned, plan};
 pub use proof::{Confirmed, Proof, Rate, Tried, Window};
-pub use seen::{Seen, SeenBlame, SeenMember, SeenPipe};
 pub use text::{announcement, outcome_text, render};
 pub use treatment::Treatment;

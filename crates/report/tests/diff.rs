@@ -7,7 +7,7 @@ mod common;
 use common::{Builder, blocked_chain, frame, pair, stage, without_bytes};
 use pipeprof_profiler::profile::{Mode, Profile, StackWeight};
 use pipeprof_report::diff::{
-    Basis, Diff, Judgement, MatchedBy, MemberDiff, Seen, Unit, render_picture, render_text,
+    Basis, Diff, Judgement, MatchedBy, MemberDiff, SampledOn, Unit, render_picture, render_text,
 };
 use pipeprof_report::error::Error;
 use pipeprof_report::roles::Role;
@@ -138,8 +138,9 @@ fn what_was_saved_is_as_wide_as_it_was_and_what_came_as_wide_as_it_is() {
     // `write` copies in anon_pipe_write, `vmsplice` never calls it, and pins pages instead.
     assert!(weight("▼ anon_pipe_write (") > 0.0 && weight("▲ gup_fast_fallback (") > 0.0);
     let gone = diff.members[0].functions.iter().find(|f| &*f.name == "copy_page_from_iter");
-    let gone = gone.or_else(|| diff.members[0].functions.iter().find(|f| f.seen == Seen::Gone));
-    assert_eq!(gone.unwrap().seen, Seen::Gone);
+    let gone =
+        gone.or_else(|| diff.members[0].functions.iter().find(|f| f.seen == SampledOn::Gone));
+    assert_eq!(gone.unwrap().seen, SampledOn::Gone);
     assert!(text(&diff).contains(", gone"));
     assert!(svg.contains("CPU time per GiB of input, one run of each, on one scale"));
     assert!(svg.contains(": 3.00×</text>") && svg.contains(&diff.headline));

@@ -71,7 +71,7 @@ fn stream(file: &File) -> impl Read {
 
 /// What a look through a whole file tells.
 #[derive(Debug, Default)]
-struct Seen {
+struct Scanned {
     version: Option<u64>,
     /// The first number that no recording has, and its field.
     implausible: Option<(String, u64)>,
@@ -80,8 +80,8 @@ struct Seen {
     sums: FxHashMap<String, u64>,
 }
 
-fn look_through(file: &File) -> serde_json::Result<Seen> {
-    let mut seen = Seen::default();
+fn look_through(file: &File) -> serde_json::Result<Scanned> {
+    let mut seen = Scanned::default();
     let mut path = Vec::new();
     let mut json = serde_json::Deserializer::from_reader(stream(file));
     Look { seen: &mut seen, path: &mut path }.deserialize(&mut json)?;
@@ -97,7 +97,7 @@ enum Step {
 
 /// Goes through a value and keeps nothing of it.
 struct Look<'a> {
-    seen: &'a mut Seen,
+    seen: &'a mut Scanned,
     path: &'a mut Vec<Step>,
 }
 
@@ -232,7 +232,7 @@ mod tests {
 
     use super::*;
 
-    fn seen(text: &str) -> serde_json::Result<Seen> {
+    fn seen(text: &str) -> serde_json::Result<Scanned> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(text.as_bytes()).unwrap();
         file.rewind().unwrap();

@@ -78,7 +78,7 @@ pub struct FunctionChange {
     /// Kernel or user.
     pub mode: Mode,
     /// On which side it was sampled.
-    pub seen: Seen,
+    pub seen: SampledOn,
     /// What it cost.
     #[serde(flatten)]
     pub change: Change,
@@ -87,7 +87,7 @@ pub struct FunctionChange {
 /// On which side something was sampled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Seen {
+pub enum SampledOn {
     /// Both.
     Both,
     /// B only.
@@ -263,9 +263,9 @@ pub(super) fn compare(
     let seen = |of: &dyn Fn(&Tally) -> Count| {
         let any = |tallies: &[Tally]| tallies.iter().any(|tally| of(tally).samples > 0);
         match (any(&tallies_a), any(&tallies_b)) {
-            (true, true) => Some(Seen::Both),
-            (true, false) => Some(Seen::Gone),
-            (false, true) => Some(Seen::New),
+            (true, true) => Some(SampledOn::Both),
+            (true, false) => Some(SampledOn::Gone),
+            (false, true) => Some(SampledOn::New),
             (false, false) => None,
         }
     };

@@ -7,7 +7,7 @@ use pipeprof_profiler::profile::Mode;
 
 use super::cost::{Basis, Change, Judgement};
 use super::matching::MatchedBy;
-use super::member::{FunctionChange, MemberDiff, Seen};
+use super::member::{FunctionChange, MemberDiff, SampledOn};
 use super::{Diff, Side, Unit, Which};
 use crate::error::Error;
 use crate::escape::printable;
@@ -199,9 +199,9 @@ fn write_functions(text: &mut String, unit: Unit, member: &MemberDiff, style: St
                 name.push_str(" [user]");
             }
             name.push_str(match function.seen {
-                Seen::Both => "",
-                Seen::New => ", new",
-                Seen::Gone => ", gone",
+                SampledOn::Both => "",
+                SampledOn::New => ", new",
+                SampledOn::Gone => ", gone",
             });
             let costs = widths.costs(
                 "",

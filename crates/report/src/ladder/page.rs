@@ -15,7 +15,7 @@ use crate::markup::Markup;
 use crate::run::Run;
 
 /// A profiled run, and the index of its stage in [`Ladder::entries`].
-pub type Seen = (usize, Run);
+pub type ProfiledRun = (usize, Run);
 
 /// Writes the page. `seen` are the profiled runs, in the order of time.
 ///
@@ -24,7 +24,7 @@ pub type Seen = (usize, Run);
 /// [`Error::Write`] where `out` fails.
 pub fn write_page(
     ladder: &Ladder,
-    seen: &[Seen],
+    seen: &[ProfiledRun],
     highlights: &Highlights,
     out: impl Write,
 ) -> Result<(), Error> {
@@ -106,7 +106,7 @@ fn table(ladder: &Ladder, standings: &Standings) -> Markup {
 fn flames(
     page: &mut Page,
     entry: usize,
-    seen: &[Seen],
+    seen: &[ProfiledRun],
     highlights: &Highlights,
 ) -> Result<(), Error> {
     let Some((_, run)) = seen.iter().rfind(|(of, _)| *of == entry) else { return Ok(()) };
@@ -122,7 +122,12 @@ fn flames(
 }
 
 /// From the stage before, over all profiled runs of both.
-fn difference(page: &mut Page, ladder: &Ladder, entry: usize, seen: &[Seen]) -> Result<(), Error> {
+fn difference(
+    page: &mut Page,
+    ladder: &Ladder,
+    entry: usize,
+    seen: &[ProfiledRun],
+) -> Result<(), Error> {
     let Some(before) = entry.checked_sub(1) else { return Ok(()) };
     let runs = |entry: usize| seen.iter().filter(move |(of, _)| *of == entry).map(|(_, run)| run);
     let pairs: Vec<_> = runs(before).zip(runs(entry)).collect();

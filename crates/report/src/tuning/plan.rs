@@ -18,7 +18,7 @@ use serde::Serialize;
 use pipeprof_runner::size;
 use pipeprof_runner::tuning::CpuPlace;
 
-use super::seen::{ENOUGH_LOOKS, SELDOM, Seen, SeenPipe, percent};
+use super::observed::{ENOUGH_LOOKS, Observed, ObservedPipe, SELDOM, percent};
 use super::treatment::{Placement, Treatment};
 
 /// What was left out, and why.
@@ -62,22 +62,22 @@ const NICE_BY: i32 = 10;
 const WAKE_UP_S: f64 = 50e-6;
 
 /// What to try.
-pub fn plan(seen: &Seen) -> Plan {
+pub fn plan(observed: &Observed) -> Plan {
     let mut plan = Plan::default();
-    for pipe in 0..seen.pipes.len() {
-        capacities(seen, pipe, &mut plan);
+    for pipe in 0..observed.pipes.len() {
+        capacities(observed, pipe, &mut plan);
     }
-    for pipe in 0..seen.pipes.len() {
-        same_cpu(seen, pipe, &mut plan);
+    for pipe in 0..observed.pipes.len() {
+        same_cpu(observed, pipe, &mut plan);
     }
-    if seen.cpus.len() < 2 {
+    if observed.cpus.len() < 2 {
         plan.leave("members on different CPUs", "this process may use one CPU only");
     } else {
-        for pipe in 0..seen.pipes.len() {
-            different_cpus(seen, pipe, &mut plan);
+        for pipe in 0..observed.pipes.len() {
+            different_cpus(observed, pipe, &mut plan);
         }
-        spread(seen, &mut plan);
-        limiting_first(seen, &mut plan);
+        spread(observed, &mut plan);
+        limiting_first(observed, &mut plan);
     }
     let share = |planned: &Planned| planned.share.unwrap_or(0.0);
     plan.treatments.sort_by(|a, b| share(b).total_cmp(&share(a)));
@@ -104,13 +104,13 @@ impl Plan {
     }
 }
 
-fn capacities(seen: &Seen, at: usize, plan: &mut Plan) {
-    let pipe = &seen.pipes[at];
-    let what = format!("larger pipe {}", seen.pipe_name(at));
+fn capacities(observed: &Observed, at: usize, plan: &mut Plan) {
+    let pipe = &observed.pipes[at];
+    let what = format!("larger pipe {}", observed.pipe_name(at));
     let Some(capacity) = pipe.capacity_bytes else {
         return plan.leave(what, "it may not be opened: a named FIFO, or another user's");
     };
-    let sides = seen.sides(at);
+    let sides = observed.sides(at);
     let share = sides.as_ref().map(|sides| sides.wake_ups + sides.before.min(sides.behind));
     // A pipe that is always full could not be made smaller again, so this holds with --all, too.
     if pipe.looks >= ENOUGH_LOOKS && pipe.empty < SELDOM {
@@ -120,14 +120,14 @@ fn capacities(seen: &Seen, at: usize, plan: &mut Plan) {
         );
         return plan.leave(what, why);
     }
-    if !seen.all && pipe.looks >= ENOUGH_LOOKS && pipe.full < SELDOM {
+    if !observed.all && pipe.looks >= ENOUGH_LOOKS && pipe.full < SELDOM {
         let why = format!(
             "no effect possible: never full (empty {}), so its writer never waits",
             percent(pipe.empty)
         );
         return plan.leave(what, why);
     }
-    if let (false, Some(sides), Some(share)) = (seen.all, &sides, share)
+    if let (false, Some(sides), Some(share)) = (observed.all, &sides, share)
         && share < SELDOM
     {
         let (less, more) = match sides.before < sides.behind {
@@ -141,7 +141,7 @@ fn capacities(seen: &Seen, at: usize, plan: &mut Plan) {
         );
         return plan.leave(what, why);
     }
-    let most = seen.limits.map_or(u64::MAX, |limits| limits.most_bytes);
+    let most = observed.limits.map_or(u64::MAX, |limits| limits.most_bytes);
     let mut sizes: Vec<u64> =
         [4, 16].map(|factor| capacity.saturating_mul(factor).min(most)).to_vec();
     sizes.dedup();
@@ -156,24 +156,25 @@ fn capacities(seen: &Seen, at: usize, plan: &mut Plan) {
     }
 }
 
-fn same_cpu(seen: &Seen, at: usize, plan: &mut Plan) {
-    let SeenPipe { writer, reader, .. } = seen.pipes[at];
+fn same_cpu(observed: &Observed, at: usize, plan: &mut Plan) {
+    let ObservedPipe { writer, reader, .. } = observed.pipes[at];
     if writer == reader {
         return;
     }
-    let names = seen.pipe_name(at);
-    let sleeps = seen.members[writer].sleeps_per_second + seen.members[reader].sleeps_per_second;
+    let names = observed.pipe_name(at);
+    let sleeps =
+        observed.members[writer].sleeps_per_second + observed.members[reader].sleeps_per_second;
     let what = format!("{names} on one CPU");
-    if !seen.all && sleeps < WAKES_PER_SECOND {
+    if !observed.all && sleeps < WAKES_PER_SECOND {
         let why = format!("no effect possible: its ends sleep only {sleeps:.0} times a second");
         return plan.leave(what, why);
     }
-    let sides = seen.sides(at);
+    let sides = observed.sides(at);
     let share = sides.map(|sides| sides.wake_ups + sides.ends.min(sleeps * WAKE_UP_S));
-    if !seen.all && share.is_some_and(|share| share < SELDOM) {
+    if !observed.all && share.is_some_and(|share| share < SELDOM) {
         return plan.leave(what, "no effect possible: neither of them limits it");
     }
-    match seen.shared_cpus(writer, reader).first() {
+    match observed.shared_cpus(writer, reader).first() {
         Some(place) => {
             let cpus = vec![place.cpu];
             let members = vec![(writer, cpus.clone()), (reader, cpus)];
@@ -183,32 +184,33 @@ fn same_cpu(seen: &Seen, at: usize, plan: &mut Plan) {
     }
 }
 
-fn different_cpus(seen: &Seen, at: usize, plan: &mut Plan) {
-    let SeenPipe { writer, reader, .. } = seen.pipes[at];
-    let together = seen.members[writer].cpus_used + seen.members[reader].cpus_used;
-    let missed = seen.members[writer].cpus_missed + seen.members[reader].cpus_missed;
-    let sleeps = seen.members[writer].sleeps_per_second + seen.members[reader].sleeps_per_second;
-    let what = format!("{} on different CPUs", seen.pipe_name(at));
+fn different_cpus(observed: &Observed, at: usize, plan: &mut Plan) {
+    let ObservedPipe { writer, reader, .. } = observed.pipes[at];
+    let together = observed.members[writer].cpus_used + observed.members[reader].cpus_used;
+    let missed = observed.members[writer].cpus_missed + observed.members[reader].cpus_missed;
+    let sleeps =
+        observed.members[writer].sleeps_per_second + observed.members[reader].sleeps_per_second;
+    let what = format!("{} on different CPUs", observed.pipe_name(at));
     if writer == reader {
         return;
     }
     // The scheduler puts who is woken now here, now there.
     let moves_about = together >= 1.0 && sleeps >= WAKES_PER_SECOND;
-    if !seen.all && missed < MISSED && !moves_about {
+    if !observed.all && missed < MISSED && !moves_about {
         let why = format!(
             "no effect possible: they use {together:.1} CPUs together and do not wait for one"
         );
         return plan.leave(what, why);
     }
-    let sides = seen.sides(at);
+    let sides = observed.sides(at);
     let share = sides.map(|sides| {
         let moving = if moves_about { sides.ends.min(sleeps * WAKE_UP_S) } else { 0.0 };
         sides.no_cpu + moving
     });
-    if !seen.all && share.is_some_and(|share| share < SELDOM) {
+    if !observed.all && share.is_some_and(|share| share < SELDOM) {
         return plan.leave(what, "no effect possible: their waiting for a CPU does not limit it");
     }
-    let shared = seen.shared_cpus(writer, reader);
+    let shared = observed.shared_cpus(writer, reader);
     let Some((first, rest)) = shared.split_first() else {
         return plan.leave(what, "there is no CPU that both may use");
     };
@@ -228,63 +230,64 @@ fn different_cpus(seen: &Seen, at: usize, plan: &mut Plan) {
     }
 }
 
-fn spread(seen: &Seen, plan: &mut Plan) {
-    let members = seen.members.len();
+fn spread(observed: &Observed, plan: &mut Plan) {
+    let members = observed.members.len();
     if members < 3 {
         return;
     }
-    let missed: f64 = seen.members.iter().map(|member| member.cpus_missed).sum();
+    let missed: f64 = observed.members.iter().map(|member| member.cpus_missed).sum();
     let what = "every member on a CPU of its own";
-    if members > seen.cpus.len() {
-        return plan.leave(what, format!("{members} members, {} CPUs", seen.cpus.len()));
+    if members > observed.cpus.len() {
+        return plan.leave(what, format!("{members} members, {} CPUs", observed.cpus.len()));
     }
-    if !seen.all && missed < MISSED {
+    if !observed.all && missed < MISSED {
         return plan.leave(what, "no effect possible: members do not wait for a CPU");
     }
-    let share = seen.blame.as_ref().map(|blame| blame.no_cpu.iter().sum::<f64>());
-    if !seen.all && share.is_some_and(|share| share < SELDOM) {
+    let share = observed.blame.as_ref().map(|blame| blame.no_cpu.iter().sum::<f64>());
+    if !observed.all && share.is_some_and(|share| share < SELDOM) {
         return plan.leave(what, "no effect possible: their waiting for a CPU does not limit it");
     }
-    let may = |at: usize, cpu: usize| seen.members[at].allowed.contains(&cpu);
-    if !(0..members).all(|at| may(at, seen.cpus[at].cpu)) {
+    let may = |at: usize, cpu: usize| observed.members[at].allowed.contains(&cpu);
+    if !(0..members).all(|at| may(at, observed.cpus[at].cpu)) {
         return plan.leave(what, "some members may not use every CPU");
     }
-    let placed = (0..members).map(|at| (at, vec![seen.cpus[at].cpu])).collect();
+    let placed = (0..members).map(|at| (at, vec![observed.cpus[at].cpu])).collect();
     plan.try_cpus(Placement::Spread, placed, share);
 }
 
-fn limiting_first(seen: &Seen, plan: &mut Plan) {
-    let Some(limiting) = seen.limiting() else { return };
-    let name = &seen.members[limiting].name;
+fn limiting_first(observed: &Observed, plan: &mut Plan) {
+    let Some(limiting) = observed.limiting() else { return };
+    let name = &observed.members[limiting].name;
     let what = format!("{name} alone on a CPU");
-    let missed = seen.members[limiting].cpus_missed;
-    let share = seen.blame.as_ref().map(|blame| blame.no_cpu[limiting]);
-    if !seen.all && (missed < MISSED || share.is_some_and(|share| share < SELDOM)) {
+    let missed = observed.members[limiting].cpus_missed;
+    let share = observed.blame.as_ref().map(|blame| blame.no_cpu[limiting]);
+    if !observed.all && (missed < MISSED || share.is_some_and(|share| share < SELDOM)) {
         let why =
             format!("no effect possible: {name} waits for a CPU only {}", percent(missed.min(1.0)));
         return plan.leave(what, why);
     }
-    if seen.members.len() > 1 && seen.members[limiting].cpus_used < 1.05 {
-        let own = seen.cpus[0].cpu;
-        let others: Vec<usize> = seen.cpus[1..].iter().map(|place| place.cpu).collect();
+    if observed.members.len() > 1 && observed.members[limiting].cpus_used < 1.05 {
+        let own = observed.cpus[0].cpu;
+        let others: Vec<usize> = observed.cpus[1..].iter().map(|place| place.cpu).collect();
         let placed = |at| if at == limiting { vec![own] } else { others.clone() };
-        let may = |at: usize| placed(at).iter().any(|cpu| seen.members[at].allowed.contains(cpu));
-        if (0..seen.members.len()).all(may) {
-            let members = (0..seen.members.len()).map(|at| (at, placed(at))).collect();
+        let may =
+            |at: usize| placed(at).iter().any(|cpu| observed.members[at].allowed.contains(cpu));
+        if (0..observed.members.len()).all(may) {
+            let members = (0..observed.members.len()).map(|at| (at, placed(at))).collect();
             plan.try_cpus(Placement::Alone, members, share);
         } else {
             plan.leave(what, "some members may not use every CPU");
         }
     }
-    let rivals = (0..seen.members.len()).filter(|&at| at != limiting);
-    let rival =
-        rivals.max_by(|&a, &b| seen.members[a].cpus_used.total_cmp(&seen.members[b].cpus_used));
-    let Some(rival) = rival.filter(|&at| seen.members[at].cpus_used >= MISSED) else { return };
-    if seen.may_renice {
+    let rivals = (0..observed.members.len()).filter(|&at| at != limiting);
+    let rival = rivals
+        .max_by(|&a, &b| observed.members[a].cpus_used.total_cmp(&observed.members[b].cpus_used));
+    let Some(rival) = rival.filter(|&at| observed.members[at].cpus_used >= MISSED) else { return };
+    if observed.may_renice {
         plan.try_it(Treatment::Nice { member: rival, by: NICE_BY }, share);
     } else {
         plan.leave(
-            format!("nice {}", seen.members[rival].name),
+            format!("nice {}", observed.members[rival].name),
             "a nice value that was raised can't be lowered again without CAP_SYS_NICE",
         );
     }
@@ -292,7 +295,7 @@ fn limiting_first(seen: &Seen, plan: &mut Plan) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::seen::{SeenBlame, SeenMember};
+    use super::super::observed::{ObservedBlame, ObservedMember};
     use super::*;
     use pipeprof_runner::tuning::PipeLimits;
 
@@ -301,8 +304,8 @@ mod tests {
         (0..n).map(place).collect()
     }
 
-    fn member(name: &str, used: f64, missed: f64, sleeps: f64) -> SeenMember {
-        SeenMember {
+    fn member(name: &str, used: f64, missed: f64, sleeps: f64) -> ObservedMember {
+        ObservedMember {
             name: name.into(),
             cpus_used: used,
             cpus_missed: missed,
@@ -311,36 +314,36 @@ mod tests {
         }
     }
 
-    fn pipe(full: f64, empty: f64) -> SeenPipe {
-        SeenPipe { writer: 0, reader: 1, capacity_bytes: Some(65_536), looks: 200, empty, full }
+    fn pipe(full: f64, empty: f64) -> ObservedPipe {
+        ObservedPipe { writer: 0, reader: 1, capacity_bytes: Some(65_536), looks: 200, empty, full }
     }
 
-    fn seen(members: Vec<SeenMember>, pipes: Vec<SeenPipe>) -> Seen {
+    fn observed(members: Vec<ObservedMember>, pipes: Vec<ObservedPipe>) -> Observed {
         let limits = Some(PipeLimits { most_bytes: 1 << 20, user_bytes: None });
-        Seen { members, pipes, cpus: cpus(2), limits, may_renice: true, ..Seen::default() }
+        Observed { members, pipes, cpus: cpus(2), limits, may_renice: true, ..Observed::default() }
     }
 
     /// Shares by which members, and pipes by their wake-ups, limit.
-    fn blamed(mut seen: Seen, busy: &[f64], wake_ups: &[f64]) -> Seen {
+    fn blamed(mut observed: Observed, busy: &[f64], wake_ups: &[f64]) -> Observed {
         let none = vec![0.0; busy.len()];
-        seen.blame = Some(SeenBlame {
+        observed.blame = Some(ObservedBlame {
             busy: busy.to_vec(),
             no_cpu: none.clone(),
             outside: none,
             wake_ups: wake_ups.to_vec(),
         });
-        seen
+        observed
     }
 
-    fn names(seen: &Seen) -> Vec<String> {
-        plan(seen).treatments.iter().map(|planned| seen.name(&planned.treatment)).collect()
+    fn names(observed: &Observed) -> Vec<String> {
+        plan(observed).treatments.iter().map(|planned| observed.name(&planned.treatment)).collect()
     }
 
     #[test]
     fn a_pair_that_takes_turns_gets_larger_pipes_and_one_cpu() {
         let pair = vec![member("a", 0.7, 0.0, 9_000.0), member("b", 0.6, 0.0, 9_000.0)];
         assert_eq!(
-            names(&seen(pair, vec![pipe(0.3, 0.2)])),
+            names(&observed(pair, vec![pipe(0.3, 0.2)])),
             [
                 "pipe a → b: 256KiB",
                 "pipe a → b: 1MiB",
@@ -353,8 +356,8 @@ mod tests {
     #[test]
     fn what_cannot_matter_is_named_and_not_tried() {
         let members = vec![member("yes", 0.1, 0.0, 300.0), member("gzip", 0.8, 0.0, 300.0)];
-        let seen = seen(members, vec![pipe(0.97, 0.0)]);
-        let plan = plan(&seen);
+        let observed = observed(members, vec![pipe(0.97, 0.0)]);
+        let plan = plan(&observed);
         assert_eq!(plan.treatments, []);
         let why: Vec<&str> = plan.not_tried.iter().map(|not| not.why.as_str()).collect();
         assert!(why[0].contains("never empty (full 97 % of the time)"), "{why:?}");
@@ -368,16 +371,16 @@ mod tests {
             member("b", 0.6, 0.0, 9_000.0),
             member("c", 0.5, 0.0, 9_000.0),
         ];
-        let pipes = vec![pipe(0.3, 0.2), SeenPipe { writer: 1, reader: 2, ..pipe(0.3, 0.2) }];
-        let seen = blamed(seen(members, pipes), &[0.05, 0.55, 0.4], &[0.0, 0.0]);
-        let plan = plan(&seen);
+        let pipes = vec![pipe(0.3, 0.2), ObservedPipe { writer: 1, reader: 2, ..pipe(0.3, 0.2) }];
+        let observed = blamed(observed(members, pipes), &[0.05, 0.55, 0.4], &[0.0, 0.0]);
+        let plan = plan(&observed);
         let shares: Vec<f64> = plan.treatments.iter().filter_map(|planned| planned.share).collect();
         assert!(shares.is_sorted_by(|a, b| a >= b) && shares.len() >= 6, "{plan:?}");
         // Between b and c, 40 % of the time can be saved; between a and b 5 %.
-        let capacities: Vec<String> = names(&seen);
+        let capacities: Vec<String> = names(&observed);
         let at = |name: &str| capacities.iter().position(|known| known == name).unwrap();
         assert!(at("pipe b → c: 256KiB") < at("pipe a → b: 256KiB"), "{capacities:?}");
-        assert_eq!(seen.limit_text().unwrap(), "b is on a CPU, and limits it 55 % of the time");
+        assert_eq!(observed.limit_text().unwrap(), "b is on a CPU, and limits it 55 % of the time");
     }
 
     #[test]
@@ -388,18 +391,18 @@ mod tests {
             member("b", 0.3, 0.0, 300.0),
             member("gzip", 1.0, 0.0, 100.0),
         ];
-        let pipes = vec![pipe(0.3, 0.2), SeenPipe { writer: 1, reader: 2, ..pipe(0.97, 0.0) }];
-        let mut seen = blamed(seen(members, pipes), &[0.0, 0.01, 0.99], &[0.0, 0.0]);
-        assert_eq!(plan(&seen).treatments, []);
-        let why = &plan(&seen).not_tried[0].why;
+        let pipes = vec![pipe(0.3, 0.2), ObservedPipe { writer: 1, reader: 2, ..pipe(0.97, 0.0) }];
+        let mut observed = blamed(observed(members, pipes), &[0.0, 0.01, 0.99], &[0.0, 0.0]);
+        assert_eq!(plan(&observed).treatments, []);
+        let why = &plan(&observed).not_tried[0].why;
         assert_eq!(
             why,
             "no effect possible: what is behind it limits 100 % of the time, what is before it \
              0 % of the time"
         );
         // All but what could not be taken back.
-        seen.all = true;
-        let tried = names(&seen);
+        observed.all = true;
+        let tried = names(&observed);
         assert!(tried.contains(&"pipe a → b: 1MiB".to_owned()), "{tried:?}");
         assert!(!tried.iter().any(|name| name.starts_with("pipe b → gzip")), "{tried:?}");
     }
@@ -411,8 +414,8 @@ mod tests {
             member("b", 0.9, 0.3, 100.0),
             member("c", 0.5, 0.2, 100.0),
         ];
-        let pipes = vec![pipe(0.9, 0.0), SeenPipe { writer: 1, reader: 2, ..pipe(0.0, 0.9) }];
-        let tried = names(&seen(members, pipes));
+        let pipes = vec![pipe(0.9, 0.0), ObservedPipe { writer: 1, reader: 2, ..pipe(0.0, 0.9) }];
+        let tried = names(&observed(members, pipes));
         assert!(tried.contains(&"a on CPU 1, b on CPU 0, c on CPU 1".to_owned()), "{tried:?}");
         assert!(tried.contains(&"c: nice value 10 higher".to_owned()), "{tried:?}");
     }
@@ -420,7 +423,7 @@ mod tests {
     #[test]
     fn capacities_stay_within_what_is_allowed() {
         let pair = || vec![member("a", 0.1, 0.0, 0.0), member("b", 0.1, 0.0, 0.0)];
-        let mut tight = seen(pair(), vec![pipe(0.3, 0.3)]);
+        let mut tight = observed(pair(), vec![pipe(0.3, 0.3)]);
         tight.limits = Some(PipeLimits { most_bytes: 131_072, user_bytes: None });
         assert_eq!(names(&tight), ["pipe a → b: 128KiB"]);
         tight.limits = Some(PipeLimits { most_bytes: 65_536, user_bytes: None });

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use super::experiment::{Judged, MARGIN, Outcome};
+use super::observed::Observed;
 use super::plan::Plan;
 use super::proof::{Confirmed, Proof};
-use super::seen::Seen;
 use crate::escape::printable;
 use crate::words::units::throughput;
 
@@ -14,7 +14,7 @@ use crate::words::units::throughput;
 /// What is about to be done, for a person to agree to: changes to what runs, and other command lines,
 /// each with what is different about it.
 pub fn announcement(
-    seen: &Seen,
+    seen: &Observed,
     plan: &Plan,
     lines: &[(String, String)],
     subject: &str,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use pipeprof_profiler::meter::{Bytes, PipeFlow};
-use pipeprof_profiler::watcher::{Came, Seen};
+use pipeprof_profiler::watcher::{Came, Watched};
 use pipeprof_report::ladder::{CountedBy, EndCost};
 use pipeprof_runner::command::Spec;
 use pipeprof_runner::ends::Usage;
@@ -86,7 +86,7 @@ impl Command {
         let target = Target::Command { spec, title, duration: Some(limit) };
         let mut standby = standby(target, interrupt, quiet)?;
         standby.count();
-        let Seen { elapsed, flows, came, .. } = watched(standby, Some(limit), quiet)?;
+        let Watched { elapsed, flows, came, .. } = watched(standby, Some(limit), quiet)?;
         let Came::Command(command) = came else { bail!("{:?} was not run", self.line) };
         let (status, usage) = (command.status, command.usage);
         // Waits for the end of what has not ended.

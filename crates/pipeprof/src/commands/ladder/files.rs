@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use pipeprof_report::error::Error;
 use pipeprof_report::highlight::Highlights;
 use pipeprof_report::ladder::{
-    Ladder, Seen, Sweep, write_csv, write_heatmap, write_page, write_picture,
+    Ladder, ProfiledRun, Sweep, write_csv, write_heatmap, write_page, write_picture,
 };
 
 use crate::output::Output;
@@ -16,7 +16,7 @@ use crate::ui::{Ui, as_usage, hinted};
 
 /// What a ladder came to.
 pub(super) enum Results {
-    Ladder { ladder: Ladder, seen: Vec<Seen> },
+    Ladder { ladder: Ladder, seen: Vec<ProfiledRun> },
     Sweep(Sweep),
 }
 

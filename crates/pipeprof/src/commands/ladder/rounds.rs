@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use pipeprof_report::ladder::{Axis, Ending, Entry, Ladder, Run, SCHEMA_VERSION, Seen, is_narrow};
+use pipeprof_report::ladder::{
+    Axis, Ending, Entry, Ladder, ProfiledRun, Run, SCHEMA_VERSION, is_narrow,
+};
 use pipeprof_runner::bandwidth;
 
 use super::files::Files;
@@ -25,7 +27,7 @@ pub(super) struct Rounds<'a> {
     runs: Runs<'a>,
     schedule: Schedule,
     /// The profiled runs, in the order of time.
-    pub(super) kept: Vec<Seen>,
+    pub(super) kept: Vec<ProfiledRun>,
     /// Of a sweep.
     pub(super) axes: Vec<Axis>,
     began: Instant,

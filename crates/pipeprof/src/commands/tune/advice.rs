@@ -1,6 +1,6 @@
 //! How to have a proven change always, for this very pipeline, and what it costs.
 
-use pipeprof_report::tuning::{Seen, Treatment};
+use pipeprof_report::tuning::{Observed, Treatment};
 use pipeprof_runner::size;
 use pipeprof_runner::tuning::cpus_text;
 
@@ -9,7 +9,7 @@ use super::subject::Subject;
 
 /// Lines to paste, and the price.
 pub(super) fn recipe(
-    seen: &Seen,
+    seen: &Observed,
     subject: &Subject,
     treatments: &[Treatment],
     looked: &Looked,

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use pipeprof_report::tuning::{Seen, Side, Treatment, Window};
+use pipeprof_report::tuning::{Observed, Side, Treatment, Window};
 use pipeprof_runner::tuning::{Change, ChangeError, Guardian, HoldId, Restored};
 
 use super::compare::{Limits, Measured, block_of, compare};
@@ -224,7 +224,7 @@ impl LiveTrial<'_> {
     }
 
     /// Restores what is left and ends the guardian. What could not be restored yet, in words.
-    pub(super) fn finish(mut self, seen: &Seen) -> Vec<String> {
+    pub(super) fn finish(mut self, seen: &Observed) -> Vec<String> {
         let _ = self.restore();
         let left: Vec<String> =
             self.held.iter().map(|(_, change)| self.text(change, seen)).collect();
@@ -235,7 +235,7 @@ impl LiveTrial<'_> {
         left.into_iter().map(|what| format!("{what}; process {pid} keeps trying")).collect()
     }
 
-    fn text(&self, change: &Change, seen: &Seen) -> String {
+    fn text(&self, change: &Change, seen: &Observed) -> String {
         match change {
             Change::Capacity { pipe, from_bytes, .. } => {
                 let pipes = &self.subject.found.pipeline.pipes;

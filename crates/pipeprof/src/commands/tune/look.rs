@@ -7,7 +7,7 @@ use pipeprof_profiler::accounts::Accounts;
 use pipeprof_profiler::meter::{Bytes, Gauge};
 use pipeprof_profiler::states::States;
 use pipeprof_report::facts::states::StateHistory;
-use pipeprof_report::tuning::{Seen, SeenBlame, SeenMember, SeenPipe, window};
+use pipeprof_report::tuning::{Observed, ObservedBlame, ObservedMember, ObservedPipe, window};
 use pipeprof_runner::pipeline::MemberId;
 use pipeprof_runner::tuning::{allowed_cpus, cpus_of, may_renice, pipe_limits};
 
@@ -18,7 +18,7 @@ use crate::ui::{Ui, explained, hinted};
 
 /// What was seen.
 pub(super) struct Looked {
-    pub(super) pipeline: Seen,
+    pub(super) pipeline: Observed,
     /// Index of the pipe whose bytes are the measure.
     pub(super) payload: usize,
     pub(super) bytes_per_second: f64,
@@ -127,7 +127,7 @@ pub(super) fn watch(
     let members = pipeline.members.iter().zip(&accounts).map(|(member, accounts)| {
         let account = accounts.sum();
         let of_name = pipeline.members.iter().filter(|other| other.comm == member.comm);
-        SeenMember {
+        ObservedMember {
             // Which of several is meant is to be told.
             name: match of_name.count() {
                 1 => member.comm.clone(),
@@ -142,7 +142,7 @@ pub(super) fn watch(
     let first = |ids: &[MemberId]| ids.first().and_then(|&id| pipeline.position(id)).unwrap_or(0);
     let pipes = pipeline.pipes.iter().enumerate().map(|(at, pipe)| {
         let fill = gauges[at].fill().unwrap_or_default();
-        SeenPipe {
+        ObservedPipe {
             writer: first(&pipe.writers),
             reader: first(&pipe.readers),
             capacity_bytes: capacities[at],
@@ -152,13 +152,13 @@ pub(super) fn watch(
         }
     });
     Ok(Looked {
-        pipeline: Seen {
+        pipeline: Observed {
             members: members.collect(),
             pipes: pipes.collect(),
             cpus: allowed_cpus(),
             limits: pipe_limits(),
             may_renice: may_renice(),
-            blame: SeenBlame::of(&history, pipeline.members.len(), pipeline.pipes.len()),
+            blame: ObservedBlame::of(&history, pipeline.members.len(), pipeline.pipes.len()),
             all,
         },
         payload,

@@ -1,4 +1,4 @@
-//! What was seen of a pipeline before anything was changed, and what it is called.
+//! What was observed of a pipeline before anything was changed, and what it is called.
 
 use pipeprof_runner::size;
 use pipeprof_runner::tuning::{CpuPlace, PipeLimits, cpus_text};
@@ -14,13 +14,13 @@ pub(super) const SELDOM: f64 = 0.02;
 /// Fewer looks than this tell no share as small as [`SELDOM`].
 pub(super) const ENOUGH_LOOKS: u64 = 100;
 
-/// What was seen of a pipeline before anything was changed.
+/// What was observed of a pipeline before anything was changed.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Seen {
+pub struct Observed {
     /// In pipeline order.
-    pub members: Vec<SeenMember>,
+    pub members: Vec<ObservedMember>,
     /// In pipeline order.
-    pub pipes: Vec<SeenPipe>,
+    pub pipes: Vec<ObservedPipe>,
     /// The CPUs that members may be given.
     pub cpus: Vec<CpuPlace>,
     /// Limits of pipes; `None` where they are not known.
@@ -29,14 +29,14 @@ pub struct Seen {
     pub may_renice: bool,
     /// What limited it; `None` where the looks were too few to tell, or the kernel did not say what
     /// members wait for.
-    pub blame: Option<SeenBlame>,
+    pub blame: Option<ObservedBlame>,
     /// Try also what cannot matter, as far as it can be taken back.
     pub all: bool,
 }
 
 /// What limited a pipeline, as shares of the time, 0 to 1.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct SeenBlame {
+pub struct ObservedBlame {
     /// By member: it computed.
     pub busy: Vec<f64>,
     /// By member: it could have run, and had no CPU.
@@ -47,14 +47,14 @@ pub struct SeenBlame {
     pub wake_ups: Vec<f64>,
 }
 
-impl SeenBlame {
+impl ObservedBlame {
     /// Of a history.
-    pub fn of(history: &StateHistory, members: usize, pipes: usize) -> Option<SeenBlame> {
+    pub fn of(history: &StateHistory, members: usize, pipes: usize) -> Option<ObservedBlame> {
         let blamed = blame(history).sum(0..history.spans.len());
         if history.looks < ENOUGH_LOOKS || history.blind_share > SELDOM || blamed.whole_ns <= 0.0 {
             return None;
         }
-        let mut seen = SeenBlame {
+        let mut observed = ObservedBlame {
             busy: vec![0.0; members],
             no_cpu: vec![0.0; members],
             outside: vec![0.0; members],
@@ -63,17 +63,17 @@ impl SeenBlame {
         let member = |actor: usize| history.actors.get(actor).map_or(usize::MAX, |a| a.member);
         for &(limit, ns) in &blamed.limits {
             let slot = match limit {
-                Limit::Busy(actor) => seen.busy.get_mut(member(actor)),
-                Limit::NoCpu(actor) => seen.no_cpu.get_mut(member(actor)),
-                Limit::Outside(actor, _) => seen.outside.get_mut(member(actor)),
-                Limit::WakeUps(pipe) => seen.wake_ups.get_mut(pipe),
+                Limit::Busy(actor) => observed.busy.get_mut(member(actor)),
+                Limit::NoCpu(actor) => observed.no_cpu.get_mut(member(actor)),
+                Limit::Outside(actor, _) => observed.outside.get_mut(member(actor)),
+                Limit::WakeUps(pipe) => observed.wake_ups.get_mut(pipe),
                 Limit::Unknown => None,
             };
             if let Some(slot) = slot {
                 *slot += ns / blamed.whole_ns;
             }
         }
-        Some(seen)
+        Some(observed)
     }
 
     /// All that a member limits.
@@ -84,7 +84,7 @@ impl SeenBlame {
 
 /// A member, by what it did while it was watched.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct SeenMember {
+pub struct ObservedMember {
     /// Its name.
     pub name: String,
     /// CPUs that it used, 1.9 for nearly two.
@@ -99,7 +99,7 @@ pub struct SeenMember {
 
 /// A pipe, by what it held at the looks into it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct SeenPipe {
+pub struct ObservedPipe {
     /// Index of a member that writes.
     pub writer: usize,
     /// Index of a member that reads.
@@ -114,7 +114,7 @@ pub struct SeenPipe {
     pub full: f64,
 }
 
-impl Seen {
+impl Observed {
     /// `yes → gzip`.
     pub fn pipe_name(&self, pipe: usize) -> String {
         let name = |at: usize| self.members.get(at).map_or("?", |member| member.name.as_str());
@@ -185,7 +185,7 @@ impl Seen {
     /// What the members before and behind a pipe limit, and its own wake-ups, where known.
     pub(super) fn sides(&self, pipe: usize) -> Option<Sides> {
         let blame = self.blame.as_ref()?;
-        let SeenPipe { writer, reader, .. } = self.pipes[pipe];
+        let ObservedPipe { writer, reader, .. } = self.pipes[pipe];
         let side = |from: usize, up: bool| {
             let mut found = vec![from];
             let mut at = 0;
