@@ -16,6 +16,7 @@ use crate::members::Members;
 use crate::paging::Paging;
 use crate::perfdata::build_ids::BuildIds;
 use crate::perfdata::read::{FormatError, PerfDataFile};
+use crate::perfdata::readings::Readings;
 use crate::profile::{Profile, Unwinding};
 use crate::raw_stacks::RawStacks;
 use crate::recording::{EventRole, Loaded, Meta, Recording};
@@ -217,6 +218,8 @@ struct Pass<'a> {
     gap_until: u64,
     kernel: RecordedKernel,
     build_ids: BuildIds,
+    /// What samples read that stand for several events.
+    readings: Readings,
     samples: u64,
     /// Sum of what their periods stand for.
     weight: u64,

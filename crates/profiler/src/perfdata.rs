@@ -12,6 +12,7 @@ mod framing;
 pub mod layout;
 mod naming;
 pub mod read;
+pub(crate) mod readings;
 pub mod record;
 pub mod relabel;
 pub mod stream;

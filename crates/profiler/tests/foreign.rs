@@ -121,6 +121,30 @@ fn an_event_that_is_not_in_the_file_is_refused_with_those_that_are() {
 }
 
 /// `perf record -c`.
+/// `perf record -e '{cpu-clock,page-faults}:S'`: the clock takes the samples, and reads both.
+#[test]
+fn a_sample_that_reads_a_group_counts_for_each_event_of_it() {
+    const GROUP_AND_ID: u64 = 8 | 4;
+    let mut file = Foreign::new();
+    for (name, config) in [("cpu-clock", 0), ("page-faults", 2)] {
+        file.event(name, event_type::SOFTWARE, config, |attr| {
+            attr.sample_type |= sample_type::READ;
+            attr.read_format = GROUP_AND_ID;
+        });
+    }
+    for (time, clock, faults) in [(1, 1_100, 3), (2, 2_300, 3), (3, 3_200, 10)] {
+        let (chain, read) = (&[USER, 0x40_0100], &[(clock, 1), (faults, 2)]);
+        let sampled =
+            Sampled { id: 1, pid: 100, time, period: 1000, chain, read, ..Sampled::default() };
+        file.sample(sampled);
+    }
+    let clock = profile(&file);
+    assert_eq!((weight(&clock), clock.quality.samples), (3_200, 3));
+    assert!(clock.quality.notes.iter().any(|note| note.contains("page-faults (2 samples)")));
+    let faults = shown(&file, Some("page-faults")).unwrap();
+    assert_eq!((weight(&faults), faults.quality.samples), (10, 2));
+}
+
 #[test]
 fn samples_of_a_fixed_period_weigh_that_period() {
     let without = TYPE & !sample_type::PERIOD;

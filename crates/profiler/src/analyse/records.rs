@@ -12,6 +12,7 @@ use crate::members::Members;
 use crate::perfdata::build_ids::BuildIds;
 use crate::perfdata::layout::{Sample, SampleId};
 use crate::perfdata::read::PerfDataFile;
+use crate::perfdata::readings::Readings;
 use crate::perfdata::record::{
     CONTEXT_KERNEL, CONTEXT_MAX, CONTEXT_USER, Mapping, Parsed, Record, Task, misc, parse,
 };
@@ -51,6 +52,7 @@ impl<'a> Pass<'a> {
             stacks: RawStacks::default(),
             kernel: RecordedKernel::default(),
             build_ids: BuildIds::default(),
+            readings: Readings::default(),
             samples: 0,
             weight: 0,
             scale: Scale::new(meta.observed.as_ref(), meta.setup.timer_driven),
@@ -72,19 +74,18 @@ impl<'a> Pass<'a> {
             self.pass_gaps(layout.time(record).unwrap_or(0));
         }
         match parse(record, layout) {
-            Some(Parsed::Sample(sample)) => match self.roles[event] {
-                EventRole::Sample => {
-                    self.sample(&sample, record.misc);
-                    if self.tells_lives && file.events[event].is_switch() {
-                        self.switch_sample(&sample, EventRole::Switch);
-                    }
+            Some(Parsed::Sample(sample)) if layout.has_readings() => {
+                let mut readings = std::mem::take(&mut self.readings);
+                match readings.of(&sample, layout, file) {
+                    Some(counted) => counted.iter().for_each(|&(event, period)| {
+                        let sample = sample.standing_for(period);
+                        self.sample_of(event, &sample, record.misc, file);
+                    }),
+                    None => self.sample_of(event, &sample, record.misc, file),
                 }
-                EventRole::Wakeup => self.woken(&sample),
-                role @ (EventRole::Switch | EventRole::OwnChain) => {
-                    self.switch_sample(&sample, role);
-                }
-                EventRole::Tracking | EventRole::Other => {}
-            },
+                self.readings = readings;
+            }
+            Some(Parsed::Sample(sample)) => self.sample_of(event, &sample, record.misc, file),
             Some(Parsed::Mapping(mapping)) => self.map(&mapping, layout.time(record)),
             Some(Parsed::KernelSymbol(symbol)) => self.spaces.kernel_symbol(&symbol),
             Some(Parsed::BuildId(file)) => self.build_ids.add(&file),
@@ -118,6 +119,21 @@ impl<'a> Pass<'a> {
             Some(Parsed::Throttle) => self.throttled += 1,
             Some(Parsed::Other) => {}
             None => self.malformed += 1,
+        }
+    }
+
+    #[inline]
+    fn sample_of(&mut self, event: usize, sample: &Sample<'_>, misc: u16, file: &PerfDataFile) {
+        match self.roles[event] {
+            EventRole::Sample => {
+                self.sample(sample, misc);
+                if self.tells_lives && file.events[event].is_switch() {
+                    self.switch_sample(sample, EventRole::Switch);
+                }
+            }
+            EventRole::Wakeup => self.woken(sample),
+            role @ (EventRole::Switch | EventRole::OwnChain) => self.switch_sample(sample, role),
+            EventRole::Tracking | EventRole::Other => {}
         }
     }
 

@@ -98,6 +98,11 @@ impl Event {
         self.layout.tells_cpu() && self.flags & flag::ENABLE_ON_EXEC == 0
     }
 
+    /// The threads that a thread starts count for themselves.
+    pub fn is_inherited(&self) -> bool {
+        self.flags & flag::INHERIT != 0
+    }
+
     /// `cpu-clock` or `task-clock`: its periods are nanoseconds on a CPU.
     pub fn is_clock(&self) -> bool {
         self.kind == event_type::SOFTWARE && self.config <= 1

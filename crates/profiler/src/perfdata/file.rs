@@ -9,6 +9,7 @@ use super::event::Event;
 use super::features::Noted;
 use super::format_error::word;
 use super::framing::{Record, Records, kind};
+use super::readings::Readings;
 use crate::tracepoints::Tracepoint;
 
 /// The parsed header of a file.
@@ -110,8 +111,15 @@ impl PerfDataFile {
     /// How many samples there are of each event.
     pub fn samples_by_event(&self, file: &[u8]) -> Vec<u64> {
         let mut counts = vec![0; self.events.len()];
+        let mut readings = Readings::default();
         for (_, record) in self.records(file).filter(|(_, record)| record.kind == kind::SAMPLE) {
-            counts[self.event_of_record(&record)] += 1;
+            let event = self.event_of_record(&record);
+            let layout = self.events[event].layout;
+            let sample = if layout.has_readings() { layout.sample(record.body) } else { None };
+            match sample.as_ref().and_then(|sample| readings.of(sample, layout, self)) {
+                Some(counted) => counted.iter().for_each(|&(event, _)| counts[event] += 1),
+                None => counts[event] += 1,
+            }
         }
         counts
     }

@@ -52,6 +52,8 @@ pub struct Sample<'a> {
     pub user: Option<UserState<'a>>,
     /// What precedes the call chain.
     head: &'a [u8],
+    /// The counters that it read: the end of `head`.
+    read: &'a [u8],
 }
 
 /// The calls that led to where a sample was taken, as the CPU's last branch records hold them
@@ -119,6 +121,11 @@ const BRANCH_HW_INDEX: u64 = 1 << 17;
 const BRANCH_COUNTERS: u64 = 1 << 19;
 
 impl Sample<'_> {
+    /// The same with another period.
+    pub(crate) fn standing_for(self, period: u64) -> Self {
+        Sample { period, ..self }
+    }
+
     /// The words of the call chain.
     pub fn chain(&self) -> impl ExactSizeIterator<Item = u64> + '_ {
         self.callchain.chunks_exact(8).map(|word| {
@@ -175,6 +182,11 @@ impl Layout {
         self.sample_type & needed == needed && self.branch_sample_type & BRANCH_CALL_STACK != 0
     }
 
+    /// Samples carry the values of counters, and which counters those are.
+    pub(crate) fn has_readings(self) -> bool {
+        self.has(sample_type::READ) && self.read_format & READ_ID != 0
+    }
+
     /// The layout of [`Layout::write_unwound`].
     pub fn unwound(self) -> Self {
         Layout { sample_type: without_slices(self.sample_type), ..self }
@@ -215,9 +227,7 @@ impl Layout {
         }
         self.which_and_where(&mut at, &mut id)?;
         let period = if self.has(sample_type::PERIOD) { at.u64()? } else { self.implied_period };
-        if self.has(sample_type::READ) {
-            self.skip_read(&mut at)?;
-        }
+        let read = if self.has(sample_type::READ) { self.read(&mut at)? } else { &[] };
         let head = &body[..body.len() - at.0.len()];
         let callchain = if self.has(sample_type::CALLCHAIN) {
             let words = usize::try_from(at.u64()?).ok()?;
@@ -237,7 +247,7 @@ impl Layout {
             Calls::default()
         };
         let user = if self.has_stack_slices() { self.user(&mut at)? } else { None };
-        Some(Sample { id, ip, period, callchain, raw, calls, user, head })
+        Some(Sample { id, ip, period, callchain, raw, calls, user, head, read })
     }
 
     /// The entries of the branch stack.
@@ -274,19 +284,44 @@ impl Layout {
         Some((abi != 0).then_some(user))
     }
 
-    fn skip_read(self, at: &mut Cursor<'_>) -> Option<()> {
-        let each = 1
-            + usize::from(self.read_format & READ_ID != 0)
-            + usize::from(self.read_format & READ_LOST != 0);
-        let times = usize::from(self.read_format & READ_TOTAL_TIME_ENABLED != 0)
-            + usize::from(self.read_format & READ_TOTAL_TIME_RUNNING != 0);
+    /// `struct read_format`.
+    #[cold]
+    fn read<'a>(self, at: &mut Cursor<'a>) -> Option<&'a [u8]> {
         let words = if self.read_format & READ_GROUP != 0 {
-            let members = usize::try_from(at.u64()?).ok()?;
-            members.checked_mul(each)?.checked_add(times)?
+            let counters = usize::try_from(Cursor(at.0).u64()?).ok()?;
+            counters.checked_mul(self.words_a_counter())?.checked_add(1 + self.words_of_times())?
         } else {
-            each + times
+            self.words_a_counter() + self.words_of_times()
         };
-        at.bytes(words.checked_mul(8)?).map(drop)
+        at.bytes(words.checked_mul(8)?)
+    }
+
+    fn words_a_counter(self) -> usize {
+        1 + (self.read_format & (READ_ID | READ_LOST)).count_ones() as usize
+    }
+
+    fn words_of_times(self) -> usize {
+        let times = READ_TOTAL_TIME_ENABLED | READ_TOTAL_TIME_RUNNING;
+        (self.read_format & times).count_ones() as usize
+    }
+
+    /// The counters that a sample has read: the id and the value of each. `None` where it read none,
+    /// or where nothing tells which.
+    pub(super) fn readings(self, sample: &Sample<'_>) -> Option<impl Iterator<Item = (u64, u64)>> {
+        if !self.has_readings() || sample.read.is_empty() {
+            return None;
+        }
+        // A group tells how many it has, then the times, then the counters; one alone has the times
+        // behind its value.
+        let times = self.words_of_times();
+        let (skipped, between) =
+            if self.read_format & READ_GROUP != 0 { (1 + times, 0) } else { (0, times) };
+        let each = self.words_a_counter() + between;
+        let counters = sample.read.get(skipped * 8..)?.chunks_exact(each * 8);
+        Some(counters.filter_map(move |counter| {
+            let id = Cursor(counter.get((1 + between) * 8..)?).u64()?;
+            Some((id, Cursor(counter).u64()?))
+        }))
     }
 
     /// The event id of any record, without parsing the rest of it.

@@ -38,6 +38,8 @@ pub(crate) struct Sampled<'a> {
     pub(crate) raw: &'a [u8],
     /// `from` and `to` of each branch, the latest first.
     pub(crate) branches: &'a [(u64, u64)],
+    /// Value and id of each counter of a group.
+    pub(crate) read: &'a [(u64, u64)],
 }
 
 impl Foreign {
@@ -79,6 +81,8 @@ impl Foreign {
         put(sample_type::ID, &[sampled.id]);
         put(sample_type::CPU, &[0]);
         put(sample_type::PERIOD, &[sampled.period]);
+        put(sample_type::READ, &[sampled.read.len() as u64]);
+        sampled.read.iter().for_each(|&(value, id)| put(sample_type::READ, &[value, id]));
         put(sample_type::CALLCHAIN, &[sampled.chain.len() as u64]);
         put(sample_type::CALLCHAIN, sampled.chain);
         if has(sample_type::RAW) {
