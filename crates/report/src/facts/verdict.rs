@@ -20,6 +20,7 @@ mod removable;
 
 pub(crate) use bounds::LEAST_ALTERNATION;
 pub(super) use judge::Judge;
+pub use removable::{NoMore, Removable};
 
 /// Who or what limits, by place in the evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -209,7 +210,7 @@ pub struct Judged {
     /// In the order of time.
     pub phases: Vec<PhaseFacts>,
     /// A member that only passes on what the next could read by itself.
-    pub removable: Option<usize>,
+    pub removable: Option<Removable>,
     /// CPUs that the members may use were idle, so that they did not wait for want of one.
     pub cpus_are_idle: bool,
     /// Share of the time in which some task of the machine waited for memory, where that is much.

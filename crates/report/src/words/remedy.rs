@@ -6,7 +6,7 @@ use super::units::{bytes, duration, gain, percent};
 use super::verdict::Words;
 use super::{network, pipe_bound};
 use crate::facts::states::Outside;
-use crate::facts::verdict::{LEAST_GAIN, Next, Parallel};
+use crate::facts::verdict::{LEAST_GAIN, Next, NoMore, Parallel, Removable};
 use crate::verdict::{Finding, PipeCause, Remedy};
 
 impl Words<'_> {
@@ -153,15 +153,19 @@ impl Words<'_> {
     }
 
     fn removal(&self) -> Option<Remedy> {
-        let at = self.judged.removable?;
-        let member = &self.evidence.members[at];
+        let Removable { member, does } = self.judged.removable?;
+        let member = &self.evidence.members[member];
         let all: u64 = self.evidence.members.iter().map(|member| member.on_cpu_ns).sum();
         let part = member.on_cpu_ns as f64 / all.max(1) as f64;
         if part < 0.03 {
             return None;
         }
         Some(Remedy::new(
-            format!("remove {}: its reader can open the file itself", member.label),
+            match does {
+                NoMore::ReadFile => format!("replace {} by `< FILE`", member.label),
+                NoMore::Copy => format!("remove {}: it only copies", member.label),
+                NoMore::ShowProgress => format!("remove one {}", member.label),
+            },
             format!("saves {} of all CPU time", percent(100.0 * part)),
             None,
         ))

@@ -2,9 +2,29 @@
 
 use super::judge::Judge;
 
+/// A member without which the pipeline does the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Removable {
+    /// Its place in the profile.
+    pub member: usize,
+    /// What it does.
+    pub does: NoMore,
+}
+
+/// What a member does that nothing needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoMore {
+    /// It writes one file to a pipe.
+    ReadFile,
+    /// It copies from one pipe to the next.
+    Copy,
+    /// It shows the progress that another one shows.
+    ShowProgress,
+}
+
 impl Judge<'_> {
     /// `cat FILE |` at the start, `cat` in between, and a second `pv`.
-    pub(super) fn removable(&self) -> Option<usize> {
+    pub(super) fn removable(&self) -> Option<Removable> {
         let members = self.history.actors.iter().enumerate().filter_map(|(actor, one)| {
             Some((actor, one, self.member_of[actor]?, self.pipeline.members.get(one.member)?))
         });
@@ -32,9 +52,13 @@ impl Judge<'_> {
                 .iter()
                 .any(|argument| argument.starts_with("-L") || argument.starts_with("--rate-limit"));
             let again = of.comm == "pv" && !limits_rate && std::mem::replace(&mut seen_pv, true);
-            if is_cat || again {
-                return Some(member);
-            }
+            let does = match (is_cat, again) {
+                (true, _) if reads => NoMore::Copy,
+                (true, _) => NoMore::ReadFile,
+                (false, true) => NoMore::ShowProgress,
+                (false, false) => continue,
+            };
+            return Some(Removable { member, does });
         }
         None
     }
