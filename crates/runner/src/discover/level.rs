@@ -45,11 +45,13 @@ impl Found {
 
     /// Likewise, with what each look took.
     pub fn looks(&self) -> Vec<Option<Look>> {
-        let sockets = self.sockets();
-        let pipes = self.pipeline.pipes.iter().zip(&self.ends);
-        let questions = pipes.map(|(pipe, ends)| question(pipe, ends)).collect::<Vec<_>>();
-        let looks = self.looks_at(&questions);
-        looks.into_iter().zip(sockets).map(|(pipe, socket)| pipe.or(socket)).collect()
+        let pipes: Vec<(&Pipe, &Ends)> = self.pipeline.pipes.iter().zip(&self.ends).collect();
+        // Who holds a pipe must still be true when the looker comes to it, so not all are asked first.
+        let looks = pipes.chunks(looker::AT_ONCE).flat_map(|some| {
+            let questions: Vec<_> = some.iter().map(|(pipe, ends)| question(pipe, ends)).collect();
+            looks_at(&questions)
+        });
+        looks.zip(self.sockets()).map(|(pipe, socket)| pipe.or(socket)).collect()
     }
 
     /// The looks at those links that are sockets.
@@ -65,15 +67,15 @@ impl Found {
         };
         pipes.iter().map(level).collect()
     }
+}
 
-    fn looks_at(&self, questions: &[Option<Question>]) -> Vec<Option<Look>> {
-        if questions.iter().all(Option::is_none) {
-            return vec![None; questions.len()];
-        }
-        let asked: Vec<Question> = questions.iter().copied().flatten().collect();
-        let mut answers = looker::ask(&asked).into_iter().map(Answer::look);
-        questions.iter().map(|question| question.and_then(|_| answers.next().flatten())).collect()
+fn looks_at(questions: &[Option<Question>]) -> Vec<Option<Look>> {
+    let asked: Vec<Question> = questions.iter().copied().flatten().collect();
+    if asked.is_empty() {
+        return vec![None; questions.len()];
     }
+    let mut answers = looker::ask(&asked).into_iter().map(Answer::look);
+    questions.iter().map(|question| question.and_then(|_| answers.next().flatten())).collect()
 }
 
 /// By the memory of what was sent and not taken: a writer waits for space by that, and not by bytes.
