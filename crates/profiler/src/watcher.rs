@@ -25,6 +25,7 @@ use pipeprof_runner::pair::Reexec;
 use pipeprof_runner::pipeline::{Member, MemberId, Pipe, Pipeline};
 use pipeprof_runner::plan::PairPlan;
 use pipeprof_runner::{command, pair};
+use rustc_hash::FxHashSet;
 
 pub use decision::Ending;
 pub use subject::{Came, LaunchedCommand};
@@ -116,7 +117,8 @@ impl Standby {
     /// [`Error::Discover`].
     pub fn processes(pids: &[i32], extent: Extent, stop: Stop) -> Result<Self, Error> {
         let found = discover(pids, extent)?;
-        Ok(Self::new(Target::Processes(extent), found, String::new(), stop))
+        let title = names(&found.pipeline);
+        Ok(Self::new(Target::Processes(extent), found, title, stop))
     }
 
     fn new(target: Target, found: Found, title: String, stop: Stop) -> Self {
@@ -157,8 +159,8 @@ impl Standby {
     }
 
     /// What the recording is called: the stage, the command line, or `yes | gzip`.
-    pub fn title(&self) -> String {
-        if self.title.is_empty() { names(&everyone(&self.found)) } else { self.title.clone() }
+    pub fn title(&self) -> &str {
+        &self.title
     }
 
     /// Has it recorded into `dir` from the moment it is let go.
@@ -178,7 +180,7 @@ impl Standby {
             Target::Pair(_) | Target::Command(_) => self.found.pipeline.clone(),
         };
         let mut session = Session::attach(&RunningKernel, &pipeline, &config, dir)?;
-        session.begin(&complete::about(self.title(), Duration::ZERO))?;
+        session.begin(&complete::about(self.title.clone(), Duration::ZERO))?;
         Ok(self.session.insert(session))
     }
 
@@ -287,9 +289,13 @@ fn everyone(found: &Found) -> Pipeline {
     all
 }
 
+/// Those who hold its pipes, where anybody does: `yes | gzip`, though `timeout` waits for `yes`.
 fn names(pipeline: &Pipeline) -> String {
-    let names: Vec<&str> = pipeline.members.iter().map(|member| member.comm.as_str()).collect();
-    names.join(" | ")
+    let ends = pipeline.pipes.iter().flat_map(|pipe| pipe.writers.iter().chain(&pipe.readers));
+    let holders: FxHashSet<MemberId> = ends.copied().collect();
+    let is_named = |member: &&Member| holders.is_empty() || holders.contains(&member.id());
+    let named = pipeline.members.iter().filter(is_named);
+    named.map(|member| member.comm.as_str()).collect::<Vec<_>>().join(" | ")
 }
 
 #[derive(Debug)]
@@ -468,8 +474,7 @@ impl Watcher {
         if let Some(session) = &mut self.session {
             session.read_accounts(known);
             let (title, pipeline, elapsed) = (&self.title, &self.pipeline, self.started.elapsed());
-            let title = || if title.is_empty() { names(pipeline) } else { title.clone() };
-            session.note_progress(pipeline, || complete::about(title(), elapsed));
+            session.note_progress(pipeline, || complete::about(title.clone(), elapsed));
         }
         let (elapsed, moved) = (self.started.elapsed(), self.subject.moved());
         if let (Counting::Pair { series, gauge, .. }, Some(bytes)) = (&mut self.counting, moved) {
@@ -522,7 +527,6 @@ impl Watcher {
             subject.end(stop.is_asked(), stop.ending());
         }
         let interrupted = stop.is_asked();
-        let title = if title.is_empty() { names(&pipeline) } else { title };
         let recording = stopped.map(|stopped| {
             let about = About {
                 interrupted,

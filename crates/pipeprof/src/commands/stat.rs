@@ -79,7 +79,7 @@ fn count(target: Target, interrupt: &Interrupt, ui: &Ui) -> anyhow::Result<Count
         if is_pair { Counted::alone(member.pid) } else { Counted::process(member.pid) }
     };
     let targets: Vec<Counted> = pipeline.members.iter().map(counted).collect();
-    let title = standby.title();
+    let title = standby.title().to_owned();
     let attached = CounterSet::attach(&targets, &Environment::read()).and_then(|mut counters| {
         counters.enable()?;
         Ok(counters)
