@@ -4,7 +4,7 @@
 
 use std::collections::hash_map::Entry;
 
-use pipeprof_runner::discover::{Found, Level};
+use pipeprof_runner::discover::{Found, Level, parent_of};
 use pipeprof_runner::pipeline::{Link, Member, MemberId, Pipe, PipeKey, Pipeline};
 use pipeprof_runner::sock_diag::SockDiag;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -21,9 +21,13 @@ pub struct Live {
     found: Found,
     looker: Looker,
     members: FxHashMap<MemberId, Counted>,
+    /// Who has started members: what these moved is in its account once it has waited for them.
+    parents: FxHashSet<i32>,
     since_ns: u64,
     /// It used hardly any CPU time in the last interval.
     is_quiet: bool,
+    /// Somebody has ended since it was found.
+    has_lost: bool,
     /// Intervals since the looker was made.
     age: u32,
     /// Asks what arrived over TCP.
@@ -36,7 +40,8 @@ pub struct Live {
 struct Counted {
     io: IoWatch,
     before: Option<IoCounts>,
-    moved: IoCounts,
+    /// In the latest interval; `None` where it ended in it.
+    moved: Option<IoCounts>,
     elsewhere: Elsewhere,
     splices: bool,
 }
@@ -80,8 +85,10 @@ impl Live {
             looker: Looker::new(now, None),
             found,
             members: FxHashMap::default(),
+            parents: FxHashSet::default(),
             since_ns: now,
             is_quiet: false,
+            has_lost: false,
             age: 0,
             sockets: None,
             arrived: FxHashMap::default(),
@@ -100,11 +107,31 @@ impl Live {
     /// The pipeline as a later discovery found it.
     pub fn follow(&mut self, found: Found) {
         self.found = found;
+        self.has_lost = false;
         self.meet();
+        let all: Vec<MemberId> = self.members.keys().copied().collect();
+        self.look_elsewhere(all);
+    }
+
+    /// What else these read and write.
+    fn look_elsewhere(&mut self, ids: impl IntoIterator<Item = MemberId>) {
         let links = LinkSockets::of(&self.found.pipeline.pipes);
-        for counted in self.members.values_mut() {
-            counted.elsewhere = counted.io.elsewhere(false, &links);
+        for id in ids {
+            if let Some(counted) = self.members.get_mut(&id) {
+                counted.elsewhere = counted.io.elsewhere(false, &links);
+            }
         }
+    }
+
+    /// The members at pipes of which nobody can tell what went through.
+    fn at_unknown(&self, held: &FxHashMap<MemberId, [usize; 2]>) -> FxHashSet<MemberId> {
+        let pipes = self.found.pipeline.pipes.iter();
+        let is_unknown = |pipe: &&Pipe| {
+            !matches!(pipe.link, Link::Tcp { .. }) && self.bytes(pipe, held).is_none()
+        };
+        let ends =
+            pipes.filter(is_unknown).flat_map(|pipe| pipe.writers.iter().chain(&pipe.readers));
+        ends.copied().collect()
     }
 
     fn meet(&mut self) {
@@ -114,9 +141,10 @@ impl Live {
         for member in members {
             let Entry::Vacant(place) = self.members.entry(member.id()) else { continue };
             let Ok(io) = IoWatch::open(member.pid) else { continue };
+            self.parents.extend(parent_of(member.pid));
             place.insert(Counted {
                 before: io.counts(),
-                moved: IoCounts::default(),
+                moved: Some(IoCounts::default()),
                 elsewhere: Elsewhere::default(),
                 splices: can_splice(member.pid),
                 io,
@@ -130,6 +158,11 @@ impl Live {
     /// It used hardly any CPU time in the last interval, so that few looks tell as much.
     pub fn is_quiet(&self) -> bool {
         self.is_quiet
+    }
+
+    /// A member has ended since the pipeline was found, so that another may have taken its place.
+    pub fn has_lost(&self) -> bool {
+        self.has_lost
     }
 
     /// How many threads there were at the last look.
@@ -147,10 +180,8 @@ impl Live {
         let now = now_ns();
         for counted in self.members.values_mut() {
             let counts = counted.io.counts();
-            counted.moved = match (counts, counted.before) {
-                (Some(now), Some(before)) => now.since(before),
-                _ => IoCounts::default(),
-            };
+            self.has_lost |= counts.is_none();
+            counted.moved = counts.zip(counted.before).map(|(now, before)| now.since(before));
             counted.before = counts.or(counted.before);
             if self.age.is_multiple_of(SPLICES_EVERY) {
                 counted.splices |= counted.io.is_splicing();
@@ -158,6 +189,8 @@ impl Live {
         }
         let arrived = self.arrivals();
         let held = self.held();
+        // Where the ends disagree, one of them may move other things, too, since it was looked at.
+        self.look_elsewhere(self.at_unknown(&held));
         let pipes = &self.found.pipeline.pipes;
         let found = if levels { self.found.levels() } else { vec![None; pipes.len()] };
         let pipes = pipes
@@ -226,7 +259,7 @@ impl Live {
             let mut sum = EndCount::default();
             for id in ids {
                 let counted = self.members.get(id)?;
-                let Counted { moved, elsewhere, .. } = counted;
+                let Counted { moved: Some(moved), elsewhere, .. } = counted else { return None };
                 let (bytes, calls, elsewhere) = match reads {
                     true => (moved.read_bytes, moved.reads, elsewhere.reads),
                     false => (moved.written_bytes, moved.writes, elsewhere.writes),
@@ -235,7 +268,7 @@ impl Live {
                 sum.bytes += bytes;
                 sum.calls += calls;
                 sum.splices |= counted.splices;
-                sum.elsewhere |= elsewhere || held > 1;
+                sum.elsewhere |= elsewhere || held > 1 || self.parents.contains(&id.pid);
             }
             (!ids.is_empty()).then_some(sum)
         };

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 use pipeprof_runner::cpus::of_thread;
-use pipeprof_runner::discover::{Extent, Found, Level, discover};
+use pipeprof_runner::discover::{Extent, Found, Level, discover, discover_again};
 use pipeprof_runner::pair::Reexec;
 use pipeprof_runner::pipeline::{Member, MemberId, Pipe, Pipeline};
 use pipeprof_runner::plan::PairPlan;
@@ -195,9 +195,17 @@ impl Standby {
     /// [`Error::Command`] where it cannot be executed, [`Error::Control`] where no thread can be
     /// started.
     pub fn release(self) -> Result<Watcher, Error> {
-        let Standby { target, found, title, stop, mut session, counts, keep, enough } = self;
+        let Standby { target, mut found, title, stop, mut session, counts, keep, enough } = self;
         let launched = !matches!(target, Target::Processes(_));
-        let pipeline = everyone(&found);
+        let mut pipeline = everyone(&found);
+        if let (Target::Processes(extent), true) = (&target, counts) {
+            // Since it was found, a tenth of a second went into opening events.
+            let known: Vec<MemberId> = pipeline.members.iter().map(Member::id).collect();
+            if let Ok(now) = discover_again(&known, *extent, Vec::new()) {
+                pipeline.merge(&now.pipeline, &now.wrappers);
+                found = now;
+            }
+        }
         let counted_ns = now_ns();
         let counting = match &target {
             // Who only runs a pair, for its speed, is to have nothing looked at.

@@ -205,3 +205,37 @@ fn common_programs_are_counted_whatever_they_move_data_with() {
         held_against_the_truth(line, BYTES / 4);
     }
 }
+
+/// Who waits for a process has its whole account then, also what it had moved before anybody looked.
+#[test]
+fn children_that_come_and_go_at_an_end_count_from_the_beginning_of_the_watch() {
+    let folder = tempfile::tempdir().unwrap();
+    let gone = folder.path().join("gone");
+    let part = BYTES;
+    let shell = Shell::run(&format!(
+        "(for i in 1 2 3 4 5 6 7 8; do head -c {part} /dev/zero; done; : >{gone}; sleep 3) \
+         | dd of=/dev/null bs=64K status=none",
+        gone = gone.display(),
+    ));
+    let found = shell.piped(1);
+    let reader = found.pipeline.pipes[0].readers[0].pid;
+    let read = || {
+        let io = std::fs::read_to_string(format!("/proc/{reader}/io")).unwrap();
+        let count = io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap();
+        count.parse::<u64>().unwrap()
+    };
+    wait::until("the first one has written a part", || read() > part / 4);
+    let before = read();
+    let meter = Meter::start(found, false).unwrap();
+    wait::until("all is written", || {
+        if let Ok(found) = discover(&[reader], Extent::Whole) {
+            meter.follow(found);
+        }
+        gone.exists()
+    });
+    std::thread::sleep(Duration::from_millis(600));
+    let truth = read() - before;
+    let flows = meter.finish().unwrap();
+    let found = flows[0].bytes.known().unwrap_or_else(|| unreachable!("{truth}: {flows:?}"));
+    assert!(found.abs_diff(truth) * 25 <= truth, "{found} of {truth}");
+}

@@ -125,7 +125,8 @@ impl Segments {
                 let source = self.source.unwrap_or(source);
                 Bytes::Known { bytes: self.done_bytes + bytes, source }
             }
-            (None, unknown) => match self.source {
+            // Where an end has gone, what is left in the pipe is all that can be missing.
+            (None, unknown) => match self.source.filter(|_| self.ends_there() != (true, true)) {
                 Some(source) => Bytes::Known { bytes: self.done_bytes, source },
                 None => unknown,
             },
@@ -263,6 +264,12 @@ mod tests {
         // The reader has read its libraries meanwhile.
         let looks = [(None, born(7000)), (born(3000), born(9000)), (None, born(10_000))];
         assert_eq!(total(&looks), Some(3000));
+    }
+
+    #[test]
+    fn what_nobody_can_tell_of_later_ends_makes_the_sum_unknown() {
+        let looks = [(end(1000), end(1000)), (None, end(1000)), (end(90_000_000), end(2_000_000))];
+        assert_eq!(total(&looks), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod uncounted;
 
 use std::time::{Duration, Instant};
 
-use pipeprof_runner::discover::Found;
+use pipeprof_runner::discover::{Found, parent_of};
 use pipeprof_runner::pipeline::{Link, MemberId, Pipe, PipeKey};
 use pipeprof_runner::sock_diag::SockDiag;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -20,6 +20,7 @@ use super::splices::Splices;
 use super::{
     Bytes, EndCount, Gauge, LinkSockets, PipeFlow, Point, Series, Source, Total, estimate,
 };
+use crate::process::{ticks_a_second, ticks_since_boot};
 
 /// Every so many looks, fill is looked at too, some 15 microseconds a pipe.
 const THOROUGH: u64 = 4;
@@ -27,10 +28,16 @@ const THOROUGH: u64 = 4;
 /// And every so many, what else a process has open, some 5 microseconds a descriptor.
 const DESCRIPTORS: u64 = 32;
 
+/// A scan of all processes takes less than this part of a second.
+const SCANS_A_SECOND: u64 = 10;
+
 /// All looks so far, and what they add up to.
 pub(super) struct Watch {
     start: Instant,
     from_birth: bool,
+    /// Who began later and was not found at first has moved nothing of the pipeline's before, as
+    /// processes tell their start.
+    since_ticks: u64,
     /// Only the last while is of interest.
     keep: Option<Duration>,
     looks: u64,
@@ -79,6 +86,7 @@ impl Watch {
         Watch {
             start: Instant::now(),
             from_birth,
+            since_ticks: ticks_since_boot().saturating_sub(ticks_a_second() / SCANS_A_SECOND),
             keep,
             looks: 0,
             processes: FxHashMap::default(),
@@ -102,26 +110,30 @@ impl Watch {
             pipe.writers.iter().for_each(|&id| ends.entry(id).or_default().0 += 1);
             pipe.readers.iter().for_each(|&id| ends.entry(id).or_default().1 += 1);
         }
-        let (mut waiting, mut unseen): (Vec<i32>, Vec<MemberId>) = (Vec::new(), Vec::new());
+        let mut unseen: Vec<MemberId> = Vec::new();
         for member in &pipeline.members {
-            let (writes_to, reads_from) = ends.get(&member.id()).copied().unwrap_or_default();
-            let from_birth = self.from_birth;
-            let is_young = from_birth || self.exits.is_young(member.id());
-            let is_new = !self.processes.contains_key(&member.id());
-            let process = self
-                .processes
-                .entry(member.id())
-                .or_insert_with(|| Process::meet(member.id(), from_birth, is_young));
-            waiting.extend(process.parent);
-            if is_new {
-                unseen.extend(process.watch.is_none().then_some(member.id()));
-                let siblings = self.children.entry(process.parent.unwrap_or(NOBODY)).or_default();
-                siblings.push(member.id());
+            let id = member.id();
+            if !self.processes.contains_key(&id) {
+                // Before it is counted: what it leaves as it ends is to be in the growth of who waits
+                // for it.
+                let parent = parent_of(member.pid);
+                parent.into_iter().for_each(|parent| self.meet_parents(parent));
+                let has_begun_since =
+                    || id.start_time.is_some_and(|start| start > self.since_ticks);
+                let from_birth = self.from_birth || self.looks > 0 && has_begun_since();
+                let since = self.before_children(member.pid);
+                let mut process = Process::meet(id, parent, from_birth, since);
+                process.is_told = self.from_birth || self.exits.tells_of(id);
+                unseen.extend(process.watch.is_none().then_some(id));
+                self.children.entry(parent.unwrap_or(NOBODY)).or_default().push(id);
+                self.processes.insert(id, process);
             }
-            process.writes_to = process.writes_to.max(writes_to);
-            process.reads_from = process.reads_from.max(reads_from);
+            if let Some(process) = self.processes.get_mut(&id) {
+                let (writes_to, reads_from) = ends.get(&id).copied().unwrap_or_default();
+                process.writes_to = process.writes_to.max(writes_to);
+                process.reads_from = process.reads_from.max(reads_from);
+            }
         }
-        waiting.into_iter().for_each(|pid| self.meet_parents(pid));
         self.read_exits_of_unseen(&unseen);
         for pipe in &pipeline.pipes {
             let index = match self.places.get(&pipe.key()) {
@@ -163,7 +175,7 @@ impl Watch {
         let sums = self.sums_of_parents();
         let mut gone = Ended::default();
         for (&id, process) in &mut self.processes {
-            match process.look(id, thorough, descriptors, self.from_birth, &self.links) {
+            match process.look(id, thorough, descriptors, &self.links) {
                 Seen::Living | Seen::GoneBefore => {}
                 Seen::Gone => {
                     process.gone_at = Some(self.looks);
@@ -221,7 +233,9 @@ impl Watch {
 
     fn ends(&self, pipe: &WatchedPipe, gone: Gone) -> (Option<EndCount>, Option<EndCount>) {
         let is_there = |id: &MemberId| self.processes.get(id).is_some_and(|p| p.watch.is_some());
-        let sum = |ids: &[MemberId], count: &dyn Fn(MemberId, &Process) -> EndCount| {
+        let sum = |ids: &[MemberId],
+                   count: &dyn Fn(MemberId, &Process) -> EndCount,
+                   before: fn(&Process) -> (u64, u64)| {
             if gone == Gone::AreNoEnd && !ids.iter().any(is_there) {
                 return None;
             }
@@ -237,12 +251,17 @@ impl Watch {
                 parent_gone_at.is_some_and(|of_parent| of_parent.is_none_or(|at| at > gone_at))
             };
             let mut sum = EndCount { spliced: Some(0), ..EndCount::default() };
+            let (mut before_bytes, mut before_calls) = (0, 0);
             for &id in ids {
                 let Some(process) = self.processes.get(&id) else { continue };
                 let one = count(id, process);
                 sum.splices |= one.splices;
                 let ended = process.parent.zip(process.gone_at);
-                if !ended.is_some_and(|(parent, gone_at)| has_inherited(parent, gone_at)) {
+                if ended.is_some_and(|(parent, gone_at)| has_inherited(parent, gone_at)) {
+                    // The whole of it, also what it had moved before it was watched.
+                    let (bytes, calls) = before(process);
+                    (before_bytes, before_calls) = (before_bytes + bytes, before_calls + calls);
+                } else {
                     sum.bytes += one.bytes;
                     sum.calls += one.calls;
                     sum.elsewhere |= one.elsewhere;
@@ -252,6 +271,8 @@ impl Watch {
                     sum.spliced = sum.spliced.zip(one.spliced).map(|(sum, one)| sum + one);
                 }
             }
+            sum.bytes = sum.bytes.saturating_sub(before_bytes);
+            sum.calls = sum.calls.saturating_sub(before_calls);
             sum.spliced = sum.spliced.filter(|_| sum.splices);
             Some(sum)
         };
@@ -262,18 +283,18 @@ impl Watch {
             }
             _ => None,
         };
-        let born = u32::from(self.from_birth);
-        let writer = sum(&pipe.writers, &|id, process| EndCount {
-            born,
+        let writer = |id, process: &Process| EndCount {
             spliced: spliced(id, process).filter(|_| process.one_pipe(|p| p.1)).map(|s| s.written),
             ..process.written()
-        });
-        let reader = sum(&pipe.readers, &|id, process| EndCount {
-            born,
+        };
+        let reader = |id, process: &Process| EndCount {
             spliced: spliced(id, process).filter(|_| process.one_pipe(|p| p.0)).map(|s| s.read),
             ..process.read()
-        });
-        (writer, reader)
+        };
+        (
+            sum(&pipe.writers, &writer, Process::written_before),
+            sum(&pipe.readers, &reader, Process::read_before),
+        )
     }
 
     /// Bytes of a pipe, unless its splices were counted for a part of the time only.

@@ -47,6 +47,9 @@ pub(super) struct Collector {
 /// Scans of all processes may take one part in so many of the time.
 const SCAN_SHARE: u32 = 400;
 
+/// Likewise, while members come and go.
+const SCAN_SHARE_OF_CHANGE: u32 = 100;
+
 /// Whoever comes is seen within this at the latest.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -147,7 +150,9 @@ impl Collector {
     /// The dearer the last scan was, the longer until the next.
     fn scan_when_due(&mut self) -> anyhow::Result<()> {
         let since = self.scanned.elapsed();
-        let is_due = since >= (self.scan_took * SCAN_SHARE).min(LONGEST_PAUSE);
+        let changes = self.watched.iter().any(Live::has_lost);
+        let share = if changes { SCAN_SHARE_OF_CHANGE } else { SCAN_SHARE };
+        let is_due = since >= (self.scan_took * share).min(LONGEST_PAUSE);
         let may_rest = since < LONGEST_REST && self.newest.is_some() && newest_pid() == self.newest;
         if !is_due || may_rest {
             return Ok(());

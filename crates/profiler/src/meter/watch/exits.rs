@@ -74,7 +74,7 @@ impl ExitAccounts {
     }
 
     /// A process has begun since, so that all that it leaves is told.
-    pub(super) fn is_young(&self, id: MemberId) -> bool {
+    pub(super) fn tells_of(&self, id: MemberId) -> bool {
         id.start_time.is_some_and(|ticks| ticks > self.began_ticks)
     }
 

@@ -29,6 +29,8 @@ pub(super) type Ended = FxHashMap<i32, Vec<MemberId>>;
 /// A process that inherits the counts of those that it waits for.
 pub(super) struct Parent {
     watch: IoWatch,
+    /// Its counts when it was met, before any of those was.
+    first: IoCounts,
     /// Its counts at the beginning of the latest look that found none of those gone.
     base: IoCounts,
     /// What of its growth since then was found to be by them.
@@ -74,6 +76,7 @@ impl Watch {
             waiting = parent_of(pid).filter(|parent| *parent != own_pid());
             let parent = Parent {
                 watch,
+                first: base,
                 base,
                 attributed: IoCounts::default(),
                 inherits: false,
@@ -82,6 +85,12 @@ impl Watch {
             };
             self.parents.insert(pid, parent);
         }
+    }
+
+    /// What this process had counted before any child of it was met.
+    pub(super) fn before_children(&self, pid: i32) -> Option<IoCounts> {
+        let parent = self.parents.get(&pid)?;
+        parent.gone_at.is_none().then_some(parent.first)
     }
 
     /// The accounts of those that wait, at the beginning of a look: what ends from here on is in none.
@@ -157,7 +166,7 @@ impl Watch {
     pub(super) fn read_exits(&mut self, gone: &Ended) {
         self.exits.look();
         for id in gone.values().flatten() {
-            let Some(process) = self.processes.get_mut(id).filter(|it| it.is_young) else {
+            let Some(process) = self.processes.get_mut(id).filter(|it| it.is_told) else {
                 continue;
             };
             let children = gone.get(&id.pid).into_iter().flatten().map(|child| child.pid);
@@ -174,7 +183,7 @@ impl Watch {
             };
             let children = self.children.get(&id.pid).into_iter().flatten().filter(has_gone);
             let account = self.exits.of(*id, children.map(|child| child.pid));
-            if let Some(process) = self.processes.get_mut(id).filter(|it| it.is_young) {
+            if let Some(process) = self.processes.get_mut(id).filter(|it| it.is_told) {
                 process.ended_with(account);
             }
         }

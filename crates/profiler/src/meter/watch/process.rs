@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use pipeprof_runner::discover::parent_of;
 use pipeprof_runner::pipeline::MemberId;
 
 use super::exits::Account;
@@ -32,8 +31,10 @@ pub(super) struct Process {
     pub(super) counted: Option<(usize, usize)>,
     pub(super) elsewhere: Elsewhere,
     pub(super) parent: Option<i32>,
-    /// It has begun since the watch did.
-    pub(super) is_young: bool,
+    /// It has begun since the watch did, so that all its counts are of what was watched.
+    pub(super) from_birth: bool,
+    /// The kernel tells all that it leaves when it ends.
+    pub(super) is_told: bool,
     /// What the kernel told when it had ended.
     pub(super) account: Option<Account>,
     /// Which sides are known by it alone.
@@ -52,13 +53,18 @@ pub(super) enum Seen {
 }
 
 impl Process {
-    /// `from_birth` says that all counts are of what was watched, and `is_young` that it began since.
-    pub(super) fn meet(id: MemberId, from_birth: bool, is_young: bool) -> Self {
+    /// It counts from its birth, or `since` it had counted so much, or else from now.
+    pub(super) fn meet(
+        id: MemberId,
+        parent: Option<i32>,
+        from_birth: bool,
+        since: Option<IoCounts>,
+    ) -> Self {
         let watch = IoWatch::open(id.pid).ok();
         // Asked once its files are open: they stay those of whoever has the pid now.
         let watch = watch.filter(|_| id.is_there());
         let now = watch.as_ref().and_then(IoWatch::counts).unwrap_or_default();
-        let first = if from_birth { IoCounts::default() } else { now };
+        let first = if from_birth { IoCounts::default() } else { since.unwrap_or(now) };
         Process {
             program: watch.as_ref().and_then(IoWatch::program),
             age: 0,
@@ -70,8 +76,9 @@ impl Process {
             last: now,
             fastest: now.since(first),
             elsewhere: Elsewhere::default(),
-            parent: parent_of(id.pid),
-            is_young,
+            parent,
+            from_birth,
+            is_told: from_birth,
             account: None,
             is_rounded: Elsewhere::default(),
             writes_to: 0,
@@ -85,7 +92,6 @@ impl Process {
         id: MemberId,
         thorough: bool,
         descriptors: bool,
-        from_birth: bool,
         links: &LinkSockets,
     ) -> Seen {
         let Some(watch) = &mut self.watch else { return Seen::GoneBefore };
@@ -106,7 +112,7 @@ impl Process {
                 self.splices |= can_splice(id.pid);
                 self.program = program;
             }
-            let now = watch.elsewhere(from_birth, links);
+            let now = watch.elsewhere(self.from_birth, links);
             self.elsewhere.reads |= now.reads;
             self.elsewhere.writes |= now.writes;
         }
@@ -129,7 +135,18 @@ impl Process {
 
     fn end(&self, bytes: u64, calls: u64, besides: bool, is_rounded: bool) -> EndCount {
         let elsewhere = besides || self.is_unchecked(bytes) || self.is_rough(is_rounded, bytes);
-        EndCount { bytes, calls, splices: self.splices, elsewhere, ..EndCount::default() }
+        let born = u32::from(self.from_birth);
+        EndCount { bytes, calls, splices: self.splices, elsewhere, born, ..EndCount::default() }
+    }
+
+    /// What it had written before it was watched, with the calls.
+    pub(super) fn written_before(&self) -> (u64, u64) {
+        (self.first.written_bytes, self.first.writes)
+    }
+
+    /// What it had read before it was watched, with the calls.
+    pub(super) fn read_before(&self) -> (u64, u64) {
+        (self.first.read_bytes, self.first.reads)
     }
 
     /// The pipes on one side of a process whose splices are counted are just one.
