@@ -129,7 +129,7 @@ fn difference(page: &mut Page, ladder: &Ladder, entry: usize, seen: &[Seen]) -> 
     let names = [before, entry].map(|entry| &*ladder.entries[entry].name);
     let diff = match Diff::of(&pairs, names) {
         Ok(diff) => diff,
-        // Too short for samples, or nobody in common.
+        // Too short for samples, or no member in common.
         Err(Error::NoSamples { .. } | Error::NotComparable { .. }) => return Ok(()),
         Err(error) => return Err(error),
     };
