@@ -1,5 +1,5 @@
-//! Who is who in a time line: which process is told as which member, what each holds, and what it
-//! does in a joint state.
+//! Maps the processes of a timeline to members: which pipes each member holds, and what it does in
+//! a joint state.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::{Actor, ActorId, Doing, Ends, Outside, PipeAt, Waits};
 /// Accounts are read every few looks: a process that lived for less may have lost some of its own.
 const LONG_ENOUGH_NS: u64 = 200_000_000;
 
-/// Who is who.
+/// Maps processes to members.
 pub(super) struct Roster {
     pub(super) actors: Vec<Actor>,
     pub(super) pipes: Vec<Ends>,
