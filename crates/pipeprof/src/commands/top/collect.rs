@@ -9,14 +9,14 @@ use pipeprof_runner::discover::{Extent, Found, discover, discover_all};
 use super::who::Known;
 use crate::ui::hinted;
 
-/// What is asked for.
+/// What the user asked for.
 #[derive(Clone, Debug)]
 pub(super) struct What {
     pub(super) pids: Vec<i32>,
     pub(super) pattern: Option<String>,
     /// Look into the pipes.
     pub(super) fill: bool,
-    /// Threads and open files of whom.
+    /// Whose threads and open files to look at.
     pub(super) detail: Detail,
 }
 
@@ -38,14 +38,14 @@ pub(super) struct Collector {
     scan_took: Duration,
     /// The newest pid when processes were scanned.
     newest: Option<u32>,
-    /// How often was looked.
+    /// How often states were looked at.
     looked: usize,
 }
 
 /// Scans of all processes may take one part in so many of the time.
 const SCAN_SHARE: u32 = 400;
 
-/// Whoever comes is seen within this at the latest.
+/// A new process is seen within this time at the latest.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Looks at every thread in an interval, at most and at least.
@@ -74,7 +74,7 @@ impl Collector {
         Ok(collector)
     }
 
-    /// Looks at states until the interval is over. False where it was ended early.
+    /// Looks at states until the interval is over. False if it was ended early.
     pub(super) fn wait(&mut self, interval: Duration, is_over: impl Fn() -> bool) -> bool {
         let began = Instant::now();
         let looks = self.looks();
@@ -109,7 +109,7 @@ impl Collector {
         }
     }
 
-    /// What the interval came to; then who has come and gone.
+    /// The result of the interval; then finds processes that started or ended.
     pub(super) fn take(&mut self) -> Snapshot {
         let fill = self.what.fill;
         self.known.begin();
@@ -142,7 +142,7 @@ impl Collector {
         snapshot
     }
 
-    /// The dearer the last scan was, the longer until the next.
+    /// The more expensive the last scan was, the longer until the next.
     fn scan_when_due(&mut self) -> anyhow::Result<()> {
         let since = self.scanned.elapsed();
         let is_due = since >= (self.scan_took * SCAN_SHARE).min(LONGEST_PAUSE);
