@@ -1,4 +1,4 @@
-//! The command line: what was typed, and the plan that it comes to.
+//! The command line: the arguments as typed, and the plan that they result in.
 
 pub(crate) mod global;
 pub(crate) mod json;

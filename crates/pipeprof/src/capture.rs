@@ -1,4 +1,4 @@
-//! From a target to its profile: launch or find, attach, let go, watch, stop, analyse.
+//! From a target to its profile: launch or find it, attach, release, watch, stop, analyse.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -25,19 +25,19 @@ use crate::progress::{Analysing, Watching};
 use crate::salvage::{Taken, keep_unread};
 use crate::ui::{Exit, Ui, explained, hinted, stopped};
 
-/// What came of watching a target.
+/// The result of watching a target.
 pub(crate) struct Captured {
     pub(crate) run: Run,
-    /// What it was made of.
+    /// The recording that it was made from.
     pub(crate) taken: Taken,
-    /// What went wrong with what was watched.
+    /// How the target failed, if it did.
     pub(crate) failures: Vec<Complaint>,
     /// Ctrl-C ended it.
     pub(crate) interrupted: bool,
 }
 
 impl Captured {
-    /// How the command ends that captured it. What went wrong is told.
+    /// The exit status of the command that captured it. Failures are printed.
     pub(crate) fn exit(&self, ui: &Ui) -> Exit {
         for failure in &self.failures {
             ui.error(&pair_args::complaint(failure));
@@ -50,7 +50,7 @@ impl Captured {
     }
 }
 
-/// Watches a target to its end, with a recording that goes when the result does.
+/// Watches a target to its end, with a recording that is removed when the result is dropped.
 pub(crate) fn capture(
     target: Target,
     config: &CaptureConfig,
@@ -79,15 +79,15 @@ pub(crate) fn capture_into(
     let session = standby.record(config, dir).map_err(refused)?;
     let (_, meta) = session.so_far();
     let opened = match meta.setup.scope {
-        profile::Scope::PerCpu => "one a CPU",
-        profile::Scope::PerTask => "one a thread",
+        profile::Scope::PerCpu => "one event per CPU",
+        profile::Scope::PerTask => "one event per thread",
     };
     match meta.frequency_hz {
         Some(hz) => ui.detail(format_args!("sampling {} at {hz} Hz, {opened}", meta.setup.event)),
         None => ui.detail("looking at /proc alone"),
     }
     if let Some(fallback) = &meta.setup.fallback {
-        ui.detail(format_args!("not a better event: {fallback}"));
+        ui.detail(format_args!("not the default event: {fallback}"));
     }
     standby.count();
     let seen = watched(standby, duration, ui)?;
@@ -144,7 +144,7 @@ pub(crate) fn watched(
     ended.and_then(|_| watcher.finish()).map_err(refused)
 }
 
-/// Runs a pair with nobody measuring it.
+/// Runs a pair without a profiler.
 pub(crate) fn run_pair(plan: &PairPlan, interrupt: &Interrupt, ui: &Ui) -> anyhow::Result<Outcome> {
     let standby = standby(Target::Pair(Box::new(plan.clone())), interrupt, ui)?;
     match watched(standby, None, ui)?.came {
@@ -153,7 +153,7 @@ pub(crate) fn run_pair(plan: &PairPlan, interrupt: &Interrupt, ui: &Ui) -> anyho
     }
 }
 
-/// What went wrong with what was watched.
+/// The messages about what failed of what was watched.
 pub(crate) fn failures(came: &Came) -> Vec<Complaint> {
     let status = match came {
         Came::Pair(outcome) => return outcome.failures(),
@@ -182,7 +182,7 @@ pub(crate) fn reopen(
     ui: &Ui,
 ) -> anyhow::Result<Captured> {
     let recording = Recording::open_event(path, event).map_err(explained)?;
-    // Whoever ended it then did not end this.
+    // What interrupted the recording then does not interrupt this command.
     Ok(Captured { interrupted: false, ..analysed(recording, scope, ui)? })
 }
 

@@ -78,8 +78,8 @@ pub(crate) fn run(command: Command, program: clap::Command, ui: &Ui) -> anyhow::
     }
 }
 
-/// How this program ended as a helper that it started itself, where it is one: no command line of a
-/// person is read for that, so that no message of clap's tells of it.
+/// How this program ended as a helper process of its own, if it is one. This is handled before clap
+/// sees the command line, so clap's messages never mention it.
 pub(crate) fn as_helper() -> Option<anyhow::Result<Exit>> {
     let name = std::env::args_os().nth(1)?;
     (name == tune::guard::NAME).then(tune::guard::run)

@@ -1,5 +1,5 @@
-//! Signals to pipeprof: the first one asks to stop and to write what there is, the second one quits.
-//! Either way nothing that was launched lives on.
+//! Signals to pipeprof: the first one asks it to stop and to write what it has, the second one
+//! quits. Either way every launched process ends.
 //!
 //! A signal that was ignored when pipeprof began (`nohup`, `trap '' HUP`) stays ignored.
 
@@ -21,13 +21,13 @@ use signal_hook::low_level::emulate_default_handler;
 pub(crate) struct Interrupt {
     /// The first signal that came; 0 before.
     first: Arc<AtomicI32>,
-    /// A folder that quitting removes, as nobody else will.
+    /// A folder that quitting removes.
     temporary: Arc<Mutex<Option<PathBuf>>>,
 }
 
 impl Interrupt {
-    /// Catches SIGINT, SIGTERM, SIGHUP and SIGQUIT from here on, for the rest of the program: whoever
-    /// can be stopped is handed the one that its command installed.
+    /// Catches SIGINT, SIGTERM, SIGHUP and SIGQUIT for the rest of the program. Each command passes
+    /// it on to whatever it can stop.
     pub(crate) fn install() -> anyhow::Result<Self> {
         Self::catching(&[SIGINT, SIGTERM, SIGHUP, SIGQUIT])
     }
@@ -62,7 +62,7 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// The same, for whoever watches.
+    /// The same, as the watcher takes it.
     pub(crate) fn stop(&self) -> Stop {
         Stop::told_by(Arc::clone(&self.first))
     }
@@ -80,7 +80,7 @@ impl Interrupt {
     fn quit(&self, signal: i32) {
         command::kill_all();
         if let Some(folder) = self.temporary.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // There is nobody left to tell.
+            // No error can be reported any more.
             let _ = std::fs::remove_dir_all(folder);
         }
         let _ = emulate_default_handler(signal);

@@ -1,5 +1,5 @@
-//! The `pipeprof` command: arguments to plan, plan to the three crates, their answers to files,
-//! text and an exit status.
+//! The `pipeprof` command: turns arguments into a plan, runs the plan with the three crates, and
+//! writes their answers as files, text and an exit status.
 #![forbid(unsafe_code)]
 
 mod args;
@@ -59,8 +59,8 @@ fn main() -> ExitCode {
     exit.into()
 }
 
-/// A file that would exceed `ulimit -f` is to be an error like others (EFBIG): by default the signal
-/// for it ends a program without a word. A handler, as it is not passed on to what is launched.
+/// A file that would exceed `ulimit -f` should be an error like others (EFBIG): by default the
+/// signal for it ends a program silently. A handler, as it is not passed on to what is launched.
 fn outlive_the_file_size_limit() {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

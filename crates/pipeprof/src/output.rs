@@ -1,8 +1,9 @@
 //! Where data goes: standard output, or what a path given with `-o` leads to.
 //!
-//! An [`Output`] is opened before the watch whose result goes there: what can't be written is found
-//! before anything is launched. Regular files are whole or as they were; anything else (a FIFO, a
-//! device, a socket, a descriptor) is opened once, held, and written to as it comes.
+//! An [`Output`] is opened before the watch whose result goes there, so that an unwritable output
+//! is found before anything is launched. A regular file is either written completely or left as it
+//! was; anything else (a FIFO, a device, a socket, a descriptor) is opened once, held, and written
+//! to directly.
 
 mod failure;
 mod regular;
@@ -23,7 +24,7 @@ use crate::ui::{Ui, hinted, wrong_usage};
 /// Where one file's worth of output goes.
 #[derive(Debug)]
 pub(crate) struct Output {
-    /// As the user has it.
+    /// As the user gave it.
     name: PathBuf,
     place: Place,
 }
@@ -36,7 +37,7 @@ enum Place {
 }
 
 impl Output {
-    /// Finds out what a path leads to, and tries to write there; `-` is standard output.
+    /// Finds out what a path leads to, and checks that it is writable; `-` is standard output.
     ///
     /// # Errors
     /// Where it can't be written, with what to do about it.
@@ -45,7 +46,7 @@ impl Output {
         Ok(Output { name: name.to_owned(), place })
     }
 
-    /// As the user has it.
+    /// As the user gave it.
     pub(crate) fn path(&self) -> &Path {
         &self.name
     }
@@ -103,7 +104,7 @@ impl Output {
         }
     }
 
-    /// Says that it is there, where that is news.
+    /// Prints that it was written, unless it is standard output.
     pub(crate) fn note_written(&self, ui: &Ui) {
         if !self.is_stdout() {
             ui.note(format_args!("wrote {self}"));

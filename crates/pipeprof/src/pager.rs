@@ -1,4 +1,4 @@
-//! A pager for what is longer than a terminal.
+//! A pager for text that is longer than the terminal.
 
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
@@ -43,7 +43,7 @@ fn paged(text: &str) -> anyhow::Result<bool> {
     // Ctrl-C is for the pager.
     let _interrupt = Interrupt::leave_ctrl_c_to_another()?;
     if let Some(mut pipe) = child.stdin.take() {
-        // Who quits the pager has seen enough.
+        // Quitting the pager is no error.
         let _ = pipe.write_all(text.as_bytes());
     }
     let status = child.wait()?;

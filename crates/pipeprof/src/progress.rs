@@ -1,4 +1,4 @@
-//! Progress bars, where somebody watches: of what runs, which Ctrl-C ends, and of an analysis.
+//! Progress bars on a terminal: for a watch, which Ctrl-C ends, and for an analysis.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use pipeprof_report::escape::printable;
 use crate::terminal;
 use crate::ui::Ui;
 
-/// A bar over bytes or time, where somebody watches.
+/// A bar over bytes or time, if stderr is a terminal.
 pub(crate) struct Watching(ProgressBar);
 
 impl Look for Watching {

@@ -1,4 +1,4 @@
-//! What was measured outlives an output that can't be written.
+//! Keeps the recording when an output can't be written.
 
 use pipeprof_profiler::recording::Recording;
 use pipeprof_profiler::symbolize::SymbolTable;
@@ -13,12 +13,12 @@ pub(crate) struct Taken {
     pub(crate) symbols: SymbolTable,
 }
 
-/// The outputs of a run: each is tried, whatever became of the others.
+/// The outputs of a run: each is tried, even if others failed.
 #[derive(Debug, Default)]
 pub(crate) struct Attempts(Vec<anyhow::Error>);
 
 impl Attempts {
-    /// Notes how one went, and whether it went well.
+    /// Notes the result of one, and returns whether it was written.
     pub(crate) fn note(&mut self, result: anyhow::Result<()>) -> bool {
         result.map_err(|error| self.0.push(error)).is_ok()
     }
@@ -36,8 +36,8 @@ impl Attempts {
         self.0.into_iter().next().map_or(Ok(()), Err)
     }
 
-    /// How the command ends. Where an output failed, recordings that would have gone with the run are
-    /// kept, and `render` makes of their names what tries again.
+    /// The exit status of the command. If an output failed, temporary recordings are kept, and
+    /// `render` turns their names into a command that tries again.
     pub(crate) fn conclude(
         self,
         exit: Exit,
@@ -66,7 +66,7 @@ pub(crate) fn keep_unread(mut recording: Recording, ui: &Ui) {
     say_kept(&kept, |kept| format!("pipeprof report {kept}"), ui);
 }
 
-/// What a recording is called that would have gone.
+/// The name for a temporary recording that is kept.
 fn keep(recording: &mut Recording, symbols: Option<&SymbolTable>, ui: &Ui) -> Option<String> {
     match recording.keep(symbols) {
         Ok(path) => path.map(|path| quoted(&path)),
@@ -79,7 +79,7 @@ fn keep(recording: &mut Recording, symbols: Option<&SymbolTable>, ui: &Ui) -> Op
 
 fn say_kept(kept: &[String], render: impl FnOnce(&str) -> String, ui: &Ui) {
     if !kept.is_empty() {
-        let text = format!("what was recorded is kept in {}", kept.join(" and "));
+        let text = format!("the recording is kept in {}", kept.join(" and "));
         ui.remedy(text, Some(&render(&kept.join(" "))));
     }
 }

@@ -31,8 +31,8 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// A sentence for a person, and a fix that can be pasted into a shell. What is said of a stranger's
-/// process or file is harmless in it: one line, nothing that a terminal would obey.
+/// A sentence for a person, and a fix that can be pasted into a shell. Names from processes and
+/// files are escaped in it: one line, without control characters.
 #[derive(Debug, thiserror::Error)]
 struct Said {
     message: String,
@@ -62,7 +62,7 @@ impl Exit {
     }
 }
 
-/// Somebody asked to stop before there was anything to write.
+/// The user asked to stop before there was anything to write.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Stopped(String);
@@ -176,7 +176,7 @@ impl Ui {
         !self.quiet && std::io::stderr().is_terminal()
     }
 
-    /// Somebody else writes to the terminal, and may leave a line without an end.
+    /// Another process writes to the terminal, and may leave an unfinished line.
     pub(crate) fn leaves_line(&self) {
         self.line_is_taken.store(true, Ordering::Relaxed);
     }
@@ -226,12 +226,12 @@ impl Ui {
         tell(if self.colour { "\x1b[31merror:\x1b[0m " } else { "error: " }, error);
     }
 
-    /// What somebody needs who has just read an error, however quiet they want it.
+    /// A line that belongs to an error, printed even with `-q`.
     pub(crate) fn remedy(&self, text: impl Display, hint: Option<&str>) {
         say("", &text, hint);
     }
 
-    /// A text that standard output has no place for. Its names are harmless already.
+    /// A text that does not go to standard output. Its names are escaped already.
     pub(crate) fn text(&self, text: &str) {
         if !self.quiet {
             // Nothing sensible is left to do where stderr itself is closed.
@@ -260,8 +260,8 @@ fn tell(label: &str, error: &anyhow::Error) {
     say(label, &parts.join(": "), hint);
 }
 
-/// The one place that prints to stderr: whatever a name has in it that moves the cursor, reorders
-/// text or begins a line is spelled out.
+/// The one place that prints to stderr. It escapes characters that move the cursor, reorder text or
+/// begin a line.
 fn say(label: &str, text: &dyn Display, hint: Option<&str>) {
     let mut line = format!("{label}{}\n", printable(&text.to_string()));
     if let Some(hint) = hint {

@@ -16,7 +16,7 @@ use serde_json::Value;
 fn record(folder: &Path) -> bool {
     let line = "head -c 200M /dev/zero | gzip -1 >/dev/null";
     let output = run_in(folder, &["record", "-o", "it", "-c", line]);
-    if stderr(&output).contains("the kernel lets no event sample") {
+    if stderr(&output).contains("the kernel refused every sampling event") {
         eprintln!("skipped: {}", stderr(&output));
         return false;
     }

@@ -173,7 +173,7 @@ fn an_endless_command_is_stopped_and_metered() {
     assert!(output.status.success(), "{}", stderr(&output));
     let text = stdout(&output);
     let words: Vec<&str> = text.split_whitespace().collect();
-    assert!(words.join(" ").contains("bytes of its last pipe, by the meter"), "{text}");
+    assert!(words.join(" ").contains("metered bytes of its last pipe"), "{text}");
 }
 
 #[test]

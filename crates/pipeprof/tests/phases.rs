@@ -118,7 +118,7 @@ fn a_phase_that_is_none_is_refused_with_those_that_there_are() {
     fs::copy(folder.path().join("r.pipeprof/perf.data"), &bare).unwrap();
     let output = run_in(folder.path(), &["report", "perf.data", "--phase", "1"]);
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-    assert!(stderr(&output).contains("does not tell what its threads did over time"));
+    assert!(stderr(&output).contains("has no thread states over time"));
     let output = run_in(folder.path(), &["report", "perf.data", "--timeline"]);
     assert!(output.status.success() && stdout(&output).contains("no timeline: "));
 }

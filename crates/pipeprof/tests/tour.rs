@@ -37,7 +37,7 @@ fn two_stages_are_run_explained_and_compared() {
         "\nmeasured here: ",
         " fs/splice.c ",
         "iov_iter_get_pages",
-        "\nwhat vmsplice made of it\n",
+        "\nwhat vmsplice changed\n",
         "writer  copy in ",
         "writer  all CPU time ",
         "reader  blocked ",
@@ -132,7 +132,7 @@ fn on_a_terminal_it_waits_to_be_told() {
     assert!(text.contains("in one table") && !text.contains("2 of 2"), "{text}");
     let Some((status, text)) = on_a_terminal("\n") else { return };
     assert_eq!(status, Some(0), "{text}");
-    assert!(text.contains("2 of 2") && text.contains("what vmsplice made of it"), "{text}");
+    assert!(text.contains("2 of 2") && text.contains("what vmsplice changed"), "{text}");
     let ctrl_c = "\u{3}";
     let Some((status, text)) = on_a_terminal(ctrl_c) else { return };
     assert_eq!(status, Some(130), "{text}");

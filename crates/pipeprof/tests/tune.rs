@@ -152,7 +152,7 @@ fn two_tunings_of_one_pipeline_refuse_each_other() {
     let second =
         pipeprof().args(["tune", "--yes", "--all", "--pid", &bursts.pid()]).output().unwrap();
     assert_eq!(second.status.code(), Some(1), "{}", stderr(&second));
-    assert!(stderr(&second).contains("another pipeprof tunes"), "{}", stderr(&second));
+    assert!(stderr(&second).contains("another pipeprof is tuning"), "{}", stderr(&second));
     let pid = first.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     first.wait().unwrap();

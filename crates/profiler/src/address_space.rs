@@ -1,4 +1,4 @@
-//! Which object lies at an address of which process, as it changes over time.
+//! Which object is mapped at an address of a process, over time.
 
 use std::sync::Arc;
 

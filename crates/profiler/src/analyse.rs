@@ -1,5 +1,5 @@
-//! Recording to profile: one pass over the records in the order of time, then one look-up a
-//! distinct address.
+//! Turns a recording into a profile: one pass over the records in order of time, then one look-up
+//! per distinct address.
 
 mod outcome;
 mod records;
@@ -111,7 +111,7 @@ fn analyse_into(
     Ok(profile)
 }
 
-/// Who is told of the pass as it goes.
+/// The receiver of the progress of the pass.
 #[derive(Default)]
 struct Observers<'a> {
     /// Of each sample and sleep.
@@ -184,9 +184,9 @@ fn analyse_records(
     pass.into_profile(symbolizer)
 }
 
-/// The most that all samples together stand for: 146 years of nanoseconds. Which single period is
-/// damaged nobody can tell (`perf record --off-cpu` has one of hours), but a sum beyond this is,
-/// and with it all that follows.
+/// The most that all samples together can represent: 146 years of nanoseconds. It is impossible to
+/// tell which single period is damaged (`perf record --off-cpu` has one of hours), but a sum beyond
+/// this is, and with it all that follows.
 const MOST_WEIGHT: u64 = 1 << 62;
 
 /// What the pass over the records gathers.
@@ -200,7 +200,7 @@ struct Pass<'a> {
     part: Option<Window>,
     /// What each event of the file is for.
     roles: Vec<EventRole>,
-    /// It is a file of perf with switches, and nobody noted which threads there were.
+    /// It is a file of perf with switches, which has no list of the threads.
     tells_lives: bool,
     members: Members,
     spaces: AddressSpaces,

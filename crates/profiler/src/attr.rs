@@ -319,7 +319,7 @@ impl EventAttr {
 }
 
 /// `wakeup_watermark`: 0 is half of the ring, however small that had to be. A mark that the ring
-/// never passes wakes nobody (`ring_buffer_init` in kernel/events/ring_buffer.c, v6.18).
+/// never passes wakes no reader (`ring_buffer_init` in kernel/events/ring_buffer.c, v6.18).
 pub(crate) const HALF_OF_RING: u32 = 0;
 
 /// What every sample carries.

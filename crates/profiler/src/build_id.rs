@@ -1,4 +1,4 @@
-//! Build ids: which build of a program, library or kernel it is.
+//! Build ids: they identify a build of a program, library or kernel.
 
 use std::fmt;
 

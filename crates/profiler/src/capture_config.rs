@@ -1,4 +1,4 @@
-//! What a capture is asked for.
+//! The options of a capture.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::stop::Stop;
 /// What to capture.
 #[derive(Clone, Debug)]
 pub struct CaptureConfig {
-    /// The event to sample; `None` for the best that can be had.
+    /// The event to sample; `None` for the best available.
     pub event: Option<Event>,
     /// Samples a second and CPU.
     pub frequency_hz: u64,
@@ -25,14 +25,14 @@ pub struct CaptureConfig {
     pub switches: bool,
     /// With `switches`, record who wakes the members too, where tracepoints can be read.
     pub wakeups: bool,
-    /// Where nobody says how long: the watch goes on until there are enough samples.
+    /// Without a given duration, the watch goes on until there are enough samples.
     pub enough: Option<Enough>,
     /// The members run on these CPUs and nowhere else, so that per-CPU events are needed on no
     /// other. `None` where they may run anywhere.
     pub cpus: Option<Vec<u32>>,
     /// How much of the recording is kept.
     pub limits: Limits,
-    /// Attaching is given up where somebody asks to stop.
+    /// Attaching is abandoned when a stop is requested.
     pub stop: Stop,
 }
 

@@ -1,6 +1,6 @@
-//! Whether an event of hardware gets a counter: it opens whether or not one is free, and then waits
-//! for its turn (`perf_event_sched_in`, kernel/events/core.c, v6.18), which never comes where others
-//! hold all counters for themselves, or for whole CPUs.
+//! Whether a hardware event gets a counter. The event opens even if no counter is free, and then
+//! waits for its turn (`perf_event_sched_in`, kernel/events/core.c, v6.18). That turn never comes
+//! if other events hold all counters exclusively, or for whole CPUs.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};

@@ -1,9 +1,9 @@
-//! Counts events of each member of a pipeline, from the moment it is let go to its end.
+//! Counts events of each member of a pipeline, from its release to its end.
 //!
 //! Counting mode only: no samples, no rings. Events are opened on every thread that a member has,
 //! and inherited by all that it starts. They stay readable after a member's end. But they make its
-//! context switches dearer, so of a member that is known to be alone (a built-in end) only what
-//! takes hardware is counted by events, the rest from the accounts that the kernel keeps anyway.
+//! context switches slower, so for a member without threads and children (a built-in end) only
+//! hardware counters use events; the rest comes from accounts that the kernel keeps anyway.
 
 mod event;
 mod ledger;
@@ -34,13 +34,13 @@ use value::RawCount;
 /// a thread, so a member that outruns this starts threads without pause.
 const ATTACH_PASSES: usize = 5;
 
-/// Why members can't be counted at all. An event that can't be had is no error: it is
+/// Why members can't be counted at all. An unavailable event is no error: it is
 /// [`CounterValue::NotSupported`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CounterError {
     /// A member ended before anything was attached to it.
-    #[error("process {pid} is gone")]
+    #[error("process {pid} has ended")]
     Ended {
         /// The member.
         pid: i32,
@@ -225,7 +225,7 @@ impl Member {
     }
 
     fn read(&self) -> MemberCounters {
-        // Whoever has noted the exit has reaped it: its number may be another's by now.
+        // The caller that noted the exit has reaped it: its pid may belong to another process now.
         let is_there = self.exit.is_none();
         let mut counters = Vec::new();
         if self.alone {

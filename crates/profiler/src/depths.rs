@@ -1,9 +1,9 @@
-//! How many call chains were cut at a limit of depth.
+//! How many call chains were truncated at the depth limit.
 
 use crate::recording::UNKNOWN_DEPTH;
 
-/// `kernel.perf_event_max_stack` where nobody changed it (kernel/events/callchain.c, v6.18). Who
-/// did set it higher, as a rule.
+/// The default of `kernel.perf_event_max_stack` (kernel/events/callchain.c, v6.18). Users who
+/// change it usually raise it.
 const DEFAULT_LIMIT: u64 = 127;
 
 /// Call chains as deep as the limit. Where the limit is not known it is the depth of the deepest,

@@ -1,14 +1,14 @@
-//! What sampling does to the pipeline, measured while it is watched: sampling is off and on in
-//! windows, and the bytes that the pipeline moves go on in both kinds.
+//! How much sampling slows the pipeline, measured during the watch: sampling is on and off in turn,
+//! in windows, while the pipeline moves bytes in both kinds of window.
 //!
 //! ```text
 //! Plan --Block--> windows --bytes of each--> ln(with / without) --> Plan: the next frequency
 //!                                                      \-> Observed --estimate--> Slowdown
 //! ```
 //!
-//! The events stay open and count nothing while they are off. A clock keeps what is left of its
-//! period (`cpu_clock_event_stop` in kernel/events/core.c, v6.18), so that windows favour no moment
-//! of a period. What each sample represents is scaled to the whole time, stretch by stretch
+//! The events stay open and count nothing while they are off. A clock keeps the rest of its period
+//! (`cpu_clock_event_stop` in kernel/events/core.c, v6.18), so windows do not bias when samples are
+//! taken. What each sample represents is scaled to the whole time, stretch by stretch
 //! ([`Stretch`]).
 
 mod compare;

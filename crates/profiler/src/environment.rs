@@ -1,8 +1,8 @@
-//! What this machine lets a profiler do: a snapshot of the settings, the rights that follow from
-//! them, and what the kernel's refusals mean.
+//! What a profiler may do on this machine: a snapshot of the settings, the rights that follow from
+//! them, and explanations of the kernel's refusals.
 //!
-//! Everything comes from files below `/proc` and `/sys`, so that a test can put up a machine of its
-//! own. What could not be read is `None`, never a guess.
+//! Everything comes from files below `/proc` and `/sys`, so that a test can simulate a machine.
+//! What could not be read is `None`, never a guess.
 
 mod explain;
 mod parse;

@@ -13,9 +13,9 @@ use crate::perfdata::read::FormatError;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Every way to sample was refused.
-    #[error("the kernel lets no event sample: {}", .0.message)]
+    #[error("the kernel refused every sampling event: {}", .0.message)]
     NoEvent(Explanation),
-    /// The event that samples elsewhere could not be opened on some task or CPU.
+    /// The chosen event could not be opened on one task or CPU.
     #[error("{}", .0.message)]
     Open(Explanation),
     /// Not even the smallest ring could be mapped.
@@ -30,7 +30,7 @@ pub enum Error {
         errno: Errno,
     },
     /// None of the members is alive.
-    #[error("no process of the pipeline is there any more")]
+    #[error("every process of the pipeline has ended")]
     NoTasks,
     /// The recording could not be written or read.
     #[error("{action} {}: {source}", .path.display())]
@@ -42,7 +42,7 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// The file is no recording.
+    /// The file is not a recording.
     #[error("{}: {source}", .path.display())]
     Format {
         /// Which file.
@@ -50,8 +50,8 @@ pub enum Error {
         /// What is wrong with it.
         source: FormatError,
     },
-    /// A folder that nobody recorded into.
-    #[error("{} is a folder, but no recording: it holds neither the pipeprof.json of pipeprof \
+    /// A folder without a recording.
+    #[error("{} is a folder, but not a recording: it holds neither the pipeprof.json of pipeprof \
              record nor the data of perf record --threads", .path.display())]
     NoRecording {
         /// Which.
@@ -75,7 +75,7 @@ pub enum Error {
         /// Where and why.
         source: serde_json::Error,
     },
-    /// A number in a file beside the records is none that a recording can have.
+    /// A number in a file beside the records is impossible in a recording.
     #[error("{} is damaged: {field} is {number}", .path.display())]
     Implausible {
         /// Which file.
@@ -96,22 +96,22 @@ pub enum Error {
         /// The version that is read.
         known: u32,
     },
-    /// There is something under the name that a recording is to get.
+    /// A file or folder with the name of the new recording exists.
     #[error("{} exists already", .path.display())]
     Exists {
         /// The name.
         path: PathBuf,
     },
     /// A recording could be made in a folder, and not be given its name.
-    #[error("{} only grows (chattr +a), and a recording is renamed when it is whole",
+    #[error("{} is append-only (chattr +a), so a finished recording cannot be renamed in it",
             .folder.display())]
     NoRenaming {
         /// The folder.
         folder: PathBuf,
     },
     /// A recording of that name is being made, or its maker was killed.
-    #[error("{} exists: a recording of that name is being made, or was cut short, and \
-             pipeprof report still reads it", .path.display())]
+    #[error("{} exists: a recording of that name is in progress, or was interrupted; pipeprof \
+             report can read it", .path.display())]
     Unfinished {
         /// The folder.
         path: PathBuf,
@@ -125,7 +125,7 @@ pub enum Error {
     /// A pipeline could not be found.
     #[error(transparent)]
     Discover(#[from] pipeprof_runner::discover::DiscoverError),
-    /// Somebody asked to stop before the watch began.
+    /// The user asked to stop before the watch began.
     #[error("stopped before anything was recorded")]
     Stopped,
     /// The thread that drains the rings ended without an answer.
@@ -145,7 +145,7 @@ impl Error {
             }
             Error::NoRenaming { folder } => Some(format!("sudo chattr -a {}", quoted(folder))),
             Error::File { action: "naming", path, .. } => Some(format!(
-                "it is whole under another name: pipeprof report {}",
+                "it is complete under another name: pipeprof report {}",
                 quoted(&path.with_extension("pipeprof.partial"))
             )),
             Error::Format { path, source } => source.hint(&quoted(path)),

@@ -1,4 +1,4 @@
-//! Which event samples: names, and the choice of the best one that this kernel and these rights
+//! The sampling event: names, and the choice of the best one that this kernel and these rights
 //! allow.
 
 use nix::errno::Errno;

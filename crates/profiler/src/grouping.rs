@@ -1,5 +1,5 @@
-//! Processes of one name as one member, where there are many of them: a build starts thousands of
-//! compilers, each a sample wide, and what anybody wants to know is what the compiler took.
+//! Treats many processes of one name as one member: a build starts thousands of compilers with a
+//! sample or so each, and the reader wants the total of the compiler.
 
 use rustc_hash::FxHashMap;
 

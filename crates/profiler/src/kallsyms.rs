@@ -78,7 +78,7 @@ impl Kallsyms {
         kallsyms
     }
 
-    /// No addresses to be had.
+    /// No addresses available.
     pub(crate) fn is_empty(&self) -> bool {
         self.symbols.is_empty()
     }

@@ -1,5 +1,5 @@
 //! One running pipeline, watched from `/proc` alone, an interval at a time: what its members do,
-//! what went through its pipes, how full they are. Nothing is recorded, and no right to measure is
+//! what went through its pipes, how full they are. Nothing is recorded, and no special rights are
 //! needed.
 
 use std::collections::hash_map::Entry;
@@ -64,14 +64,14 @@ pub struct Interval {
 pub struct PipeNow {
     /// Bytes that went through; `None` where neither end can be trusted.
     pub bytes: Option<u64>,
-    /// How full it is; `None` for a named FIFO and where nobody looked.
+    /// How full it is; `None` for a named FIFO and if it was not looked at.
     pub level: Option<Level>,
 }
 
 /// A pipeline that uses less of one CPU than this is quiet.
 const QUIET: f64 = 0.01;
 
-/// Whoever ended stays in a looker's tables, so that it is replaced now and then.
+/// Ended processes stay in a looker's tables, so it is replaced from time to time.
 const LONGEST_AGE: u32 = 60;
 
 /// Who makes the call by its number is found sooner or later, and most programs never splice.
@@ -99,7 +99,7 @@ impl Live {
         live
     }
 
-    /// Who is watched.
+    /// The processes that are watched.
     pub fn pipeline(&self) -> &Pipeline {
         &self.found.pipeline
     }

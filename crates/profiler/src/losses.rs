@@ -1,6 +1,6 @@
-//! What was lost of each event. The same loss may be told twice: by the kernel, as soon as there is
-//! room in the ring again (`PERF_RECORD_LOST`), and at the end by `perf record`, which asks each
-//! event for its count (`PERF_RECORD_LOST_SAMPLES`, perf 6.1 and later on Linux 6.0 and later).
+//! Lost records of each event. The same loss may be reported twice: by the kernel, as soon as there
+//! is room in the ring again (`PERF_RECORD_LOST`), and at the end by `perf record`, which reads the
+//! count of each event (`PERF_RECORD_LOST_SAMPLES`, perf 6.1 and later on Linux 6.0 and later).
 
 /// Losses by event.
 #[derive(Debug)]
@@ -10,7 +10,7 @@ pub(crate) struct Losses {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Lost {
-    /// Told by the ring. Several events may share one, and then the loss is told of the first that
+    /// Reported in the ring. If several events share one, the loss is reported for the first that
     /// had room again.
     in_ring: u64,
     /// Counted by the event itself.

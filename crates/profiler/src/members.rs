@@ -21,9 +21,9 @@ pub(crate) struct Members {
     comms: FxHashMap<i32, Arc<str>>,
     /// Places of the members that had, have or will have a pid.
     with_pid: FxHashMap<i32, Vec<usize>>,
-    /// When the records begin: who is older was there before them.
+    /// When the records begin: older processes existed before them.
     start_ns: u64,
-    /// Nobody said who the members are, so all are.
+    /// The members were not given, so all processes are members.
     takes_all: bool,
 }
 
@@ -118,7 +118,7 @@ impl Members {
     }
 
     /// A process began. It is the member that began then, if one did; else it belongs to the member
-    /// that made it. Whoever had its pid before has ended.
+    /// that made it. The previous owner of its pid has ended.
     pub(crate) fn fork(&mut self, task: Task, time: Option<u64>) {
         if task.pid == task.parent_pid {
             return;
@@ -128,7 +128,8 @@ impl Members {
             self.has_begun(index, task.parent_pid);
         }
         let member = match time {
-            // What was there at the start is told as if it began then: it ends no life.
+            // What existed at the start is recorded as if it began then: that does not end an
+            // earlier process.
             Some(time) if time <= self.start_ns => self.of(task.pid).or(parent),
             _ => {
                 let named = self.named_at(task.pid, time);

@@ -1,17 +1,19 @@
-//! What of the rings may reach the disk: the members' records, and those of nobody.
+//! Filters the rings on their way to disk: only records of members, and of no process in
+//! particular, are written.
 //!
-//! An event on a CPU records whoever runs there. The stacks, call chains, names and addresses of
-//! processes outside the pipeline are none of the recorder's business, least of all where the
-//! kernel lets an ordinary user open such events. So they are left out between ring and file, and
-//! only counted.
+//! An event on a CPU records every process that runs there. A recording must not contain the
+//! stacks, call chains, names and addresses of processes outside the pipeline, least of all where
+//! the kernel lets an ordinary user open such events. So these records are dropped between ring and
+//! file, and only counted.
 //!
-//! So is what the kernel left in a member's own record: where a slice of the stack is shorter than
-//! its room, the rest is what was in the ring before, a stranger's slice as likely as not.
+//! Leftovers in a member's own record are dropped too: where a stack slice is shorter than its
+//! space, the rest holds what was in the ring before, often the slice of another process.
 //!
-//! Who is a member is known from the pipeline, from the FORK records of what members start, and
-//! from the watch, which finds members that join. A child may be sampled on one CPU before the ring
-//! of another is read in which its FORK is. So all rings are searched for FORKs before any of them
-//! is written, further than they are written: what precedes a record in time is in its ring by then.
+//! The members are known from the pipeline, from the FORK records of what members start, and from
+//! the watch, which finds members that join. A child may be sampled on one CPU before the ring of
+//! another is read in which its FORK is. So all rings are searched for FORKs before any of them is
+//! written, and further ahead than they are written: by then, every record that precedes another in
+//! time is in its ring.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -58,8 +60,8 @@ struct Span {
 }
 
 impl MembersOnly {
-    /// The members are `pids` and whoever is `joined` to them. All events have the fields of
-    /// `layout` first, and those with `sampled` ids are the samples that are counted.
+    /// The members are `pids` and the processes that are `joined` to them. All events have the
+    /// fields of `layout` first, and those with `sampled` ids are the samples that are counted.
     pub(crate) fn new(layout: Layout, sampled: &[u64], pids: &[i32], joined: Joined) -> Self {
         let mut members = MembersOnly {
             layout,
@@ -76,7 +78,7 @@ impl MembersOnly {
         members
     }
 
-    /// Records of these events tell who wakes whom: those that wake a member are kept, whoever
+    /// Records of these events are wake-ups: those that wake a member are kept, whichever process
     /// wakes it.
     pub(crate) fn with_wakeups(self, layout: Layout, format: WakeFormat, ids: &[u64]) -> Self {
         MembersOnly { wakeups: Some((layout, format, ids.iter().copied().collect())), ..self }
@@ -127,7 +129,7 @@ impl MembersOnly {
         count
     }
 
-    /// Learns from all FORK records that are there by now who is a member.
+    /// Learns the members from all FORK records so far.
     fn learn(&mut self, rings: &[Ring]) -> io::Result<()> {
         let joined =
             std::mem::take(&mut *self.joined.lock().unwrap_or_else(PoisonError::into_inner));
@@ -173,7 +175,7 @@ impl MembersOnly {
             }
             return;
         }
-        // A stranger's child, which may have the number of a member that has ended.
+        // A child of a non-member, which may have the pid of a member that has ended.
         self.threads.remove(&task.tid);
         if let Some(span) = self.processes.get_mut(&task.pid).filter(|span| span.from < time) {
             span.until = span.until.min(time);
@@ -208,7 +210,7 @@ impl MembersOnly {
             kind::LOST | kind::LOST_SAMPLES | kind::THROTTLE | kind::UNTHROTTLE => true,
             KSYMBOL | BPF_EVENT => true,
             kind::FORK => match parse(record, self.layout) {
-                // Numbers alone; and that a member's has been given to somebody else.
+                // Only pids and tids; and that a member's pid was given to another process.
                 Some(Parsed::Fork(task)) => {
                     self.is_member(task.parent_pid, time) || self.processes.contains_key(&task.pid)
                 }

@@ -87,7 +87,7 @@ impl Meter {
                         Ok(Request::Follow(found)) => watch.follow(found),
                         Ok(Request::Totals(answer)) => {
                             watch.look();
-                            // Whoever asked may have gone.
+                            // The caller may have ended.
                             let _ = answer.send(watch.totals());
                         }
                         Err(RecvTimeoutError::Timeout) => {}
@@ -108,8 +108,8 @@ impl Meter {
         let _ = self.requests.send(Request::Follow(found));
     }
 
-    /// Who asks for the same from another thread: the bytes of each pipe of which they are known. It
-    /// has to go before [`Meter::finish`].
+    /// A handle to read the same from another thread: the bytes of each pipe, where known. Drop it
+    /// before [`Meter::finish`].
     pub(crate) fn asker(&self) -> impl FnMut() -> Vec<(PipeKey, u64)> + Send + use<> {
         let requests = self.requests.clone();
         move || {

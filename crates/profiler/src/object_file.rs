@@ -1,4 +1,4 @@
-//! What lies in an address space.
+//! Kinds of objects in an address space.
 
 use crate::build_id::BuildId;
 

@@ -55,8 +55,8 @@ pub(crate) fn targets(scope: Scope, tids: &[i32], cpus: &[u32]) -> Vec<Target> {
     }
 }
 
-/// Opens one event a target. Tasks and CPUs that have gone meanwhile are passed over. Given up where
-/// somebody asks to stop: a task takes some 50 microseconds, and there can be thousands.
+/// Opens one event a target. Tasks and CPUs that are gone meanwhile are skipped. Abandoned when a
+/// stop is requested: a task takes some 50 microseconds, and there can be thousands.
 pub(crate) fn open_all(
     system: &dyn PerfSystem,
     operation: &Operation<'_>,

@@ -1,4 +1,4 @@
-//! The part of a mapped file that is in memory while one pass goes over it.
+//! Keeps only part of a mapped file in memory while one pass goes over it.
 
 use memmap2::{Advice, Mmap};
 

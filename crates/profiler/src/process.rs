@@ -1,4 +1,4 @@
-//! A process that lives, and whether it is the one that was recorded under its number.
+//! A running process, and whether it is the one that was recorded under its pid.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};

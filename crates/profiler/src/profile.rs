@@ -113,7 +113,7 @@ pub struct MemberProfile {
     /// Which end, where the pipeline is a built-in pair.
     pub end: Option<End>,
     /// The member that started it, by its index in the profile, and when, by the clock of the
-    /// recording. `None` where it was there before the records, or nobody of the pipeline did.
+    /// recording. `None` if it existed before the records, or no member started it.
     pub started_by: Option<(usize, u64)>,
     /// On-CPU samples, one entry a distinct stack, in order of first appearance.
     pub on_cpu: Vec<StackWeight>,
@@ -235,7 +235,7 @@ pub struct Quality {
     pub frequency_hz: Option<u64>,
     /// The lowest and the highest frequency, where it changed.
     pub frequency_range_hz: Option<(u64, u64)>,
-    /// What sampling did to the pipeline; `None` where nobody tried to measure it.
+    /// How much sampling slowed the pipeline; `None` if it was not measured.
     pub sampling_effect: Option<Effect>,
     /// Where it was attached.
     pub scope: Scope,
@@ -363,7 +363,7 @@ impl Profile {
         id
     }
 
-    /// Notes where a frame is: the first address that is told is kept.
+    /// Notes where a frame is: the first address is kept.
     pub fn set_address(&mut self, id: FrameId, address: u64) {
         self.addresses[id.index()].get_or_insert(address);
     }

@@ -49,7 +49,7 @@ pub struct Recording {
     /// How the capture went.
     pub about: About,
     /// The settings of the machine and the rights of the recorder, as pipeprof.json has them; null
-    /// where nobody noted them. For people to read.
+    /// if they were not noted. For people to read.
     pub environment: serde_json::Value,
     symbols: Option<SymbolTable>,
     /// What ended its making before its time: the disk is full, say.
@@ -203,7 +203,9 @@ impl Recording {
         relabel(&path).map_err(|source| Error::File { action: "completing", path, source })?;
         // Without them it reads as it does now on this machine, and with fewer names on another.
         if let Some(Err(error)) = symbols.map(|names| sidecar::write_symbols(self.path(), names)) {
-            self.meta.notes.push(format!("the names of its functions are not in it: {error}"));
+            self.meta
+                .notes
+                .push(format!("the names of its functions could not be stored: {error}"));
         }
         let Recording { meta, about, environment, .. } = self;
         sidecar::write(self.dir.path(), meta, about, environment, sidecar::Ending::Complete)

@@ -31,7 +31,7 @@ pub(crate) fn open_bounded(path: &Path, most_bytes: u64) -> io::Result<File> {
     let bytes = file.metadata()?.len();
     if bytes > most_bytes {
         let (has, most) = (bytes >> 20, most_bytes >> 20);
-        let why = format!("it has {has} MiB, and {most} MiB is the most that is read");
+        let why = format!("it has {has} MiB, and the limit is {most} MiB");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
     }
     Ok(file)
@@ -69,7 +69,7 @@ fn must_be_regular(meta: &Metadata) -> io::Result<()> {
     } else {
         "a device"
     };
-    let why = format!("it is {what}, no regular file");
+    let why = format!("it is {what}, not a regular file");
     Err(io::Error::new(io::ErrorKind::Unsupported, why))
 }
 
@@ -100,7 +100,7 @@ mod tests {
         let sparse = folder.path().join("sparse");
         File::create(&sparse).unwrap().set_len(3 << 30).unwrap();
         let error = open_bounded(&sparse, 1 << 20).unwrap_err().to_string();
-        assert_eq!(error, "it has 3072 MiB, and 1 MiB is the most that is read");
+        assert_eq!(error, "it has 3072 MiB, and the limit is 1 MiB");
         assert!(open_bounded(&sparse, 3 << 30).is_ok());
     }
 

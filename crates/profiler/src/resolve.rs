@@ -1,4 +1,5 @@
-//! Raw addresses to frames: collects the distinct ones, has each named once, object by object.
+//! Turns raw addresses into frames: collects the distinct ones, and has each named once, object by
+//! object.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -56,7 +57,7 @@ impl RawFrame {
     }
 }
 
-/// What became of an address.
+/// The result for an address.
 #[derive(Clone, Debug)]
 enum Resolved {
     /// Frames, innermost first.

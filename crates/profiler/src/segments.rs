@@ -1,10 +1,10 @@
-//! What of a recording stays on disk: all of it, all up to a size, or the last stretch of a long
-//! watch.
+//! Which part of a recording stays on disk: all of it, everything up to a size, or the last stretch
+//! of a long watch.
 //!
 //! For the last stretch the records go to one perf.data after the other. Each is a whole file: it
-//! begins with the processes as they are then, as the first of a recording does. Files that are
-//! older than what is to be kept are removed, and in the end the others become one, whose beginning
-//! is that of the oldest: so everything said of the recording holds from there on, exactly.
+//! begins with the processes as they are then, as the first of a recording does. Files that are too
+//! old are removed, and in the end the others become one, which begins with the oldest of them. So
+//! every statement about the recording holds exactly from there on.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -43,7 +43,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// The last stretch is in so many files, and the one that is being written.
 const PARTS: u32 = 4;
 
-/// How things stood when a stretch began.
+/// The state when a stretch began.
 #[derive(Debug)]
 pub(crate) struct Beginning {
     pub(crate) at_ns: u64,

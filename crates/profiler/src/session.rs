@@ -1,4 +1,4 @@
-//! A capture that runs: whom it follows, and what is noted of them beside the records.
+//! A running capture: which processes it follows, and what it notes about them besides the records.
 
 mod attach;
 mod beginning;
@@ -29,7 +29,7 @@ use crate::symbolize::PerfMaps;
 use crate::windows::Windows;
 
 /// More events than this are not switched off and on: each takes some microseconds, and interrupts
-/// whoever runs there.
+/// the task that runs there.
 const MOST_SWITCHED: usize = 256;
 
 /// A running capture.
@@ -88,7 +88,7 @@ impl Session {
         let members: Vec<MemberId> = self.meta.pipeline.members.iter().map(Member::id).collect();
         let known: HashSet<MemberId> = members.iter().copied().collect();
         let new = children.iter().copied().filter(|id| !known.contains(id));
-        // Whoever has a dead member's pid by now is a stranger.
+        // A process that has a dead member's pid now is not a member.
         let there = |id: &MemberId| id.is_there();
         let members: Vec<MemberId> = members.into_iter().chain(new).filter(there).collect();
         let pids: Vec<i32> = members.iter().map(|id| id.pid).collect();
@@ -131,10 +131,10 @@ impl Session {
         self.progress.note(self.dir.path(), &self.meta, about)
     }
 
-    /// Notes beside the records what is known so far, so that the recording opens with it should
-    /// this process be killed: at once where somebody joined the pipeline, else once a second. To be
-    /// called some ten times a second; `about` is asked only when it is time. What cannot be written
-    /// because a disk has filled up is told by the records, which cannot be either.
+    /// Notes beside the records what is known so far, so that the recording opens if this process
+    /// is killed: at once when a process joined the pipeline, else once a second. To be called some
+    /// ten times a second; `about` is asked only when it is time. What cannot be written because a
+    /// disk has filled up is told by the records, which cannot be either.
     pub fn note_progress(&mut self, pipeline: &Pipeline, about: impl FnOnce() -> About) {
         if self.dir.outlives_a_kill() && self.progress.is_due(pipeline.members.len()) {
             let meta = Meta { pipeline: pipeline.clone(), ..self.meta.clone() };

@@ -203,7 +203,7 @@ impl<'a> Sleep<'a> {
         self.threads.begin(tid, recorded, Start::New, None);
     }
 
-    /// A thread that nobody noted at the start is on a CPU: its life begins here, as far as it is
+    /// A thread that was not noted at the start is on a CPU: its life begins here, as far as it is
     /// known. Where its process has become another member, the life goes on as that one's.
     pub(crate) fn seen(&mut self, pid: i32, tid: i32, member: usize, time: u64) {
         self.end_ns = self.end_ns.max(time);
@@ -254,7 +254,7 @@ impl<'a> Sleep<'a> {
         self.kept.iter_mut().flat_map(|kept| kept.drain(..))
     }
 
-    /// A thread began that is nobody's: whoever had its number has ended.
+    /// A thread of no member began: the previous owner of its tid has ended.
     pub(crate) fn given_away(&mut self, tid: i32, time: Option<u64>) {
         self.exit(tid, time);
         self.past.extend(self.lives.remove(&tid));
@@ -461,7 +461,7 @@ impl<'a> Sleep<'a> {
         let mut raw_blocked = vec![0; members];
         let past = self.past.iter().map(|life| (None, life));
         for (tid, life) in self.lives.iter().map(|(&tid, life)| (Some(tid), life)).chain(past) {
-            // The account is that of whoever had the number last.
+            // The account belongs to the last thread with this tid.
             let account = tid.and_then(|tid| self.meta.accounts.of(tid));
             // It is one of all the time.
             let account = account.filter(|_| self.part.is_none());

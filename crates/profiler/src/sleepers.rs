@@ -1,9 +1,9 @@
-//! Who was asleep, and where in the kernel, at looks some ten times a second: `/proc/TID/stack` for
-//! root, else the one function of `/proc/TID/wchan`.
+//! Which threads were asleep, and where in the kernel, from looks some ten times a second:
+//! `/proc/TID/stack` for root, else the one function of `/proc/TID/wchan`.
 //!
-//! Call chains are recorded for some switches-out only. A short sleep that has none is much like
-//! those that have one; a long one is not, and may be the only one of its kind. But no sleep longer
-//! than the time between two looks escapes these.
+//! Call chains are recorded for only some of the switches-out. A short sleep without one resembles
+//! those that have one; a long sleep may be the only one of its kind. But these looks catch every
+//! sleep that is longer than the time between two of them.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! What every thread of a pipeline does at each moment: runs, or waits, and for what. Taken by looks
-//! at `/proc` alone, a few hundred a second, so that no right to measure is needed.
+//! What every thread of a pipeline does at each moment: runs, or waits, and for what. It comes from
+//! looks at `/proc` alone, a few hundred a second, which need no special rights.
 //!
 //! ```text
 //! /proc/TID/syscall --call--> Call --descriptors--> Wait --all threads--> ProcessState --> Timeline
@@ -88,7 +88,7 @@ impl States {
         let _ = self.updates.send(Update::Follow(pids));
     }
 
-    /// Waits at the sockets that are links of this pipeline are told as waits at those links.
+    /// Waits at sockets that are links of this pipeline count as waits at those links.
     pub fn connect(&self, pipeline: &Pipeline) {
         if pipeline.pipes.iter().any(|pipe| pipe.link.is_socket()) {
             // As above.

@@ -1,4 +1,4 @@
-//! Being asked to stop: by Ctrl-C, SIGTERM, or whoever else.
+//! The request to stop: by Ctrl-C, SIGTERM, or a caller.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use nix::sys::signal::Signal;
 use pipeprof_runner::command::Ending;
 
-/// Whether somebody asked to stop. Clones ask the same.
+/// A request to stop. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<AtomicI32>);
 
@@ -16,7 +16,7 @@ impl Stop {
         Stop(signal)
     }
 
-    /// Somebody did.
+    /// Whether a stop was requested.
     pub fn is_asked(&self) -> bool {
         self.0.load(Ordering::Relaxed) != 0
     }

@@ -1,14 +1,15 @@
-//! The events that tell when threads leave and get their CPUs, where they sleep, and who wakes
-//! them: chosen so that a pair that switches a hundred thousand times a second hardly notices.
+//! The events that record when threads leave and get their CPUs, where they sleep, and which thread
+//! wakes them: chosen so that they hardly slow a pair that switches a hundred thousand times a
+//! second.
 //!
 //! A record for each switch comes from an event a CPU, for two reasons (measured, see
 //! docs/measurement.md). An event bound to a thread has to be scheduled in and out with it: a fast
 //! pair loses an eighth of its speed to it even while it is off. And one bound to a CPU can be on
 //! by turns ([`crate::windows`]) at next to no cost in between.
 //!
-//! Call chains come with these records too, at a frequency: for a thread that sleeps twice a second
-//! beside one that does so fifty thousand times that would be none. So slow threads, which can
-//! afford it, have an event of their own for their chains, on all the time.
+//! These records carry call chains too, at a fixed frequency. A thread that sleeps twice a second
+//! beside one that sleeps fifty thousand times would then get none. So threads that switch seldom
+//! have an event of their own for their chains, which is always on.
 
 use pipeprof_runner::proc_file;
 use std::time::Duration;
@@ -133,9 +134,8 @@ impl Switching {
         ) {
             Err(Error::Open(why)) => {
                 // Without the kernel half the switches are still recorded, so blocked time is
-                // known.
-                // Kernels of 2026 (6.12.118, 7.2) refuse a kernel call chain to who may not sample
-                // the kernel, even of an event that leaves the kernel out.
+                // known. Kernels of 2026 (6.12.118, 7.2) refuse a kernel call chain to users who
+                // may not sample the kernel, even for an event that excludes the kernel.
                 attr.flags |=
                     flag::EXCLUDE_KERNEL | flag::EXCLUDE_HV | flag::EXCLUDE_CALLCHAIN_KERNEL;
                 let opened = open_all(
@@ -151,9 +151,10 @@ impl Switching {
             }
             result => result?,
         };
-        let wakeups = Err("who wakes whom shows only to who may watch whole CPUs; \
-             hint: run it as root, or see pipeprof doctor"
-            .to_owned());
+        let wakeups =
+            Err("recording wake-ups takes the right to open events on whole CPUs; hint: \
+                           run it as root, or see pipeprof doctor"
+                .to_owned());
         Ok(Switching { switches: opened, by_turns: false, own_chains: None, wakeups })
     }
 }

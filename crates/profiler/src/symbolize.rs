@@ -1,5 +1,4 @@
-//! Names for addresses: the seam behind which a test can put names of its own, and the names of
-//! this machine.
+//! Names for addresses: the trait that tests can implement, and the names on this machine.
 
 mod debug_files;
 mod demangle;

@@ -1,4 +1,4 @@
-//! Names and mappings that the members had before the events were attached, as records.
+//! Makes records of the names and mappings that the members had before the events were attached.
 
 use std::ffi::OsStr;
 use std::fs;

@@ -1,4 +1,4 @@
-//! The perf system calls, and the one seam behind which a test can put a kernel of its own.
+//! The perf system calls, and the trait with which a test can replace the kernel.
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 

@@ -119,8 +119,8 @@ impl<S: Copy> ThreadTimes<S> {
         finish(tid, &mut thread, time, State::On, ended)
     }
 
-    /// Nothing was recorded from `from` to `until`: lives go on at its end as they were at its
-    /// start, and what lies between is nobody's.
+    /// Nothing was recorded from `from` to `until`: threads continue in the same state at its end,
+    /// and the time between is not assigned.
     pub(crate) fn skip(&mut self, from: u64, until: u64) -> Vec<Interval<S>> {
         let pause = |(&tid, thread): (&i32, &mut Thread<S>)| {
             let ended = match thread.state {

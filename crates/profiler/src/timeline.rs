@@ -1,6 +1,6 @@
 //! Samples and sleeps one by one, for viewers that draw a time line. A profile adds them up.
 //!
-//! They wait in an unnamed temporary file until the stacks have names, so that memory does not grow
+//! They stay in an unnamed temporary file until the stacks have names, so that memory does not grow
 //! with their number.
 
 use std::fs::File;

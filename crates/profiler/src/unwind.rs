@@ -2,10 +2,10 @@
 //! that are mapped.
 //!
 //! [framehop](https://docs.rs/framehop) walks. Where no unwind information covers an address, or
-//! it cannot follow what there is, it falls back to the frame pointer without a word: a guess, and
-//! in code without frame pointers a wrong one. So each address is judged first
-//! ([`frames`]): what needs an expression (the frame of a signal's handler, a realigned stack) is
-//! evaluated here, and what nothing covers ends the stack. No frame is ever guessed.
+//! framehop cannot follow it, it silently falls back to the frame pointer: a guess, and a wrong one
+//! in code without frame pointers. So each address is checked first ([`frames`]): what needs an
+//! expression (the frame of a signal's handler, a realigned stack) is evaluated here, and what
+//! nothing covers ends the stack. No frame is ever guessed.
 
 mod frames;
 mod machine;

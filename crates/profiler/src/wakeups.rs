@@ -1,8 +1,8 @@
-//! Who woke whom, and how long the woken waited for a CPU.
+//! Which thread woke which, and how long the woken thread waited for a CPU.
 //!
 //! `sched:sched_waking` is hit in the context of the waker, on its CPU (`try_to_wake_up` in
 //! kernel/sched/core.c, v6.18), so the sample's thread is the waker; `sched_wakeup` may be hit
-//! later, on the CPU of the woken, by whom an interrupt found there.
+//! later, on the CPU of the woken thread, by any thread that an interrupt found there.
 //!
 //! The event is bound to CPUs, not to threads: bound to a thread it would be delivered twice where
 //! both are watched, to the waker and, as the tracepoint names its task, to the woken

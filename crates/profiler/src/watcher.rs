@@ -6,10 +6,10 @@
 //!                                                                          --finish--> Watched
 //! ```
 //!
-//! At each tick, and nowhere else, new members are looked for, accounts are read, levels noted, and
-//! Ctrl-C, the end of the time, a full recording and the end of the pipeline are seen. What to do
-//! is decided by `decision`, which knows neither clock nor kernel. Whoever wants to look at more
-//! things at each tick adds a [`Look`].
+//! At each tick, and nowhere else, the watcher looks for new members, reads accounts, notes fill
+//! levels, and checks for Ctrl-C, the end of the time, a full recording and the end of the
+//! pipeline. `decision` decides what to do, without a clock or system calls. To observe more at
+//! each tick, add a [`Look`].
 
 mod complete;
 mod decision;
@@ -45,7 +45,7 @@ use crate::sys::RunningKernel;
 /// Something that is looked at ten times a second while a pipeline is watched, and whenever members
 /// were found.
 pub trait Look {
-    /// Everyone who was seen so far. Called at the beginning, and whenever somebody is new.
+    /// All processes seen so far. Called at the beginning, and whenever there is a new one.
     fn follow(&mut self, everyone: &[MemberId]) {
         let _ = everyone;
     }
@@ -341,7 +341,7 @@ pub struct Watcher {
 pub struct Watched {
     /// How it ended.
     pub ending: Ending,
-    /// Somebody asked to stop, whatever ended it in the end.
+    /// A stop was requested, even if something else ended the watch.
     pub interrupted: bool,
     /// How long it was watched.
     pub elapsed: Duration,
@@ -351,13 +351,13 @@ pub struct Watched {
     pub flows: Vec<PipeFlow>,
     /// What was recorded, where it was.
     pub recording: Option<Recording>,
-    /// What came of what was watched.
+    /// The outcome of what was watched.
     pub came: Came,
 }
 
 impl Watcher {
-    /// Watches until the pipeline ends, `duration` is over, the recording is full, or somebody asks
-    /// to stop; and tells `looks` ten times a second.
+    /// Watches until the pipeline ends, `duration` is over, the recording is full, or a stop is
+    /// requested; and calls `looks` ten times a second.
     ///
     /// # Errors
     /// Where waiting itself fails.
@@ -453,7 +453,7 @@ impl Watcher {
         self.pipeline.members.iter().map(Member::id).collect()
     }
 
-    /// Whether somebody or something is new.
+    /// Whether there are new members or pipes.
     fn look_for_members(&mut self, known: &[MemberId]) -> bool {
         if matches!(self.counting, Counting::Nothing) {
             return false;
@@ -509,7 +509,7 @@ impl Watcher {
         let watched = started.elapsed();
         let is_pair = matches!(subject, Subject::Pair(_));
         if let Some(session) = &mut session {
-            // The thread that measures asks the meter, and who has ended moves nothing more.
+            // The measuring thread reads the meter, and ended members move nothing more.
             session.end_measuring()?;
             if !is_pair {
                 session.set_pipeline(pipeline.clone());
@@ -530,7 +530,7 @@ impl Watcher {
             _ => Vec::new(),
         };
         let stopped = session.map(|session| session.stop(&RunningKernel)).transpose()?;
-        // What a member does at its end, once it is told to, is not of the watch.
+        // What a member does once it is asked to end is not part of the watch.
         if let Some(subject) = &mut subject {
             subject.end(stop.is_asked(), stop.ending());
         }

@@ -1,4 +1,4 @@
-//! Turns dear events on and off while the pipeline runs, so that they cost no more than a budget
+//! Turns expensive events on and off while the pipeline runs, so that they stay within a budget
 //! however often they occur.
 
 use std::ops::Range;
@@ -44,7 +44,7 @@ const ENOUGH: Duration = Duration::from_millis(50);
 /// And so many wake-ups of anybody, as the pair may have been waiting for a CPU all that time.
 const ENOUGH_WAKEUPS: u64 = 2_000;
 
-/// What came of it.
+/// Its result.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
     /// When the events were on.
@@ -63,42 +63,42 @@ pub(crate) struct Windows {
 }
 
 impl Windows {
-    /// Turns `tracepoints` and `dear` of the events on, and takes over. The latter count what
+    /// Turns `tracepoints` and `costly` of the events on, and takes over. The latter count what
     /// occurs, with an event a CPU.
     ///
     /// # Errors
     /// [`Error::Control`] where no thread can be started.
     pub(crate) fn start(
         events: Arc<[OwnedFd]>,
-        dear: Range<usize>,
+        costly: Range<usize>,
         mut tracepoints: Vec<OwnedFd>,
     ) -> Result<Self, Error> {
         let (stop, stopped) = mpsc::channel();
         let told_to_stop = move |wait| stopped.recv_timeout(wait) != Err(RecvTimeoutError::Timeout);
         let run = move || {
-            let dear = &events[dear];
+            let costly = &events[costly];
             let mut turns = Turns::default();
             let mut on = FIRST;
             let mut watched = Duration::ZERO;
             loop {
-                each(dear.iter().chain(&tracepoints), |event| RunningKernel.enable(event));
+                each(costly.iter().chain(&tracepoints), |event| RunningKernel.enable(event));
                 let began = now_ns();
                 let share = loop {
-                    let (before, from) = (counts(dear), now_ns());
+                    let (before, from) = (counts(costly), now_ns());
                     if told_to_stop(on) {
                         turns.windows.push((began, now_ns()));
                         turns.lost += lost(&tracepoints);
                         return turns;
                     }
                     let seconds = (now_ns() - from) as f64 / 1e9;
-                    let share = affordable(&before, &counts(dear), seconds);
+                    let share = affordable(&before, &counts(costly), seconds);
                     if share < 1.0 {
                         break share;
                     }
                     on = ON;
                 };
                 let ended = now_ns();
-                each(dear.iter().chain(&tracepoints), |event| RunningKernel.disable(event));
+                each(costly.iter().chain(&tracepoints), |event| RunningKernel.disable(event));
                 turns.windows.push((began, ended));
                 watched += on;
                 let enough = || counts(&tracepoints).iter().sum::<u64>() >= ENOUGH_WAKEUPS;

@@ -331,7 +331,7 @@ fn what_is_no_recording_is_refused_by_its_name() {
     assert!(refused(b"main;write 12\n").contains("a text file"));
     assert!(refused(b"2ELIFREP\0\0\0\0").contains("the other byte order"));
     let refused = refusal(folder.path());
-    assert!(refused.contains("is a folder, but no recording"), "{refused}");
+    assert!(refused.contains("is a folder, but not a recording"), "{refused}");
 }
 
 /// `perf record -e intel_pt//`.

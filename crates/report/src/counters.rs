@@ -205,18 +205,19 @@ fn write_notes(
     if !shares.is_empty() {
         let least = shares.iter().copied().fold(1.0, f64::min);
         notes.push(format!(
-            "~  estimate: scaled up from the part of the time in which it counted, at least {:.0} %",
+            "~  estimate: scaled up, as the counter ran only part of the time (at least {:.0} %)",
             (least * 100.0).floor()
         ));
     }
     if counters().any(|counter| counter.user_only) {
-        notes.push("u  user code only: kernel code is not in it".to_owned());
+        notes.push("u  user code only, without kernel code".to_owned());
     }
     for member in members {
         let missed = member.counters.threads_missed;
         if missed > 0 {
             notes.push(format!(
-                "{missed} threads of {} came while counters were attached: not counted, or in part",
+                "{missed} threads of {} started while counters were being attached: counted in \
+                 part or not at all",
                 printable(member.label)
             ));
         }

@@ -1,4 +1,4 @@
-//! What changed between two pipelines: cost per GiB of each role and function, before and after.
+//! The difference between two pipelines: cost per GiB of each role and function, before and after.
 //!
 //! Everything is per GiB that a member moved, so that a faster stage doesn't look slower because it
 //! moved more. Where bytes aren't known it is shares of time, and says so. Each side may have
@@ -126,8 +126,8 @@ impl Diff {
     ///
     /// # Errors
     ///
-    /// [`Error::NotComparable`] where the two measured different things, or nobody of A is in B;
-    /// [`Error::NoSamples`] where a run holds none.
+    /// [`Error::NotComparable`] where the two measured different things, or no member of A has a
+    /// counterpart in B; [`Error::NoSamples`] where a run holds none.
     pub fn of(pairs: &[(&Run, &Run)], names: [&str; 2]) -> Result<Diff, Error> {
         let (a, b): (Vec<&Run>, Vec<&Run>) = pairs.iter().copied().unzip();
         for (runs, name) in [(&a, names[0]), (&b, names[1])] {
@@ -141,7 +141,8 @@ impl Diff {
         let mut not_compared = lines.left_out;
         let matched = unit::drop_unknown(unit, &a, &b, lines.matched, &mut not_compared);
         if matched.is_empty() {
-            let why = "no process of one is in the other, by name or by place".to_owned();
+            let why =
+                "no process of one matches a process of the other by name or place".to_owned();
             return Err(Error::NotComparable { why });
         }
         let scales = unit::scales(unit, &a, &b, &matched);
@@ -258,7 +259,7 @@ fn notes(a: &[&Run], b: &[&Run]) -> Vec<String> {
     }
     if let Some((a, b)) = differ(|run| run.profile.quality.event.clone()) {
         notes.push(format!(
-            "the events differ: {a} and {b}, and what one of them can't see the other may"
+            "the events differ: {a} and {b}; one may see code that the other cannot"
         ));
     }
     let qualities = || a.iter().chain(b).map(|run| &run.profile.quality);
@@ -267,7 +268,7 @@ fn notes(a: &[&Run], b: &[&Run]) -> Vec<String> {
     let taken: u64 = qualities().map(|q| q.samples.saturating_add(q.foreign_samples)).sum();
     if lost.saturating_mul(100) > taken {
         notes.push(format!(
-            "{} records were lost, beside {} samples",
+            "{} records were lost, and {} samples taken",
             thousands(lost),
             thousands(taken)
         ));

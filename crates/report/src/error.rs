@@ -1,4 +1,4 @@
-//! What can go wrong while a report is made.
+//! Errors of making a report.
 
 use std::io;
 
@@ -7,16 +7,16 @@ use crate::words::units::counted;
 /// Why a report couldn't be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A picture of nothing was asked for.
+    /// There is nothing to draw.
     #[error("no samples of {of}: nothing to draw")]
     NoSamples {
         /// Whose samples: `the pipeline`, `the writer`.
         of: String,
-        /// What may be why, from the profile's notes.
+        /// Possible reasons, from the profile's notes.
         notes: Vec<String>,
     },
     /// Time per byte was asked for, and no bytes are known.
-    #[error("nothing to divide by: {why}")]
+    #[error("time per GiB is unknown: {why}")]
     NoBytes {
         /// Why.
         why: String,
@@ -52,7 +52,7 @@ pub enum Error {
         known: Vec<String>,
     },
     /// A phase was asked for, and nothing tells which there are.
-    #[error("--phase: the recording does not tell what its threads did over time")]
+    #[error("--phase: the recording has no thread states over time")]
     NoPhases,
     /// There are fewer phases.
     #[error("--phase {number}: the run has {}", counted(known.len() as u64, "phase", "phases"))]
@@ -62,15 +62,15 @@ pub enum Error {
         /// What there is.
         known: Vec<String>,
     },
-    /// No sampled stack holds the function.
-    #[error("no sampled stack holds {name:?}")]
+    /// No sampled call chain contains the function.
+    #[error("no sampled call chain contains {name:?}")]
     NoSuchFunction {
         /// As asked for, escaped by the `Debug` format.
         name: String,
         /// Functions of the profile with a similar name, the most sampled first.
         near: Vec<String>,
     },
-    /// inferno drew something that this version doesn't know.
+    /// inferno's output has an unexpected form.
     #[error("inferno drew a box without a number of ours: {0}")]
     Picture(String),
     /// The report could not be written.
@@ -84,7 +84,7 @@ impl Error {
         match self {
             Error::NoSamples { notes, .. } if !notes.is_empty() => Some(notes.join("\n      ")),
             Error::NoSamples { .. } => {
-                Some("pipe more (--bytes 10G) or sample faster (--freq 4999)".into())
+                Some("move more bytes (--bytes 10G) or sample faster (--freq 4999)".into())
             }
             Error::NoBytes { .. } => Some("leave --per-byte out".into()),
             Error::Pattern { .. } => {
@@ -93,9 +93,9 @@ impl Error {
             Error::NoSuchFunction { near, .. } if !near.is_empty() => {
                 Some(format!("sampled were: {}", near.join(", ")))
             }
-            Error::NoPhases => {
-                Some("leave --phase out; pipeprof record notes states, perf record does not".into())
-            }
+            Error::NoPhases => Some(
+                "leave --phase out; pipeprof record stores states, perf record does not".into(),
+            ),
             Error::NoSuchPhase { known, .. } => Some(format!("phases: {}", known.join(", "))),
             Error::NoSuchMember { known, .. } => Some(format!("members: {}", known.join(", "))),
             Error::NotComparable { .. } => Some(

@@ -1,4 +1,4 @@
-//! Making untrusted names harmless: to a terminal, to a line of folded stacks, to XML.
+//! Escapes untrusted names for a terminal, for a line of folded stacks, and for XML.
 
 use std::borrow::Cow;
 
@@ -56,8 +56,8 @@ pub fn json(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// A cell of a table in CSV (RFC 4180). A spreadsheet computes what begins like a formula, and names
-/// come from strangers.
+/// A cell of a table in CSV (RFC 4180). A spreadsheet evaluates cells that begin like a formula,
+/// and names are untrusted.
 pub fn csv_cell(cell: &str) -> Cow<'_, str> {
     let cell = match cell.chars().next() {
         Some('=' | '+' | '-' | '@' | '\t' | '\r') => Cow::Owned(format!("'{cell}")),

@@ -1,6 +1,6 @@
-//! A profile in the formats of other viewers, each written into a writer.
+//! Writes a profile in the formats of other viewers.
 //!
-//! What each format can hold, and what is lost on the way, is in docs/export.md.
+//! docs/export.md says what each format can hold and what it loses.
 
 pub mod csv;
 pub mod firefox;

@@ -1,4 +1,4 @@
-//! What follows from a run, as data without a word of text: who was in which state when, who
+//! What follows from a run, as data without text: which member was in which state when, what
 //! limited the pipeline, and in which phases.
 
 pub mod averages;

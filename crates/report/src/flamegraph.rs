@@ -1,7 +1,7 @@
 //! The flame graph: a tower a member, boxes coloured by role.
 //!
-//! `tower.rs` says what stands in the picture and how wide, `paint.rs` how it looks and what it says,
-//! `legend.rs` what that means; [`crate::picture`] draws it.
+//! `tower.rs` decides the contents and widths, `paint.rs` the colours and texts, `legend.rs`
+//! explains them; [`crate::picture`] draws.
 
 mod legend;
 mod paint;

@@ -58,7 +58,7 @@ type Row<'a> = (Group<'a>, Sums);
 ///
 /// # Errors
 ///
-/// [`Error::NoSamples`] where nobody shown was sampled, [`Error::Write`] where `out` fails.
+/// [`Error::NoSamples`] if no shown member was sampled, [`Error::Write`] where `out` fails.
 pub fn render(run: &Run, table: &Table, style: Style, mut out: impl Write) -> Result<(), Error> {
     let Run { profile, roles, .. } = run;
     let mut sums: FxHashMap<Group<'_>, Sums> = FxHashMap::default();

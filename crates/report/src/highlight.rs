@@ -221,7 +221,7 @@ impl MemberSamples<'_> {
         let vmsplices = self.first_of(VMSPLICE, any).is_some();
         let writes = self.first_of(PIPE_WRITE, any).is_some();
         if !vmsplices && !writes {
-            // A reader, or a stranger to pipes: nobody would look for these functions here.
+            // A reader, or a process that uses no pipe: these functions are not expected here.
             return;
         }
         let (stand_in, absent) = if names == PIPE_WRITE {

@@ -1,5 +1,5 @@
-//! Who holds which pipe, and which flow is of which pipe: looked up, not searched for, as a file may
-//! tell of thousands.
+//! Which member holds which pipe, and which flow belongs to which pipe, as a look-up table: a file
+//! may have thousands of them.
 
 use std::collections::{HashMap, HashSet};
 

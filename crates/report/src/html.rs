@@ -1,6 +1,6 @@
-//! The HTML report: everything about a run in one file that needs nothing from elsewhere.
+//! The HTML report: everything about a run in one self-contained file.
 //!
-//! `shell.rs` makes the page, whatever is on it; the other files are what a report has on its page.
+//! `shell.rs` makes the frame of any page; the other files make the contents of a report.
 
 mod bars;
 mod lanes;
@@ -41,7 +41,7 @@ pub fn render(run: &Run, highlights: &Highlights, out: impl Write) -> Result<(),
     let of = run.part.as_ref().map(|part| format!(", {}", phase::title(part)));
     let mut page = Page::new(&format!("{}{} – pipeprof", run.subject, of.unwrap_or_default()));
     let lanes = lanes::lanes(&summary);
-    // A picture of when who limits comes before its reasons in words.
+    // The timeline comes before the evidence in words.
     let reasons = reasons(&summary);
     lead(&mut page, &summary, reasons.as_ref().filter(|_| lanes.is_none()));
     if let Some(lanes) = lanes {
@@ -96,9 +96,10 @@ pub fn render(run: &Run, highlights: &Highlights, out: impl Write) -> Result<(),
 fn no_picture(run: &Run) -> Markup {
     let mut html = Markup::new();
     html.raw("<p>").text(if run.pipeline.members.is_empty() {
-        "The recording doesn't tell which pipes join its processes, nor what went through them."
+        "The recording does not say which pipes join its processes, or how many bytes went through \
+         them."
     } else {
-        "No pipe was seen that joins two of the processes."
+        "No pipe joins two of these processes."
     });
     html.raw("</p>");
     html
@@ -146,7 +147,7 @@ fn lead(page: &mut Page, summary: &Summary, reasons: Option<&Markup>) {
     page.lead(&verdict.headline, &below);
 }
 
-/// What bears the verdict out.
+/// The evidence for the verdict.
 fn reasons(summary: &Summary) -> Option<Markup> {
     let verdict = summary.verdict.as_ref().filter(|verdict| !verdict.evidence.is_empty())?;
     let mut html = Markup::new();

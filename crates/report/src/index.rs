@@ -1,4 +1,4 @@
-//! What is worked out of a run once, when somebody asks for it first.
+//! What is computed once per run, on first use.
 
 use std::sync::OnceLock;
 
@@ -10,8 +10,8 @@ use rustc_hash::FxHashMap;
 use crate::holding::Holding;
 use crate::payload::Payload;
 
-/// Who holds which pipe of a run and what figures are per, once somebody has asked. Its copy knows
-/// nothing yet, so that of the copy of a run the pipeline may be changed.
+/// Which member holds which pipe of a run, and the divisor of figures per GiB, computed on first
+/// use. A clone starts empty, so that the pipeline of a cloned run may be changed.
 #[derive(Debug, Default)]
 pub struct Index {
     holding: OnceLock<Holding>,

@@ -1,4 +1,4 @@
-//! The ladder: many runs of many stages, what they come to, and what each stage bought.
+//! The ladder: many runs of many stages, their statistics, and what each stage gained.
 //!
 //! [`Ladder`] holds every single run; everything else is computed from it by [`Standings::of`],
 //! and rendered by the modules below.
@@ -119,7 +119,7 @@ pub struct Run {
     pub bytes: Option<u64>,
     /// How long they took.
     pub elapsed_ns: u64,
-    /// `None` where nobody knows.
+    /// `None` if unknown.
     pub gib_per_s: Option<f64>,
     /// Who says so.
     pub counted_by: CountedBy,
@@ -138,18 +138,18 @@ pub enum CountedBy {
     Printed,
     /// Bytes of its last pipe by the meter, over the time that it ran.
     Meter,
-    /// Nobody.
+    /// It is unknown.
     Nobody,
 }
 
-/// What a run was profiled with, and what came of it.
+/// How a run was profiled, and the result.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Profiled {
     /// In perf's spelling.
     pub event: String,
     /// Asked frequency.
     pub frequency_hz: Option<u64>,
-    /// What sampling did to the run; `None` where nobody tried to measure it.
+    /// How much sampling slowed the run; `None` if it was not measured.
     pub sampling_effect: Option<Effect>,
     /// Samples of the members.
     pub samples: u64,
@@ -166,7 +166,7 @@ pub struct EndCost {
     pub end: Option<End>,
     /// CPU time, by the scheduler's account.
     pub cpu_ns: Option<u64>,
-    /// Times it slept, each of which somebody had to end by waking it.
+    /// How often it slept; a wake-up ends each sleep.
     pub voluntary_switches: Option<u64>,
     /// Times it was preempted.
     pub involuntary_switches: Option<u64>,

@@ -1,5 +1,5 @@
-//! The ledger: where the life of each member went and what each pipe carried, per second and per
-//! GiB. Every number of a verdict can be looked up here.
+//! The ledger: how each member spent its life and what each pipe carried, per second and per GiB.
+//! Every number of a verdict is in it.
 
 use std::borrow::Cow;
 
@@ -152,9 +152,9 @@ pub struct FillSummary {
     pub mean_bytes: f64,
 }
 
-/// Why nobody knows how the ends of a pipe wake each other.
+/// Why it is unknown how the ends of a pipe wake each other.
 const SHARED: &str =
-    "its ends share other pipes too, and no record says by which one wakes the other";
+    "its ends share other pipes too, and no record shows through which one of them wakes the other";
 
 /// GiB to divide by, where there is enough.
 pub(crate) fn gib(bytes: Option<u64>) -> Option<f64> {
@@ -251,7 +251,7 @@ impl Run {
     pub fn moved(&self, member: usize) -> Moved {
         match self.pipeline.members.get(member) {
             Some(member) => moved(&self.pipeline, &self.flows, self.holding(), member.id()),
-            None => Moved { bytes: None, what: "it holds no pipe".to_owned() },
+            None => Moved { bytes: None, what: "it has no pipe".to_owned() },
         }
     }
 
@@ -325,9 +325,9 @@ impl Run {
             fill_unknown: match (fill, &pipe.path) {
                 (Some(_), _) => None,
                 (None, Some(_)) => {
-                    Some("a named FIFO is not opened: that could let its writer go on")
+                    Some("pipeprof does not open named FIFOs, as that could unblock a writer")
                 }
-                (None, None) => Some("it was not looked into"),
+                (None, None) => Some("pipeprof did not look into it"),
             },
             writes,
             reads,
@@ -344,17 +344,17 @@ impl Run {
         }
     }
 
-    /// For each pipe how its ends wake each other, or why nobody knows.
+    /// For each pipe how its ends wake each other, or why that is unknown.
     fn wakeups(&self) -> Result<Vec<Result<Vec<PipeWakeups>, String>>, String> {
         let (edges, watched_ns) = match &self.profile.wakeups {
             Wakeups::Unknown { why } => return Err(why.clone()),
             Wakeups::Known { watched_ns: 0, .. } => {
-                return Err("no time was left to record them in".to_owned());
+                return Err("no time was left to record them".to_owned());
             }
             Wakeups::Known { edges, watched_ns } => (edges, *watched_ns),
         };
         let watched = duration(watched_ns as f64);
-        let none = format!("none was seen in the {watched} in which they were recorded");
+        let none = format!("none occurred in the {watched} that were recorded");
         let mut of: Vec<Result<Vec<PipeWakeups>, String>> =
             vec![Err(none); self.pipeline.pipes.len()];
         let gib = self.payload().ok().map(Payload::gib);

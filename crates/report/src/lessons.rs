@@ -1,7 +1,6 @@
-//! What there is to learn: what the kernel does in a stage and in a role, and in which functions.
+//! The lessons of the tour: what the kernel does in a stage and in a role, and in which functions.
 //!
-//! All of it is data. What was measured stands beside it in [`tour`](crate::tour), and nothing here
-//! says what a measurement will come to.
+//! All of it is data. [`tour`](crate::tour) adds the measurements; nothing here predicts them.
 //!
 //! Sources were read in the releases of [`Release::READ`]; a range names the first and the last of
 //! them in which a function was seen, so it may have been there before and after.
@@ -101,7 +100,7 @@ impl Function {
 pub struct RoleLesson {
     /// The role.
     pub role: Role,
-    /// What the kernel does there, and what makes it dear.
+    /// What the kernel does there, and why it is expensive.
     pub text: &'static str,
     /// Where it does it.
     pub functions: &'static [&'static Function],

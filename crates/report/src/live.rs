@@ -1,4 +1,4 @@
-//! Running pipelines as they are now: what `pipeprof top` shows of an interval.
+//! Running pipelines in one interval, as `pipeprof top` shows them.
 
 use pipeprof_profiler::live::Interval;
 use pipeprof_runner::cgroup::Container;
@@ -52,10 +52,10 @@ pub struct MemberNow {
     pub container: Option<Container>,
     /// The innermost systemd unit that it runs in.
     pub unit: Option<String>,
-    /// The regular files that it has open; `None` where nobody asked.
+    /// The regular files that it has open; `None` if not asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub files: Option<Vec<FileNow>>,
-    /// Its threads; `None` where nobody asked.
+    /// Its threads; `None` if not asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<Vec<ThreadNow>>,
     /// CPUs that it used, 1.9 for nearly two.
@@ -220,7 +220,7 @@ impl PipelineNow {
         let rates = pipes.iter().filter_map(|pipe| pipe.bytes_per_second);
         let bytes_per_second = rates.max_by(f64::total_cmp);
         let cpus_used = members.iter().map(|member| member.cpus_used).sum();
-        // Where nothing flows and nobody computes, whoever waits outside limits nothing.
+        // If nothing flows and no member computes, a member that waits outside limits nothing.
         let moves = bytes_per_second.is_none_or(|rate| rate > 0.0) || cpus_used > IDLE_CPUS;
         // A member that could run, and waits for a CPU, limits as one that runs does.
         let alike = |limit: Limit| match limit {
@@ -254,7 +254,7 @@ impl PipelineNow {
         names.join(" | ")
     }
 
-    /// Bytes flow, or somebody computes.
+    /// Bytes flow, or a member computes.
     pub fn moves(&self) -> bool {
         self.bytes_per_second.unwrap_or(0.0) > 0.0 || self.cpus_used > IDLE_CPUS
     }

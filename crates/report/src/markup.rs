@@ -1,4 +1,4 @@
-//! HTML that was escaped where it was made: whatever is not a literal of this program is text.
+//! HTML that is escaped where it is made: everything except literals of this program is text.
 
 use std::fmt::Display;
 

@@ -1,4 +1,4 @@
-//! How much a member moved: the bytes that every "per GiB" of it refers to, whoever prints it.
+//! How many bytes a member moved: the divisor of every "per GiB" figure of that member.
 
 use pipeprof_profiler::meter::PipeFlow;
 use pipeprof_runner::pipeline::{End, MemberId, Pipeline};
@@ -22,7 +22,7 @@ pub(crate) fn moved(
     member: MemberId,
 ) -> Moved {
     let flow = |pipe: usize| holding.flow(pipe).and_then(|at| flows.get(at));
-    let mut why = "it holds no pipe";
+    let mut why = "it has no pipe";
     for (end, verb) in [(End::Reader, "read from"), (End::Writer, "written to")] {
         let held = holding.pipes_at(member, end);
         if held.is_empty() {

@@ -1,4 +1,4 @@
-//! Which part of a recording a run is of.
+//! The part of a recording that a run covers.
 
 use serde::Serialize;
 

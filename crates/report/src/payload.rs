@@ -1,7 +1,7 @@
 //! The payload of a pipeline: the bytes that every figure per GiB is divided by.
 //!
-//! One divisor for all members. A compressor's neighbours move different amounts, and a GiB of one
-//! would be no GiB of the other.
+//! All members share one divisor. The neighbours of a compressor move different amounts, so costs
+//! per GiB moved by each would not compare.
 
 use pipeprof_profiler::meter::PipeFlow;
 use pipeprof_runner::pipeline::{MemberId, Pipeline};

@@ -1,4 +1,4 @@
-//! One phase of a recording, chosen by its number: which there are, and what a run is within one.
+//! One phase of a recording, chosen by its number: lists the phases, and cuts a run to one.
 
 use pipeprof_profiler::meter::PipeFlow;
 use pipeprof_profiler::profile::Profile;
@@ -18,7 +18,7 @@ impl Part {
     ///
     /// # Errors
     ///
-    /// [`Error::NoPhases`] where nobody noted who limited when, [`Error::NoSuchPhase`] where there
+    /// [`Error::NoPhases`] if the recording has no states, [`Error::NoSuchPhase`] where there
     /// are fewer.
     pub fn of(recording: &Recording, profile: Profile, number: usize) -> Result<Part, Error> {
         let run = Run::of(recording, profile);

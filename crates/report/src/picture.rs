@@ -1,4 +1,4 @@
-//! A picture: boxes that stand on one another, what their fills mean, and a viewer.
+//! A picture: stacked boxes, a legend of their fills, and a viewer.
 //!
 //! It is painted once. [`Picture::write_svg`] puts it into a file of its own, and a page embeds the
 //! very same boxes by `Picture::figure`. One script (`viewer.js`) and one style (`viewer.css`) serve

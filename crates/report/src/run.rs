@@ -1,4 +1,4 @@
-//! [`Run`]: one profiled run, which every output is made from.
+//! [`Run`]: one profiled run, the input of every output.
 
 use std::time::UNIX_EPOCH;
 
@@ -45,7 +45,7 @@ pub struct Run {
     pub elapsed_ns: u64,
     /// CPUs that the members could run on.
     pub cpus: usize,
-    /// What every thread did over time; `None` where nobody looked.
+    /// What every thread did over time; `None` if that was not recorded.
     pub states: Option<Timeline>,
     /// What to give `pipeprof tune` to try changes on the same pipeline: `--pid 4121`, `-c 'A | B'`.
     /// `None` of what can't be tuned, or may be gone.
@@ -141,7 +141,7 @@ impl Run {
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchMember`] where a name is nobody's.
+    /// [`Error::NoSuchMember`] if no member has a name.
     pub fn members_called(&self, names: &[String]) -> Result<Vec<usize>, Error> {
         let members = &self.profile.members;
         let is = |member: &MemberProfile, called: &str| {
@@ -157,7 +157,7 @@ impl Run {
         Ok((0..members.len()).filter(is_asked_for).collect())
     }
 
-    /// The container that a member of the pipeline ran in, where somebody looked.
+    /// The container that a member of the pipeline ran in, if that was recorded.
     pub(crate) fn container(&self, member: usize) -> Option<&Container> {
         self.seen(member)?.container.as_ref()
     }

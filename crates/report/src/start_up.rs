@@ -1,4 +1,4 @@
-//! Members that are told as part of what they became: wrapper scripts and subshells that started
+//! Members that are shown as part of what they started: wrapper scripts and subshells that started
 //! others, never moved any payload, and ended.
 
 use pipeprof_profiler::profile::{MemberProfile, StackId, StackWeight};
@@ -11,8 +11,8 @@ use crate::facts::states::StateHistory;
 use crate::index::Index;
 use crate::run::Run;
 
-/// Who used more of all CPU time than this did something that somebody asks for, unless it held a
-/// pipe and lived briefly.
+/// A process that used more than this share of all CPU time did useful work, unless it held a pipe
+/// and lived briefly.
 const MOST_CPU: f64 = 0.05;
 
 /// Who wrote less than this, in bytes, wrote a word or two; counts of bytes are read only every so
@@ -31,7 +31,7 @@ fn roots(parents: &[Option<usize>]) -> Vec<Option<usize>> {
 }
 
 /// For each the first of its ancestors that is `wanted`. Each is passed once, however long the lines
-/// of descent are; in a circle, which damaged records can say, nobody has one.
+/// of descent are; in a cycle, which damaged records can contain, no process has one.
 fn ancestors(parents: &[Option<usize>], wanted: impl Fn(usize) -> bool) -> Vec<Option<usize>> {
     let mut found: Vec<Option<Option<usize>>> = vec![None; parents.len()];
     let mut line = Vec::new();
@@ -60,13 +60,13 @@ struct Known {
     lives: Vec<Option<(u64, u64)>>,
     did_little: Vec<bool>,
     holds_pipe: Vec<bool>,
-    /// By pipe, as whom all are told that hold it, where they are told as one.
+    /// By pipe, the member that all of its holders count as, if it is one.
     families: Vec<Option<usize>>,
 }
 
 impl Run {
-    /// With members that only started others told as part of those, and within a phase without
-    /// those that did not live in it. Where nobody looked, nothing tells who started whom.
+    /// With members that only started others counted as part of those, and within a phase without
+    /// those that did not live in it. Without states it is unknown which process started which.
     #[must_use]
     pub fn without_start_up(mut self) -> Run {
         let into = self.start_up();
@@ -79,7 +79,7 @@ impl Run {
         self
     }
 
-    /// By member of the pipeline, as which other one it is told.
+    /// By member of the pipeline, the other member that it counts as.
     fn start_up(&self) -> Vec<Option<usize>> {
         let count = self.pipeline.members.len();
         let Some(states) = self.states.as_ref().filter(|_| self.profile.members.len() == count)
@@ -94,7 +94,8 @@ impl Run {
                 parents[at] = parents[at].or(Some(actor.member)).filter(|&parent| parent != at);
             }
         }
-        // Somebody without a pipe, as the shell that started the pipeline, is told as nobody.
+        // A process without a pipe, such as the shell that started the pipeline, counts as no
+        // member.
         let holds_pipe: Vec<bool> = (0..count).map(|at| self.holds_pipe(at)).collect();
         let mut parents = ancestors(&parents, |at| holds_pipe[at]);
         let cpu = |member: &MemberProfile| member.cpu_time_ns.unwrap_or(0) as f64;
@@ -140,7 +141,7 @@ impl Run {
         members.map(life).collect()
     }
 
-    /// By pipe, as whom all are told that hold it, where they are told as one.
+    /// By pipe, the member that all of its holders count as, if it is one.
     fn families(&self, into: &[Option<usize>]) -> Vec<Option<usize>> {
         let family = |pipe: &Pipe| {
             let told = |id: &MemberId| {
@@ -184,7 +185,7 @@ impl Run {
     /// Bytes that went through a pipe between two times, by the clock of the recording.
     fn went_through(&self, pipe: usize, (from_ns, until_ns): (u64, u64)) -> f64 {
         let flow = self.flow(pipe).filter(|flow| flow.bytes.known().is_some());
-        // Where nobody knows, it may have been much.
+        // If that is unknown, it may have been much.
         let Some(flow) = flow else {
             return f64::INFINITY;
         };
@@ -291,7 +292,7 @@ impl Run {
         }
         let kept: Vec<bool> = into.iter().map(Option::is_none).collect();
         self.keep(&kept);
-        // Pipes within one member stay known: who waits at one waits for nobody else.
+        // Pipes within one member stay known: a thread that waits at one waits for no other member.
         let internal = self.flows_of(|pipe| self.pipeline.pipes[pipe].is_internal());
         let others: Vec<bool> = internal.into_iter().map(|internal| !internal).collect();
         retain(&mut self.flows, &others);

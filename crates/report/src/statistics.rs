@@ -1,12 +1,11 @@
-//! What repeated runs say: the median, its confidence interval, and whether two things can be told
-//! apart.
+//! Statistics of repeated runs: the median, its confidence interval, and whether two results
+//! differ.
 //!
-//! Few runs is the rule, as each takes seconds. An interval is the likeliest place of the median
-//! of ever more runs, at [`CONFIDENCE`] or more:
+//! There are usually few runs, as each takes seconds. An interval holds the true median at
+//! [`CONFIDENCE`] or more:
 //!
-//! - From 6 runs it lies between two of the values measured, those that the median of any
-//!   distribution lies between often enough (the sign test turned round). Nothing is assumed but
-//!   that runs are independent.
+//! - From 6 runs on it lies between two of the measured values, chosen by inverting the sign test.
+//!   The only assumption is that runs are independent.
 //! - With 2 to 5 there are no two such values: the smallest and largest of 5 hold the median in
 //!   93.75 % of cases, those of 3 in 75 %. So it is Student's, about the mean; that assumes values
 //!   spread as evenly to both sides, and where they have far outliers it is too wide rather than
@@ -14,8 +13,8 @@
 //!   deviation, and the interval reaches further).
 //! - One run has none.
 //!
-//! Two things are compared by pairs of runs that were neighbours in time, as a machine that is
-//! slow for a minute then slows both of a pair.
+//! Two results are compared by pairs of runs that were neighbours in time: a machine that is slow
+//! for a minute slows both runs of a pair.
 
 use serde::Serialize;
 

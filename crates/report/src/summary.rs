@@ -1,5 +1,5 @@
-//! The summary: what each member spent its CPU time on, per role and function, and how far to
-//! trust it. What the terminal shows and `--json` writes are two renderings of this.
+//! The summary: what each member spent its CPU time on, per role and function, and the quality of
+//! the data. The terminal's text and `--json` are two renderings of it.
 
 mod by_pid;
 mod json;
@@ -29,7 +29,7 @@ use crate::verdict::{PhaseSummary, Verdict};
 /// Raised whenever a field changes its meaning or goes.
 pub const SCHEMA_VERSION: u32 = 4;
 
-/// So many members are told of one by one, however little they did, where there is no pipe.
+/// Without pipes, this many members are listed individually, however little they did.
 const MOST_TOLD: usize = 8;
 
 /// Roles, and reasons to sleep, below this share are left to `--json`.
@@ -91,9 +91,9 @@ pub struct MemberSummary {
     /// CPU time: the scheduler's account where there is one, else that of the samples where they
     /// measure all of it.
     pub cpu_time_ns: Option<u64>,
-    /// Share of that CPU time that the samples cover by their periods, in percent: far from
-    /// 100 where the clock that samples misses, or favours, a member that switches often. `None`
-    /// where the samples don't measure time or nobody else accounts for it.
+    /// Share of that CPU time that the samples cover by their periods, in percent: far from 100
+    /// where the clock that samples misses, or favours, a member that switches often. `None` if the
+    /// samples don't measure time or there is no other account of it.
     pub coverage_percent: Option<f64>,
     /// CPUs that it kept busy on average while it was profiled: more than 1 of several threads.
     /// `None` where CPU time or the time profiled is not known.
@@ -270,7 +270,7 @@ impl Summary {
         }
     }
 
-    /// Adds what happened when, in so many columns; nothing where nobody looked.
+    /// Adds the timeline, in this many columns; nothing for recordings without states.
     pub fn add_timeline(&mut self, run: &Run, columns: usize) {
         let Some(states) = &run.states else { return };
         let evidence = evidence(&self.members, &self.pipes, run);
@@ -286,8 +286,8 @@ impl Summary {
             lanes(&evidence, &history, &run.pipeline, &run.flows, start_ns, columns, apart);
     }
 
-    /// The members that a person is told of one by one, and the others: shells that wait, and what
-    /// they start for a moment. Where members were asked for, those, and nobody else.
+    /// The members that are listed individually, and the others: shells that wait, and their
+    /// short-lived children. If members were asked for, only those.
     pub(crate) fn main_members(&self) -> (Vec<&MemberSummary>, Vec<&MemberSummary>) {
         let is_asked_for = |m: &&MemberSummary| self.only.is_empty() || self.only.contains(&m.pid);
         let all: u64 = self.members.iter().filter_map(|member| member.cpu_time_ns).sum();

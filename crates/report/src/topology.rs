@@ -1,7 +1,7 @@
 //! A pipeline as a picture in text.
 //!
-//! A chain that fits is one line. A longer one goes down the page, a member a line with its pipe
-//! below. What branches lists under each member the pipes that it writes.
+//! A chain that fits is one line. A longer one goes down the page, one member per line with its
+//! pipe below. A pipeline that branches lists the pipes that each member writes.
 
 use std::fmt::Write;
 
@@ -57,9 +57,9 @@ pub fn left_out(pipeline: &Pipeline, counts: &[(MemberId, u32)]) -> Vec<String> 
     let sentence = |&(id, count): &(MemberId, u32)| {
         let member = pipeline.member(id)?;
         let what = if count == 1 {
-            "a connection with data that is not followed: one of its ends serves others too"
+            "a connection with data that is not followed: one end also serves other clients"
         } else {
-            "connections with data that are not followed: one of their ends serves others too"
+            "connections with data that are not followed: one end of each also serves other clients"
         };
         Some(format!("{} ({}) has {what}", member.comm, member.pid))
     };
@@ -92,7 +92,7 @@ struct Drawing<'a> {
 }
 
 impl Drawing<'_> {
-    /// Each member writes to the next, and to nobody else.
+    /// Each member writes only to the next one.
     fn is_chain(&self) -> bool {
         let Pipeline { members, pipes } = self.pipeline;
         pipes.len() + 1 == members.len()
@@ -330,7 +330,7 @@ mod tests {
         };
         insta::assert_snapshot!(picture(&pipeline, &[None, None], WIDE), @"zcat big.gz (4121) ──unix:[88121]──▶ sort (4122) ──tcp:[88124]──▶ uniq -c (4123)");
         let counts = [(pipeline.members[1].id(), 2)];
-        insta::assert_snapshot!(left_out(&pipeline, &counts)[0], @"sort (4122) has connections with data that are not followed: one of their ends serves others too");
+        insta::assert_snapshot!(left_out(&pipeline, &counts)[0], @"sort (4122) has connections with data that are not followed: one end of each also serves other clients");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The guided tour: what a stage is about, what it came to here, and what became of the one before.
+//! The guided tour: what a stage is about, what was measured here, and what changed from the stage
+//! before.
 //!
 //! The teaching is data ([`lessons`]); every number and every comparison is of what
 //! was measured.
@@ -164,15 +165,15 @@ impl Tour {
             stages => format!("{stages} stages. Each is run and profiled once, here"),
         };
         text += &page.paragraph(&format!(
-            "A writer and a reader, joined by a pipe, in {stages}: {here}. What is said of speed and \
-             cost was measured in these runs."
+            "A writer and a reader, joined by a pipe, in {stages}: {here}. Every speed and cost \
+             below was measured in these runs."
         ));
         text.push('\n');
         text += &page.paragraph(
-            "A bar is the share of an end's CPU time that went into one kind of work, and beside it \
-             stands the CPU time that this work took for each GiB piped. Kernel functions stand with \
-             the share of samples that they, or what they called, were found in, their source file, \
-             and the first and last release of Linux in which they were read there.",
+            "A bar is the share of an end's CPU time that went into one kind of work; beside it is \
+             the CPU time of that work per GiB piped. Each kernel function is listed with the \
+             share of samples in which it or one of its callees appears, its source file, and the \
+             first and last release of Linux in which its source was read.",
         );
         text
     }
@@ -206,7 +207,7 @@ impl Tour {
         format!("\n{}", self.page.paragraph(&format!("Next, {next}{from}. {proposal}")))
     }
 
-    /// What a stage came to, and what became of the one before.
+    /// What a stage measured, and what changed from the one before.
     pub fn step(&mut self, step: Step) -> String {
         let page = self.page;
         let mut text = String::from("\n");
@@ -226,7 +227,7 @@ impl Tour {
                 text += &self.quality(&profiled.summary);
             }
             Err(why) => {
-                text += &page.heading(&format!("measured here: {rate}, and no more"));
+                text += &page.heading(&format!("measured here: {rate}, nothing else"));
                 let told = self.steps.iter().any(|s| s.profiled.as_ref().err() == Some(why));
                 let why = if told { "as above" } else { why };
                 for line in format!("not profiled: {why}").lines() {
@@ -242,7 +243,7 @@ impl Tour {
         } else if let (Some(origin), Some(_)) = (step.stage.builds_on(), last) {
             text.push('\n');
             text += &page.remark(&format!(
-                "What {} changes is to be seen beside {origin}: put that before it in --stages.",
+                "To see what {} changes, put {origin} before it in --stages.",
                 step.stage
             ));
         }
@@ -324,9 +325,9 @@ fn busy(step: &Step, page: Page) -> String {
         return String::new();
     }
     page.remark(&format!(
-        "An end waited for a CPU for {} of its life, which something else was using: the \
-         throughput is the machine's as much as the stage's, and so is what the other end spent \
-         spinning meanwhile.",
+        "An end waited for a CPU {} of its life because other programs used it. The throughput, \
+         and the time that the other end spent spinning, show the load on the machine as much as \
+         the stage.",
         percent(most)
     ))
 }

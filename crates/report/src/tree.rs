@@ -1,5 +1,5 @@
-//! The call tree at one function: what it called, as `perf report -g --symbol-filter=FUNC` draws
-//! it, or who called it.
+//! The call tree at one function: its callees, as `perf report -g --symbol-filter=FUNC` draws them,
+//! or its callers.
 
 use std::fmt::Write as _;
 use std::io::Write;

@@ -1,5 +1,6 @@
-//! Experiments on a pipeline that runs: what can be tried, when enough has been measured, and what
-//! was proven. Nothing here changes anything; whoever does follows the plan and hands in rates.
+//! Experiments on a running pipeline: what can be tried, when enough has been measured, and what
+//! was proven. This module only plans and judges; the caller makes the changes and passes in the
+//! rates.
 
 mod experiment;
 mod observed;

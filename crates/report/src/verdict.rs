@@ -1,7 +1,8 @@
-//! The verdict as every output takes it: which member, pipe or resource holds a pipeline back, what
-//! bears that out, and what to try.
+//! The verdict, as every output uses it: which member, pipe or resource limits a pipeline, the
+//! evidence, and what to try.
 //!
-//! It is drawn in [`crate::facts`]: from states over time, or where nobody looked, from averages.
+//! [`crate::facts`] computes it from states over time, or from averages in recordings without
+//! states.
 
 pub(crate) mod evidence;
 
@@ -26,7 +27,7 @@ pub enum Finding {
     PipeBound(PipeCause),
     /// Members that could run waited for a CPU.
     Starved,
-    /// Several members do without waiting for each other: none alone holds the others back.
+    /// Several members are busy without waiting for each other: none limits alone.
     Balanced,
     /// Nothing went through the pipes.
     Idle,
@@ -48,17 +49,17 @@ pub enum PipeCause {
     Lock,
     /// Waking the other end, and waiting until it runs.
     WakeUps,
-    /// It holds less than its ends work off at a time, so that they take turns.
+    /// It is smaller than one batch of its ends, so that they alternate.
     TooSmall,
-    /// So few bytes a call that the calls take the time.
+    /// Calls so small that the calls take the time, not the bytes.
     TinyCalls,
 }
 
-/// How well the neighbours of a bottleneck bear it out.
+/// How well the neighbours of a bottleneck confirm it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Confidence {
-    /// Everyone else waits as one would expect.
+    /// All other members wait as expected.
     High,
     /// Most do.
     Medium,
@@ -76,24 +77,25 @@ pub struct Verdict {
     pub members: Vec<i32>,
     /// Inode of the pipe, where the pipe does.
     pub pipe: Option<u64>,
-    /// How sure that is; `None` where nothing was found.
+    /// How sure the verdict is; `None` where nothing was found.
     pub confidence: Option<Confidence>,
-    /// What speaks against it; `None` where nothing does.
+    /// The reason for less than high confidence; `None` with high confidence.
     pub doubt: Option<String>,
-    /// Who and what limited the pipeline, the largest share of the time first; empty where nobody
-    /// looked.
+    /// What limited the pipeline, the largest share of the time first; empty in recordings without
+    /// states.
     pub limits: Vec<LimitShare>,
-    /// Where who limits changes for good; one where it does not, none where nobody looked.
+    /// Phases, cut where the limit changes for good; one if it never does, none in recordings
+    /// without states.
     pub phases: Vec<PhaseSummary>,
     /// One sentence.
     pub headline: String,
-    /// What bears it out.
+    /// The evidence for it.
     pub evidence: Vec<Fact>,
-    /// What to do about it, and what that would and would not buy.
+    /// What to do about it, and what that gains.
     pub remedies: Vec<Remedy>,
 }
 
-/// What bears a verdict out.
+/// The evidence for a verdict.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "about", rename_all = "snake_case")]
 pub enum Fact {
@@ -109,7 +111,7 @@ pub enum Fact {
         waits_for: Option<Outside>,
         /// Share of its life.
         percent: f64,
-        /// How the pipe was found that it waited at.
+        /// The level of the pipe that it waited at.
         pipe: Option<PipeLevel>,
     },
     /// Tasks of the machine waited for memory.
@@ -142,7 +144,7 @@ pub enum State {
     WaitsForChildren,
 }
 
-/// How a pipe was found.
+/// How often a pipe was full, or empty.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct PipeLevel {
     /// What it is.
@@ -165,10 +167,10 @@ pub struct WorkShare {
     pub percent: f64,
 }
 
-/// A bound above this is none. What is left of the time is then what members need that mostly wait
-/// while another limits: how they sleep, wake up and find their caches cold is half of what they use,
-/// and changes with the limit. Of gains above four, experiments found 0.3 to 11 times what the time
-/// line says (docs/measurement.md).
+/// The highest bound that is given as a figure. Above it, what is left of the time is what members
+/// need that mostly wait while another limits. Sleeping, waking up and refilling caches is half of
+/// what such members use, and changes with the limit. Of gains above four, experiments found 0.3 to
+/// 11 times what the time line says (docs/measurement.md).
 pub(crate) const HIGHEST_BOUND: f64 = 4.0;
 
 /// Something to try.
@@ -176,12 +178,12 @@ pub(crate) const HIGHEST_BOUND: f64 = 4.0;
 pub struct Remedy {
     /// What to do.
     pub what: String,
-    /// What that buys at most, and what it doesn't.
+    /// What that gains at most.
     pub buys: String,
-    /// The bound: at most so many times as fast. `None` where the evidence bounds nothing, or only
-    /// that it is several times.
+    /// The bound: at most this many times as fast. `None` where the evidence gives no bound, or a
+    /// bound of several times.
     pub at_most: Option<f64>,
-    /// `pipeprof tune` can try it on what runs.
+    /// `pipeprof tune` can try it on the running pipeline.
     #[serde(skip)]
     pub is_for_tune: bool,
 }
@@ -196,7 +198,7 @@ impl Remedy {
         Remedy { what: what.into(), buys: buys.into(), at_most, is_for_tune: false }
     }
 
-    /// As one that `pipeprof tune` can try.
+    /// Marks it as one that `pipeprof tune` can try.
     pub(crate) fn for_tune(self) -> Self {
         Remedy { is_for_tune: true, ..self }
     }
@@ -228,10 +230,10 @@ pub struct PhaseSummary {
     pub limit: LimitShare,
 }
 
-/// A run shorter than this shows little but its start and end.
+/// A run shorter than this shows little besides its start and end.
 pub(crate) const SHORTEST_NS: u64 = 100_000_000;
 
-/// Bytes a call below which the call costs more than its copy, by far.
+/// Bytes per call below which the call costs far more than its copy.
 pub(crate) const TINY_CALL: f64 = 1024.0;
 
 impl PipeCause {

@@ -1,7 +1,7 @@
 //! What people read: numbers with their units, sentences, and lines that fit.
 //!
-//! Each kind of quantity has one formatter, so that no two of one screen look different; and what
-//! more than one output says, it says in these words.
+//! Each kind of quantity has one formatter, so that a screen never shows two forms of one.
+//! Sentences that several outputs share are here.
 
 pub(crate) mod evidence;
 pub(crate) mod lanes;

@@ -204,7 +204,7 @@ fn costs_that_vary_more_than_they_differ_are_noise() {
         }
     }
     let said = sentences(&ladder, &Standings::of(&ladder));
-    assert!(said[1].contains("lost in the noise"), "{}", said[1]);
+    assert!(said[1].contains("the change is within the noise"), "{}", said[1]);
 }
 
 #[test]
@@ -402,13 +402,19 @@ fn a_stage_off_the_ladder_is_told_by_what_it_builds_on() {
         sentences(&ladder, &Standings::of(&ladder))[0].clone()
     };
     let same_cpu = said([Stage::Write, Stage::SameCpu]);
-    assert!(same_cpu.contains("same-cpu is to remove waking another CPU: "), "{same_cpu}");
+    assert!(same_cpu.contains("same-cpu is meant to remove waking another CPU: "), "{same_cpu}");
     for stages in [[Stage::Write, Stage::Tiny], [Stage::Splice, Stage::Gift]] {
         let shown = said(stages);
-        assert!(shown.contains(" builds on it to show something, and is to remove"), "{shown}");
+        assert!(
+            shown.contains(" builds on it as a demonstration and is not meant to remove"),
+            "{shown}"
+        );
     }
     let unrelated = said([Stage::TeeLarge, Stage::SameCpu]);
-    assert!(unrelated.contains("same-cpu is another idea, not one added to it"), "{unrelated}");
+    assert!(
+        unrelated.contains("same-cpu is a separate idea that does not build on it"),
+        "{unrelated}"
+    );
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn trees_of_the_articles_functions() {
 #[test]
 fn a_function_that_was_not_sampled_is_named_with_its_neighbours() {
     let error = call_tree(&stage("vmsplice"), "get_pages").unwrap_err();
-    assert_eq!(error.to_string(), "no sampled stack holds \"get_pages\"");
+    assert_eq!(error.to_string(), "no sampled call chain contains \"get_pages\"");
     assert!(error.hint().unwrap().starts_with("sampled were: iov_iter_get_pages2"));
     assert!(call_tree(&stage("vmsplice"), "\u{1b}").unwrap_err().hint().is_none());
 }

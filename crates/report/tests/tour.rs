@@ -146,22 +146,22 @@ fn said_of_last(stages: &[Stage]) -> String {
 fn a_stage_is_compared_with_what_it_builds_on() {
     let text = said_of_last(&[Stage::Write, Stage::Tiny, Stage::SameCpu]);
     assert!(text.contains("Next, same-cpu, which builds on write."), "{text}");
-    assert!(text.contains("what same-cpu made of write"), "{text}");
-    assert!(text.contains("What it is for, the writer's wake-up, took"), "{text}");
+    assert!(text.contains("what same-cpu changed compared with write"), "{text}");
+    assert!(text.contains("What it is meant to remove, the writer's wake-up, took"), "{text}");
     assert!(text.contains("× base"), "{text}");
 
     // What lies in between was left out.
     let text = said_of_last(&[Stage::Write, Stage::BusyLoop]);
     assert!(text.contains("Next, busy-loop, which builds on huge-page."), "{text}");
-    assert!(text.contains("what busy-loop made of it"), "{text}");
+    assert!(text.contains("what busy-loop changed"), "{text}");
 
     let text = said_of_last(&[Stage::TeeLarge, Stage::SameCpu]);
-    assert!(text.contains("beside write: put that before it in --stages."), "{text}");
-    assert!(!text.contains("made of"), "{text}");
+    assert!(text.contains("put write before it in --stages."), "{text}");
+    assert!(!text.contains("what same-cpu changed"), "{text}");
     assert!(!text.contains("The largest step"), "{text}");
 
     let text = said_of_last(&[Stage::Splice, Stage::Write]);
-    assert!(!text.contains("Next, ") && !text.contains("made of"), "{text}");
+    assert!(!text.contains("Next, ") && !text.contains("what write changed"), "{text}");
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn nothing_is_compared_that_too_few_samples_stand_for() {
         assert!(row.contains(said), "{before} {after}: {row}");
     }
     let sentences = |before, after| unwrapped(&change(before, after));
-    assert!(sentences(20, 10).contains("hardly there before"));
+    assert!(sentences(20, 10).contains("took hardly any time before"));
     assert!(sentences(400, 10).contains("(10 samples)"));
     assert!(sentences(400, 400).contains("about as much"));
 }

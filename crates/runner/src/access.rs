@@ -1,14 +1,14 @@
-//! Whose rights this program uses: its user's, unless it says otherwise.
+//! File capabilities: they are in force only for calls that ask for them.
 //!
 //! A file with capabilities (`setcap cap_perfmon,… pipeprof`) may do more than the user who starts
 //! it. They are for the kernel's perf interface, not for reading files: with them in force, a file
 //! that pipeprof opens for a user (symbols below `/proc/PID/root`, a recording, a target of `-o`)
-//! would be opened with rights that the user doesn't have. So [`lower`] takes them out of force as
-//! the program begins, and [`with_rights`] brings them back for one call.
+//! would be opened with rights that the user doesn't have. So [`lower`] disables them when the
+//! program begins, and [`with_rights`] enables them for one call.
 //!
-//! Linux keeps capabilities a thread (capabilities(7)): a thread has what its creator had in force
-//! when it was made, and [`with_rights`] concerns the calling thread alone. Where the file gave
-//! nothing (root, an ordinary user without capabilities) nothing here has any effect.
+//! Linux keeps capabilities per thread (capabilities(7)): a thread starts with those of its
+//! creator, and [`with_rights`] affects only the calling thread. If the file has no capabilities
+//! (root, an ordinary user), nothing here has any effect.
 
 mod sys;
 

@@ -1,9 +1,9 @@
-//! A buffer to stand between two members: takes what one writes, holds it in memory, hands it on.
+//! A buffer between two members: reads what one writes, holds it in memory, and passes it on.
 //!
 //! While the next member keeps up, bytes go from pipe to pipe by `splice` and are never copied.
-//! Only what it is not ready for is read into memory, so a burst of any size up to the buffer's
-//! does not stop its writer. The end of the input passes on once all is handed over, and a reader
-//! that goes ends the buffer as it would any other member.
+//! Only bytes that the next member is not ready for are read into memory, so a burst up to the size
+//! of the buffer does not stop its writer. The buffer ends once it has passed everything on. A
+//! reader that goes away ends the buffer like any other member.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -21,7 +21,7 @@ const CHUNK: usize = 64 << 10;
 /// How many are spliced at a time, at most: what the largest ordinary pipe holds.
 const SPLICE: usize = 1 << 20;
 
-/// What became of the data.
+/// The outcome of passing the data on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Passed {
     /// Bytes handed on.

@@ -2,7 +2,7 @@
 //!
 //! Container engines name control groups after what runs in them. The names read here are those of
 //! Docker, Podman, containerd (nerdctl, Kubernetes), CRI-O, LXC and systemd-nspawn, with the systemd
-//! driver and without. Inside of a container its own control group is mostly `/`, which tells nothing.
+//! driver and without. Inside a container its own control group is mostly `/`, which says nothing.
 
 use std::borrow::Cow;
 

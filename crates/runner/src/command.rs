@@ -4,15 +4,16 @@
 //! everything from its `exec` on. [`Prepared::release`] opens the gate, and returns when the
 //! command runs or with the reason why it can't.
 //!
-//! The command finds the world as it would without us: stdin, stdout and stderr, environment, working directory,
-//! umask and limits are the caller's; signals that the caller handles have their default action,
-//! ignored ones stay ignored, and the mask is that of the thread that calls [`Spec::prepare`]. `SIGPIPE` has its default action,
-//! because Rust's ignoring it is not the user's wish. The command stays in the caller's process
-//! group, as with `perf record` and `time`: Ctrl-C reaches it from the terminal, not through us.
+//! The command runs in the same environment as without pipeprof: stdin, stdout and stderr,
+//! environment, working directory, umask and limits are the caller's. Signals that the caller
+//! handles have their default action, ignored ones stay ignored, and the mask is that of the thread
+//! that calls [`Spec::prepare`]. `SIGPIPE` has its default action, because Rust ignores it without
+//! the user asking for that. The command stays in the caller's process group, as with `perf record`
+//! and `time`: Ctrl-C reaches it from the terminal, not through us.
 //!
 //! No command outlives its launcher unnoticed: dropping [`Running`] before the command has ended
-//! ends it and all that descends from it, and so does the launcher's own end, whatever ends it. A
-//! process between the two sees to that (`guard.rs`); it is the command's parent.
+//! ends it and all its descendants, and so does the end of the launcher, whatever its cause. A
+//! process between the two ensures that (`guard.rs`); it is the command's parent.
 
 mod error;
 mod guard;

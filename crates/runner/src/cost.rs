@@ -26,7 +26,7 @@ pub struct Spread {
     pub median: f64,
     /// The cheapest round.
     pub min: f64,
-    /// The dearest round.
+    /// The most expensive round.
     pub max: f64,
 }
 
@@ -58,7 +58,7 @@ impl Pipe {
     fn new() -> Result<Pipe, Error> {
         let (outlet, inlet) =
             nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(Error::system("can't make a pipe"))?;
-        // Refused to who has many large pipes already: then it is smaller, which is printed.
+        // Refused to users with many large pipes: then it is smaller, which is printed.
         let _ = fcntl(inlet.as_fd(), FcntlArg::F_SETPIPE_SZ(1 << 20));
         let bytes = fcntl(inlet.as_fd(), FcntlArg::F_GETPIPE_SZ)
             .map_err(Error::system("can't ask for the size of a pipe"))?;
@@ -89,7 +89,7 @@ impl Pipe {
     }
 }
 
-/// A call that moved nothing would be repeated for ever.
+/// A call that moved nothing would be repeated without end.
 fn some(moved: usize) -> Result<usize, Errno> {
     if moved == 0 { Err(Errno::ENODATA) } else { Ok(moved) }
 }

@@ -39,7 +39,7 @@ impl std::str::FromStr for Pin {
             "none" => Ok(Pin::None),
             _ => numbers().ok_or_else(|| {
                 format!(
-                    "{text:?}: say auto, same, none, or the writer's and reader's CPU, as in 0,1"
+                    "{text:?}: use auto, same, none, or the writer's and reader's CPU, as in 0,1"
                 )
             }),
         }

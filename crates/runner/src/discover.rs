@@ -1,8 +1,9 @@
 //! Finds any pipeline from one of its processes.
 //!
-//! Data flows from whoever holds a pipe's write end to whoever holds its read end. But descriptors
-//! are inherited, so that many hold an end that never use it. A pipe joins two processes only where
-//! **distinct processes hold distinct ends**, and these rules say who counts.
+//! Data flows from the process that holds a pipe's write end to the one that holds its read end.
+//! But descriptors are inherited, so many processes hold an end that they never use. A pipe joins
+//! two processes only where **distinct processes hold distinct ends**, and these rules say who
+//! counts.
 //!
 //! At one end of a pipe:
 //!
@@ -16,14 +17,15 @@
 //!   ancestor has it under the same number. Beside a holder that means it, one that doesn't is
 //!   left out (bash leaks the pipe of a first `<(…)` to the second). Where nobody means it, whoever
 //!   has it from an ancestor under the same number is left out.
-//! - *Who only waits is a wrapper.* A shell that sleeps until its child ends, while a descendant
-//!   holds every end that it holds, and that has itself written nothing and read no more than
-//!   start-up needs (a subshell nothing), is not a member: `x | sh -c 'a | b' | y` is x, a, b, y. It is listed in
-//!   [`Found::wrappers`], because what it starts next belongs to the pipeline. Without that proof
-//!   both holders are listed: a loop `while read x; do cmd; done` reads by itself, between its commands.
+//! - *A process that only waits is a wrapper.* A shell that sleeps until its child ends, while a
+//!   descendant holds every end that it holds, and that has itself written nothing and read no more
+//!   than start-up needs (a subshell nothing), is not a member: `x | sh -c 'a | b' | y` is x, a, b,
+//!   y. It is listed in [`Found::wrappers`], because what it starts next belongs to the pipeline.
+//!   Without that proof both holders are listed: a loop `while read x; do cmd; done` reads by
+//!   itself, between its commands.
 //!
 //! A connection between two sockets is a link only where it carries a payload, and that one way; the
-//! rules are in `discover/sockets.rs`. From there on it is as a pipe.
+//! rules are in `discover/sockets.rs`. From there on it is treated like a pipe.
 //!
 //! From process to process:
 //!
@@ -31,15 +33,16 @@
 //!   job only: the same process group as this process or as the other end, or started by one of
 //!   those. So all workers of `xargs -P8` feed one `sort`, and two jobs of a terminal whose output
 //!   goes through one `tee` stay two pipelines. A named FIFO is opened on purpose, so there all count.
-//! - *A supervisor passes a flow on but joins no strangers.* Who captures the output of what it
-//!   started (an ancestor whose end is close-on-exec, as libraries make it: cargo, a CI runner,
-//!   Python's `subprocess`) reads the data, so it is a member. From one of its children the walk
-//!   goes on along its own pipes, and straight on (`pg_dump`, a script, `gzip`), but neither turns
-//!   round to another child whose output it captures, nor passes to or from a child that it talks
-//!   to both ways (a language server, a shell behind an editor). The supervisor's own pid finds them all.
+//! - *A supervisor passes a flow on but does not join unrelated processes.* A process that captures
+//!   the output of what it started (an ancestor whose end is close-on-exec, as libraries make it:
+//!   cargo, a CI runner, Python's `subprocess`) reads the data, so it is a member. From one of its
+//!   children the walk goes on along its own pipes, and straight on (`pg_dump`, a script, `gzip`),
+//!   but neither turns round to another child whose output it captures, nor passes to or from a
+//!   child that it talks to both ways (a language server, a shell behind an editor). The
+//!   supervisor's own pid finds them all.
 //!
-//! Everything is one look at a moving scene: processes that vanish are passed over, and those of
-//! other users that may not be read are counted ([`Found::unreadable`]).
+//! One pass sees processes come and go: those that vanish are skipped, and those of other users
+//! that may not be read are counted ([`Found::unreadable`]).
 
 mod ends;
 mod error;
@@ -111,8 +114,8 @@ pub fn discover(pids: &[i32], extent: Extent) -> Result<Found, DiscoverError> {
     Ok(completed(pipeline_of(&table, &wanted)))
 }
 
-/// As [`discover`], of processes that were found before: those that have ended are passed over,
-/// whoever has their pids by now. With those that were read in between and may have ended.
+/// As [`discover`], for processes that were found before: those that have ended are skipped, even
+/// if their pids are in use again. With those that were read in between and may have ended.
 ///
 /// # Errors
 ///

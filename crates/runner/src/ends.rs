@@ -80,7 +80,7 @@ impl From<Error> for Complaint {
 /// What an end did after the gate opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Transfers, and what came of them.
+    /// Transfers, and their result.
     #[serde(flatten)]
     pub tally: Tally,
     /// What it cost.
@@ -99,7 +99,7 @@ pub struct Tally {
     pub calls: u64,
     /// Calls that came back with `EAGAIN`.
     pub retries: u64,
-    /// It stopped because nobody was at the other end any more.
+    /// It stopped because the other end had no process any more.
     pub other_end_gone: bool,
 }
 
@@ -187,7 +187,7 @@ pub fn main(configuration: &str) -> Result<u8, Error> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
         .map_err(Error::system("can't follow pipeprof"))?;
     if nix::unistd::getppid().as_raw() != parent {
-        return Err(Error::Configuration("pipeprof has gone meanwhile".to_owned()));
+        return Err(Error::Configuration("pipeprof ended meanwhile".to_owned()));
     }
     let inherited = |error: Errno| Error::Configuration(format!("inherited descriptor: {error}"));
     let mut channel = std::fs::File::from(sys::adopt(channel).map_err(inherited)?);
@@ -212,7 +212,7 @@ pub fn main(configuration: &str) -> Result<u8, Error> {
             return Ok(FAILED);
         }
     };
-    // What its buffers and its pipe took is taken, and whoever profiles it has to look at it.
+    // What its buffers and its pipe took is taken, and the profiler has to look at it.
     access::give_up();
     say(&mut channel, &Word::Ready { notes });
 
@@ -233,7 +233,7 @@ pub fn main(configuration: &str) -> Result<u8, Error> {
     Ok(status)
 }
 
-/// Where the parent has gone, nobody is left to hear it, and this process is about to be killed.
+/// If the parent has ended, the message goes nowhere, and this process is about to be killed.
 fn say(channel: &mut std::fs::File, word: &Word) {
     if let Ok(mut line) = serde_json::to_string(word) {
         line.push('\n');

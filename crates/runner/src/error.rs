@@ -1,4 +1,4 @@
-//! What can go wrong before, at, and after the start of a pipe pair.
+//! Errors before, during and after the start of a pipe pair.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ pub enum Error {
     /// Settings that make no sense together. The text names the flag to change.
     #[error("{0}")]
     Refused(String),
-    /// The ends could not be told from other processes.
+    /// The ends could not be identified in `/proc`.
     #[error(transparent)]
     Proc(DiscoverError),
     /// `F_SETPIPE_SZ` was refused.
@@ -29,7 +29,7 @@ pub enum Error {
         /// The kernel's answer.
         source: Errno,
     },
-    /// A CPU that was asked for could not be had.
+    /// An end could not be pinned to the CPU that was asked for.
     #[error("can't pin the {} to CPU {cpu}: {source}", end.as_str())]
     Pin {
         /// Which end.
@@ -59,9 +59,9 @@ pub enum Error {
         /// Which file, and why.
         what: String,
     },
-    /// A stage that needs large slots found none.
+    /// A stage needs larger slots than the kernel makes.
     #[error(
-        "the kernel put {} into one fragment of a socket buffer where {} were wanted",
+        "the kernel put only {} into one fragment of a socket buffer; {} are needed",
         size::exact(*found), size::exact(*wanted)
     )]
     Fragments {
@@ -70,7 +70,7 @@ pub enum Error {
         /// Bytes in the last one that was tried.
         found: u64,
     },
-    /// An end alone was given something else than a pipe.
+    /// An end alone was given something other than a pipe.
     #[error("{what} is not a pipe, and {why}")]
     NotAPipe {
         /// `stdin` or `stdout`.
@@ -78,8 +78,8 @@ pub enum Error {
         /// What needs one.
         why: &'static str,
     },
-    /// An end alone would write until the disk is full.
-    #[error("standard output is a file, and the writer has no end")]
+    /// A writer alone would write until the disk is full.
+    #[error("standard output is a file, and the writer would write forever")]
     Endless,
     /// An end could not be started.
     #[error("can't start the {} ({}): {source}", end.as_str(), program.display())]
@@ -101,12 +101,12 @@ pub enum Error {
         /// Its own hint.
         hint: Option<String>,
     },
-    /// An end was started with something that is no configuration.
+    /// An end was started with a configuration that can't be read.
     #[error("an end of the pair was started with a configuration that can't be read: {0}")]
     Configuration(String),
     /// The bytes that arrived are not the bytes that were sent.
     #[error(
-        "corrupt data at byte {offset}: found {found:#04x}, the writer had filled in {expected:#04x}"
+        "corrupt data at byte {offset}: found {found:#04x}, but the writer wrote {expected:#04x}"
     )]
     Corrupt {
         /// Offset in the stream of the first wrong byte.
@@ -155,9 +155,9 @@ impl Error {
                 Some("ulimit -l unlimited (as root), or leave out --lock-memory".to_owned())
             }
             Error::NotHuge { .. } => Some(
-                "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled; if that \
-                 is so already, memory is too fragmented: \
-                 echo 1 | sudo tee /proc/sys/vm/compact_memory"
+                "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled; if that is \
+                 set already, memory is too fragmented: echo 1 | sudo tee \
+                 /proc/sys/vm/compact_memory"
                     .to_owned(),
             ),
             Error::Fragments { .. } => Some(
@@ -168,7 +168,7 @@ impl Error {
             Error::HugeUnknown { .. } => {
                 Some("run as root, or leave out --check-huge-page".to_owned())
             }
-            Error::Endless => Some("give it one: pipeprof write --bytes 1G … >FILE".to_owned()),
+            Error::Endless => Some("limit it: pipeprof write --bytes 1G … >FILE".to_owned()),
             Error::NotAPipe { what: "stdout", .. } => {
                 Some("pipeprof write … | pv >/dev/null".to_owned())
             }
@@ -176,8 +176,8 @@ impl Error {
             Error::Setup { hint, .. } => hint.clone(),
             Error::System { source, .. } => open_files::hint(&(*source).into()),
             Error::Corrupt { offset: 0, .. } => Some(
-                "nothing but what --fill sends can be verified: pipeprof write --fill … | \
-                 pipeprof read --verify"
+                "only what --fill sends can be verified: pipeprof write --fill … | pipeprof read \
+                 --verify"
                     .to_owned(),
             ),
             Error::Corrupt { .. } => Some(

@@ -1,4 +1,4 @@
-//! Gets you a [`Pipeline`](pipeline::Pipeline): launches the pipe pair, or finds the pipeline that
+//! Provides a [`Pipeline`](pipeline::Pipeline): launches the pipe pair, or finds the pipeline that
 //! a process belongs to.
 
 pub mod access;

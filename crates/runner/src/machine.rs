@@ -1,4 +1,4 @@
-//! What this machine offers to a pipe pair, asked anew each time.
+//! What this machine offers to a pipe pair, read again on each call.
 
 use std::fs;
 use std::io::Read;

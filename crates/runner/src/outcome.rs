@@ -1,4 +1,4 @@
-//! What came of a run.
+//! The outcome of a run.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -11,7 +11,7 @@ use crate::pipeline::End;
 use crate::plan::PairPlan;
 use crate::size;
 
-/// What came of a pair.
+/// The outcome of a pair.
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome {
     /// What was planned.
@@ -72,7 +72,7 @@ impl EndOutcome {
                     .map_or_else(|_| signal.to_string(), |signal| signal.as_str().to_owned());
                 died(format!("was killed by signal {name}"))
             }
-            (None, None) => died("ended for no known reason".to_owned()),
+            (None, None) => died("ended for an unknown reason".to_owned()),
         }
     }
 }

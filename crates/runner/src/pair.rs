@@ -167,7 +167,7 @@ pub struct Moved {
     pub read: u64,
 }
 
-/// The bytes that a pair has moved so far, for whoever reads them from another thread.
+/// The bytes that a pair has moved so far, readable from another thread.
 #[derive(Clone, Debug)]
 pub struct Progress(Arc<SharedBoard>);
 
@@ -233,7 +233,7 @@ impl Running {
         let _ = kill(self.ends[0].pid(), Signal::SIGTERM);
     }
 
-    /// Waits until both ends have finished, and says what came of it.
+    /// Waits until both ends have finished, and returns the outcome.
     ///
     /// # Errors
     /// Where waiting itself fails. A pair that failed is an [`Outcome`].

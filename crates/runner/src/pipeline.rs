@@ -1,4 +1,4 @@
-//! What a pipeline is: members, the pipes between them, and who holds which end.
+//! A pipeline: members, the pipes between them, and which member holds which end.
 
 mod link;
 pub mod order;
@@ -16,8 +16,8 @@ pub use link::Link;
 pub struct MemberId {
     /// Thread-group id.
     pub pid: i32,
-    /// Field 22 of `/proc/PID/stat`, in clock ticks since boot. `None` where nobody could read it:
-    /// then the pid alone has to do.
+    /// Field 22 of `/proc/PID/stat`, in clock ticks since boot. `None` if it could not be read:
+    /// then only the pid identifies it.
     pub start_time: Option<u64>,
 }
 
@@ -165,7 +165,7 @@ impl Pipeline {
     }
 
     /// Adds the members and pipes of a later look, and `others` behind them; whether that changed
-    /// who is in it, or who holds which end.
+    /// the members, or which of them holds which end.
     pub fn merge(&mut self, later: &Pipeline, others: &[Member]) -> bool {
         let before = self.size();
         let mut places = self.places();
@@ -218,7 +218,7 @@ impl Pipeline {
         (self.members.len(), self.pipes.len(), ends)
     }
 
-    /// Where in [`Pipeline::members`] each member stands, for whoever asks for many.
+    /// The index of each member in [`Pipeline::members`], for many look-ups.
     pub fn places(&self) -> HashMap<MemberId, usize> {
         let members = self.members.iter().enumerate();
         members.rev().map(|(place, member)| (member.id(), place)).collect()

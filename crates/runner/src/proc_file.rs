@@ -1,5 +1,5 @@
-//! Files of `/proc`, in as few system calls as they take: they tell no size, so `std` asks for it and
-//! then reads them in steps of 32, 64, 128 … bytes.
+//! Reads files of `/proc` in as few system calls as possible. They have no size, so `std` would ask
+//! for it and then read them in steps of 32, 64, 128 … bytes.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};

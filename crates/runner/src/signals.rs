@@ -1,9 +1,9 @@
-//! What this process was told to ignore when it began.
+//! The signals that this process ignored when it began.
 //!
-//! Whoever starts a program may have it ignore signals (`nohup`, `trap '' HUP`, a shell without job
-//! control that puts it into the background), and means all that it starts in turn. But Rust ignores
-//! `SIGPIPE` before `main`, and pipeprof ignores others for itself later. So what was ignored is
-//! written down before either.
+//! The caller of a program may have it ignore signals (`nohup`, `trap '' HUP`, a shell without job
+//! control that puts it into the background), and means the children of the program too. But Rust
+//! ignores `SIGPIPE` before `main`, and pipeprof ignores others for itself later. So the ignored
+//! signals are noted before either happens.
 
 pub(crate) mod sys;
 

@@ -1,4 +1,5 @@
-//! What the kernel tells of sockets: who is connected to whom, and what waits in between.
+//! What the kernel reports about sockets: which ones are connected, and how much data waits in
+//! between.
 //!
 //! It is asked by `NETLINK_SOCK_DIAG` (sock_diag(7); `net/unix/diag.c`, `net/ipv4/inet_diag.c`,
 //! v6.18), which takes no rights and touches no descriptor of the processes that hold the sockets.
@@ -60,12 +61,12 @@ pub enum Family {
     Unix {
         /// Inode of the other end.
         peer: Option<u64>,
-        /// It is bound to a name, as those are that somebody listened for.
+        /// It is bound to a name, like sockets that were accepted from a listener.
         is_named: bool,
     },
     /// A TCP socket.
     Tcp {
-        /// Its own address. IPv4 addresses in IPv6 are told as IPv4.
+        /// Its own address. IPv4 addresses in IPv6 are returned as IPv4.
         local: SocketAddr,
         /// That of the other end.
         remote: SocketAddr,
@@ -136,7 +137,7 @@ impl SockDiag {
         thread.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
     }
 
-    /// The device of every socket's inode; 0 where that can't be had.
+    /// The device of every socket's inode; 0 if unknown.
     pub fn device(&self) -> u64 {
         nix::sys::stat::fstat(self.0.fd()).map_or(0, |stat| stat.st_dev)
     }

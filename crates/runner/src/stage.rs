@@ -1,5 +1,5 @@
-//! The optimisation stages: the article's five, each the one before plus one idea, and those that
-//! go on from there or look at one thing by itself.
+//! The optimisation stages: the article's five, each of which adds one idea to the one before, and
+//! others that go further or show one thing by itself.
 
 use serde::{Deserialize, Serialize};
 
@@ -114,7 +114,9 @@ impl Stage {
             Stage::Splice => "the reader passes the pages on, to /dev/null, instead of copying",
             Stage::HugePage => "buffers in huge pages, which are cheaper to look up and pin",
             Stage::BusyLoop => "neither end sleeps: SPLICE_F_NONBLOCK, and try again",
-            Stage::Tee => "a private pipe is filled once, and tee() sends it for ever: no look-up",
+            Stage::Tee => {
+                "a private pipe is filled once, and tee() repeats its contents: no look-up"
+            }
             Stage::TeeLarge => "slots of 32 KiB, from a socket: the cost is per slot, not per byte",
             Stage::SameCpu => "both ends on one CPU: a switch instead of a cross-CPU wake-up",
             Stage::Gift => "pages are given away (SPLICE_F_GIFT) and moved on (SPLICE_F_MOVE)",
@@ -139,7 +141,7 @@ impl Stage {
     pub fn limit(self) -> Option<&'static str> {
         match self {
             Stage::Tee | Stage::TeeLarge => {
-                Some("sends what it was filled with, over and over: no byte can change any more")
+                Some("repeats the bytes that it was filled with: they cannot change")
             }
             Stage::Gift => {
                 Some("/dev/null takes over no page; since 2.6.21 only FUSE and virtio consoles do")

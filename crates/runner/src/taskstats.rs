@@ -1,4 +1,4 @@
-//! What tasks had read and written when they ended: the kernel tells whoever listens
+//! What tasks had read and written when they ended: the kernel reports it to listeners
 //! (Documentation/accounting/taskstats.rst; `taskstats_exit` in kernel/taskstats.c, v6.18).
 //!
 //! Listening takes `CAP_NET_ADMIN` in the first user and pid namespaces, and touches no process.
@@ -19,7 +19,7 @@ const WAITING_BYTES: usize = 4 << 20;
 pub struct Exit {
     /// The process.
     pub pid: i32,
-    /// Who waits for the process.
+    /// The process that waits for it.
     pub parent: i32,
     /// It is the first thread of its process.
     pub leads: bool,
@@ -59,7 +59,7 @@ mod uapi {
 const GENERIC_HEADER: usize = 4;
 
 impl Exits {
-    /// Begins to listen. What ends from here on is told.
+    /// Begins to listen. Tasks that end from here on are reported.
     ///
     /// # Errors
     ///
@@ -86,11 +86,11 @@ impl Exits {
         Ok(Exits { netlink, family })
     }
 
-    /// Who has ended since the last call, in about the order in which they did.
+    /// The tasks that have ended since the last call, in about the order in which they ended.
     ///
     /// # Errors
     ///
-    /// ENOBUFS where more ended than could wait, and some are not told.
+    /// ENOBUFS if more ended than fit into the buffer, and some are not reported.
     pub fn take(&mut self, mut each: impl FnMut(Exit)) -> io::Result<()> {
         self.netlink.told(self.family, |body| {
             if let Some(exit) = exit(body) {

@@ -1,8 +1,8 @@
-//! Reversible changes to a pipeline that runs: the capacity of a pipe, the CPUs and the nice value
-//! of a member.
+//! Reversible changes to a running pipeline: the capacity of a pipe, the CPUs and the nice value of
+//! a member.
 //!
-//! Every [`Change`] knows what was there before. A [`Guardian`], a process of its own, is told of a
-//! change before it is made and takes it back when this process has gone, however it went.
+//! Every [`Change`] holds the state before it. A [`Guardian`], a process of its own, hears of each
+//! change before it is made, and undoes it when this process has ended, whatever the cause.
 
 mod change;
 mod guardian;

@@ -9,10 +9,10 @@ pub(crate) struct Global {
     /// Print only errors on stderr
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
     quiet: bool,
-    /// Print what was tried and chosen on stderr
+    /// Print on stderr what pipeprof tries and chooses
     #[arg(short, long, global = true, help_heading = "Global options")]
     verbose: bool,
-    /// Never look how full a pipe is. A look opens the pipe's read end for some microseconds
+    /// Never measure how full pipes are; measuring opens a pipe's read end for some microseconds
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) no_fill: bool,
     /// When to use colours

@@ -1,4 +1,5 @@
-//! `--json[=FILE]`: numbers for a program, apart from what people read and commands print.
+//! `--json[=FILE]`: numbers for a program, kept apart from text for people and the output of
+//! commands.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -14,20 +15,20 @@ use crate::ui::{Ui, as_usage, hinted};
 
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct JsonArgs {
-    /// Print JSON on stdout (what launched commands print then goes to stderr), or write it to FILE
+    /// Print JSON on stdout (output of launched commands then goes to stderr), or write it to FILE
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true,
           default_missing_value = "-", help_heading = "Output")]
     json: Option<PathBuf>,
 }
 
 impl JsonArgs {
-    /// Finds out before a long run that it could not be written after it. `others` are what else
-    /// the run writes.
+    /// Checks before a long run that the JSON can be written after it. `others` are the other
+    /// outputs of the run.
     pub(crate) fn open(&self, others: &[&Output]) -> anyhow::Result<Json> {
         let json = self.json.as_deref().map(Output::open).transpose()?;
         for other in others {
             if json.as_ref().is_some_and(|json| json.is_stdout() && other.is_stdout()) {
-                let error = "--json: another output goes to standard output";
+                let error = "--json: another output already goes to standard output";
                 return Err(as_usage(hinted(error, Some("--json=FILE".to_owned()))));
             }
         }
@@ -44,7 +45,7 @@ pub(crate) struct Json {
 }
 
 impl Json {
-    /// It was asked for.
+    /// Whether the user asked for it.
     pub(crate) fn is_asked_for(&self) -> bool {
         self.to.is_some()
     }
@@ -53,8 +54,8 @@ impl Json {
         self.to.as_ref().is_some_and(Output::is_stdout)
     }
 
-    /// Where standard output is for data, what a launched command prints goes to standard error
-    /// until this is dropped.
+    /// If standard output is for data, the output of launched commands goes to standard error until
+    /// this is dropped.
     pub(crate) fn divert(&self) -> anyhow::Result<Option<Diverted>> {
         (self.is_stdout() || self.others_take_stdout).then(Diverted::new).transpose()
     }
@@ -80,7 +81,7 @@ pub(crate) fn pretty(value: &impl Serialize) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
-/// What something writes, as text.
+/// What a renderer writes, as text.
 pub(crate) fn written<E: Into<anyhow::Error>>(
     write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
 ) -> anyhow::Result<String> {
@@ -89,7 +90,7 @@ pub(crate) fn written<E: Into<anyhow::Error>>(
     Ok(String::from_utf8(out)?)
 }
 
-/// Standard output, set aside while others print.
+/// Standard output, set aside while launched commands print.
 pub(crate) struct Diverted(OwnedFd);
 
 impl Diverted {

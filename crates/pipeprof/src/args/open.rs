@@ -1,4 +1,4 @@
-//! `--open`: show what was written.
+//! `--open`: opens the file that was written.
 
 use std::process::{Command, Stdio};
 

@@ -28,7 +28,7 @@ pub(crate) struct PairArgs {
     pin: Pin,
 }
 
-/// What both ends heed.
+/// Options of both ends.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct CommonArgs {
     /// Run a built-in pair of writer and reader: write, vmsplice, splice, huge-page, busy-loop, tee,
@@ -38,8 +38,9 @@ pub(crate) struct CommonArgs {
     /// Bytes per buffer, as in 64K, 1.5M, 10GiB or 10GB [default: 256K; tiny: 64]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     buf_size: Option<u64>,
-    /// Bytes to transfer [default: 10G; tee: 64G, tee-large: 512G, tiny: 512M; where it is sampled,
-    /// that and until each end has 1,000 samples, or 10s; write and read alone: no limit]
+    /// Bytes to transfer [default: 10G; tee: 64G, tee-large: 512G, tiny: 512M; when profiled, at
+    /// least that, and until each end has 1,000 samples or 10s have passed; write and read: no
+    /// limit]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     bytes: Option<u64>,
     /// Capacity of the pipe [default: 64K; vmsplice: half a buffer; tee: 1M]
@@ -67,7 +68,7 @@ pub(crate) struct CommonArgs {
     dont_touch_pages: bool,
 }
 
-/// What only a writer heeds.
+/// Options of the writer alone.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct WriterArgs {
     /// System call of the writer [default: the stage's]
@@ -84,7 +85,7 @@ pub(crate) struct WriterArgs {
     fill: bool,
 }
 
-/// What only a reader heeds.
+/// Options of the reader alone.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ReaderArgs {
     /// System call of the reader [default: the stage's]
@@ -115,7 +116,7 @@ enum ReadCall {
 pub(crate) fn parse_stage(text: &str) -> Result<Stage, String> {
     let text = if text == "baseline" { "write" } else { text };
     if let "pages" | "cow" = text {
-        return Err(format!("it is no pair of writer and reader\nhint: pipeprof cost {text}"));
+        return Err(format!("this is not a pair of writer and reader\nhint: pipeprof cost {text}"));
     }
     let names = || Stage::ALL.map(Stage::as_str).join(", ");
     Stage::ALL
@@ -124,7 +125,7 @@ pub(crate) fn parse_stage(text: &str) -> Result<Stage, String> {
         .ok_or_else(|| unknown_stage(text, &names()))
 }
 
-/// Names the stages, and the one that was probably meant.
+/// Lists the stages, and suggests the one that was probably meant.
 fn unknown_stage(text: &str, names: &str) -> String {
     let near = Stage::ALL.map(Stage::as_str).into_iter().find(|name| {
         let common = name.chars().zip(text.chars()).take_while(|(a, b)| a == b).count();
@@ -207,12 +208,12 @@ impl PairArgs {
         self.common.stage.is_none() && knobs == Knobs::default()
     }
 
-    /// Nobody said how much it is to move.
+    /// The user did not say how much it is to move.
     pub(crate) fn has_no_bytes(&self) -> bool {
         self.common.bytes.is_none()
     }
 
-    /// The pair as asked for; without `--stage`, on the basis of `write`.
+    /// The pair that the user asked for; without `--stage`, based on `write`.
     pub(crate) fn plan(&self) -> anyhow::Result<PairPlan> {
         let knobs = self.reader.add_to(self.writer.add_to(self.common.knobs()));
         PairPlan::new(self.common.stage(), &Knobs { pin: self.pin, ..knobs }).map_err(refused)
@@ -222,8 +223,8 @@ impl PairArgs {
 /// The hidden command by which the pair starts this program again as one of its ends.
 pub(crate) const END: &str = "__end";
 
-/// How this program ended as one end of a pair, where it was started as one. No command line of a
-/// person is read for that, so that no message of clap's tells of it.
+/// How this program ended as one end of a pair, if it was started as one. This is handled before
+/// clap sees the command line, so clap's messages never mention the hidden command.
 pub(crate) fn as_end() -> Option<ExitCode> {
     let mut words = std::env::args_os().skip(1);
     if words.next()? != END {

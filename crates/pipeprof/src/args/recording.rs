@@ -22,7 +22,7 @@ fn find(path: PathBuf) -> Result<PathBuf, String> {
         let quoted = line.replace('\'', r"'\''");
         return Err(format!("no such recording\nhint: to run a shell line: -c '{quoted}'"));
     }
-    // What is wrong with it is said where it is opened.
+    // Opening it reports what is wrong with it.
     Ok(path)
 }
 
@@ -34,7 +34,7 @@ pub(crate) fn with_suffix(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// A shell line, where that is what somebody gave for a recording.
+/// The argument as a shell line, if it looks like one rather than a recording.
 fn as_line(path: &Path) -> Option<&str> {
     path.to_str().filter(|text| text.contains(['|', ' ']))
 }

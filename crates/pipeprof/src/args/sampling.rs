@@ -10,13 +10,13 @@ use crate::ui::wrong_usage;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Sampling")]
 pub(crate) struct SamplingArgs {
-    /// Samples per second on each CPU [default: as many as slow the pipeline by less than 2 %, up
-    /// to 997]
+    /// Samples per second on each CPU [default: at most 997, chosen to slow the pipeline by less
+    /// than 2 %]
     #[arg(short = 'F', long, value_name = "HZ",
           value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub(crate) freq: Option<u64>,
-    /// Event to sample, by its perf name [default: cycles; cpu-clock without a PMU]; of a perf.data
-    /// file with several events, the one to show
+    /// Event to sample, by its perf name, or the event of a perf.data file to show [default:
+    /// cycles; cpu-clock without a PMU]
     #[arg(short, long, value_name = "NAME")]
     pub(crate) event: Option<String>,
     /// How to unwind user stacks: fp (frame pointers), dwarf (unwind information, from SIZE bytes of
@@ -25,8 +25,8 @@ pub(crate) struct SamplingArgs {
     pub(crate) call_graph: CallGraph,
 }
 
-/// What of a stack is copied with each sample unless somebody says more. perf's 8192 is what one
-/// buffer of stdio takes (`BUFSIZ`), and filters have those on their stacks.
+/// Bytes of stack that are copied with each sample by default. perf's 8192 are the size of one
+/// stdio buffer (`BUFSIZ`), and filters have such buffers on their stacks.
 const STACK_BYTES: u16 = 16384;
 
 fn call_graph(text: &str) -> Result<CallGraph, String> {
@@ -48,7 +48,7 @@ fn call_graph(text: &str) -> Result<CallGraph, String> {
     }
 }
 
-/// Samples a second where nobody asks for another frequency, and they slow nothing.
+/// The highest default frequency, used where sampling does not slow the pipeline.
 pub(crate) const MOST_HZ: u64 = 997;
 
 impl SamplingArgs {

@@ -13,7 +13,7 @@ use crate::ui::{as_usage, explained};
 pub(crate) struct Scope {
     #[command(flatten)]
     phase: PhaseArgs,
-    /// Show also members that only started others and moved no data: wrapper scripts, subshells
+    /// Also show members that only start others and move no data: wrapper scripts, subshells
     #[arg(long, help_heading = "Output")]
     all_members: bool,
 }
@@ -26,10 +26,10 @@ pub(crate) struct PhaseArgs {
 }
 
 impl PhaseArgs {
-    /// The phase that was asked for.
+    /// The phase that the user asked for.
     ///
     /// # Errors
-    /// Where there is none of that number.
+    /// Where no phase has that number.
     pub(crate) fn part(&self, recording: &Recording) -> anyhow::Result<Option<Part>> {
         let Some(number) = self.phase else { return Ok(None) };
         // Which phases there are follows from the whole recording.

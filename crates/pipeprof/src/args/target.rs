@@ -1,4 +1,4 @@
-//! What to watch: the built-in pair, a command, or what runs already. Shared by every command that
+//! What to watch: the built-in pair, a command, or a running pipeline. Shared by every command that
 //! takes a pipeline.
 
 use std::ffi::OsString;
@@ -79,28 +79,28 @@ impl Target {
     }
 }
 
-/// How long something that runs is watched where nobody says.
+/// How long a running pipeline is watched by default.
 pub(crate) const WATCH: Duration = Duration::from_secs(10);
 
-/// And at most, where there are few samples by then.
+/// And at most, if there are too few samples by then.
 const LONGEST_WATCH: Duration = Duration::from_secs(30);
 
-/// How long a pair that has moved its bytes goes on for more samples.
+/// How long a pair that has moved its default bytes goes on to get more samples.
 const LONGEST_PAIR: Duration = Duration::from_secs(10);
 
 impl TargetArgs {
-    /// It is something that runs already.
+    /// Whether the target is already running.
     pub(crate) fn attaches(&self) -> bool {
         !self.pid.is_empty() || self.name.is_some()
     }
 
-    /// What was asked for; wrong usage where nothing was.
+    /// The target that the user asked for; wrong usage if there is none.
     pub(crate) fn target(&self, pair: &PairArgs) -> anyhow::Result<Target> {
         self.target_for(pair, Some(WATCH))
     }
 
-    /// As [`TargetArgs::target`]. What runs already is watched for `watch` where nobody said how
-    /// long; to its end where that is `None`.
+    /// As [`TargetArgs::target`]. By default a running pipeline is watched for `watch`, or to its
+    /// end if that is `None`.
     pub(crate) fn target_for(
         &self,
         pair: &PairArgs,
@@ -134,8 +134,8 @@ impl TargetArgs {
         Ok(Target::Pair(Box::new(pair.plan()?)))
     }
 
-    /// When there is enough, where nobody said how much: neither `--bytes` nor `--duration`. The pair
-    /// has no end of its own then.
+    /// When to stop by default, without `--bytes` and `--duration`. The pair itself does not end
+    /// then.
     pub(crate) fn enough(&self, pair: &PairArgs, target: &mut Target) -> Option<Enough> {
         let (least_bytes, most) = match target {
             Target::Pair(plan) if pair.has_no_bytes() => (plan.bytes.take()?, LONGEST_PAIR),

@@ -1,4 +1,5 @@
-//! What `flame`, `html` and `record` print of a run: the answer on one screen, all tables, or JSON.
+//! What `flame`, `html` and `record` print about a run: the answer on one screen, all tables, or
+//! JSON.
 
 use clap::Args;
 use pipeprof_report::summary::Summary;
@@ -19,8 +20,8 @@ pub(crate) struct AnswerArgs {
 }
 
 impl AnswerArgs {
-    /// Finds out before a long run what could not be written after it. `others` are what else the
-    /// run writes.
+    /// Checks before a long run that its outputs can be written after it. `others` are the other
+    /// outputs of the run.
     pub(crate) fn open(&self, others: &[&Output]) -> anyhow::Result<Answer> {
         Ok(Answer { full: self.full, json: self.json.open(others)? })
     }

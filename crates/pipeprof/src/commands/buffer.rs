@@ -1,4 +1,4 @@
-//! `pipeprof buffer`: stands between two members and holds what the second is not ready for.
+//! `pipeprof buffer`: runs between two members and holds what the second is not ready for.
 
 use std::fs::File;
 use std::io::{stdin, stdout};
@@ -14,13 +14,13 @@ use crate::ui::{Exit, Ui, hinted};
 
 /// Hold a burst between two members of a pipeline
 ///
-/// For example `producer | pipeprof buffer -m 64M | consumer`. A pipe holds 64 KiB, 1 MiB at most;
-/// where a producer delivers more than that at a time and then pauses, a buffer lets it go on.
-/// Where the consumer is always the slower one, a buffer only fills up. Passes bytes on by splice
-/// while the consumer keeps up, and the end of the input once all is handed over.
+/// For example: producer | pipeprof buffer -m 64M | consumer. A pipe holds 64 KiB, or 1 MiB at
+/// most. With a buffer, a producer that delivers more than that at a time and then pauses does not
+/// block. If the consumer is always slower, the buffer only fills up. While the consumer keeps up,
+/// bytes are passed on by splice.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BufferArgs {
-    /// Memory to use at most; K, M, G are powers of 1024
+    /// Maximum memory; K, M, G are powers of 1024
     #[arg(short, long, value_name = "SIZE", default_value = "64M", value_parser = parse_memory)]
     memory: usize,
 }
@@ -29,7 +29,7 @@ fn parse_memory(text: &str) -> Result<usize, String> {
     let bytes = size::parse(text).map_err(|error| error.to_string())?;
     match usize::try_from(bytes) {
         Ok(bytes @ 65_536..) => Ok(bytes),
-        _ => Err("it has to be 64K or more".to_owned()),
+        _ => Err("it must be 64K or more".to_owned()),
     }
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &BufferArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let passed = pass(&input, &output, args.memory)
         .map_err(|error| hinted(format!("passing data on: {error}"), None))?;
     ui.detail(format_args!(
-        "{} bytes passed on; {} held at most",
+        "{} bytes passed on; at most {} held",
         passed.bytes,
         size::exact(passed.most_held)
     ));

@@ -1,4 +1,4 @@
-//! `pipeprof cost`: what single moves of the kernel cost here, in nanoseconds a page.
+//! `pipeprof cost`: the cost of kernel page operations on this machine, in nanoseconds per page.
 
 use std::fmt::Write as _;
 
@@ -215,7 +215,7 @@ fn cow_sentence<'a>(rows: impl Iterator<Item = &'a CowRow>) -> String {
         })
         .collect();
     format!(
-        "On this machine protecting and faulting cost so many times the copy they save: {}.",
+        "On this machine protecting and faulting cost a multiple of the copy that they save: {}.",
         times.join(", ")
     )
 }
@@ -254,7 +254,7 @@ mod tests {
             CowRow { threads: 1, pages_at_a_time: 1, times_the_copy: flat(0.5), ..row.clone() };
         assert_eq!(
             cow_sentence([one, row].iter()),
-            "On this machine protecting and faulting cost so many times the copy they save: 0.50 \
+            "On this machine protecting and faulting cost a multiple of the copy that they save: 0.50 \
              times (one thread, page by page), 12.0 times (two threads, 64 pages at once)."
         );
     }

@@ -1,4 +1,4 @@
-//! `pipeprof diff`: two pipelines, and what a GiB costs in one and in the other.
+//! `pipeprof diff`: compares two pipelines by the cost of a GiB in each.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -29,15 +29,15 @@ use crate::ui::{Exit, Ui, explained, wrong_usage};
 ///
 /// Compares two recordings, two shell lines (-c 'A | B' -c 'C | D') or two stages (--stage vmsplice
 /// --stage huge-page). Prints the time per GiB of each role and function, and draws a differential
-/// flame graph: each member before and after on one scale, red what costs more, blue what costs less.
-/// Lines and stages run several times in turn, so that noise is told from change.
+/// flame graph: each member before and after on one scale, red for higher cost, blue for lower.
+/// Lines and stages run several times in turn, to tell change from noise.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DiffArgs {
     /// Two recordings, before and after
     #[arg(value_names = ["A", "B"], num_args = 2, value_parser = recording::parser(),
           conflicts_with_all = ["stage", "line", "runs", "event", "freq", "call_graph"])]
     recordings: Vec<PathBuf>,
-    /// Run a shell line; give it twice
+    /// Shell line to run; give this option twice
     #[arg(short = 'c', long = "command", value_name = "LINE", conflicts_with = "stage")]
     line: Vec<OsString>,
     /// Shell for --command
@@ -62,7 +62,7 @@ pub(crate) struct DiffArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Output")]
 struct OutputArgs {
-    /// Where to write the picture
+    /// File for the picture
     #[arg(short, long, value_name = "FILE", default_value = "pipeprof-diff.svg")]
     output: PathBuf,
     /// Draw every frame, without folding runs of user code into one row
@@ -174,8 +174,8 @@ fn sides(args: &DiffArgs) -> anyhow::Result<Sides> {
 }
 
 /// Where the pair's flags come with something else to compare.
-const KNOBS_WITHOUT_STAGES: &str = "the options of the built-in pair (--bytes, --fill, …) need --stage, \
-     given twice";
+const KNOBS_WITHOUT_STAGES: &str = "the options of the built-in pair (--bytes, --fill, …) need \
+                                    --stage, given twice";
 
 /// Where nothing was given to compare.
 const NOTHING_TO_COMPARE: &str =

@@ -1,4 +1,4 @@
-//! `pipeprof doctor`: what will work on this machine, and what would make the rest work.
+//! `pipeprof doctor`: what works on this machine, and how to make the rest work.
 
 mod checks;
 
@@ -15,8 +15,8 @@ use crate::ui::{Exit, Ui};
 
 /// Check what can be measured on this machine, and how to fix the rest
 ///
-/// Opens the events for real, on this process. Exits with 0 if profiling works, even if limited,
-/// and with 1 if it does not.
+/// Tries every event on its own process. Exits with 0 if profiling works, even if limited, and with
+/// 1 if it does not.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
@@ -43,7 +43,8 @@ pub(crate) fn run(args: &DoctorArgs, ui: &Ui) -> anyhow::Result<Exit> {
     Ok(if findings.works { Exit::Done } else { Exit::Failed })
 }
 
-/// What keeps a pipe's work from being measured here, as `doctor` says it; `None` where nothing does.
+/// What keeps pipeprof from measuring kernel code here, as `doctor` says it; `None` if nothing
+/// does.
 pub(crate) fn kernel_limit() -> Option<String> {
     let findings = checks::judge(&Environment::read(), &Trials::run());
     let needed = ["perf events", "kernel code", "kernel names"];
@@ -76,7 +77,7 @@ fn render(findings: &Findings, style: Style) -> String {
     text
 }
 
-/// Some values are words of the firmware or of whoever built the kernel.
+/// Some values are texts from the firmware or the kernel build.
 fn harmless(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })

@@ -28,13 +28,13 @@ pub(crate) struct ExportArgs {
     /// Format to write
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Format,
-    /// Of a perf.data file with several events, the one to export
+    /// Event to export, of a perf.data file with several
     #[arg(short, long, value_name = "NAME")]
     event: Option<String>,
     /// File to write; - is stdout [default: -]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Which time to write, in folded, speedscope and csv [default: wall; cpu if nothing else was
+    /// Time to write, in folded, speedscope and csv [default: wall; cpu if nothing else was
     /// recorded]
     #[arg(long, value_enum, value_name = "WHAT")]
     time: Option<TimeArg>,
@@ -67,7 +67,7 @@ impl Format {
         matches!(self, Format::Firefox | Format::PerfScript)
     }
 
-    /// Holds one kind of time, of which there is a choice.
+    /// Holds one kind of time, which the user can choose.
     fn has_one_time(self) -> bool {
         matches!(self, Format::Folded | Format::Speedscope | Format::Csv)
     }
@@ -103,8 +103,8 @@ pub(crate) fn run(args: &ExportArgs, ui: &Ui) -> anyhow::Result<Exit> {
         None => recorded,
         Some(TimeArg::Cpu) => Time::Cpu,
         Some(TimeArg::Blocked | TimeArg::Wall) if !recording.meta.setup.switches => {
-            let error = "the recording has no blocked time: it does not tell when threads left their CPUs and \
-                         got them back";
+            let error = "the recording has no blocked time: it does not record when threads left \
+                         and regained their CPUs";
             let hint =
                 "leave --time out, or record with pipeprof record or perf record --switch-events";
             return Err(hinted(error, Some(hint.into())));
@@ -135,7 +135,7 @@ pub(crate) fn run(args: &ExportArgs, ui: &Ui) -> anyhow::Result<Exit> {
 fn check(args: &ExportArgs, to: &Path) -> anyhow::Result<()> {
     if args.time.is_some() && !args.format.has_one_time() {
         let why = match args.format {
-            Format::PerfScript => "--time: perf-script has samples on a CPU and nothing else",
+            Format::PerfScript => "--time: perf-script holds only samples on a CPU",
             _ => "--time: this format always has time on CPU and blocked time",
         };
         return Err(as_usage(hinted(why, Some("leave --time out".into()))));

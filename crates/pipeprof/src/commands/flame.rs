@@ -116,7 +116,7 @@ impl From<EndArg> for End {
 
 pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let output = &args.output;
-    // What is wrong with the arguments is said before anything is launched.
+    // Errors in the arguments are reported before anything is launched.
     let mut highlights = Highlights::article();
     for highlight in &output.highlight {
         highlights.add(highlight).map_err(|error| as_usage(explained(error)))?;
@@ -149,10 +149,13 @@ pub(crate) fn run(args: &FlameArgs, ui: &Ui) -> anyhow::Result<Exit> {
     Drawing { captured, highlights, view }.write(&files, output, ui)
 }
 
-/// Only the built-in pair has ends of that name.
+/// Only the built-in pair has a writer and a reader end.
 fn refuse_end(output: &OutputArgs, is_pair: bool) -> anyhow::Result<()> {
     match output.end {
-        Some(_) if !is_pair => Err(wrong_usage("--end: only the built-in pair has such ends")),
+        Some(_) if !is_pair => Err(wrong_usage(
+            "--end: only the built-in pair has a writer and a \
+            reader",
+        )),
         _ => Ok(()),
     }
 }
@@ -189,7 +192,7 @@ fn default_time(target: &Target) -> Time {
     }
 }
 
-/// `pipeprof-vmsplice.svg`, in the folder where the user is.
+/// `pipeprof-vmsplice.svg`, in the current folder.
 pub(crate) fn default_path(target: &Target, extension: &str) -> PathBuf {
     let name = match target {
         Target::Pair(plan) => plan.stage.to_string(),
@@ -201,7 +204,7 @@ pub(crate) fn default_path(target: &Target, extension: &str) -> PathBuf {
     PathBuf::from(format!("pipeprof-{name}.{extension}"))
 }
 
-/// The name of a recording, in the folder where the user is.
+/// The name of a recording, in the current folder.
 pub(crate) fn beside(recording: &Path, extension: &str) -> PathBuf {
     let name = recording.canonicalize().unwrap_or_else(|_| recording.to_owned());
     PathBuf::from(name.file_stem().unwrap_or(name.as_os_str())).with_extension(extension)
@@ -219,7 +222,7 @@ impl Drawing {
         let summary = Summary::of(&captured.run, highlights, *view);
         let headline = summary.verdict.as_ref().map(|verdict| &*verdict.headline);
         let mut attempts = Attempts::default();
-        // Where the kernel refuses every event there is an answer still, but no stack.
+        // If the kernel refuses every event, there is still an answer, but no call chain.
         let sampled = captured.run.profile.quality.has_event();
         let drawn = sampled
             && attempts.note(files.picture.write(|out| {

@@ -1,4 +1,4 @@
-//! `pipeprof html`: everything about a run as one page for a browser.
+//! `pipeprof html`: writes everything about a run as one page for a browser.
 
 use std::path::PathBuf;
 

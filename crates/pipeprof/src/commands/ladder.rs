@@ -1,4 +1,4 @@
-//! `pipeprof ladder`: every stage, again and again, measured and explained.
+//! `pipeprof ladder`: runs every stage many times, and explains the differences.
 
 mod checks;
 mod commands;
@@ -35,10 +35,10 @@ const SWEEP_ROUNDS: u32 = 3;
 
 /// Benchmark all stages in shuffled rounds, and explain the differences
 ///
-/// Runs every stage in each round, unprofiled for throughput and profiled for costs. Prints a table,
-/// and for each stage what it spends its time on, what the next stage removes, and whether it did
-/// so here. Writes ladder.svg, ladder.html, ladder.csv and ladder.json. Ctrl-C keeps the results so
-/// far.
+/// Runs every stage in each round, unprofiled for throughput and profiled for costs. Prints a
+/// table, and for each stage what it spends its time on, what the next stage is meant to remove,
+/// and whether it did on this machine. Writes ladder.svg, ladder.html, ladder.csv and ladder.json.
+/// Ctrl-C keeps the results so far.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LadderArgs {
     /// Stages to run [default: the article's five, tee and tee-large]
@@ -52,9 +52,9 @@ pub(crate) struct LadderArgs {
     bytes: Option<u64>,
     /// Also run this shell line in every round; repeat for several
     ///
-    /// Its throughput is what it prints (12.7GiB/s, or the CSV row of the article's program), or the
-    /// bytes through its last pipe. It is stopped after two seconds. Pin it as the stages are:
-    /// 'taskset -c 0 ./write | taskset -c 1 ./read'.
+    /// Its throughput is the one that it prints (12.7GiB/s, or the CSV row of the article's
+    /// program), or else the bytes through its last pipe. It is stopped after two seconds. Pin it
+    /// like the stages: 'taskset -c 0 ./write | taskset -c 1 ./read'.
     #[arg(long, value_name = "CMD")]
     against: Vec<String>,
     /// Measure one stage at every power of two of a size: buf-size=16K..4M or pipe-size=4K..1M; give
@@ -68,7 +68,7 @@ pub(crate) struct LadderArgs {
     /// Seed of the order of runs, to repeat an earlier one
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Name of the files, without endings
+    /// Base name of the files
     #[arg(short, long, value_name = "NAME", default_value = "ladder", help_heading = "Output")]
     output: PathBuf,
     #[command(flatten)]
@@ -105,7 +105,7 @@ pub(crate) fn run(args: &LadderArgs, ui: &Ui) -> anyhow::Result<Exit> {
     finish(rounds, &json, &files, ui)
 }
 
-/// What is measured, and the axes along which that differs where it is a sweep.
+/// What is measured, and in a sweep the sizes that vary.
 fn candidates(args: &LadderArgs) -> anyhow::Result<(Vec<Candidate>, Vec<Axis>)> {
     let axes: Vec<Axis> = args.sweep.iter().map(sweep::Range::axis).collect();
     match &args.sweep[..] {
@@ -126,7 +126,7 @@ fn candidates(args: &LadderArgs) -> anyhow::Result<(Vec<Candidate>, Vec<Axis>)> 
                 [stage] => stage,
                 _ => return Err(wrong_usage("--sweep: give one stage with --stages")),
             };
-            // What is wrong without any size would be wrong in every cell.
+            // An error without any size would be an error in every cell.
             args.plan(stage)?;
             Ok((sweep::candidates(stage, args.bytes, args.pin, ranges), axes))
         }

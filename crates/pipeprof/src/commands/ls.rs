@@ -16,8 +16,8 @@ use crate::ui::{Exit, Ui, explained};
 
 /// List the running pipelines
 ///
-/// Shows the processes of each with their command lines, and its pipes and sockets with inode, capacity
-/// and how far they are filled now. Does not stop or signal any process.
+/// Shows the processes of each with their command lines, and its pipes and sockets with inode,
+/// capacity and current fill. Does not stop or signal any process.
 #[derive(Debug, Args)]
 pub(crate) struct LsArgs {
     /// Show only pipelines with a process whose name or command line matches (a regular expression)
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &LsArgs, ui: &Ui) -> anyhow::Result<Exit> {
     if !args.pids.is_empty() && pipelines.iter().all(|found| found.pipeline.pipes.is_empty()) {
         ui.note("no pipe joins it to another process");
     }
-    // Who was not named is left out anyway.
+    // Processes that were not named are left out anyway.
     if !args.only_pids {
         for found in &pipelines {
             topology::left_out(&found.pipeline, &found.left_out).iter().for_each(|n| ui.note(n));

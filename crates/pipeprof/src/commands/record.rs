@@ -1,4 +1,4 @@
-//! `pipeprof record`: profile a pipeline and keep what was recorded.
+//! `pipeprof record`: profiles a pipeline and keeps the recording.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -25,7 +25,7 @@ use crate::output::{Output, quoted};
 use crate::salvage::{Attempts, Taken};
 use crate::ui::{Exit, Ui, as_usage, explained, hinted};
 
-/// Record a pipeline, to draw and read it later
+/// Record a pipeline for later analysis
 ///
 /// Writes a folder NAME.pipeprof with a perf.data file, which perf opens too, and what perf.data
 /// cannot hold: the members, the bytes through each pipe, and the names of all functions. It reads
@@ -54,7 +54,7 @@ pub(crate) struct RecordArgs {
 pub(crate) fn run(args: &RecordArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let config = args.sampling.config()?;
     let limits = Limits { keep: args.keep, max_bytes: args.max_size };
-    // What a reader will ask for is not known yet, and blocked time can't be added later.
+    // Blocked time is always recorded, as it can't be added later.
     let mut config = CaptureConfig { switches: true, limits, ..config };
     // A limit is what a long watch is given: its pipeline ends it, Ctrl-C, or the limit.
     let watch = (limits == Limits::default()).then_some(WATCH);
@@ -103,7 +103,7 @@ pub(crate) fn run(args: &RecordArgs, ui: &Ui) -> anyhow::Result<Exit> {
         ui.note(recorded);
     } else if stdout.is_none() {
         let again = report(&quoted(recording.path()));
-        ui.remedy(recorded + ", which opens as one that was cut short", Some(&again));
+        ui.remedy(recorded + ", an incomplete recording that still opens", Some(&again));
     }
     Ok(attempts.conclude(exit, &mut [&mut captured.taken], report, ui))
 }
@@ -120,7 +120,7 @@ fn stdout(output: &Path) -> anyhow::Result<Option<Output>> {
     Output::open(output).map(Some)
 }
 
-/// A folder in which nothing was recorded yet when its maker failed is no use to anybody.
+/// Removes the folder of a recording that failed before anything was recorded.
 struct Begun(PathBuf);
 
 impl Drop for Begun {

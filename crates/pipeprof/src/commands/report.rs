@@ -1,4 +1,4 @@
-//! `pipeprof report`: read a recording in the terminal.
+//! `pipeprof report`: shows a recording in the terminal.
 
 use std::path::PathBuf;
 
@@ -25,7 +25,7 @@ pub(crate) struct ReportArgs {
     /// A folder of pipeprof record, or a perf.data file
     #[arg(value_name = "RECORDING", value_parser = recording::parser())]
     recording: PathBuf,
-    /// Of a perf.data file with several events, the one to show
+    /// Event to show, of a perf.data file with several
     #[arg(short, long, value_name = "NAME")]
     event: Option<String>,
     /// Show only this member, by name or pid; repeat for several
@@ -39,8 +39,8 @@ pub(crate) struct ReportArgs {
     /// Print the call tree of a function, as perf report -g does; repeat for several
     #[arg(long, value_name = "FUNC", conflicts_with = "json")]
     tree: Vec<String>,
-    /// Show what happened when: the states of each member, fill and throughput of each pipe, and
-    /// who limited; with --json, as arrays
+    /// Show a timeline: the states of each member, fill and throughput of each pipe, and what
+    /// limited the pipeline; with --json, as arrays
     #[arg(long, conflicts_with_all = ["tree", "sort"])]
     timeline: bool,
     #[command(flatten)]
@@ -48,7 +48,7 @@ pub(crate) struct ReportArgs {
     /// Show callers instead of callees
     #[arg(long, requires = "tree")]
     callers: bool,
-    /// Hide what has a smaller share, in percent [default: tree: 0.5, tables: 0.05]
+    /// Hide rows with a smaller share, in percent [default: tree: 0.5, tables: 0.05]
     #[arg(long, value_name = "P", conflicts_with = "json", value_parser = parse_percent)]
     percent_limit: Option<f64>,
     #[command(flatten)]
@@ -76,7 +76,7 @@ fn parse_percent(text: &str) -> Result<f64, String> {
     }
 }
 
-/// So many columns show what changes within half a percent of a run.
+/// Columns of the JSON timeline: each is half a percent of the run.
 const JSON_COLUMNS: usize = 200;
 
 /// Half of the last digit that a table shows.

@@ -26,7 +26,7 @@ struct Machine {
     can_check_huge_pages: bool,
     /// Absent where it could not be tried.
     vmsplice_shares_pages: Option<bool>,
-    /// Whether a socket's data lies in fragments of 32 KiB; else why not.
+    /// Whether a socket's data is in fragments of 32 KiB; else why not.
     socket_fragments: Result<(), String>,
     cpus: usize,
 }
@@ -87,7 +87,7 @@ struct Row {
     adds: &'static str,
     builds_on: Option<Stage>,
     needs: String,
-    /// What it can't do, whatever is asked.
+    /// What the stage can't do with any option.
     limit: Option<&'static str>,
     article_gib_per_s: Option<f64>,
 }

@@ -1,4 +1,4 @@
-//! `pipeprof stat`: count events at each end, in all and for each GiB piped.
+//! `pipeprof stat`: counts events in each member, in total and per GiB piped.
 
 use std::time::Duration;
 
@@ -94,7 +94,7 @@ fn count(target: Target, interrupt: &Interrupt, ui: &Ui) -> anyhow::Result<Count
     let ended = watcher.watch(duration, &mut [&mut bar]);
     bar.done();
     ended.map_err(capture::refused)?;
-    // What has ended is not reaped yet where it was a pair: its accounts are there, and final.
+    // The ends of a pair have ended but are not reaped yet: their accounts are there, and final.
     counters.disable().map_err(explained)?;
     let seen = watcher.finish().map_err(capture::refused)?;
     if let Came::Command(command) = &seen.came

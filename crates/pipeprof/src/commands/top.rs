@@ -1,4 +1,4 @@
-//! `pipeprof top`: every pipeline of the machine, live, from `/proc` alone.
+//! `pipeprof top`: shows every pipeline of the machine, live, from `/proc` alone.
 
 mod app;
 mod collect;
@@ -24,31 +24,31 @@ use collect::{Collector, Detail, What};
 /// Show every pipeline of this machine, live
 ///
 /// For each: its members with the CPUs they use and what they wait for, its pipes with throughput
-/// and fill, and the member that limits it. Needs no right to measure. Press ? for the keys.
+/// and fill, and the member that limits it. Needs no special rights. Press ? for the keys.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TopArgs {
-    /// Only pipelines with this in a member's name or arguments
+    /// Show only pipelines with this in a member's name or arguments
     #[arg(value_name = "PATTERN")]
     pattern: Option<String>,
-    /// Only the pipeline that this process belongs to; can be given more than once
+    /// Show only the pipeline of this process; repeat for several
     #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pid: Vec<i32>,
-    /// Time between two screens
+    /// Time between updates
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
     interval: Duration,
-    /// Print plain text, a block an interval
+    /// Print plain text, one block per interval
     #[arg(short, long, conflicts_with = "json")]
     batch: bool,
-    /// Print JSON, an object a line and an interval
+    /// Print JSON, one line per interval
     #[arg(long)]
     json: bool,
     /// Stop after the first interval
     #[arg(long)]
     once: bool,
-    /// Do not look into pipes how full they are
+    /// Do not measure how full pipes are
     #[arg(long)]
     no_fill: bool,
-    /// Print also threads of members, and how far they are in their open files
+    /// Also print the members' threads, and their positions in open files
     #[arg(long)]
     detail: bool,
 }
@@ -70,8 +70,8 @@ pub(crate) fn run(args: &TopArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let on_screen = !(args.batch || args.json || args.once);
     if on_screen && (is_dumb || !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal())
     {
-        let hint = "pipeprof top --batch, or --json, prints instead";
-        let error = "top draws on a terminal, and there is none";
+        let hint = "print instead: pipeprof top --batch, or --json";
+        let error = "top needs a terminal to draw on";
         return Err(as_usage(hinted(error, Some(hint.to_owned()))));
     }
     let interrupt = Interrupt::install()?;

@@ -125,7 +125,7 @@ impl From<anyhow::Error> for Stop {
 struct Guide<'a> {
     tour: Tour,
     interrupt: Interrupt,
-    /// What keeps the kernel's work from being measured.
+    /// What keeps pipeprof from measuring kernel code.
     limit: Option<String>,
     pauses: bool,
     /// A stage could not be run.
@@ -219,7 +219,7 @@ impl Guide<'_> {
         let target = Target::Pair(Box::new(plan));
         let captured = capture(target, &config, Scope::default(), &self.interrupt, self.ui);
         if self.interrupt.is_set() {
-            // Whatever came of a run that had hardly begun.
+            // The result of a run that had hardly begun does not count.
             return Err(Stop::Interrupted);
         }
         let captured = captured?;
@@ -228,7 +228,7 @@ impl Guide<'_> {
         }
         let summary = Summary::of(&captured.run, &Highlights::article(), View::default());
         if let Some(folder) = &self.args.svg {
-            // The tour goes on, and tells in words what the picture would have shown.
+            // The tour goes on without the picture.
             if let Err(error) = self.draw(&captured, &summary, &picture(folder, stage)) {
                 self.ui.warn_of(&error);
             }

@@ -1,5 +1,4 @@
-//! `pipeprof tune`: tries changes on a pipeline that runs, takes them back, and says what was
-//! proven.
+//! `pipeprof tune`: tries changes on a running pipeline, undoes them, and reports what was proven.
 
 mod advice;
 mod compare;
@@ -32,15 +31,15 @@ use subject::Subject;
 
 /// Try changes on a running pipeline and report which of them make it faster
 ///
-/// Changes one thing at a time (capacity of a pipe, CPUs of its ends, nice values) in windows of a
-/// fraction of a second, compares the bytes that go through with and without it, and takes it back.
-/// What cannot matter is not tried. The winners are measured together once more.
+/// Changes one thing at a time (capacity of a pipe, CPUs of its ends, nice values) for fractions of
+/// a second, compares throughput with and without the change, and undoes it. Skips changes that
+/// cannot matter. Measures the winners together once more.
 ///
-/// With -c, a gap marked by a command named @ (A | @ | B) also tries a buffer there, and --try-flags
-/// other numbers of threads; both run the command again and again.
+/// With -c, mark a gap with @ (A | @ | B) to try a buffer there; --try-flags tries other numbers of
+/// threads. Both run the command many times.
 ///
-/// Everything is restored at the end, on Ctrl-C, and by a process of its own also when pipeprof is
-/// killed. Data, their order and exit statuses are not touched.
+/// Restores everything at the end and on Ctrl-C; if pipeprof is killed, a guardian process does.
+/// Data, their order and exit statuses do not change.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TuneArgs {
     #[command(flatten)]
@@ -58,10 +57,10 @@ pub(crate) struct TuneArgs {
     /// pbzip2, sort), by running it again
     #[arg(long)]
     try_flags: bool,
-    /// Try also what cannot matter by what limits the pipeline
+    /// Also try changes that cannot matter, given what limits the pipeline
     #[arg(long)]
     all: bool,
-    /// Also write a page with every window as a dot and the interval of each change
+    /// Also write an HTML page with every window as a dot and the interval of each change
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -116,7 +115,7 @@ pub(crate) fn run(args: &TuneArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let others = lines.as_ref().map_or(&[][..], |lines| &lines.others[..]);
     if args.try_flags && others.is_empty() {
         let what = "other numbers of threads".to_owned();
-        let why = "no member of the line is known to take one".to_owned();
+        let why = "no member of the line has a known option for it".to_owned();
         proof.not_tried.push(NotTried { what, why });
     }
     let comparisons = plan.treatments.len() + others.len();
@@ -211,7 +210,8 @@ fn agreed() -> anyhow::Result<bool> {
 fn not_guarded(error: std::io::Error) -> anyhow::Error {
     match error.kind() {
         std::io::ErrorKind::ResourceBusy => hinted(
-            "another pipeprof tunes this pipeline or a member of it, or still takes its changes back",
+            "another pipeprof is tuning this pipeline or one of its members, or is still undoing \
+             its changes",
             Some("wait for it; `pgrep -f __guard` finds its guardian".to_owned()),
         ),
         _ => hinted(format!("starting the guardian process: {error}"), None),
@@ -224,7 +224,7 @@ fn estimated_seconds(plan: &Plan, window_ms: u64) -> u64 {
     (treatments * 6 * 4 * (window_ms + live::warm_up_ms(window_ms))).div_ceil(1000)
 }
 
-/// What is tried on what runs.
+/// What is tried on the running pipeline.
 struct Experiment<'a> {
     seen: &'a look::Looked,
     plan: &'a Plan,

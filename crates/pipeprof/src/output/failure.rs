@@ -1,13 +1,13 @@
-//! Tells an output that can't be written from one that can't be made.
+//! Distinguishes an output that can't be written from one that can't be rendered.
 
 use std::io::{self, BufWriter, Write};
 
-/// Why an output is not there.
+/// Why an output was not written.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// What writing to the file returned.
+    /// The error of writing to the file.
     File(io::Error),
-    /// What was to be written cannot be made.
+    /// The error of the renderer.
     Rendering(anyhow::Error),
 }
 

@@ -1,10 +1,9 @@
 //! Regular files: whole, or as they were before.
 //!
-//! What is written goes into a file without a name first, so that a run that is killed leaves
-//! nothing behind. It takes the name when it is whole; a file that bears the name already is
-//! replaced in one step, and what belongs to it stays: owner, mode. Where it cannot be replaced
-//! without harm (other names, access lists, a mount on it, a folder that lets nobody rename), it is
-//! written over in place, once there is room for all of it.
+//! Output goes into a file without a name first, so that a killed run leaves nothing behind. The
+//! complete file gets the name and replaces an existing file in one step, with its owner and mode.
+//! Where a file cannot be replaced without harm (hard links, access lists, a mount on it, a folder
+//! that does not allow renaming), it is overwritten in place, once there is room for all of it.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Seek, Write};
@@ -18,7 +17,7 @@ use rustix::io::Errno;
 
 use super::target::parent;
 
-/// What any picture or table has room in, roughly.
+/// Roughly the size of a large picture or table.
 const TRIED_BYTES: usize = 64 << 10;
 
 /// What a file that is being written is called for the moment between two calls.
@@ -79,7 +78,8 @@ impl Stage {
             }
             old => old?,
         };
-        // Also asked of a file that could be renamed over: who may not write it is not to change it.
+        // Also checked for a file that could be renamed over: a user who may not write it must not
+        // replace it.
         open_existing(path)?;
         if self.is_beside && may_be_replaced(path, &old) && self.replace(path, &old).is_ok() {
             return Ok(());
@@ -156,7 +156,7 @@ fn open_existing(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).custom_flags(flags).open(path)
 }
 
-/// A file in its place would be the same to everybody.
+/// Whether a new file in its place would be the same for every user.
 fn may_be_replaced(path: &Path, old: &Metadata) -> bool {
     let attributes = |path: &Path| {
         let asked = rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE);
@@ -181,7 +181,7 @@ fn has_attributes(path: &Path) -> bool {
     }
 }
 
-/// What keeps the file from being written, and who may change that.
+/// Why the file can't be written, and a hint.
 pub(super) fn remedy(path: &Path, error: &io::Error) -> Option<String> {
     let quoted = quoted(path);
     match error.raw_os_error()? {

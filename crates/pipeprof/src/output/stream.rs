@@ -1,4 +1,4 @@
-//! What is written to as it comes: standard output, descriptors, FIFOs, devices, sockets.
+//! Outputs that are written to directly: standard output, descriptors, FIFOs, devices, sockets.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -12,7 +12,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::failure::{Failure, render_into};
 
-/// An open file that is no place to replace.
+/// An open file that can't be replaced by another.
 #[derive(Debug)]
 pub(super) struct Stream {
     file: File,
@@ -43,7 +43,7 @@ impl Stream {
         Ok(Stream { file, is_stdout })
     }
 
-    /// A FIFO or a device. It is not waited for: a FIFO that nobody reads is ENXIO.
+    /// A FIFO or a device. Opening does not wait: a FIFO without a reader is ENXIO.
     ///
     /// # Errors
     /// What the system answers.
@@ -116,8 +116,7 @@ fn same_file(file: &File) -> io::Result<bool> {
     Ok(!is_null && (file.dev(), file.ino()) == (stdout.dev(), stdout.ino()))
 }
 
-/// A writer that waits where the file would have it come back later: whoever we share it with may
-/// have made it non-blocking.
+/// A writer that waits if the file is non-blocking: a process that shares it may have set that.
 struct BlockingWriter<'a>(&'a File);
 
 impl Write for BlockingWriter<'_> {

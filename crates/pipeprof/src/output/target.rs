@@ -18,7 +18,7 @@ pub(super) enum Target {
     New(PathBuf),
     /// A regular file.
     File(PathBuf),
-    /// A FIFO or a device: whoever opens it writes to it.
+    /// A FIFO or a device: opened and written to directly.
     Openable(PathBuf),
     /// A socket, to which one connects.
     Socket(PathBuf),

@@ -1,7 +1,7 @@
 //! The end of a program whose terminal has gone.
 //!
 //! A terminal that hung up is always readable and never has anything to read, and crossterm (0.29)
-//! tries again for ever: `top` would use a whole CPU until somebody kills it.
+//! retries without end: `top` would use a whole CPU until it is killed.
 
 use std::fs::File;
 use std::io::{self, IsTerminal};
@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use signal_hook::consts::SIGHUP;
 use signal_hook::low_level::emulate_default_handler;
 
-/// For whoever heeds the SIGHUP that comes with it.
+/// Time for the handlers of the SIGHUP that comes with it.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// Ends this process soon after its terminal hangs up, whatever it is doing then.

@@ -1,4 +1,4 @@
-//! Who else may write to the terminal that we write to.
+//! Which other processes may write to our terminal.
 
 use std::fs;
 use std::path::Path;

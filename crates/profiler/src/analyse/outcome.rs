@@ -1,4 +1,4 @@
-//! From what the pass gathered to the profile: names for its addresses, and its members in order.
+//! Builds the profile from what the pass gathered: names the addresses and orders the members.
 
 use super::Pass;
 use crate::effect::Observed;

@@ -1,4 +1,4 @@
-//! What the pass over the records takes from each.
+//! What the analysis takes from each record.
 
 use rustc_hash::FxHashSet;
 
@@ -137,7 +137,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// In a file of perf threads come to light as they run. The idle task is nobody's.
+    /// In a file of perf, threads become known when they run. The idle task belongs to no member.
     fn is_on_cpu(&mut self, id: SampleId) {
         if self.tells_lives
             && let (Some(pid @ 1..), Some(tid), Some(time)) = (id.pid, id.tid, id.time)

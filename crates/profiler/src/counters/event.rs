@@ -42,7 +42,7 @@ pub(super) enum UserOnly {
     UserCode,
     /// As with the right: clocks count kernel time all the same (`task_clock_event_read()`).
     Everything,
-    /// It opens, and stays 0 for ever: the scheduler raises it in kernel code
+    /// It opens, but always stays 0: the scheduler raises it in kernel code
     /// (`perf_sw_event_sched()`, then `perf_exclude_event()`).
     Nothing,
 }

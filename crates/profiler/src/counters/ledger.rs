@@ -1,9 +1,9 @@
-//! What the kernel counts of every process anyway, at no cost to it.
+//! What the kernel counts for every process anyway, at no extra cost.
 //!
-//! A perf event on a task makes each of its context switches dearer, by 2–4 µs on a virtual machine
-//! (6.18), whatever it counts: a plain pair that shares a CPU then takes a quarter longer. These
-//! accounts are as exact and need no rights, but end with the process: they leave out children, and
-//! switches of threads that ended.
+//! A perf event on a task slows each of its context switches by 2–4 µs on a virtual machine (6.18),
+//! whatever it counts: a plain pair that shares a CPU then takes a quarter longer. These accounts
+//! are as exact and need no rights, but end with the process: they leave out children, and switches
+//! of threads that ended.
 
 use pipeprof_runner::proc_file;
 
@@ -85,7 +85,7 @@ pub(super) fn counters(
                     reason: "this kernel has no /proc/PID/sched (CONFIG_SCHED_DEBUG)".to_owned(),
                     hint: None,
                 },
-                _ => not_counted("the accounts make no sense"),
+                _ => not_counted("the kernel's accounts contradict each other"),
             },
         };
         Counter { name, unit, user_only: false, value }

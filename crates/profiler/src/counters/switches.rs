@@ -1,8 +1,8 @@
-//! Which context switches a member asked for.
+//! Voluntary and involuntary context switches of a member.
 //!
-//! The event counts both kinds in one. The scheduler keeps them apart for each thread
-//! (`/proc/PID/task/TID/status`), and adds up those of dead threads and reaped children for
-//! whoever reaps the process (`wait4()`).
+//! The event counts both kinds together. The scheduler keeps them apart for each thread
+//! (`/proc/PID/task/TID/status`), and reports those of dead threads and reaped children to the
+//! process that reaps (`wait4()`).
 
 use pipeprof_runner::proc_file;
 use std::collections::BTreeMap;
@@ -107,7 +107,7 @@ fn between(
     total: Option<u64>,
 ) -> Result<Pair, &'static str> {
     const THREADS_ENDED: &str =
-        "threads or children ended meanwhile and took their switches with them";
+        "threads or children ended meanwhile, and their switches were not counted";
     let start = start.ok_or("counting had not begun")?;
     let end_total = match (exit, end) {
         (Some(usage), _) => {

@@ -1,4 +1,4 @@
-//! What a counter says, and how far it can be trusted.
+//! The value of a counter, and its quality.
 
 use serde::Serialize;
 
@@ -129,7 +129,7 @@ impl RawCount {
         }
         if running_ns == 0 {
             return CounterValue::NotCounted {
-                reason: "it never got one of the hardware counters: others hold them".to_owned(),
+                reason: "it never got a hardware counter: other users hold them all".to_owned(),
             };
         }
         let scaled = u128::from(count) * u128::from(enabled_ns) / u128::from(running_ns);

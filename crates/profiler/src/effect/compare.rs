@@ -1,4 +1,4 @@
-//! What windows with and without sampling show: how fast the pipeline was in each kind.
+//! Compares windows with and without sampling: how fast the pipeline was in each kind.
 
 use pipeprof_runner::pipeline::PipeKey;
 

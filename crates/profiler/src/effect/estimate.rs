@@ -1,10 +1,10 @@
-//! What blocks of windows with and without sampling come to: the share of its throughput that a
-//! pipeline lost, with an interval of 95 %.
+//! Estimates from blocks of windows with and without sampling what share of its throughput a
+//! pipeline lost, with a 95 % confidence interval.
 //!
 //! A block yields one logarithm of a ratio; the fifths at both ends are cut off, as a host that
 //! takes the CPUs for a moment makes any block an outlier, and the rest has Student's interval for
-//! trimmed means (Yuen 1974). Frequencies are estimated one by one, and weighed by how long each
-//! was used.
+//! trimmed means (Yuen 1974). Each frequency has its own estimate, weighted by how long it was
+//! used.
 
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, StudentsT};

@@ -224,7 +224,7 @@ impl Observer {
         }
     }
 
-    /// False where somebody stopped it.
+    /// False if it was stopped.
     fn wait(&self, time: Duration) -> bool {
         matches!(self.stopped.recv_timeout(time), Err(RecvTimeoutError::Timeout))
     }

@@ -1,11 +1,11 @@
-//! Which frequency comes next, and whether its effect is to be measured: decided from the blocks so
-//! far. No clock, no system call.
+//! Decides from the blocks so far which frequency comes next, and whether to measure its effect. No
+//! clock, no system call.
 //!
-//! The frequency begins low and rises a level at a time while the blocks show that little is lost.
-//! What slows the pipeline more than [`TARGET_PERCENT`] is seen within a few blocks, costs little
-//! until then, and is not tried again. Where blocks scatter so much that nothing can be said, the
-//! frequency stays low. Once the slowdown is known within a point, sampling stays on, with a block
-//! now and then.
+//! The frequency starts low and rises a level at a time while the blocks show little slowdown. A
+//! frequency that slows the pipeline by more than [`TARGET_PERCENT`] is detected within a few
+//! blocks, costs little until then, and is not tried again. If the blocks scatter too much to tell,
+//! the frequency stays low. Once the slowdown is known to within a percentage point, sampling stays
+//! on, with a block now and then.
 
 use std::time::Duration;
 

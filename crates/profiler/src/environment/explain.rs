@@ -1,4 +1,4 @@
-//! What the kernel means by refusing an event or its ring.
+//! Explains why the kernel refused an event or its ring.
 //!
 //! Where `perf_event_open()` fails and how, read in `kernel/events/core.c`, v5.10 to v6.18.
 
@@ -131,21 +131,21 @@ fn open_reason(
             }
         }
         Errno::ESRCH => Reason::new(match pid {
-            Some(_) => "it is gone",
+            Some(_) => "it has ended",
             None => "no such process",
         }),
         Errno::EINVAL | Errno::E2BIG => {
             let rate = env
                 .perf
                 .max_sample_rate_hz
-                .map(|hz| format!(", or wants more than kernel.perf_event_max_sample_rate = {hz}"))
+                .map(|hz| format!(", or it exceeds kernel.perf_event_max_sample_rate = {hz}"))
                 .unwrap_or_default();
             Reason::new(format!(
-                "it asks for what this kernel ({}) does not know{rate}",
+                "this kernel ({}) does not support what it asks for{rate}",
                 release(env)
             ))
         }
-        Errno::ENOMEM => Reason::new("the kernel is out of memory for it"),
+        Errno::ENOMEM => Reason::new("the kernel has no memory for it"),
         other => Reason::new(other.desc()),
     }
 }
@@ -191,7 +191,7 @@ fn denied(kernel: bool, per_cpu: bool, pid: Option<i32>, env: &Environment) -> R
         return Reason { hint: limit.fix.clone(), ..reason };
     }
     match (pid, rights.other_users.limit()) {
-        (Some(pid), Some(_)) => Reason::new("it belongs to another user, or shields itself")
+        (Some(pid), Some(_)) => Reason::new("it belongs to another user, or refuses to be traced")
             .hint(format!("sudo pipeprof … --pid {pid}")),
         _ => Reason::new("a security module (SELinux, AppArmor, …) refuses it"),
     }

@@ -1,4 +1,4 @@
-//! What the settings allow, and for whatever they don't, the setting to change.
+//! What the settings allow, and for anything that they do not allow, the setting to change.
 //!
 //! Read in the kernel's source, v5.10 to v6.18, where all of it is the same: `perf_allow_kernel()`,
 //! `perf_allow_cpu()` and `perf_is_paranoid()` (`include/linux/perf_event.h`; the first in

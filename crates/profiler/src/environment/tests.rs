@@ -366,7 +366,7 @@ fn refusals_say_what_to_change() {
             "hold all of its counters",
             Some("sudo sysctl kernel.nmi_watchdog=0"),
         ),
-        (Errno::ESRCH, open(true, false, Some(7)), &ordinary, "it is gone", None),
+        (Errno::ESRCH, open(true, false, Some(7)), &ordinary, "it has ended", None),
         (Errno::EINVAL, open(true, false, None), &ordinary, "max_sample_rate = 100000", None),
         // 129 KiB a CPU more than there is.
         (Errno::EPERM, ring, &ordinary, "10256 KiB in all", Some("perf_event_mlock_kb=645")),

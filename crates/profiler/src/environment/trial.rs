@@ -1,4 +1,5 @@
-//! Opens events to see whether the kernel lets us. Each is closed again before it counts anything.
+//! Opens events to see whether the kernel allows them. Each is closed again before it counts
+//! anything.
 
 use std::io;
 

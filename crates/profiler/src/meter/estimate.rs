@@ -5,12 +5,12 @@
 //! has nowhere else to read from, or to write to, cannot count too much: all it counts went through
 //! the pipe. An end whose program has no call that splices cannot count too little. So:
 //!
-//! - Of two ends that can do neither wrong, both must agree, but for what is still inside the pipe.
-//!   Where they don't, one of them did something unseen, and nobody knows which.
-//! - Of an end that can do neither wrong and one that can, the former's count is the pipe's.
+//! - Two ends that can have neither error must agree, except for what is still inside the pipe. If
+//!   they don't, one of them did something unseen, and the bytes are unknown.
+//! - If only one end can have neither error, its count is the pipe's.
 //! - An end whose splices were counted by system call counts them too.
-//! - Failing that, an end that can do neither wrong does not exist, and the bytes are unknown: a
-//!   wrong number is worse than a missing one.
+//! - If neither end is free of both errors, the bytes are unknown: a wrong number is worse than a
+//!   missing one.
 
 use std::borrow::Cow;
 
@@ -80,8 +80,8 @@ impl Source {
             Source::Reader => "/proc/PID/io of the reader",
             Source::TcpInfo => "tcp_info of the socket that receives",
             Source::Syscalls => {
-                "splices counted by raw_syscalls:sys_exit, some 70 ns for each system call of the \
-                 machine meanwhile"
+                "splices counted by raw_syscalls:sys_exit, which adds some 70 ns to each system \
+                 call of the machine"
             }
         }
     }
@@ -137,12 +137,12 @@ fn put_together(writer: Option<EndCount>, reader: Option<EndCount>, capacity_byt
     let known = |bytes, source| Bytes::Known { bytes, source };
     let (w, r) = match (writer, reader) {
         (None, None) => {
-            return Bytes::Unknown { why: "/proc/PID/io of neither end can be read".into() };
+            return Bytes::Unknown { why: "/proc/PID/io cannot be read at either end".into() };
         }
         ends => ends,
     };
     let alone = |end: Option<EndCount>| end.filter(|end| !end.elsewhere);
-    // Without the writer nobody tells how much of what a program read were its own libraries.
+    // Without the writer it is unknown how much of what a program read was its own libraries.
     let by_reader = |r: EndCount| {
         if r.bytes < u64::from(r.born) * START_UP_BYTES * START_UP_PARTS {
             Bytes::Unknown { why: START_UP_COUNTS.into() }
@@ -203,13 +203,13 @@ pub fn estimate_socket(
 }
 
 const NO_COUNTER: &str = "the kernel does not count what recv and send move through a Unix socket, \
-     and what read and write moved at its two ends does not agree";
+                          and its two ends disagree on what read and write moved";
 
 pub(super) const BOTH_SPLICE: &str = "both ends can splice, which /proc/PID/io does not count";
-const START_UP_COUNTS: &str = "only its reader can be counted, which has read little more than a \
-     program does when it starts";
+const START_UP_COUNTS: &str = "only its reader can be counted, and it has read little more than a \
+                               program reads at its start";
 const DISAGREE: &str =
-    "the two ends disagree: one of them read or wrote something else as well, unseen";
+    "the two ends disagree: one of them also read or wrote something that was not seen";
 const BOTH_ELSEWHERE: &str =
     "no end uses this pipe alone, and /proc/PID/io sums over all descriptors";
 

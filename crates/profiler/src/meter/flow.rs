@@ -1,4 +1,4 @@
-//! What was measured of one pipe, and of the last stretch of it.
+//! The measurements of one pipe, for the whole watch and for its last stretch.
 
 use pipeprof_runner::discover::Level;
 use pipeprof_runner::pipeline::Pipe;
@@ -23,7 +23,7 @@ pub struct PipeFlow {
     /// Bytes so far, over time.
     pub over_time: Vec<Point>,
     /// Bytes in it at the looks into it; fewer of them than [`Fill::looks`] after a long watch.
-    /// Empty where nobody looked, and in recordings from before it was kept.
+    /// Empty if it was not looked at, and in older recordings.
     #[serde(default)]
     pub fill_over_time: Vec<Point>,
     /// `F_GETPIPE_SZ`.
@@ -100,7 +100,7 @@ impl PipeFlow {
     }
 }
 
-const NOT_KEPT: &str = "it was not counted where what was kept begins";
+const NOT_KEPT: &str = "it was not counted at the beginning of the part that was kept";
 
 #[cfg(test)]
 mod tests {

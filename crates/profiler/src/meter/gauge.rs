@@ -1,4 +1,4 @@
-//! How full a pipe was, in sum and over time.
+//! How full a pipe was, in total and over time.
 
 use pipeprof_runner::discover::Level;
 use serde::{Deserialize, Serialize};

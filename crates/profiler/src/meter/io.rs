@@ -1,4 +1,4 @@
-//! What a process has read and written, and what it is doing now, as `/proc` tells.
+//! What a process has read and written, and what it is doing now, according to `/proc`.
 
 use std::fs::File;
 use std::io;

@@ -1,8 +1,8 @@
 //! Bytes through a pipe whose ends come and go.
 //!
-//! An end whose processes are gone says nothing more, and what it moved after the last look at it
-//! is in no count of its own. So the watch is cut where an end appears or vanishes, each segment is
-//! estimated from the ends that were there, and the segments add up.
+//! An end whose processes have ended has no counters any more, and what it moved after the last
+//! look is in none of them. So the watch is cut wherever an end appears or vanishes. Each segment
+//! is estimated from the ends that existed in it, and the segments add up.
 
 use std::borrow::Cow;
 
@@ -114,7 +114,7 @@ impl Segments {
     /// What has gone through so far.
     pub(super) fn total(&self) -> Bytes {
         if !self.looked {
-            return Bytes::Unknown { why: "it was gone before the first look".into() };
+            return Bytes::Unknown { why: "it had ended before the first look".into() };
         }
         if let Some(bytes) = self.overcounted() {
             return bytes;

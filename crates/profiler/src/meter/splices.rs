@@ -1,9 +1,10 @@
-//! Bytes that processes splice, from the exits of the calls that do it.
+//! Bytes that processes splice, from the return values of splice, vmsplice and tee.
 //!
 //! The tracepoint costs every system call of the machine 65 to 75 ns while it is open (measured on
-//! 6.18), so it is opened only for pipes that nothing cheaper counts. A call that is recorded costs
-//! 1.4 microseconds, so of a process that makes more than twenty thousand a second only one in
-//! so many is: the mean of these, times the number of all, which the event counts exactly.
+//! 6.18), so it is opened only for pipes that nothing cheaper counts. Recording a call costs 1.4
+//! microseconds. So if a process makes more than twenty thousand a second, only one in N is
+//! recorded; the bytes are their mean times the number of all calls, which the event counts
+//! exactly.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -109,7 +110,7 @@ impl Sums {
         let period = (self.period as f64 * rate / RECORDS_A_SECOND).ceil() as u64 + 1;
         let calls = self.calls(events);
         for &index in &self.events {
-            // Where it refuses, the old period goes on, which is only dearer.
+            // If it refuses, the old period stays, which only costs more.
             let _ = events.get(index).map(|event| RunningKernel.set_period(event.as_fd(), period));
         }
         self.before = self.whole(calls);
@@ -122,7 +123,7 @@ impl Splices {
     /// Counts nothing yet.
     ///
     /// # Errors
-    /// Why this machine lets nobody count, as a sentence.
+    /// Why splices cannot be counted on this machine, as a sentence.
     pub(super) fn new() -> Result<Self, String> {
         let tracepoint = Tracefs::find()?.tracepoint("raw_syscalls", "sys_exit")?;
         let (id, ret) = (tracepoint.field("id")?, tracepoint.field("ret")?);

@@ -44,7 +44,7 @@ pub(super) struct Watch {
     processes: FxHashMap<MemberId, Process>,
     /// Those of them that each has started, by its pid.
     children: FxHashMap<i32, Vec<MemberId>>,
-    /// Whoever waits for the processes, and for those who do.
+    /// The processes that wait for the members, and those that wait for them.
     parents: FxHashMap<i32, Parent>,
     /// What the kernel tells of those that have ended.
     exits: ExitAccounts,
@@ -173,21 +173,21 @@ impl Watch {
         self.looks += 1;
         // Before the children: a child that is still there afterwards is in no sum of these.
         let sums = self.sums_of_parents();
-        let mut gone = Ended::default();
+        let mut ended_children = Ended::default();
         for (&id, process) in &mut self.processes {
             match process.look(id, thorough, descriptors, &self.links) {
                 Seen::Living | Seen::GoneBefore => {}
                 Seen::Gone => {
                     process.gone_at = Some(self.looks);
-                    gone.entry(process.parent.unwrap_or(NOBODY)).or_default().push(id);
+                    ended_children.entry(process.parent.unwrap_or(NOBODY)).or_default().push(id);
                 }
             }
         }
-        self.read_parents_again(&gone);
-        self.read_exits(&gone);
-        self.pass_on_elsewhere(&gone);
-        for &parent in gone.keys() {
-            self.inherit(parent, &gone);
+        self.read_parents_again(&ended_children);
+        self.read_exits(&ended_children);
+        self.pass_on_elsewhere(&ended_children);
+        for &parent in ended_children.keys() {
+            self.inherit(parent, &ended_children);
         }
         self.settle(sums);
         if let Some(Ok(splices)) = &mut self.splices {
@@ -244,8 +244,8 @@ impl Watch {
                 .iter()
                 .filter_map(|id| Some((id.pid, self.processes.get(id)?.gone_at)))
                 .collect();
-            // Who has waited for a process has inherited its counts (wait_task_zombie in
-            // kernel/exit.c, v6.18), where it was still there to be looked at.
+            // A process that waited for another inherited its counts (wait_task_zombie in
+            // kernel/exit.c, v6.18), if it still existed at a look.
             let has_inherited = |parent: i32, gone_at: u64| {
                 let parent_gone_at = lives.get(&parent);
                 parent_gone_at.is_some_and(|of_parent| of_parent.is_none_or(|at| at > gone_at))

@@ -1,5 +1,5 @@
-//! Build ids that the recorder read in the end from the files that had been mapped: a section of a
-//! file, records of a stream, and what `perf inject` adds.
+//! Build ids that the recorder read at its end from the mapped files: a section of a file, records
+//! of a stream, and what `perf inject` adds.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! An event of a file, as its attribute and its name tell it.
+//! An event of a file, from its attribute and its name.
 
 use super::format_error::{FormatError, word};
 use super::layout::Layout;
@@ -68,9 +68,9 @@ impl Event {
         Ok(event)
     }
 
-    /// What a sample stands for that does not tell its period: what all do where the period is
-    /// fixed, the time between two where a clock ticks at a frequency. Of another event with a
-    /// frequency nobody knows.
+    /// The period of a sample that does not record it: the fixed period if there is one, or the
+    /// time between two ticks of a clock with a frequency. Unknown for another event with a
+    /// frequency.
     fn implied_period(&self) -> u64 {
         const SECOND_NS: u64 = 1_000_000_000;
         let asked = self.period_or_frequency.max(1);

@@ -1,4 +1,4 @@
-//! What perf notes beside the records: sections after those of a file, records of a stream.
+//! What perf stores besides the records: sections at the end of a file, or records of a stream.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 

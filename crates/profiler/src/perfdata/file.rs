@@ -1,4 +1,4 @@
-//! What is known of a perf.data file once its header is read.
+//! What the header of a perf.data file says.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! What is wrong with a file.
+//! Format errors of a perf.data file.
 
 use super::forms::Form;
 

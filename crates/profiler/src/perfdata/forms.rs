@@ -1,4 +1,4 @@
-//! Files that are none of `perf record`'s, told by how they begin, so that an error names them.
+//! Recognises files of other formats by their first bytes, so that an error can name them.
 
 /// A form of file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ impl Form {
         if file.is_empty() {
             return Some(Form { name: "an empty file", fix: None });
         }
-        // The start is enough, and a stranger's file may be large.
+        // The start is enough, and an unknown file may be large.
         let start = file.get(..4096).unwrap_or(file);
         if let Some((_, name, fix)) =
             BEGINNINGS.iter().find(|(begins, ..)| file.starts_with(begins))

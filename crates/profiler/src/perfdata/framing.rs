@@ -1,4 +1,4 @@
-//! Records as they follow one another in a file, each a header and a body.
+//! The sequence of records in a file, each a header and a body.
 
 use super::format_error::word;
 

@@ -1,4 +1,4 @@
-//! Where the fields lie in the records of an event, as its attribute asks for them.
+//! Where the fields are in the records of an event, according to its attribute.
 
 use std::ops::Range;
 

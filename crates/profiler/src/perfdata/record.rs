@@ -1,7 +1,7 @@
 //! Records as the kernel lays them out, and what the analysis reads from them.
 //!
 //! Parsing is ours, over byte slices, for three reasons: it has to say where a bad record lies, it
-//! has to survive files from strangers without a panic, and it is the hot path of the analysis.
+//! has to survive untrusted files without a panic, and it is the hot path of the analysis.
 
 use super::build_ids::FileBuildId;
 use super::cursor::Cursor;
@@ -94,7 +94,7 @@ pub enum Parsed<'a> {
     Fork(Task),
     /// The end of a thread.
     Exit(Task),
-    /// So many records had no room in a ring, which this is told of with the next one that had.
+    /// The number of records that had no room in a ring, reported with the next record that had.
     Lost {
         /// The id of that event.
         id: u64,

@@ -1,8 +1,9 @@
-//! Samples that the kernel labelled with the id of somebody else's event, given one of their file.
+//! Gives samples that the kernel labelled with the id of another profiler's event an id of their
+//! file.
 //!
-//! Two profilers that sample what happens in software at once get such samples, see
-//! [`PerfDataFile::event_of_record`]. This program knows what they are; perf gives the whole file
-//! up at the first ("failed to process type: 9 [Bad address]").
+//! Two profilers that sample software events at the same time get such samples, see
+//! [`PerfDataFile::event_of_record`]. pipeprof can assign them; perf rejects the whole file at the
+//! first one ("failed to process type: 9 [Bad address]").
 
 use std::fs::File;
 use std::io;

@@ -1,4 +1,4 @@
-//! How a capture went: what a title and a rate are made of.
+//! How a capture went: the facts for its title and throughput.
 
 use serde::{Deserialize, Serialize};
 

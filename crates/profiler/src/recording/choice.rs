@@ -46,7 +46,7 @@ pub(super) fn choose(
             best(&named).ok_or_else(|| listed(counted.iter().map(in_words)))?
         }
     };
-    // Where threads sleep is told by samples of switches, beside the records of switches.
+    // Samples of switches show where threads sleep, besides the records of switches.
     let tell_sleep = file.events.iter().any(Event::records_switches);
     let others = || {
         let is_used = |event: &Event| tell_sleep && event.is_switch();

@@ -1,4 +1,4 @@
-//! The folder of a recording: private, and nobody's to clear away.
+//! The folder of a recording: private, and safe from clean-up while in use.
 
 use std::fs::{self, File};
 use std::io;
@@ -99,7 +99,7 @@ impl RecordingDir {
         }
     }
 
-    /// What lies there when its maker is killed is of use to somebody.
+    /// The contents are useful even if pipeprof is killed.
     pub(crate) fn outlives_a_kill(&self) -> bool {
         matches!(self, RecordingDir::Partial { .. })
     }

@@ -1,4 +1,4 @@
-//! A bare perf.data file: what its header tells stands in for what was noted beside ours.
+//! A bare perf.data file: its header stands in for the pipeprof.json of our own recordings.
 
 use pipeprof_runner::pipeline::Pipeline;
 
@@ -62,7 +62,7 @@ fn meta(event: &Event, switches: bool, notes: Vec<String>) -> Meta {
         max_stack: event.max_stack.map_or(UNKNOWN_DEPTH, u64::from),
         events: Vec::new(),
         switches,
-        wakeups: Err("perf.data does not tell".to_owned()),
+        wakeups: Err("a perf.data file does not record them".to_owned()),
         boot_offset_ns: None,
     };
     let frequency_hz = event.is_frequency().then_some(event.period_or_frequency);

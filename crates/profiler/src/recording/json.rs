@@ -1,5 +1,5 @@
-//! Reads JSON that a stranger may have made: looked through as it streams in, before anything is
-//! built of it, so that memory is bounded by what a recording can hold.
+//! Reads untrusted JSON: it is checked as it streams in, before any value is built, so that memory
+//! is bounded by what a recording can hold.
 
 use std::fmt;
 use std::fs::File;
@@ -214,8 +214,8 @@ impl<'de> Visitor<'de> for Look<'_> {
     }
 }
 
-/// What a stranger may fill with anything, and nobody computes with: as it is, or null where it is
-/// too large to be what it is to be.
+/// A field with arbitrary contents that is never used in computations: kept as it is, or null if it
+/// is too large.
 pub(super) fn small<'de, D: Deserializer<'de>>(json: D) -> Result<serde_json::Value, D::Error> {
     use serde::Deserialize;
     const MOST: usize = 1 << 20;

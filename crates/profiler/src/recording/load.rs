@@ -1,6 +1,5 @@
-//! The records of a recording as they were taken, in one piece, whatever form they lie in: a file,
-//! packed or not, or the folder of `perf record --threads`, which has a file for each thread of
-//! perf's.
+//! The records of a recording in one piece, whatever their form: a file, compressed or not, or the
+//! folder of `perf record --threads`, which has a file for each thread of perf.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

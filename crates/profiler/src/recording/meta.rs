@@ -1,4 +1,4 @@
-//! What the analysis has to know beside the records.
+//! What the analysis needs besides the records.
 
 use pipeprof_runner::pipeline::{MemberId, Pipeline};
 use serde::{Deserialize, Serialize};
@@ -67,8 +67,7 @@ pub struct Meta {
     /// What was set up. Its fields stand beside the others in the file.
     #[serde(flatten)]
     pub setup: Setup,
-    /// The pipeline at the time of attaching. Without members, every process that was sampled
-    /// becomes one, as nobody said who matters.
+    /// The pipeline at the time of attaching. Without members, every sampled process becomes one.
     pub pipeline: Pipeline,
     /// Asked frequency; the one used most, where it changed.
     pub frequency_hz: Option<u64>,

@@ -1,5 +1,5 @@
-//! Files and folders that only their owner may look into, whatever the umask: a recording tells
-//! command lines, paths, and where the kernel lies.
+//! Files and folders that only their owner may read, whatever the umask: a recording contains
+//! command lines, paths, and kernel addresses.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
@@ -17,8 +17,8 @@ pub(crate) fn create(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Room that is given back when this is dropped, and nobody sees; `None` where there is none to be
-/// had.
+/// Reserved disk space, invisible to others and freed when this is dropped; `None` if there is
+/// none.
 pub(crate) fn reserve(folder: &Path, bytes: u64) -> Option<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE);

@@ -148,7 +148,7 @@ impl Progress {
         Progress { next: Instant::now(), members: 0, environment: environment() }
     }
 
-    /// Whether it is time: always where somebody joined.
+    /// Whether it is time: always if a process joined.
     pub(crate) fn is_due(&self, members: usize) -> bool {
         members != self.members || Instant::now() >= self.next
     }
@@ -208,8 +208,8 @@ pub(super) fn open(folder: &Path) -> Result<Recording, Error> {
             meta.accounts = Accounts::default();
             meta.setup.switches = false;
             meta.notes.push(
-                "its maker was to keep the last stretch only, and was killed: how its threads \
-                 stood where this file begins is not known, so it tells time on CPU alone"
+                "pipeprof record --keep was killed: what its threads did when this file begins is \
+                 unknown, so it has only time on CPU"
                     .to_owned(),
             );
         }

@@ -1,5 +1,4 @@
-//! What stood before the first record: the kernel, its modules, and the processes as `/proc` has
-//! them.
+//! The state before the first record: the kernel, its modules, and the processes in `/proc`.
 
 use std::fs::{self, File};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What sampling does to the pipeline: measured while it runs, where its bytes are counted.
+//! Measures how much sampling slows the pipeline while it runs, if its bytes are counted.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! How a capture ends: what was counted and seen goes beside the records.
+//! The end of a capture: stores what was counted and seen beside the records.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -174,9 +174,10 @@ fn begin_at(meta: &mut Meta, began: Beginning) {
     // The events counted what they lost over all of the watch.
     meta.lost = None;
     if meta.wakeups_until_ns.is_some_and(|until| until <= at_ns) {
-        meta.setup.wakeups = Err("wake-ups were recorded at the beginning of the watch only, of \
-                            which nothing was kept"
-            .to_owned());
+        meta.setup.wakeups =
+            Err("wake-ups were recorded only at the beginning of the watch, which \
+                                  was not kept"
+                .to_owned());
     }
 }
 

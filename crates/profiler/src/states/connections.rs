@@ -1,5 +1,5 @@
-//! What TCP says of the connections at which members wait: sums that the kernel keeps for each, read
-//! a few times a second.
+//! TCP statistics of the connections that members wait for: sums that the kernel keeps for each,
+//! read a few times a second.
 
 use std::net::SocketAddr;
 
@@ -57,8 +57,8 @@ impl Connections {
         now_ns.saturating_sub(self.looked_ns) >= PAUSE_NS
     }
 
-    /// What became of these sockets since the first look at each; those that are not TCP's are left
-    /// out.
+    /// The statistics of these sockets since the first look at each, without those that are not TCP
+    /// sockets.
     pub(super) fn look(
         &mut self,
         sockets: &FxHashSet<u64>,

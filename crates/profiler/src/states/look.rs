@@ -62,7 +62,7 @@ impl Looker {
         }
     }
 
-    /// Waits at the sockets that are links of this pipeline are told as waits at those links.
+    /// Waits at sockets that are links of this pipeline count as waits at those links.
     pub fn connect(&mut self, pipeline: &Pipeline) {
         self.builder.connect(pipeline);
     }
@@ -140,7 +140,7 @@ impl Looker {
         }
     }
 
-    /// Reads what TCP says of the connections at which somebody waited.
+    /// Reads TCP's statistics of the connections at which a thread waited.
     fn look_at_connections(&mut self, now_ns: u64) {
         let sockets: FxHashSet<u64> = self
             .processes
@@ -162,7 +162,8 @@ impl Looker {
         }
     }
 
-    /// Who waits for a child of whom nobody is known has started one since: it may be short-lived.
+    /// A process that waits for a child, without a known child, has started one since: it may be
+    /// short-lived.
     fn look_for_new_children(&mut self) {
         let waiting = |process: &&mut Process| process.waits_for_child;
         if !self.processes.values().any(|process| process.waits_for_child) {

@@ -1,4 +1,4 @@
-//! CPU quotas of control groups, and for how long they kept their processes from running.
+//! CPU quotas of control groups, and how long they throttled their processes.
 
 use pipeprof_runner::proc_file;
 use std::fs::{self, File};

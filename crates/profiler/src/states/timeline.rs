@@ -1,8 +1,8 @@
 //! The states of processes over time.
 //!
-//! Time is cut into bins. A bin counts *joint* states, what all processes did at one look, as who
-//! limits a pipeline shows only in what they did at the same moment. When there are too many bins,
-//! neighbours are merged: a long watch gets coarser instead of larger.
+//! Time is cut into bins. A bin counts *joint* states, what all processes did at one look, because
+//! what limits a pipeline shows only in what they did at the same moment. When there are too many
+//! bins, neighbours are merged: a long watch gets coarser instead of larger.
 
 mod builder;
 mod coarsen;
@@ -41,7 +41,7 @@ pub struct StateRef(pub u32);
 pub enum Why {
     /// Pages that it wrote to have to go to the disk before it may write more.
     Writeback,
-    /// A disk, or a file system that somebody else serves.
+    /// A disk, or a network file system.
     Disk,
     /// A page that has to be read or freed first.
     Memory,
@@ -246,11 +246,11 @@ impl Timeline {
         let is_count = |cpus: f64| cpus.is_finite() && cpus >= 0.0;
         let quotas = self.processes.iter().filter_map(|seen| seen.quota_cpus);
         if !quotas.chain(self.idle_cpus).all(is_count) {
-            return Err("a number of CPUs is none");
+            return Err("a number of CPUs is invalid");
         }
         let looks = self.bins.iter().flat_map(|bin| &bin.joints).map(|(_, looks)| *looks);
         if !looks.into_iter().all(|looks| looks.is_finite() && looks >= 0.0) {
-            return Err("a number of looks is none");
+            return Err("a number of looks is invalid");
         }
         for bin in &self.bins {
             let joints_are_known =

@@ -1,4 +1,4 @@
-//! The file that an object was mapped from, on this machine and now: the very build, or none.
+//! Finds the file that an object was mapped from on this machine: the same build, or none.
 //!
 //! Its build id says which one that is. Where the recording has none, the file is the one with the
 //! inode that was mapped, unchanged since.
@@ -16,7 +16,7 @@ use crate::build_id::BuildId;
 use crate::object_file::Object;
 use crate::process::Process;
 
-/// What became of an object's file.
+/// The result of looking for an object's file.
 #[derive(Debug)]
 pub(crate) enum Place {
     /// Here it is.

@@ -1,4 +1,4 @@
-//! An ELF file, opened with care: what lies under a name may be anything.
+//! Opens an ELF file safely: the path may lead to anything.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -120,7 +120,7 @@ pub(super) fn address_of(elf: &object::File<'_>, file_offset: u64) -> Option<u64
     })
 }
 
-/// A section's bytes, unpacked. `None` where they cannot be had, or are more than a section of its
+/// A section's bytes, unpacked. `None` if they cannot be read, or are more than a section of its
 /// size can hold.
 pub(super) fn section<'data>(elf: &object::File<'data>, name: &str) -> Option<Cow<'data, [u8]>> {
     let section = elf.section_by_name(name)?;

@@ -1,4 +1,4 @@
-//! Names of kernel functions: of the very kernel that was recorded, or none.
+//! Names of kernel functions: of the kernel build that was recorded, or none.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -209,8 +209,8 @@ impl KernelNames {
                         hint: sudo sysctl kernel.kptr_restrict=0 kernel.perf_event_paranoid=1";
             return Some(note.to_owned());
         }
-        let note = "the recording does not tell which build of the kernel it is of: kernel \
-                    functions are named by this machine's";
+        let note = "the recording does not name its kernel build: kernel functions have the names \
+                    of this machine's kernel";
         (self.kernel == WhichKernel::Unchecked).then(|| note.to_owned())
     }
 }

@@ -1,4 +1,4 @@
-//! The code of the running kernel, as far as `/proc/kcore` shows it: where a call goes.
+//! Reads the running kernel's code from `/proc/kcore`, to see which function a call goes to.
 
 use std::fs::File;
 use std::ops::Range;

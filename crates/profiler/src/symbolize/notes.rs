@@ -1,4 +1,4 @@
-//! What could not be named, in sentences: one a reason, however many objects it is true of.
+//! Sentences about what could not be named: one per reason, for all objects together.
 
 use crate::object_file::Object;
 

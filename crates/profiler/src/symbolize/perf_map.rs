@@ -77,8 +77,8 @@ impl PerfMap {
     }
 }
 
-/// The maps of the processes of a recording. Those that were found while their processes lived are
-/// held open: after its end nobody sees what a container had in its `/tmp`.
+/// The maps of the processes of a recording. Maps that were found while their processes lived are
+/// held open: after its end, the `/tmp` of a container is gone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PerfMaps {
     held: FxHashMap<i32, Arc<File>>,
@@ -107,7 +107,7 @@ impl PerfMaps {
         }
     }
 
-    /// Likewise, of a few of them, others each time: a look takes some 30 µs. Who has not begun a map
+    /// Likewise, for a few processes in turn: a look takes some 30 µs. A process that has no map
     /// within a second is looked at once in [`SELDOM`] times.
     pub(crate) fn hold_some(&mut self, pids: &[i32]) {
         let (before, after) = pids.split_at(self.next.min(pids.len()));

@@ -1,4 +1,4 @@
-//! The names of one recording's addresses, kept, so that it reads the same on any machine.
+//! Stores the names of a recording's addresses, so that it reads the same on any machine.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! What one object file says about unwinding: its call frame information, and at which of its own
-//! addresses a byte of it lies.
+//! The unwind information of one object file: its call frame information, and the address of each
+//! byte of the file.
 
 use framehop::{ExplicitModuleSectionInfo, FrameAddress, Unwinder};
 use gimli::BaseAddresses;

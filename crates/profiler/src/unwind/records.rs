@@ -1,8 +1,8 @@
-//! A recording's records again, with the callers in place of registers and slices of the stack.
+//! Writes a recording's records again, with callers in place of registers and stack slices.
 //!
-//! What comes out is what a recording by frame pointer looks like, so nothing after this knows how
+//! The output looks like a recording by frame pointer, so nothing after this needs to know how
 //! callers were found: neither the analysis, nor `perf`, nor another machine without the programs.
-//! It is also a fiftieth of the size, and holds nothing of what lay on the stacks.
+//! It is also a fiftieth of the size, and holds no stack contents.
 
 use std::io::{self, Write};
 use std::time::SystemTime;

@@ -37,7 +37,7 @@ pub(super) fn finish(session: Stopped, about: About, counted_ns: u64) -> Result<
     let about = if start_ns == watched_ns {
         about
     } else {
-        // Only the end was kept, and what is told of the pipes is to be of that.
+        // Only the end was kept, so the figures of the pipes must cover only that.
         let since = start_ns.saturating_sub(counted_ns);
         About {
             elapsed_ns: recording.meta.end_ns.saturating_sub(start_ns),

@@ -1,5 +1,5 @@
-//! What is done at each tick of a watch, from what was seen so far. No clock, no system call: time
-//! comes in as an argument.
+//! Decides what to do at each tick of a watch from what was seen so far. No clock, no system call:
+//! time comes in as an argument.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ pub enum Ending {
     Ended,
     /// The time that was asked for is over.
     Elapsed,
-    /// Somebody asked to stop.
+    /// A stop was requested.
     Interrupted,
     /// The recording holds as much as it may, or as the disk takes.
     Full,
@@ -37,7 +37,7 @@ pub(super) struct Observed {
     pub(super) elapsed: Duration,
     /// What is watched has ended.
     pub(super) ended: bool,
-    /// Somebody asked to stop.
+    /// A stop was requested.
     pub(super) asked: bool,
     /// The recording takes no more.
     pub(super) full: bool,

@@ -96,7 +96,7 @@ impl ProcessEvents {
     /// Follows these, too.
     pub(super) fn add(&mut self, pids: impl IntoIterator<Item = i32>) {
         for pid in pids {
-            // Fails where the thread has ended, which then follows nobody.
+            // Fails if the thread has ended; then no process is followed.
             let _ = self.also_followed.send(pid);
         }
     }
@@ -191,7 +191,7 @@ struct EventReader {
     followed: FxHashSet<i32>,
     to_follow: Receiver<i32>,
     processes: Option<ProcessReader>,
-    /// Who is due for a further snapshot, when, and how many there have been.
+    /// Which processes are due for another snapshot, when, and how many there have been.
     scheduled: Vec<(i32, Instant, usize)>,
     snapshots: Sender<Snapshot>,
     notify: UnixStream,
@@ -227,7 +227,7 @@ impl EventReader {
                 let _ = ring.take_into(&mut records);
             }
             if self.handle(&records) {
-                // Fails where the buffer is full of notifications that nobody has read yet.
+                // Fails if the buffer is full of unread notifications.
                 let _ = (&self.notify).write_all(&[1]);
             }
             self.take_scheduled();

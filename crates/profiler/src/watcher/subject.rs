@@ -1,4 +1,4 @@
-//! What is watched: how it is waited for, who belongs to it, and how it ends.
+//! What is watched: how to wait for it, which processes belong to it, and how to end it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitStatus;
@@ -35,7 +35,7 @@ pub(super) enum Subject {
     },
 }
 
-/// What came of a subject.
+/// The outcome of a subject.
 #[derive(Debug)]
 pub enum Came {
     /// The built-in pair.
@@ -83,8 +83,8 @@ impl Subject {
         }
     }
 
-    /// Who belongs to it now, or did when a snapshot was taken; `None` where that is known from the
-    /// start, or nobody is there.
+    /// Which processes belong to it now, or did when a snapshot was taken; `None` if that is known
+    /// from the start, or no process is there.
     pub(super) fn look(&self, known: &[MemberId], ended: Vec<Process>) -> Option<Found> {
         match self {
             Subject::Pair(_) => None,
@@ -108,7 +108,8 @@ impl Subject {
         }
     }
 
-    /// Has a command end that has not, or that somebody asked to end with all that it left behind.
+    /// Ends a command that has not ended, or one that is to end with everything that it left
+    /// behind.
     pub(super) fn end(&mut self, is_asked: bool, how: Ending) {
         if let Subject::Command { running, status, .. } = self
             && (status.is_none() || is_asked)
@@ -117,7 +118,7 @@ impl Subject {
         }
     }
 
-    /// What came of it.
+    /// Its outcome.
     pub(super) fn finish(self) -> Result<Came, Error> {
         match self {
             Subject::Pair(running) => Ok(Came::Pair(Box::new(running.wait()?))),

@@ -1,7 +1,7 @@
-//! Which nodes of a tree a picture shows, and which it folds into one row.
+//! Which nodes of a tree a picture shows, and which ones it folds into one row.
 //!
-//! What is too narrow to be seen is left out. A run of user frames that each call only the next (the
-//! start of a program in Rust, Python or Java) is one row, which the viewer opens.
+//! Nodes too narrow to be seen are left out. A run of user frames that each call only the next one
+//! (the start of a program in Rust, Python or Java) is one row, which the viewer can open.
 
 use pipeprof_profiler::profile::Mode;
 
@@ -133,7 +133,7 @@ impl<W: Weight, F: Fn(&W) -> u64> Laying<'_, W, F> {
     }
 }
 
-/// User code that nobody asked for.
+/// User code that is not highlighted.
 fn is_plain<W>(node: &Node<W>) -> bool {
     matches!(node.key, Key::Frame(Frame { mode: Mode::User, highlight: None, .. }))
 }

@@ -1,4 +1,4 @@
-//! One cost on both sides, run by run, and what can be said of its change.
+//! One cost on both sides, run by run, and how certain its change is.
 
 use std::cmp::Ordering;
 

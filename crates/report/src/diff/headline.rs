@@ -7,8 +7,8 @@ use crate::roles::Role;
 use crate::words::layout::cut;
 use crate::words::units::{percent, throughput};
 
-/// What tells the two sides apart, in so many columns: long names lose the words that both begin
-/// with.
+/// The names of the two sides, in at most this many columns: long names lose the words that both
+/// begin with.
 pub(super) fn names(diff: &Diff, most: usize) -> [String; 2] {
     let names = [&diff.a.name, &diff.b.name].map(|name| printable(name));
     let [a, b] = names.each_ref().map(|name| name.split(' ').collect::<Vec<_>>());
@@ -28,8 +28,8 @@ pub(super) fn headline(diff: &Diff) -> String {
     let (a, b) = (format!("A ({a})"), format!("B ({b})"));
     let Some(speed) = &diff.speed else {
         let why = match &diff.unit_because {
-            Some(why) => format!("which is faster is not known, as {why}"),
-            None => "which is faster is not known, as not all throughputs are".to_owned(),
+            Some(why) => format!("unknown which is faster: {why}"),
+            None => "unknown which is faster: a throughput is missing".to_owned(),
         };
         return format!("{a} and {b}: {why}{}", largest(diff));
     };
@@ -47,9 +47,9 @@ pub(super) fn headline(diff: &Diff) -> String {
     let (faster, slower) = if is_b { (b, a) } else { (a, b) };
     let is = if once.is_empty() { "is" } else { "was" };
     let (direction, what) = if is_b {
-        (Judgement::Cheaper, "of all that got cheaper")
+        (Judgement::Cheaper, "of the savings")
     } else {
-        (Judgement::Dearer, "of all that got dearer")
+        (Judgement::Dearer, "of the added cost")
     };
     let cause = cause(diff, direction, what);
     format!("{once}{faster} {is} {factor:.2} times as fast as {slower}{cause}")
@@ -69,16 +69,16 @@ fn rows(diff: &Diff) -> impl Iterator<Item = (&MemberDiff, Role, &Change)> {
         .flat_map(|member| member.roles.iter().map(move |r| (member, r.role, &r.change)))
 }
 
-/// The role that changed most in this direction, and its part of all that changed so.
+/// The role that changed most in this direction, and its share of all changes in this direction.
 fn cause(diff: &Diff, direction: Judgement, what: &str) -> String {
     let changed = || rows(diff).filter(|(_, _, change)| change.judgement == direction);
     let all: f64 = changed().map(|row| row.2.size()).sum();
     let most = changed().max_by(|x, y| x.2.size().total_cmp(&y.2.size()));
     let Some((member, role, change)) = most else {
-        return "; no role's CPU time changed so by more than the noise".to_owned();
+        return "; no role's CPU time changed that way by more than the noise".to_owned();
     };
     format!(
-        "; {what}, {} is {} of {} ({})",
+        "; {} {what} is {} of {} ({})",
         percent(100.0 * change.size() / all),
         role.label(),
         who(member),
@@ -86,7 +86,7 @@ fn cause(diff: &Diff, direction: Judgement, what: &str) -> String {
     )
 }
 
-/// The largest change of all, where nothing says which is faster.
+/// The largest change of all, for when it is unknown which side is faster.
 fn largest(diff: &Diff) -> String {
     let clear = rows(diff).filter(|(_, _, change)| change.is_clear());
     let most = clear.max_by(|x, y| x.2.size().total_cmp(&y.2.size()));

@@ -1,5 +1,5 @@
-//! Who of B is compared with whom of A: no process is in both, so they go by end, by name and by
-//! their place in the pipeline.
+//! Which member of B is compared with which member of A: no process is in both, so they are matched
+//! by end, by name and by their place in the pipeline.
 
 use pipeprof_runner::pipeline::End;
 use rustc_hash::FxHashMap;

@@ -106,7 +106,7 @@ pub struct BlockedChange {
     pub change: Change,
 }
 
-/// Who belongs together, and who is left out.
+/// Which members are compared, and which are left out.
 pub(super) struct MatchedMembers {
     pub(super) matched: Vec<Matched>,
     pub(super) left_out: Vec<NotCompared>,
@@ -128,7 +128,7 @@ fn pairs(a: &Run, b: &Run) -> Vec<(usize, usize)> {
     pairs
 }
 
-/// Who is the like of a member of A.
+/// The counterpart of a member of A.
 fn partner(pairs: &[(usize, usize)], at: usize) -> Option<usize> {
     let place = pairs.binary_search_by_key(&at, |&(from, _)| from).ok()?;
     Some(pairs[place].1)
@@ -143,7 +143,8 @@ fn line<'a>(run: &'a Run, order: &[usize]) -> Vec<Who<'a>> {
     order.iter().map(who).collect()
 }
 
-/// Pipes lead from one member to another: who holds none of them is a shell around the pipeline.
+/// Pipes lead from one member to another: a process that holds none of them is a shell around the
+/// pipeline.
 fn has_pipes(run: &Run) -> bool {
     run.pipeline.pipes.iter().any(|pipe| !pipe.is_internal())
 }
@@ -175,7 +176,7 @@ pub(super) fn match_members(a: &[&Run], b: &[&Run]) -> MatchedMembers {
     let mut left_out = Vec::new();
     for at in order(first_a) {
         let Some(other) = partner(&couples, at) else {
-            left_out.push(NotCompared::of(Which::A, first_a, at, "B has nobody like it"));
+            left_out.push(NotCompared::of(Which::A, first_a, at, "no counterpart in B"));
             continue;
         };
         let (one, two) = (&first_a.profile.members[at], &first_b.profile.members[other]);
@@ -184,7 +185,7 @@ pub(super) fn match_members(a: &[&Run], b: &[&Run]) -> MatchedMembers {
             continue;
         }
         if both_have_pipes && !first_a.holds_pipe(at) && !first_b.holds_pipe(other) {
-            left_out.push(NotCompared::of(Which::Both, first_a, at, "it holds no pipe"));
+            left_out.push(NotCompared::of(Which::Both, first_a, at, "it has no pipe"));
             continue;
         }
         let by = match one.end {
@@ -203,7 +204,7 @@ pub(super) fn match_members(a: &[&Run], b: &[&Run]) -> MatchedMembers {
     let found: FxHashSet<usize> = couples.iter().map(|&(_, to)| to).collect();
     for at in order(first_b) {
         if !found.contains(&at) {
-            left_out.push(NotCompared::of(Which::B, first_b, at, "A has nobody like it"));
+            left_out.push(NotCompared::of(Which::B, first_b, at, "no counterpart in A"));
         }
     }
     MatchedMembers { matched, left_out }

@@ -1,8 +1,8 @@
-//! The differential flame graph: what each member cost in A and costs in B, side by side on one scale
-//! of time per GiB. What went is as wide as it was, and what came as wide as it is.
+//! The differential flame graph: the cost of each member in A and in B, side by side on one scale
+//! of time per GiB. A function that is only in A or only in B has its width there.
 //!
-//! The colour is of a function by itself, as in Gregg's differential flame graphs: a caller of what
-//! got dearer is not to blame. What is within the noise stays grey.
+//! The colour shows the change of a function by itself, as in Gregg's differential flame graphs: a
+//! caller is not to blame for what it calls. Changes within the noise stay grey.
 
 use std::io::Write;
 

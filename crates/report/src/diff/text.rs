@@ -1,4 +1,4 @@
-//! The comparison on a terminal: the sentence, then a ledger a member.
+//! The comparison on a terminal: the headline, then a table for each member.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -21,7 +21,7 @@ const BLUE: &str = "34";
 
 /// Functions listed in either direction.
 const TOP: usize = 6;
-/// What costs less than this share of its member on both sides is left to JSON.
+/// Rows below this share of their member on both sides are in JSON only.
 const LEAST: f64 = 0.002;
 
 /// Writes the comparison for a person.
@@ -47,7 +47,7 @@ pub fn render(diff: &Diff, style: Style, mut out: impl Write) -> Result<(), Erro
         );
     }
     if let Some(why) = &diff.unit_because {
-        text.push_str(&style.wrap(&format!("shares of samples, not cost per GiB, as {why}"), 2));
+        text.push_str(&style.wrap(&format!("shares of samples instead of cost per GiB: {why}"), 2));
     }
     if diff.members.len() > 1 {
         text.push('\n');
@@ -220,7 +220,7 @@ fn write_functions(text: &mut String, unit: Unit, member: &MemberDiff, style: St
 
 fn write_rest(text: &mut String, diff: &Diff, style: Style) {
     let mut lines = Vec::new();
-    // What took no time to speak of is left to JSON.
+    // Processes that took almost no time are in JSON only.
     let cpu = |ns: Option<u64>| ns.unwrap_or(0);
     let most = diff.not_compared.iter().map(|out| cpu(out.cpu_time_ns)).max().unwrap_or(0);
     for out in
@@ -238,23 +238,20 @@ fn write_rest(text: &mut String, diff: &Diff, style: Style) {
         let _ = write!(line, ": {}", printable(&out.why));
         lines.push(line);
         if lines.len() == 8 {
-            lines.push("and others, in --json".to_owned());
+            lines.push("and others: see --json".to_owned());
             break;
         }
     }
     lines.push(match basis(diff) {
         Some(Basis::Runs) => format!(
-            "A and B are medians of {} runs; B − A is by runs that were neighbours, so it may \
-             differ from theirs; its interval holds it in 95 % of cases, and where that holds 0 it \
-             is within the noise",
+            "A and B are medians of {} runs. B − A compares neighbouring runs, so it may differ \
+             from the difference of the medians. Intervals are at 95 %; a difference whose \
+             interval includes 0 is within the noise",
             diff.runs
         ),
-        _ => {
-            "one run of each: an interval says how far few samples may be off (95 %), and not what \
-              differs from run to run; record both again, or give --runs where pipeprof launches \
-              them"
-                .to_owned()
-        }
+        _ => "one run of each: intervals (95 %) cover the sampling error, not the variation from \
+             run to run. Record both again, or use --runs where pipeprof launches them"
+            .to_owned(),
     });
     lines.extend(diff.notes.iter().map(|note| printable(note).into_owned()));
     text.push('\n');

@@ -1,4 +1,4 @@
-//! The call trees of all runs laid on one another: each function in its place, before and after.
+//! The call trees of all runs merged into one: each function in its place, before and after.
 
 use super::cost::{Count, Point, Scale, Series};
 use super::matching::Matched;

@@ -1,4 +1,4 @@
-//! What costs are in: nanoseconds per GiB where bytes are known, else shares of time.
+//! The unit of costs: nanoseconds per GiB where bytes are known, else shares of time.
 
 use pipeprof_profiler::profile::{MemberProfile, Quality};
 use serde::Serialize;
@@ -75,7 +75,7 @@ fn ns_per_gib(run: &Run, member: usize) -> Result<f64, String> {
     let gib = run.payload()?.gib();
     // A shell around the pipeline.
     if !run.holds_pipe(member) {
-        return Err("it holds no pipe".to_owned());
+        return Err("it has no pipe".to_owned());
     }
     let ns = cpu_time_ns(&run.profile, profiled).ok_or("its CPU time is not known")?;
     Ok(ns as f64 / gib)
@@ -99,7 +99,8 @@ pub(super) fn choose(a: &[&Run], b: &[&Run], matched: &[Matched]) -> (Unit, Opti
         }
     }
     let bare = a.iter().chain(b).any(|run| run.pipeline.pipes.is_empty());
-    let why = if bare { Some("a file without a pipeline tells no bytes".to_owned()) } else { why };
+    let why =
+        if bare { Some("a file without a pipeline has no byte counts".to_owned()) } else { why };
     (Unit::Percent, why)
 }
 

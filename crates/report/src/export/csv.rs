@@ -1,4 +1,4 @@
-//! A table for spreadsheets: a row for each stack of each member, with all that it can be summed by.
+//! A table for spreadsheets: a row for each stack of each member, with the columns to group by.
 
 use std::borrow::Cow;
 use std::io::Write;

@@ -1,14 +1,14 @@
-//! The verdict where nobody looked at states: from how each member spent its life on average.
+//! The verdict for recordings without states: from how each member spent its life on average.
 //!
-//! Whoever doesn't wait for a neighbour is what the others wait for. So the member that spends the
-//! least of its life waiting for space and for data limits, unless
+//! A member that does not wait for a neighbour is the one that the others wait for. So the member
+//! that spends the least of its life waiting for space and for data limits, unless
 //!
-//! - nothing was recorded that could show it: then that is said, and no name;
-//! - several members waited for a CPU as much as they had one: then the CPUs do;
-//! - what it does is mostly the pipe's own work, or both ends wait in turn: then the pipe does.
+//! - the recording has nothing that could show it: then the verdict says so and names no member;
+//! - several members waited for a CPU as long as they had one: then the CPUs limit;
+//! - its work is mostly pipe code, or both ends wait in turn: then the pipe limits.
 //!
-//! What a pipeline does when one member holds it back (full pipes before it, empty ones after) is
-//! the check on that: where the neighbours don't show it, the confidence is lower.
+//! The expected picture of a limiting member (full pipes before it, empty ones after it) is the
+//! check on that: if the neighbours don't show it, the confidence is lower.
 
 use pipeprof_profiler::states::Why;
 use rustc_hash::FxHashSet;
@@ -28,10 +28,10 @@ const MOST_LOST: f64 = 0.05;
 /// Members this near to each other limit together.
 const NEAR: f64 = 0.08;
 
-/// Whoever is above this is held back by what it does itself.
+/// A member above this is limited by its own work.
 const MOSTLY: f64 = 0.5;
 
-/// Where nobody is above this, members alternate.
+/// If no member is above this, members alternate.
 const TURNS: f64 = 0.65;
 
 /// Judges.

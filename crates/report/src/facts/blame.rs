@@ -1,14 +1,14 @@
-//! Who limits the pipeline at each moment, and what that adds up to.
+//! What limits the pipeline at each moment, and the sums over time.
 //!
-//! Waits are followed: who waits for data is limited by that pipe's writer, who waits for space by
-//! its reader, up to a member that waits for nobody (wPerf, OSDI '18, follows waits between threads
-//! in the same way). Where several members are busy at a moment, that moment belongs to the one
-//! that waits least around it: a member that limits never waits for its neighbours, and who often
-//! waits has room to spare (as the busy and back-pressured times of Flink's tasks say, and the true
-//! rates of DS2, OSDI '18).
+//! Waits are followed: a member that waits for data is limited by that pipe's writer, one that
+//! waits for space by its reader, up to a member that does not wait for another (wPerf, OSDI '18,
+//! follows waits between threads in the same way). If several members are busy at a moment, that
+//! moment belongs to the one that waits least around it: a limiting member never waits for its
+//! neighbours, and one that often waits has capacity to spare (compare the busy and back-pressured
+//! times of Flink's tasks, and the true rates of DS2, OSDI '18).
 //!
-//! What a member limits is its own time on a CPU, its wait for a CPU, and what it waits for outside.
-//! Shares of the limit add up to all of the time.
+//! The share of a member is its own time on a CPU, its wait for a CPU, and its waits outside the
+//! pipeline. The shares add up to all of the time.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
@@ -126,7 +126,7 @@ impl Use {
     /// Time that it would need if it never waited for a CPU either, and of its time on one, `without`
     /// were not needed.
     pub fn least_needs_ns(&self, without: f64) -> f64 {
-        // Looks find it runnable on the way from a wake-up to its CPU too, which nobody charges.
+        // Looks also find it runnable between a wake-up and its CPU, which is not charged.
         let on_cpu_ns = (self.busy_ns * self.on_cpu_share()).min(self.cpu_ns);
         on_cpu_ns * (1.0 - without) + self.outside_ns
     }
@@ -141,7 +141,7 @@ impl Use {
     }
 }
 
-/// Moments within this time of one tell who waits least around it.
+/// Moments within this time around one decide which member waits least.
 const AROUND_NS: u64 = 400_000_000;
 
 /// Shares of waiting nearer to each other than this are not told apart: a few hundred looks have an
@@ -216,7 +216,7 @@ fn add_uses(uses: &mut [Use], span: &Span, sign: f64) {
 /// What is known of the time around a moment, by actor.
 struct Around {
     uses: Vec<Use>,
-    /// Moments in which somebody waited for it in the end.
+    /// Moments in which another member waited for it, directly or through others.
     awaited: Vec<u32>,
 }
 
@@ -236,7 +236,7 @@ impl Around {
     }
 }
 
-/// By actor, in how many moments of a span somebody waited for it in the end.
+/// By actor, in how many moments of a span another waited for it, directly or through others.
 fn awaited_in(history: &StateHistory, span: &Span) -> Vec<u32> {
     let mut sums = vec![0; history.actors.len()];
     for moment in span.moments.iter().filter(|moment| moment.ns > 0.0) {
@@ -247,9 +247,9 @@ fn awaited_in(history: &StateHistory, span: &Span) -> Vec<u32> {
     sums
 }
 
-/// By actor, whether somebody waits for it in the end, directly or by others that wait: it does not
-/// wait for a neighbour itself. Of several at one end of a pipe those count that work at it, since a
-/// shell that only holds it does not.
+/// By actor, whether another waits for it, directly or through others that wait, while it does not
+/// wait for a neighbour itself. Of several at one end of a pipe those count that work at it, since
+/// a shell that only holds it does not.
 fn awaited(history: &StateHistory, moment: &Moment) -> Vec<bool> {
     let mut awaited = vec![false; history.actors.len()];
     // By pipe and side, how many are busy there, and how many wait.
@@ -257,7 +257,7 @@ fn awaited(history: &StateHistory, moment: &Moment) -> Vec<bool> {
     let mut known: FxHashSet<(PipeAt, bool)> = FxHashSet::default();
     for (actor, doing) in moment.doing.iter().enumerate() {
         let Doing::AtPipes(waits) = doing else { continue };
-        // Who waits for both has something to pass on that is not taken.
+        // A member that waits for both has data to pass on that is not taken.
         let for_space = !waits.space.is_empty();
         for &pipe in if for_space { &waits.space } else { &waits.data } {
             let Ends { writers, readers } = &history.pipes[pipe];

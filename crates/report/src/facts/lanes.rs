@@ -1,5 +1,5 @@
-//! What happened over time, in columns of equal length: the states of each member, what each pipe
-//! carried and held, and who limited.
+//! The run over time, in columns of equal length: the states of each member, throughput and fill of
+//! each pipe, and what limited.
 
 use pipeprof_profiler::meter::PipeFlow;
 use pipeprof_runner::pipeline::Pipeline;
@@ -88,12 +88,12 @@ pub struct Lanes {
     pub pipes: Vec<PipeLane>,
     /// Share of each column in which members limit that have no CPU.
     pub cpus: Vec<f64>,
-    /// Share of each column in which nothing tells who limits.
+    /// Share of each column in which the limit is unknown.
     pub unknown: Vec<f64>,
 }
 
-/// Who has a CPU and who waits for one is told by accounts that are read now and then: as much of
-/// the time around a column tells it.
+/// Accounts that are read from time to time tell running and runnable threads apart: this much time
+/// around a column is used.
 const AROUND_NS: f64 = 400e6;
 
 /// Lanes of thousands of members and pipes have fewer columns, so that they have no more cells than
@@ -103,8 +103,9 @@ const MOST_CELLS: usize = 600_000;
 /// Members whose lanes are made in one pass over the looks.
 const AT_ONCE: usize = 64;
 
-/// Puts a run into so many columns; `None` where nobody looked. `start_ns` is when the counting of
-/// bytes began, by the clock of the history; `apart` tells waits for a CPU as a limit of their own.
+/// Puts a run into this many columns; `None` for recordings without states. `start_ns` is when the
+/// counting of bytes began, by the clock of the history; `apart` tells waits for a CPU as a limit of
+/// their own.
 pub(crate) fn lanes(
     evidence: &Evidence,
     history: &StateHistory,

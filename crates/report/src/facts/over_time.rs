@@ -1,4 +1,4 @@
-//! From what was counted at each look to values over time, in columns of equal length.
+//! Turns counts at each look into values over time, in columns of equal length.
 
 use pipeprof_profiler::meter::Point;
 

@@ -1,4 +1,4 @@
-//! Phases: stretches in which one and the same limits, cut where that changes for good.
+//! Phases: stretches of time with the same limit, cut where it changes for good.
 
 use std::ops::Range;
 
@@ -20,7 +20,7 @@ pub struct Phase {
     pub blame: Blame,
 }
 
-/// Who is told apart by phases: a member, whatever it does, a pipe, or neither.
+/// What phases distinguish: a member, whatever it does, a pipe, or neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum LimitedBy {
     Actor(ActorId),
@@ -54,7 +54,7 @@ const COST_OF_A_CUT: f64 = 2.0;
 /// Looks in a row are alike: at the least so many count as one that is independent.
 const LEAST_ALIKE: f64 = 4.0;
 
-/// How much looks are alike is told from the differences of so many blocks of cells.
+/// The correlation of looks is estimated from the differences of this many blocks of cells.
 const BLOCKS: usize = 20;
 
 /// The largest differences of blocks may be changes for good.

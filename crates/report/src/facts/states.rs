@@ -1,9 +1,9 @@
-//! The states of members over time: the looks at processes, put together by member and by what the
-//! pipes connect.
+//! The states of members over time: combines the looks at processes by member, along the pipes.
 //!
-//! A member's state at a moment comes from all its threads, and from what it started and is no
-//! member. It is busy if any of them runs or could run; it waits at its pipes only if none does; and
-//! it waits for something outside of the pipeline only if none waits for a neighbour.
+//! A member's state at a moment comes from all its threads, and from its children that are no
+//! members themselves. It is busy if any of them runs or could run; it waits at its pipes only if
+//! none does; and it waits for something outside of the pipeline only if none waits for a
+//! neighbour.
 
 mod accounts;
 mod attribution;
@@ -33,7 +33,7 @@ pub type PipeAt = usize;
 pub struct Actor {
     /// Its place among the members of the pipeline.
     pub member: usize,
-    /// Other members that are told as part of this one: short-lived ones that it started.
+    /// Other members that count as part of this one: short-lived ones that it started.
     pub folded: Vec<usize>,
     /// What it started that the pipeline knows as members without pipes.
     pub started: Vec<usize>,
@@ -52,7 +52,7 @@ pub struct Actor {
     pub children: Vec<(String, u64)>,
 }
 
-/// Who is at the ends of a pipe.
+/// The processes at the ends of a pipe.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ends {
     /// Actors at the write end.
@@ -210,7 +210,7 @@ impl StateHistory {
         }
     }
 
-    /// Who is told as whom, without what they did.
+    /// Which process counts as which member, without what they did.
     pub(crate) fn actors_of(pipeline: &Pipeline, timeline: &Timeline) -> Vec<Actor> {
         Attribution::of(pipeline, timeline).actors
     }

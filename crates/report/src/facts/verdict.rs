@@ -1,8 +1,8 @@
-//! The verdict as data: who limits, how sure that is, what takes over, and what a remedy can buy.
+//! The verdict as data: what limits, how sure that is, the next limit, and what a remedy can gain.
 //!
-//! [`judge`] makes it from the states over time. `verdict/judge.rs` adds up who limits,
-//! `verdict/finding.rs` says what that is, `verdict/bounds.rs` what a remedy can buy,
-//! `verdict/confidence.rs` how sure it is, `verdict/lives.rs` how each member spent its time.
+//! [`judge`] makes it from the states over time. `verdict/judge.rs` adds up the limits,
+//! `verdict/finding.rs` decides the kind of limit, `verdict/bounds.rs` bounds the gain of a remedy,
+//! `verdict/confidence.rs` says how sure it is, `verdict/lives.rs` how each member spent its time.
 
 use pipeprof_runner::pipeline::Pipeline;
 
@@ -42,7 +42,7 @@ pub enum Unclear {
     TooShort(u64),
     /// Looks that are too few.
     FewLooks(u64),
-    /// Share of the time for which nothing tells who limits.
+    /// Share of the time for which the limit is unknown.
     Unexplained(f64),
     /// Context switches were not recorded.
     NoSwitches,
@@ -70,7 +70,7 @@ pub enum Doubt {
     FewLooks(u64),
     /// The next is nearly as large.
     NextIsNear(Limiter),
-    /// For this share of the time nothing tells who limits.
+    /// For this share of the time the limit is unknown.
     Unexplained(f64),
     /// Looks into this pipe found it otherwise than the waits of its ends say.
     FillDisagrees(usize),
@@ -89,7 +89,7 @@ pub enum Doubt {
 pub struct Next {
     /// Who.
     pub member: usize,
-    /// Share of the time that it needs even when nobody lets it wait.
+    /// Share of the time that it needs even if it never waits for another.
     pub needs: f64,
     /// How many times as fast the pipeline can be at most, with the limit costing nothing.
     pub bound: f64,
@@ -104,7 +104,7 @@ pub struct LargerPipe {
     pub bound: f64,
     /// With which the share of the time that it saves is known, in 19 of 20 cases.
     pub error: f64,
-    /// What goes through between two changes of who waits, in bytes.
+    /// Bytes that go through between two changes of which end waits.
     pub burst_bytes: Option<f64>,
     /// How long it takes to drain that much.
     pub drain_seconds: Option<f64>,
@@ -175,7 +175,7 @@ pub struct MemberFacts {
     pub busiest_thread_ns: u64,
     /// Its name, where that is not the process's.
     pub busiest_thread: Option<String>,
-    /// What it started that is told as part of it, and the share of its life that these lived, the
+    /// Its children that count as part of it, and the share of its life that these lived, the
     /// longest first.
     pub children: Vec<(String, f64)>,
 }
@@ -220,7 +220,7 @@ pub struct Judged {
 /// A gain below this is none: looks do not tell it from chance.
 pub const LEAST_GAIN: f64 = 1.05;
 
-/// Judges by states; `None` where nobody looked at a member.
+/// Judges by states; `None` if no member was observed.
 pub fn judge(evidence: &Evidence, history: &StateHistory, pipeline: &Pipeline) -> Option<Judged> {
     if history.actors.is_empty() || history.spans.is_empty() {
         return None;

@@ -1,4 +1,4 @@
-//! The stretches of time around each.
+//! Windows of time around each bin.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! What a flame graph's legend says: how much each role weighs, what stands out, what to beware of.
+//! The legend of a flame graph: how much each role weighs, what is highlighted, and warnings.
 
 use std::fmt::Write as _;
 
@@ -163,8 +163,8 @@ fn notes(profile: &Profile, whole: u64, absorbed: u64, inferred: u64) -> Vec<Str
     let mut notes = Vec::new();
     if quality.interrupts_wait && absorbed > 0 {
         notes.push(format!(
-            "! Timer sampling cannot see code that runs with interrupts disabled: {} was sampled where they \
-             come on again, and is shown in its caller's role.",
+            "! Timer sampling cannot see code that runs with interrupts disabled: {} was sampled \
+             where interrupts are enabled again, and is shown in its caller's role.",
             percent(absorbed, whole)
         ));
     }

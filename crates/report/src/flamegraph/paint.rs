@@ -1,4 +1,4 @@
-//! How the boxes of a flame graph look, and what they say.
+//! Colours, labels and hover texts of the boxes of a flame graph.
 
 use std::fmt::Write as _;
 

@@ -1,7 +1,7 @@
-//! Towers: what stands above the label of each member, and how wide.
+//! Towers: the stacks above the label of each member, and their widths.
 //!
-//! Many short processes of one name are one tower, and what is still too narrow to be read is one
-//! more, the last.
+//! Many short processes of one name are one tower. Towers too narrow to read are merged into the
+//! last one.
 
 use pipeprof_profiler::profile::{MemberProfile, StackId, StackWeight, TimeSplit};
 use pipeprof_runner::pipeline::End;
@@ -142,7 +142,8 @@ impl Tower {
         };
         let on_cpu = pairs(&member.on_cpu);
         let parts = match (time, member.time) {
-            // Where no switch was recorded nobody knows who slept, and time on a CPU is not it.
+            // If no switch was recorded, it is unknown which thread slept, and time on a CPU is no
+            // substitute.
             (Time::Blocked, None) => Vec::new(),
             (Time::Cpu, _) | (Time::Wall, None) => {
                 vec![Part { kind: Kind::OnCpu, stacks: on_cpu, rest: 0 }]

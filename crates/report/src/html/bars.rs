@@ -1,4 +1,4 @@
-//! A bar for each member: what its life, or its samples, went to.
+//! A bar for each member: its lifetime or its samples, split up.
 
 use crate::escape::printable;
 use crate::markup::Markup;
@@ -90,7 +90,7 @@ fn pieces(member: &MemberSummary) -> Vec<Piece> {
             percent: on_cpu,
             fill: palette::NEUTRAL.to_owned(),
             label: "not sampled",
-            meaning: "on a CPU, and never when a sample was taken".to_owned(),
+            meaning: "on a CPU, but never when a sample was taken".to_owned(),
         });
     }
     for share in &member.blocked {
@@ -141,7 +141,7 @@ fn bar(pieces: &[Piece], height: u32) -> Markup {
     html
 }
 
-/// The hatch that the flame graphs have for it.
+/// The hatch pattern of a reason, as in the flame graphs.
 fn hatch(reason: Reason) -> String {
     let role = match reason {
         Reason::WaitSpace => Role::WaitSpace,

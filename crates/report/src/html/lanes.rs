@@ -12,7 +12,7 @@ use crate::summary::{ByPid, MemberSummary, Summary};
 use crate::words::lanes as words;
 use crate::words::units::{bytes, percent, throughput};
 
-/// Lanes of members; more would be no picture.
+/// The most lanes of members in one picture.
 const MOST_MEMBERS: usize = 24;
 
 /// Times below the lanes; a narrow page shows every second one.
@@ -412,7 +412,7 @@ fn key(class: &'static str) -> Markup {
     svg
 }
 
-/// The picture in words, for who doesn't see it.
+/// The picture in words, for screen readers.
 fn spoken(summary: &Summary, lanes: &Lanes, members: &[(&MemberLane, &MemberSummary)]) -> String {
     let mut lines = words::phase_lines(summary);
     for (lane, member) in members {

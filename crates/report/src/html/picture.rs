@@ -42,11 +42,12 @@ enum Direction {
     Down,
 }
 
-/// Arrows in a picture. Of larger pipelines the tables tell.
+/// The most arrows in a picture. Larger pipelines have only the tables.
 const MOST_EDGES: usize = 500;
 
-/// The picture, or `None` where no pipe joins two members, or more than anybody could follow. A chain is drawn twice, across for a wide
-/// page and down for a narrow one; the style shows one of them.
+/// The picture, or `None` where no pipe joins two members, or there are too many arrows to follow.
+/// A chain is drawn twice, across for a wide page and down for a narrow one; the style shows one of
+/// them.
 pub(super) fn picture(summary: &Summary) -> Option<Markup> {
     let members: Vec<&MemberSummary> =
         summary.members.iter().filter(|member| member.uses_pipes()).collect();
@@ -71,7 +72,7 @@ pub(super) fn picture(summary: &Summary) -> Option<Markup> {
     Some(html)
 }
 
-/// Each member one further than whoever writes to it.
+/// Each member one step after the members that write to it.
 fn nodes<'a>(members: &[&'a MemberSummary], edges: &[Edge<'_>]) -> Vec<Node<'a>> {
     let joined = edges.iter().map(|edge| (edge.from, edge.to)).collect();
     let ranks = steps_downstream(members.len(), &joined);
@@ -85,7 +86,7 @@ fn nodes<'a>(members: &[&'a MemberSummary], edges: &[Edge<'_>]) -> Vec<Node<'a>>
     members.iter().zip(ranks).map(node).collect()
 }
 
-/// Who writes to whom, as positions among these members; `None` where nobody could follow so many.
+/// Who writes to whom, as positions among these members; `None` where there are too many to follow.
 fn edges<'a>(summary: &'a Summary, members: &[&MemberSummary]) -> Option<Vec<Edge<'a>>> {
     let mut writers: FxHashMap<PipeKey, Vec<usize>> = FxHashMap::default();
     let mut readers: FxHashMap<PipeKey, Vec<usize>> = FxHashMap::default();
@@ -302,7 +303,7 @@ fn pipe_words(pipe: &PipeSummary) -> String {
     words
 }
 
-/// The picture in words, for who doesn't see it.
+/// The picture in words, for screen readers.
 fn words(summary: &Summary, nodes: &[Node<'_>], edges: &[Edge<'_>]) -> String {
     let mut words: Vec<String> = edges
         .iter()

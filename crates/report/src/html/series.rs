@@ -1,4 +1,4 @@
-//! From counts at each look to lines over time.
+//! Turns counts at each look into lines over time.
 
 use super::shell::{Chart, Series, Unit};
 use crate::facts::over_time::{self, Columns};
@@ -11,7 +11,7 @@ const MOST: f64 = 160.0;
 /// A step is so many looks long, so that most steps hold one.
 const LOOKS: f64 = 1.5;
 
-/// Throughput and fill of a pipe; `None` where nobody looked often enough to draw a line.
+/// Throughput and fill of a pipe; `None` if there are too few looks to draw a line.
 pub(super) fn chart(pipe: &PipeSummary, elapsed_ns: u64) -> Option<Chart> {
     let longest = [&pipe.over_time, &pipe.fill_over_time].into_iter().filter_map(|p| p.last());
     let until = longest.map(|point| point.at_ns).max()?.min(elapsed_ns.max(1));

@@ -1,4 +1,4 @@
-//! The shell of a page: one file that needs nothing from elsewhere and runs no script but its own.
+//! The frame of a page: one self-contained file that runs no script but its own.
 //!
 //! ```no_run
 //! # use pipeprof_report::markup::Markup;

@@ -1,4 +1,4 @@
-//! The ledger as tables: members by role, reason and function, pipes, quality, machine.
+//! The tables of the page: members by role, reason and function, pipes, quality, machine.
 
 use std::fmt::Display;
 
@@ -107,7 +107,7 @@ pub(super) fn quality(summary: &Summary) -> Markup {
     html
 }
 
-/// What of the machine a reader asks for, by where it is in pipeprof.json.
+/// The facts about the machine that the page shows, by their place in pipeprof.json.
 const MACHINE: [(&str, &str); 13] = [
     ("/kernel_release", "kernel"),
     ("/cpus_online", "CPUs online"),

@@ -1,5 +1,5 @@
-//! A sweep as a heat map: darker is faster, in equal steps of the ratio, so that a print in grey
-//! says the same; the figure stands in each cell.
+//! A sweep as a heat map: darker is faster, in equal steps of the ratio, so that it can be printed
+//! in grey. Each cell shows its figure.
 
 use std::io::Write;
 

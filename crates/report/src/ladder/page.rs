@@ -134,7 +134,7 @@ fn difference(
     let names = [before, entry].map(|entry| &*ladder.entries[entry].name);
     let diff = match Diff::of(&pairs, names) {
         Ok(diff) => diff,
-        // Too short for samples, or nobody in common.
+        // Too short for samples, or no member in common.
         Err(Error::NoSamples { .. } | Error::NotComparable { .. }) => return Ok(()),
         Err(error) => return Err(error),
     };

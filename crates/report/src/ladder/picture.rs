@@ -1,6 +1,6 @@
-//! `ladder.svg`: the whole story in one picture. Stages side by side; above, how fast; below, what
-//! it cost each end and in which role, first to scale and then each bar stretched to the same
-//! height, as a stage that costs a fiftieth would show nothing otherwise.
+//! `ladder.svg`: all results in one picture. Stages side by side; above, their throughput; below,
+//! the cost of each end by role, first to scale and then each bar stretched to the same height, so
+//! that cheap stages show their roles too.
 
 use std::io::Write;
 
@@ -303,7 +303,7 @@ impl<'a> Picture<'a> {
     fn notes(&self) -> Vec<String> {
         let mut notes = vec![
             "points are medians, whiskers the slowest and the fastest run, all without a profiler; \
-             bars are CPU time ÷ GiB × share of samples, from runs apart"
+             bars are CPU time ÷ GiB × share of samples, from separate runs"
                 .to_owned(),
         ];
         notes.extend(table::noise(self.ladder, self.standings));

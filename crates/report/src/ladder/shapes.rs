@@ -1,5 +1,5 @@
-//! What the ladder's pictures are drawn with: text, and a fill for each role that a print in grey
-//! tells apart too.
+//! Shapes of the ladder's pictures: text, and a fill for each role that stays distinct in a grey
+//! print.
 
 use crate::markup::Markup;
 use crate::picture::palette;
@@ -24,7 +24,7 @@ pub(super) enum Size {
     Page,
 }
 
-/// The start of a document, with its description for who can't see it.
+/// The start of a document, with its description for screen readers.
 pub(super) fn head(height: f64, size: Size, title: &str, description: &str) -> Markup {
     let mut svg = Markup::new();
     svg.raw("<svg xmlns=\"http://www.w3.org/2000/svg\"")

@@ -1,4 +1,4 @@
-//! What the runs of each entry come to.
+//! Statistics of the runs of each entry.
 
 use pipeprof_runner::pipeline::End;
 use serde::Serialize;

@@ -35,7 +35,7 @@ pub struct Sweep {
     pub ladder: Ladder,
 }
 
-/// What came of one cell.
+/// The result of one cell.
 pub(super) enum Cell<'a> {
     Measured(Estimate),
     Refused(&'a str),

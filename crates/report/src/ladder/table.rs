@@ -83,7 +83,7 @@ fn bandwidth(text: &mut String, ladder: &Ladder, style: Style) {
     let Some(bandwidth) = &ladder.bandwidth else { return };
     let line = format!(
         "memory: one thread reads {} GiB/s and copies {} GiB/s of {} over and over (in cache), and \
-         {} and {} GiB/s of {} (from memory); \"of cache\" is of the first",
+         {} and {} GiB/s of {} (from memory); \"of cache\" is relative to the first figure",
         rate(bandwidth.cache.read_gib_per_s),
         rate(bandwidth.cache.copy_gib_per_s),
         bytes(bandwidth.cache.block_bytes as f64),
@@ -132,8 +132,8 @@ fn trust(text: &mut String, ladder: &Ladder, standings: &Standings, style: Style
         let samples: u64 = profiled.iter().map(|profile| profile.samples).sum();
         let lost: u64 = profiled.iter().map(|profile| profile.lost).sum();
         lines.push(format!(
-            "costs are CPU time ÷ GiB × share of samples, from {} runs apart with {} ({} samples, \
-             {} lost); throughput, switches and wake-ups are from runs without a profiler",
+            "costs are CPU time ÷ GiB × share of samples, from {} separate runs with {} ({} \
+             samples, {} lost); throughput, switches and wake-ups are from runs without a profiler",
             profiled.len(),
             printable(&first.event),
             thousands(samples),
@@ -182,7 +182,7 @@ impl CountedBy {
         match self {
             CountedBy::Pair => "counted by its ends",
             CountedBy::Printed => "what it printed",
-            CountedBy::Meter => "bytes of its last pipe, by the meter, over its run",
+            CountedBy::Meter => "the metered bytes of its last pipe ÷ its run time",
             CountedBy::Nobody => "not known",
         }
     }
@@ -205,14 +205,14 @@ pub(super) fn rounds(ladder: &Ladder, standings: &Standings) -> String {
              within ±2.5 %"
         ),
         Ending::Interrupted | Ending::Unfinished => format!(
-            "stopped in round {} of {wanted} (seed {seed}); whole runs are kept",
+            "stopped in round {} of {wanted} (seed {seed}); completed runs are kept",
             (least + 1).min(wanted as usize)
         ),
     };
     format!("{ending}; GiB/s are medians, ratios medians of the ratios round by round")
 }
 
-/// Who may be in the wrong order.
+/// Pairs that may be in the wrong order.
 pub(super) fn noise(ladder: &Ladder, standings: &Standings) -> Vec<String> {
     let name = |entry: usize| cut(&printable(&ladder.entries[entry].name), words::LONGEST);
     let runs = standings.standings.iter().map(|standing| standing.runs).max().unwrap_or(0);

@@ -1,5 +1,5 @@
-//! One sentence a stage: what its profile is dominated by, what the next one is meant to remove,
-//! and whether that happened on this machine.
+//! One sentence per stage: what dominates its profile, what the next stage is meant to remove, and
+//! whether it did so on this machine.
 
 use pipeprof_runner::cpus::Pin;
 use pipeprof_runner::pipeline::End;
@@ -43,7 +43,7 @@ fn sentence(ladder: &Ladder, standings: &Standings, entry: usize) -> String {
     let standing = &standings.standings[entry];
     let mut text = match dominated_by(standing) {
         Some(by) => format!("{name} spends most on {by}."),
-        None => format!("{name} has no profile that tells what it spends CPU time on."),
+        None => format!("{name} has no profile of its CPU time."),
     };
     let next = ladder.entries.get(entry + 1).filter(|next| next.is_stage() && this.is_stage());
     if let Some(next) = next {
@@ -93,16 +93,16 @@ fn step(ladder: &Ladder, standings: &Standings, entry: usize, next: &Entry) -> S
     let name = printable(&next.name);
     let Some(expected) = expected_saving(&ladder.entries[entry], next) else {
         let what = if builds_on(next, &ladder.entries[entry]) {
-            "builds on it to show something, and is to remove nothing"
+            "builds on it as a demonstration and is not meant to remove anything"
         } else {
-            "is another idea, not one added to it"
+            "is a separate idea that does not build on it"
         };
         return format!("{name} {what}{}.", speed(ladder, standings, entry, next));
     };
     let [before, after] = [entry, entry + 1].map(|entry| &standings.standings[entry]);
     let removed = removed(before, after, &expected);
     format!(
-        "{name} is to remove {}: {removed}{}.",
+        "{name} is meant to remove {}: {removed}{}.",
         expected.what,
         speed(ladder, standings, entry, next)
     )
@@ -129,7 +129,7 @@ fn removed(before: &Standing, after: &Standing, expected: &ExpectedSaving) -> St
         return format!("here there was little to remove, {share:.1} % of those ends' CPU time");
     }
     if was.samples < FEW_SAMPLES {
-        return format!("with {} samples of it, whether it did is not known", was.samples);
+        return format!("{} samples are too few to tell whether it did", was.samples);
     }
     // Where the profiled runs of the one reach into those of the other.
     let overlap = match (Sample::new(was.each), Sample::new(is.each)) {
@@ -137,7 +137,9 @@ fn removed(before: &Standing, after: &Standing, expected: &ExpectedSaving) -> St
         _ => false,
     };
     match change {
-        _ if overlap && change <= -25.0 => format!("here that is lost in the noise, {figures}"),
+        _ if overlap && change <= -25.0 => {
+            format!("here the change is within the noise, {figures}")
+        }
         _ if overlap => format!("here it did not, {figures}"),
         _ if change <= -80.0 => format!("here it did, {figures}"),
         _ if change <= -25.0 => format!("here it did in part, {figures}"),

@@ -46,13 +46,13 @@ functions! {
          "__alloc_pages" V(5, 15) => V(6, 6),
          "__alloc_pages_nodemask" OLDEST => V(5, 10)];
     PUT_PAGE: PageFree, "mm/swap.c", "put_page"
-        "gives a page back that nobody refers to any more",
+        "frees a page after its last reference is gone",
         ["__folio_put" V(6, 1) => NEWEST, "__put_page" V(4, 19) => V(5, 19)];
     ANON_RELEASE: PageFree, "fs/pipe.c", "anon_pipe_buf_release"
         "empties a slot that refers to a page which write(2) filled",
         ["anon_pipe_buf_release" OLDEST => NEWEST];
     LENT_RELEASE: PageFree, "fs/splice.c", "page_cache_pipe_buf_release"
-        "empties a slot that refers to somebody else's page",
+        "empties a slot that refers to a page that is not the pipe's own",
         ["page_cache_pipe_buf_release" OLDEST => NEWEST];
     FRAGMENT_RELEASE: PageFree, "fs/pipe.c", "generic_pipe_buf_release"
         "empties a slot that refers to a fragment of a socket's",
@@ -87,13 +87,13 @@ functions! {
         "looks for a free slot, and sleeps until there is one",
         ["wait_for_space" V(4, 19) => NEWEST];
     PIPE_WAIT_WRITABLE: WaitSpace, "fs/pipe.c", "pipe_wait_writable"
-        "lets go of the mutex and sleeps until a slot is free",
+        "releases the mutex and sleeps until a slot is free",
         ["pipe_wait_writable" V(5, 10) => NEWEST];
     TEE_WAITS: WaitSpace, "fs/splice.c", "opipe_prep"
         "looks for a free slot in the output of tee(2), and sleeps until there is one",
         ["opipe_prep" OLDEST => NEWEST];
     PIPE_WAIT_READABLE: WaitData, "fs/pipe.c", "pipe_wait_readable"
-        "lets go of the mutex and sleeps until a slot is filled",
+        "releases the mutex and sleeps until a slot is filled",
         ["pipe_wait_readable" V(5, 10) => NEWEST];
 
     WAKE_SYNC: Wakeup, "kernel/sched/wait.c", "__wake_up_sync_key"
@@ -104,7 +104,7 @@ functions! {
         ["__wake_up" OLDEST => NEWEST];
 
     MUTEX_LOCK: PipeLock, "kernel/locking/mutex.c", "mutex_lock"
-        "takes a mutex that somebody else holds",
+        "takes a mutex that another task holds",
         ["__mutex_lock" V(4, 19) => NEWEST, "__mutex_lock_slowpath" OLDEST => OLDEST];
     MUTEX_SPIN: PipeLock, "kernel/locking/mutex.c", "mutex_spin_on_owner"
         "spins for as long as the holder runs on another CPU",

@@ -22,8 +22,9 @@ pub(super) static ALL: &[RoleLesson] = &[
     lesson(
         Role::Syscall,
         &[],
-        "This is the price of the door: switching to the kernel and back, finding the file behind \
-         the descriptor, the checks. It is paid once a call, so larger buffers make it smaller.",
+        "This is the fixed cost of a system call: switching to the kernel and back, finding the \
+         file behind the descriptor, the checks. It is paid once per call, so larger buffers \
+         reduce it.",
     ),
     lesson(
         Role::PipeWrite,
@@ -52,36 +53,37 @@ pub(super) static ALL: &[RoleLesson] = &[
     lesson(
         Role::PageAlloc,
         &[&ALLOC_PAGES],
-        "Each slot needs a page of its own to hold the copy. The allocator keeps lists of free pages \
-         for each CPU; but the writer only takes pages and the reader only gives them back, so with \
-         two CPUs one list runs dry while the other overflows, and both go to the shared one.",
+        "Each slot needs a page of its own to hold the copy. The allocator keeps a list of free \
+         pages for each CPU. But the writer only takes pages and the reader only gives them back, \
+         so with two CPUs one list runs dry while the other overflows, and both ends have to use \
+         the shared list.",
     ),
     lesson(
         Role::PageFree,
         &[&ANON_RELEASE, &LENT_RELEASE, &FRAGMENT_RELEASE, &PUT_PAGE],
-        "An emptied slot lets go of its page. That is one atomic subtraction from the page's \
-         reference count, in a cache line that the writer's CPU has just changed; and where nobody \
-         else refers to the page, it goes back to the allocator.",
+        "An emptied slot drops its reference to the page. That is one atomic subtraction from the \
+         page's reference count, in a cache line that the writer's CPU has just changed. If it was \
+         the last reference, the page goes back to the allocator.",
     ),
     lesson(
         Role::PagePin,
         &[&GET_PAGES, &GUP_FAST],
-        "The writer names its buffer by virtual addresses, but a slot refers to a page. So the page \
-         table is walked, and the reference count of each page raised, lest it go while the pipe \
-         refers to it. The fast way takes no lock, and holds off changes to the table by turning \
-         interrupts off.",
+        "The writer names its buffer by virtual addresses, but a slot refers to a page. So the \
+         kernel walks the page table and raises the reference count of each page, so that the page \
+         stays while the pipe refers to it. The fast path takes no lock; it turns interrupts off, \
+         which keeps the table from being freed.",
     ),
     lesson(
         Role::Splice,
         &[&VMSPLICE, &TEE, &SPLICE_FROM_PIPE, &SPLICE_NEXT],
-        "This is the ring itself: filling slots in with references, and taking them out again. Its \
-         price is per slot, whatever the slot refers to.",
+        "This is the ring itself: filling slots with references, and taking them out again. The \
+         cost is per slot, whatever the slot refers to.",
     ),
     lesson(
         Role::PipeLock,
         &[&MUTEX_LOCK, &MUTEX_SPIN],
-        "There is one mutex for both ends. Whoever finds it taken spins while the holder runs on \
-         another CPU, and sleeps otherwise; the line of memory that holds the mutex travels between \
+        "There is one mutex for both ends. An end that finds it taken spins while the holder runs \
+         on another CPU, and sleeps otherwise. The cache line that holds the mutex moves between \
          the two CPUs each time.",
     ),
     lesson(
@@ -103,24 +105,24 @@ pub(super) static ALL: &[RoleLesson] = &[
     lesson(
         Role::Wakeup,
         &[&WAKE_SYNC, &WAKE],
-        "An end that sleeps has to be woken: the scheduler picks a CPU for it, puts it on that CPU's \
-         queue, and, where that CPU idles, interrupts it. On a virtual machine such an interrupt may \
-         have to go through the hypervisor, and an idle CPU may have been given to somebody else, so \
-         it can cost more there than anything else that a pipe does.",
+        "An end that sleeps has to be woken: the scheduler picks a CPU for it, puts it on that \
+         CPU's queue, and, where that CPU idles, interrupts it. On a virtual machine such an \
+         interrupt may have to go through the hypervisor, and an idle CPU may have been given to \
+         somebody else, so waking can cost more there than any other work of a pipe.",
     ),
     lesson(
         Role::WakeupOrWait,
         &[],
         "A wake-up and the end of a wait both end in the function that turns interrupts on again, \
          where a timer takes its sample, and the compiler has left no trace of which of the two \
-         called it. The kernel's code at the call would tell; reading it takes root and \
-         /proc/kcore. Either way it is the price of sleeping and waking.",
+         called it. The kernel's code at the call shows which, but reading it takes root and \
+         /proc/kcore. Either way it is a cost of sleeping and waking.",
     ),
     lesson(
         Role::Preempted,
         &[],
-        "The scheduler took the CPU away for another task. That is the machine's doing, not the \
-         pipe's: it was busy with other things.",
+        "The scheduler gave the CPU to another task. The cause is the load on the machine, not the \
+         pipe.",
     ),
     lesson(
         Role::PageFault,

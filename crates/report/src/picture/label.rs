@@ -1,4 +1,4 @@
-//! Labels: what of a name fits into a box.
+//! Labels: the part of a name that fits into a box.
 
 use std::borrow::Cow;
 

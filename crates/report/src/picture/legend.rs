@@ -1,4 +1,4 @@
-//! The legend: what the fills mean and how much each is, what is marked, and what to beware of.
+//! The legend: the meaning and size of each fill, the marked functions, and warnings.
 
 use super::{MARGIN, ROW, WIDTH, label, palette};
 use crate::markup::Markup;

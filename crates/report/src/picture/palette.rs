@@ -1,5 +1,5 @@
-//! Fills: one for every role, and shades for what became dearer or cheaper. All are light enough for
-//! black text, in dark mode too, where the paper is dark and the boxes stay.
+//! Fills: one for every role, and shades for higher or lower cost. All are light enough
+//! for black text. In dark mode only the background is dark.
 
 use std::fmt::Write as _;
 

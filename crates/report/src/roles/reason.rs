@@ -1,4 +1,4 @@
-//! Why a thread sleeps: what blocked time is split by.
+//! Why a thread sleeps: the categories of blocked time.
 
 use serde::Serialize;
 
@@ -16,7 +16,7 @@ pub enum Reason {
     PipeLock,
     /// In poll, select or epoll. For which descriptor, and whether that is a pipe, no stack says.
     Poll,
-    /// A disk, or a file system that somebody else serves.
+    /// A disk, or a network file system.
     Disk,
     /// The network, or a socket.
     Network,

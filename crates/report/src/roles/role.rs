@@ -144,16 +144,16 @@ impl Role {
     pub fn description(self) -> &'static str {
         match self {
             Role::User => "the program's own code",
-            Role::Syscall => "the way into the kernel and back, and the checks on it",
+            Role::Syscall => "entering the kernel and returning, with the checks on the way",
             Role::PipeWrite => "pipe_write itself: the ring of pages and its bookkeeping",
             Role::PipeRead => "pipe_read itself: the ring of pages and its bookkeeping",
             Role::CopyIn => "copying the writer's bytes into the pipe's pages",
             Role::CopyOut => "copying the pipe's bytes to the reader",
-            Role::PageAlloc => "getting pages to hold the data",
-            Role::PageFree => "giving pages back, or letting go of the writer's own",
+            Role::PageAlloc => "allocating pages to hold the data",
+            Role::PageFree => "freeing pages, or dropping references to the writer's own",
             Role::PagePin => "finding and pinning the writer's pages, instead of copying them",
             Role::Splice => "moving references to pages: vmsplice, splice, tee",
-            Role::PipeLock => "taking the pipe's lock, which both ends share, and letting it go",
+            Role::PipeLock => "taking and releasing the pipe's lock, which both ends share",
             Role::WaitSpace => "waiting, or getting ready to wait, because the pipe is full",
             Role::WaitData => "waiting, or getting ready to wait, because the pipe is empty",
             Role::Wakeup => "waking the other end",
@@ -161,21 +161,21 @@ impl Role {
                 "waking the other end, or the end of a wait: no stack shows which"
             }
             Role::Poll => "asking whether the pipe is ready",
-            Role::Preempted => "off the CPU because the scheduler wanted it for another task",
+            Role::Preempted => "off the CPU, which the scheduler gave to another task",
             Role::PageFault => "a page of the program's memory had to be brought in",
-            Role::Interrupt => "a device or a timer wanted the CPU",
+            Role::Interrupt => "handling an interrupt of a device or a timer",
             Role::WaitDisk => "waiting for a disk",
             Role::WaitNetwork => "waiting for the network or a socket",
             Role::WaitChild => "waiting for a child process",
-            Role::WaitSleep => "asleep on purpose",
+            Role::WaitSleep => "sleeping for a set time",
             Role::WaitFutex => "waiting for another thread of the program",
             Role::WaitFileLock => "waiting for a lock on a file",
             Role::Scheduler => "switching tasks, for a reason that the stack doesn't show",
             Role::Profiling => {
-                "being watched: events counted and recorded, for pipeprof or another"
+                "profiling overhead: counting and recording events for pipeprof or another profiler"
             }
             Role::NonPipe => "kernel work for something other than a pipe",
-            Role::Other => "kernel code of which the stack doesn't show who called it",
+            Role::Other => "kernel code whose caller the stack does not show",
         }
     }
 }

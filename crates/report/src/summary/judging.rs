@@ -1,4 +1,4 @@
-//! The verdict of a summary, and the evidence that it is drawn from.
+//! The verdict of a summary, and the evidence for it.
 
 use pipeprof_profiler::states::Connection;
 use pipeprof_runner::pipeline::PipeKey;
@@ -18,7 +18,7 @@ fn heaviest(connections: &[Connection]) -> Option<&Connection> {
     connections.iter().max_by_key(|of| of.sent_bytes.max(of.received_bytes))
 }
 
-/// From the states of all threads where somebody looked, else from averages.
+/// From the states of all threads if they were recorded, else from averages.
 pub(super) fn verdict(evidence: &Evidence, run: &Run) -> Verdict {
     let by_states = run.states.as_ref().and_then(|timeline| {
         let history = StateHistory {

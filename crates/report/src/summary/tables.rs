@@ -1,4 +1,4 @@
-//! Weights of stacks, added up by role and by function.
+//! Adds up the weights of stacks by role and by function.
 
 use pipeprof_profiler::profile::{MemberProfile, Mode, Profile, Quality, StackWeight, WeightUnit};
 use rustc_hash::{FxHashMap, FxHashSet};

@@ -12,7 +12,7 @@ use crate::words::layout::{cut, padded};
 use crate::words::units::percent;
 use crate::words::{lanes, member, name, pipe, quality};
 
-/// Lines for members; with the rest of the screen that is what 24 lines hold.
+/// The most lines for members: with the rest of the screen they fill 24 lines.
 const MOST_LINES: usize = 10;
 
 /// Writes what fits a screen of 24 lines.
@@ -195,7 +195,7 @@ impl Columns {
         let _ = writeln!(text, "{}", line.trim_end());
     }
 
-    /// Where no life is known: what its time on a CPU went to.
+    /// For members of unknown lifetime: their CPU time by role.
     fn roles(&self, text: &mut String, line: &Line<'_>, style: Style) {
         let member = line.first;
         let mut words = member::samples(member);

@@ -1,4 +1,5 @@
-//! Lanes over time in characters: what each member did, what each pipe carried, who limited.
+//! Lanes over time in characters: the states of each member, fill and rate of each pipe, what
+//! limited.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -11,7 +12,7 @@ use crate::words::layout::{GREY, cut_with, padded};
 use crate::words::units::{bytes, percent, throughput};
 use crate::words::{lanes as words, name};
 
-/// Lanes of members; more would be no picture.
+/// The most lanes of members in one picture.
 const MOST_MEMBERS: usize = 20;
 
 /// Columns right of the lanes: `limits 100 %`, `≤1023.9 MiB/s`.
@@ -48,8 +49,8 @@ pub fn timeline(summary: &Summary, style: Style, mut out: impl Write) -> Result<
     Ok(())
 }
 
-const NOTHING: &str = "no timeline: the recording does not tell what its threads did over time \
-                       (pipeprof record notes that, perf record does not)";
+const NOTHING: &str = "no timeline: the recording has no thread states over time (pipeprof record \
+                       stores them, perf record does not)";
 
 struct Drawing<'a> {
     summary: &'a Summary,
@@ -98,7 +99,7 @@ impl<'a> Drawing<'a> {
         let _ = writeln!(text, "{}", row.trim_end());
     }
 
-    /// The number of each phase where it begins, with who limits it.
+    /// The number of each phase where it begins, with what limits it.
     fn phases(&self, text: &mut String) {
         let phases = self.summary.phases();
         if phases.len() < 2 {
@@ -203,7 +204,7 @@ impl<'a> Drawing<'a> {
         shares.map(level).collect()
     }
 
-    /// By column who limits it: the number of a member, the letter of a pipe.
+    /// By column what limits it: the number of a member, the letter of a pipe.
     fn limit(&self, text: &mut String) {
         let mut who: Vec<(char, Vec<f64>)> = Vec::new();
         for (at, (lane, _)) in self.members.iter().enumerate() {
@@ -213,7 +214,7 @@ impl<'a> Drawing<'a> {
             who.push((letter(at), lane.limits.clone()));
         }
         who.push(('+', self.lanes.cpus.clone()));
-        // What is not shown, and what nobody knows; and where no member was there, nobody.
+        // '?' is what is not shown or unknown, and a blank is a column without members.
         let sum = |column: usize, who: &[(char, Vec<f64>)]| -> f64 {
             who.iter().map(|(_, shares)| shares[column]).sum()
         };
@@ -287,8 +288,8 @@ impl<'a> Drawing<'a> {
     }
 }
 
-/// Where states alternate within columns, so do the columns, in the same proportion: what is left
-/// over of a column counts for the next.
+/// Where states alternate within columns, the columns alternate in the same proportion: the
+/// remainder of a column counts for the next.
 #[derive(Debug, Default)]
 struct Spread([f64; 6]);
 

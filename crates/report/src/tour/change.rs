@@ -1,5 +1,4 @@
-//! What became of a stage's costs in the next one. Nothing is compared that too few samples stand
-//! for.
+//! How a stage's costs changed in the next one. Costs with too few samples are not compared.
 
 use std::fmt::Write as _;
 
@@ -121,8 +120,9 @@ fn life(member: &MemberSummary) -> Option<Life> {
 
 /// What a stage changed of what it builds on: in a table, and in words.
 pub(super) fn describe(before: &Step, after: &Step, is_last: bool, page: Page) -> String {
-    let it = if is_last { "it" } else { before.stage.as_str() };
-    let mut text = format!("\n{}", page.heading(&format!("what {} made of {it}", after.stage)));
+    let against = if is_last { String::new() } else { format!(" compared with {}", before.stage) };
+    let heading = format!("what {} changed{against}", after.stage);
+    let mut text = format!("\n{}", page.heading(&heading));
     let all: Vec<Row> = End::BOTH
         .into_iter()
         .flat_map(|end| Role::ALL.map(|role| (end, role)))
@@ -195,7 +195,7 @@ fn speed(before: &Step, after: &Step) -> String {
     let (old, new) = (before.stage, after.stage);
     let Some(factor) = faster(before, after) else {
         return format!(
-            "Whether {new} is faster than {old} is not known: one of them has no figure."
+            "Whether {new} is faster than {old} is not known: one of them has no throughput."
         );
     };
     let by = times(factor);
@@ -210,7 +210,8 @@ fn speed(before: &Step, after: &Step) -> String {
     }
 }
 
-/// Whether what the stage is for became cheaper, and what became cheaper still.
+/// Whether the roles that the stage is meant to remove became cheaper, and which role became
+/// cheaper most.
 fn aim(after: &Step, all: &[Row]) -> String {
     let mut words = String::new();
     let aims: Vec<&Row> = all.iter().filter(|row| row.is_aim).collect();
@@ -233,7 +234,11 @@ fn aim(after: &Step, all: &[Row]) -> String {
             [writer, reader] => format!("the writer's {writer} and the reader's {reader}"),
         };
         if old.samples < ENOUGH_SAMPLES {
-            let _ = write!(words, "What it is for, {named}, was hardly there before. ");
+            let _ = write!(
+                words,
+                "What it is meant to remove, {named}, took hardly any time \
+                                   before. "
+            );
         } else {
             let after = if new.samples == 0 {
                 "is gone".to_owned()
@@ -247,7 +252,8 @@ fn aim(after: &Step, all: &[Row]) -> String {
             };
             let _ = write!(
                 words,
-                "What it is for, {named}, took {} of CPU time per GiB before and {after}. ",
+                "What it is meant to remove, {named}, took {} of CPU time per GiB before and \
+                 {after}. ",
                 duration(old.ns_per_gib)
             );
         }

@@ -1,4 +1,4 @@
-//! The page that a tour is written on: paragraphs, bars and tables of one width.
+//! The layout of a tour: paragraphs, bars and tables of one width.
 
 use std::fmt::Write as _;
 

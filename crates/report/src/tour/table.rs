@@ -46,8 +46,7 @@ impl Tour {
             text.push('\n');
         }
         if !self.is_chain() {
-            text +=
-                &page.remark("base: what the stage builds on, as far as that was run before it");
+            text += &page.remark("base: the stage that it builds on, if that one ran before it");
         }
         let mut steps: Vec<(f64, Stage)> = self
             .steps
@@ -71,8 +70,8 @@ impl Tour {
         }
         text += &page.remark(
             "One run of each: where a machine is shared or virtual, the same stage can come out \
-             several times as fast or as slow a minute later, so a step of less than twofold may be \
-             chance. `pipeprof ladder` runs them often enough to tell.",
+             several times as fast or as slow a minute later, so a difference of less than a \
+             factor of two may be chance. `pipeprof ladder` runs them often enough to tell.",
         );
         text += &self.elsewhere();
         text
@@ -80,7 +79,7 @@ impl Tour {
 
     /// The stages that were left out, and how to have them shown beside what they build on.
     fn elsewhere(&self) -> String {
-        // Whoever chose the stages knows that there are more.
+        // A user who chose the stages knows that there are more.
         if self.stages != Stage::LADDER {
             return String::new();
         }

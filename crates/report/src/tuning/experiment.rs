@@ -3,9 +3,9 @@
 //!
 //! A block yields one logarithm of a ratio. Their mean has Student's interval, at a level that is
 //! shared out among all treatments and all looks at the data (Bonferroni), so that of a hundred
-//! tunings in which nothing helps fewer than five claim that something does. Interim looks are what
-//! lets a clear answer end early; the price of looking is in the level (Pocock 1977 would buy a
-//! little more; Bonferroni holds whatever the correlation).
+//! tunings in which nothing helps fewer than five claim that something does. Interim looks let a
+//! clear answer end early, and the level accounts for them (Pocock 1977 would gain a little more;
+//! Bonferroni holds for any correlation).
 
 use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, StudentsT};

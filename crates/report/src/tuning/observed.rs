@@ -1,4 +1,4 @@
-//! What was observed of a pipeline before anything was changed, and what it is called.
+//! What was observed of a pipeline before any change, and the names of its parts.
 
 use pipeprof_runner::size;
 use pipeprof_runner::tuning::{CpuPlace, PipeLimits, cpus_text};
@@ -177,9 +177,9 @@ impl Observed {
         let mut all: Vec<(f64, String)> = pipes.collect();
         all.extend(of_members(&blame.busy, "is on a CPU"));
         all.extend(of_members(&blame.no_cpu, "waits for a CPU"));
-        all.extend(of_members(&blame.outside, "waits for something outside of these pipes"));
+        all.extend(of_members(&blame.outside, "waits for something other than these pipes"));
         let (share, what) = all.into_iter().max_by(|a, b| a.0.total_cmp(&b.0))?;
-        (share >= SELDOM).then(|| format!("{what}, and limits it {}", percent(share)))
+        (share >= SELDOM).then(|| format!("{what}, and limits the pipeline {}", percent(share)))
     }
 
     /// What the members before and behind a pipe limit, and its own wake-ups, where known.

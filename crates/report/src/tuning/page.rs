@@ -20,7 +20,7 @@ pub fn write_page(proof: &Proof, out: impl Write) -> Result<(), Error> {
     let mut page = Page::new(&format!("{} tuned – pipeprof", proof.subject));
     let mut below = Markup::new();
     below.raw("<p class=\"sub\"><code>").text(&proof.subject).raw("</code>").prose(format!(
-        " · {} through {} as it was found · windows of {} ms",
+        " · {} through {} before any change · windows of {} ms",
         throughput(proof.original.bytes_per_second),
         proof.measure,
         proof.window_ms
@@ -47,11 +47,11 @@ pub fn write_page(proof: &Proof, out: impl Write) -> Result<(), Error> {
             html.raw("<p><b>price:</b> ").prose(line).raw("</p>");
         }
         if best.kept {
-            html.raw("<p>Left in place, as --keep-best asks.</p>");
+            html.raw("<p>Left in place (--keep-best).</p>");
         }
     }
     if !html.is_empty() {
-        page.section("always", "To have it always", &html);
+        page.section("always", "To make it permanent", &html);
     }
     if !proof.not_tried.is_empty() {
         let mut html = Markup::new();
@@ -91,7 +91,7 @@ fn rows(proof: &Proof) -> Vec<Row<'_>> {
     for best in [&proof.best, &proof.best_line].into_iter().flatten() {
         rows.push(Row {
             letter: letter(),
-            name: format!("once more: {}", best.names.join(" and ")),
+            name: format!("measured again: {}", best.names.join(" and ")),
             judged: best.judged.as_ref(),
             failed: None,
             windows: &best.windows,
@@ -114,7 +114,7 @@ fn forest(rows: &[Row<'_>]) -> Markup {
         |ratio: f64| 2.0 + 96.0 * ((ratio.max(0.01).ln() - low) / (high - low)).clamp(0.0, 1.0);
     let mut html = Markup::new();
     html.raw("<p class=\"sub\">").prose(format!(
-        "How many times as fast with the change: the middle, and the interval at 95 % for all \
+        "Throughput with the change ÷ without it: the estimate, and the 95 % interval for all \
          changes together. Grey: no effect, within ±{:.0} %.",
         100.0 * MARGIN
     ));

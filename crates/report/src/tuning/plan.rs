@@ -1,8 +1,8 @@
-//! Which treatments can matter to a pipeline, in which order, and why the others are not tried.
+//! Which changes can matter to a pipeline, in which order, and why the others are not tried.
 //!
-//! The order comes from the blame (`facts/blame.rs`): who or what limited the pipeline, and for which
-//! share of the time. A treatment can save no more of the time than what it works on limits, and
-//! those that can save most are tried first.
+//! The order comes from the blame (`facts/blame.rs`): who or what limited the pipeline, and for
+//! which share of the time. A change can save at most the share of the thing that it affects, and
+//! the changes that can save most are tried first.
 //!
 //! - *Capacity* smooths turns. It can save the time in which the two ends wake each other up, and
 //!   what the less limiting side of the pipe limits: were the pipe endless, the other side alone
@@ -108,7 +108,8 @@ fn capacities(observed: &Observed, at: usize, plan: &mut Plan) {
     let pipe = &observed.pipes[at];
     let what = format!("larger pipe {}", observed.pipe_name(at));
     let Some(capacity) = pipe.capacity_bytes else {
-        return plan.leave(what, "it may not be opened: a named FIFO, or another user's");
+        return plan
+            .leave(what, "pipeprof cannot open it: a named FIFO, or a pipe of another user");
     };
     let sides = observed.sides(at);
     let share = sides.as_ref().map(|sides| sides.wake_ups + sides.before.min(sides.behind));
@@ -135,7 +136,7 @@ fn capacities(observed: &Observed, at: usize, plan: &mut Plan) {
             false => ("behind", "before"),
         };
         let why = format!(
-            "no effect possible: what is {more} it limits {}, what is {less} it {}",
+            "no effect possible: members {more} it limit {}, those {less} it {}",
             percent(sides.before.max(sides.behind)),
             percent(sides.before.min(sides.behind))
         );
@@ -172,7 +173,7 @@ fn same_cpu(observed: &Observed, at: usize, plan: &mut Plan) {
     let sides = observed.sides(at);
     let share = sides.map(|sides| sides.wake_ups + sides.ends.min(sleeps * WAKE_UP_S));
     if !observed.all && share.is_some_and(|share| share < SELDOM) {
-        return plan.leave(what, "no effect possible: neither of them limits it");
+        return plan.leave(what, "no effect possible: neither of them limits the pipeline");
     }
     match observed.shared_cpus(writer, reader).first() {
         Some(place) => {
@@ -194,7 +195,7 @@ fn different_cpus(observed: &Observed, at: usize, plan: &mut Plan) {
     if writer == reader {
         return;
     }
-    // The scheduler puts who is woken now here, now there.
+    // The scheduler puts woken threads on different CPUs.
     let moves_about = together >= 1.0 && sleeps >= WAKES_PER_SECOND;
     if !observed.all && missed < MISSED && !moves_about {
         let why = format!(
@@ -208,7 +209,8 @@ fn different_cpus(observed: &Observed, at: usize, plan: &mut Plan) {
         sides.no_cpu + moving
     });
     if !observed.all && share.is_some_and(|share| share < SELDOM) {
-        return plan.leave(what, "no effect possible: their waiting for a CPU does not limit it");
+        return plan
+            .leave(what, "no effect possible: waiting for a CPU does not limit the pipeline");
     }
     let shared = observed.shared_cpus(writer, reader);
     let Some((first, rest)) = shared.split_first() else {
@@ -245,7 +247,8 @@ fn spread(observed: &Observed, plan: &mut Plan) {
     }
     let share = observed.blame.as_ref().map(|blame| blame.no_cpu.iter().sum::<f64>());
     if !observed.all && share.is_some_and(|share| share < SELDOM) {
-        return plan.leave(what, "no effect possible: their waiting for a CPU does not limit it");
+        return plan
+            .leave(what, "no effect possible: waiting for a CPU does not limit the pipeline");
     }
     let may = |at: usize, cpu: usize| observed.members[at].allowed.contains(&cpu);
     if !(0..members).all(|at| may(at, observed.cpus[at].cpu)) {
@@ -380,7 +383,10 @@ mod tests {
         let capacities: Vec<String> = names(&observed);
         let at = |name: &str| capacities.iter().position(|known| known == name).unwrap();
         assert!(at("pipe b → c: 256KiB") < at("pipe a → b: 256KiB"), "{capacities:?}");
-        assert_eq!(observed.limit_text().unwrap(), "b is on a CPU, and limits it 55 % of the time");
+        assert_eq!(
+            observed.limit_text().unwrap(),
+            "b is on a CPU, and limits the pipeline 55 % of the time"
+        );
     }
 
     #[test]
@@ -397,8 +403,8 @@ mod tests {
         let why = &plan(&observed).not_tried[0].why;
         assert_eq!(
             why,
-            "no effect possible: what is behind it limits 100 % of the time, what is before it \
-             0 % of the time"
+            "no effect possible: members behind it limit 100 % of the time, those before it 0 % \
+             of the time"
         );
         // All but what could not be taken back.
         observed.all = true;

@@ -1,4 +1,4 @@
-//! What a tuning came to, as data.
+//! The result of a tuning, as data.
 
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ pub struct Proof {
     pub subject: String,
     /// The pipe whose bytes were the measure, `yes → gzip`.
     pub measure: String,
-    /// As it was found.
+    /// The throughput before any change.
     pub original: Rate,
     /// What limits it most, in words; `None` where that is not known.
     pub limit: Option<String>,
@@ -27,7 +27,7 @@ pub struct Proof {
     pub best: Option<Confirmed>,
     /// The best other command line, measured again likewise.
     pub best_line: Option<Confirmed>,
-    /// What was changed is as it was before, or what is not.
+    /// Changes that could not be undone yet.
     pub not_restored: Vec<String>,
     /// Why it ended early.
     pub stopped: Option<String>,
@@ -77,9 +77,9 @@ pub struct Confirmed {
     pub judged: Option<Judged>,
     /// Its windows.
     pub windows: Vec<Window>,
-    /// How to have it always.
+    /// How to make it permanent.
     pub permanent: Vec<String>,
-    /// What it costs.
+    /// Its price, such as memory.
     pub price: Vec<String>,
     /// It was left in place.
     pub kept: bool,

@@ -1,4 +1,4 @@
-//! A tuning in words.
+//! The texts of a tuning: its announcement, its outcomes and its report.
 
 use std::fmt::Write as _;
 
@@ -11,8 +11,8 @@ use crate::words::units::throughput;
 
 // Writing to a String can't fail.
 
-/// What is about to be done, for a person to agree to: changes to what runs, and other command lines,
-/// each with what is different about it.
+/// What a tuning is about to do, for the user to confirm: changes to the running pipeline, and
+/// other command lines, each with its difference.
 pub fn announcement(
     seen: &Observed,
     plan: &Plan,
@@ -32,7 +32,7 @@ pub fn announcement(
         let _ = match planned.share {
             Some(share) => writeln!(
                 text,
-                "  {name:width$}  works on {:.0} % of the time",
+                "  {name:width$}  can affect {:.0} % of the time",
                 100.0 * share.min(1.0)
             ),
             None => writeln!(text, "  {name}"),
@@ -87,7 +87,7 @@ pub fn outcome_text(judged: Option<&Judged>) -> String {
     }
 }
 
-/// The report of a tuning.
+/// The report of a tuning, for a terminal.
 pub fn render(proof: &Proof) -> String {
     let mut text = format!("{}\n", headline(proof));
     if let Some(stopped) = &proof.stopped {
@@ -146,7 +146,7 @@ pub(super) fn headline(proof: &Proof) -> String {
             )
         }
         Some(best) => format!(
-            "nothing proven: {} looked faster, but measured again: {}",
+            "nothing proven: {} looked faster, but a second measurement shows: {}",
             printable(&best.names.join(" and ")),
             outcome_text(best.judged.as_ref())
         ),
@@ -167,10 +167,10 @@ pub(super) fn headline(proof: &Proof) -> String {
 
 fn write_best(text: &mut String, best: &Confirmed) {
     if best.kept {
-        text.push_str("\nleft in place, as --keep-best asks\n");
+        text.push_str("\nleft in place (--keep-best)\n");
     }
     if !best.permanent.is_empty() {
-        text.push_str("\nto have it always\n");
+        text.push_str("\nto make it permanent\n");
     }
     for line in &best.permanent {
         let _ = writeln!(text, "  {}", printable(line));

@@ -10,7 +10,7 @@ pub enum Treatment {
     Capacity {
         /// Index of the pipe.
         pipe: usize,
-        /// What it is to hold.
+        /// Its new capacity.
         bytes: u64,
     },
     /// Members each on CPUs of their own choice.

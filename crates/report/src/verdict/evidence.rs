@@ -1,4 +1,4 @@
-//! What a verdict is drawn from: plain numbers of members and pipes, and what follows from them.
+//! The input of a verdict: numbers of members and pipes, and values derived from them.
 
 use pipeprof_profiler::states::Connection;
 use pipeprof_runner::pipeline::Link;
@@ -7,7 +7,7 @@ use rustc_hash::FxHashSet;
 use super::{PipeCause, TINY_CALL};
 use crate::roles::{Reason, Role};
 
-/// Whoever is below this does not hold anybody back.
+/// A member below this does not limit the others.
 pub(crate) const LEAST_DRIVE: f64 = 0.3;
 
 /// Everything that a verdict may know.
@@ -92,7 +92,7 @@ impl PipeEvidence {
     }
 }
 
-/// How long whoever is woken through a pipe waits for a CPU.
+/// How long a thread woken through a pipe waits for a CPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WakeLatency {
     /// Its name, safe to show.
@@ -185,8 +185,8 @@ impl MemberEvidence {
             .filter(|&reason| !self.is_neighbours(reason))
             .map(|reason| (reason, self.blocked_for(reason)))
             .collect();
-        // Who waits for its own children or threads waits for what those do, as far as that is in the
-        // sums: children may have been seen as members of their own, or not at all.
+        // A process that waits for its own children or threads waits for what those do, as far as
+        // that is in the sums: children may have been seen as members of their own, or not at all.
         if self.is_many(elapsed_ns) {
             let derived = [Reason::Child, Reason::Futex];
             let waits: u64 = derived.iter().map(|&reason| self.blocked_for(reason)).sum();
@@ -210,7 +210,7 @@ impl MemberEvidence {
 }
 
 impl Evidence {
-    /// Who may be the bottleneck, the likeliest first.
+    /// The members that may be the bottleneck, the likeliest first.
     pub(crate) fn candidates(&self) -> Vec<usize> {
         let any_pipes = self.members.iter().any(MemberEvidence::has_pipes);
         let only_hold = self.only_hold();
@@ -232,8 +232,8 @@ impl Evidence {
     }
 
     /// By member, whether it holds the ends of others and never uses them: `timeout` and its like,
-    /// and what a shell starts inside a loop. Where none uses them, whoever lived longest is taken
-    /// to.
+    /// and what a shell starts inside a loop. If none uses them, the one that lived longest is
+    /// assumed to.
     pub(crate) fn only_hold(&self) -> Vec<bool> {
         let rank = |at: usize| {
             let member = &self.members[at];
@@ -389,7 +389,7 @@ impl Evidence {
         both.max_by(|a, b| a.1.total_cmp(&b.1))
     }
 
-    /// That pipe, where nobody does much else.
+    /// That pipe, if no member does much else.
     pub(crate) fn taking_turns(&self) -> Option<(usize, PipeCause)> {
         let (pipe, _) = self.alternation().filter(|(_, waits)| *waits >= 0.15)?;
         let idle = self.nobody();
@@ -410,7 +410,7 @@ impl Evidence {
         (0..self.members.len()).filter(|&at| holds(&self.members[at])).collect()
     }
 
-    /// Who writes to a bottleneck waits for space, and who reads from it for data.
+    /// A member that writes to a bottleneck waits for space, and one that reads from it for data.
     pub(crate) fn neighbours_agree(&self, member: usize) -> bool {
         let one = &self.members[member];
         let waits = |at: usize, reason: Reason| {

@@ -1,4 +1,4 @@
-//! What bears a verdict out, as facts and as lines.
+//! The evidence for a verdict, as facts and as lines of text.
 
 use super::units::{duration, percent};
 use super::verdict::{Words, outside};
@@ -6,11 +6,12 @@ use crate::facts::verdict::MemberFacts;
 use crate::verdict::evidence::Work;
 use crate::verdict::{Fact, Finding, LimitShare, PipeLevel, State, Verdict, WorkShare};
 
-/// Members that are told of beside the limiting one.
+/// The most members listed besides the limiting one.
 const MOST_LINES: usize = 8;
 
 impl Words<'_> {
-    /// What each member did most, but one that alone limits, and what the pipes cost.
+    /// What each member did most of the time, and what the pipes cost. The headline covers a member
+    /// that limits alone.
     pub(super) fn facts(&self) -> Vec<Fact> {
         if self.judged.finding == Finding::Unclear {
             return Vec::new();
@@ -93,14 +94,14 @@ impl Words<'_> {
 /// A line of evidence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Line {
-    /// Who it is about, where it is a member.
+    /// The member that the line is about; empty in other lines.
     pub(crate) who: String,
     pub(crate) what: String,
-    /// Where that shows.
+    /// The pipe that shows it.
     pub(crate) pipe: String,
 }
 
-/// What bears a verdict out: a line for each phase where there are several, for each member beside
+/// The evidence for a verdict: a line for each phase if there are several, for each member besides
 /// the limiting one, and for the pipes.
 pub(crate) fn lines(verdict: &Verdict) -> Vec<Line> {
     let sentence = |what: String| Line { what, ..Line::default() };
@@ -149,7 +150,8 @@ pub(crate) fn lines(verdict: &Verdict) -> Vec<Line> {
                 lines.push(Line { who, what: format!("{what} {}", percent(*share)), pipe });
             }
             Fact::MemoryPressure { percent: share } => lines.push(sentence(format!(
-                "memory pressure: some task of this machine waited for memory {} of the time",
+                "memory pressure: at least one task on this machine waited for memory {} of the \
+                 time",
                 percent(*share)
             ))),
             Fact::PipeCode { percent: share, work } => {
@@ -180,6 +182,6 @@ fn limited_by(limit: &LimitShare) -> String {
         (_, Some(name), None, Some(_)) => format!("{name} limits"),
         (_, _, _, Some(inode)) => format!("pipe:[{inode}] limits"),
         ("cpus", ..) => "the CPUs limit".to_owned(),
-        _ => "nothing tells what limits".to_owned(),
+        _ => "the cause is unknown for".to_owned(),
     }
 }

@@ -1,4 +1,4 @@
-//! What lanes over time say: the states, the times of an axis, and who limits a phase.
+//! Words for lanes over time: the states, the times of an axis, and what limits a phase.
 
 use super::name;
 use super::units::{duration, percent};
@@ -40,7 +40,8 @@ pub(crate) fn cells(cells: &[Cell]) -> String {
     words.join(", ")
 }
 
-/// The members that have lanes, each with its lane. Beyond `most` those that limit and do the most.
+/// The members that have lanes, each with its lane: if there are more than `most`, those that limit
+/// most and are busiest.
 pub(crate) fn shown<'a>(
     lanes: &'a Lanes,
     summary: &'a Summary,
@@ -78,7 +79,7 @@ pub(crate) fn pipes_between<'a>(
     lanes.pipes.iter().filter(joins).collect()
 }
 
-/// `rev 93 %`: who limits a phase, and for which share of it.
+/// `rev 93 %`: what limits a phase, and for which share of it.
 pub(crate) fn phase(summary: &Summary, phase: &PhaseSummary) -> String {
     format!("{} {}", limit(summary, &phase.limit), percent(phase.limit.percent))
 }

@@ -77,7 +77,7 @@ pub(crate) fn cut(text: &str, most: usize) -> String {
     cut_with(text, most, "…")
 }
 
-/// As [`cut`], with a mark of one's own.
+/// As [`cut`], with another mark.
 pub(crate) fn cut_with(text: &str, most: usize, mark: &str) -> String {
     if text.width() <= most {
         return text.to_owned();

@@ -1,4 +1,4 @@
-//! What is said of members, one by one and together.
+//! Sentences about members, one by one and together.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use crate::escape::printable;
 use crate::ordered::OrderedMap;
 use crate::summary::MemberSummary;
 use crate::words::name;
-use crate::words::units::{counted, duration};
+use crate::words::units::{counted, duration, percent};
 
 /// `4,000 samples, 1.93 s CPU time`, with the share that they cover where that is less than all.
 pub(crate) fn samples(member: &MemberSummary) -> String {
@@ -14,9 +14,9 @@ pub(crate) fn samples(member: &MemberSummary) -> String {
     if let Some(ns) = member.cpu_time_ns {
         let time = duration(ns as f64);
         let _ = match member.coverage_percent {
-            Some(percent) => {
+            Some(covered) => {
                 let cover = if member.samples == 1 { "covers" } else { "cover" };
-                write!(text, " {cover} {percent:.0} % of {time} CPU time")
+                write!(text, " {cover} {} of {time} CPU time", percent(covered))
             }
             None => write!(text, ", {time} CPU time"),
         };
@@ -27,7 +27,7 @@ pub(crate) fn samples(member: &MemberSummary) -> String {
     text
 }
 
-/// Names in a list of those that are not told of one by one: `gzip ×6, sh, 14 short-lived`.
+/// The most names in a list of members that have no line of their own: `gzip ×6, sh, 14 more`.
 const MOST_NAMES: usize = 6;
 
 /// Members by name, and how many there were of each.

@@ -2,13 +2,13 @@
 //!
 //! The kernel counts for how long there was data to send, and for how much of that the other side's
 //! receive window or this side's send buffer stood in the way (`tcp_get_info_chrono_stats`,
-//! net/ipv4/tcp.c, v6.18). What is left of it the data was under way.
+//! net/ipv4/tcp.c, v6.18). For the rest of that time the data was in transit.
 
 use pipeprof_profiler::states::Connection;
 
 use super::units::{duration, percent};
 
-/// From this share of the time on a thing is what held a connection back.
+/// What takes at least this share of the time held the connection back.
 const MOSTLY: f64 = 0.5;
 
 /// What holds a connection back.
@@ -18,15 +18,15 @@ pub(crate) enum Holds {
     Receiver(f64),
     /// This side's send buffer.
     Buffer(f64),
-    /// Data is under way.
+    /// Data is in transit.
     Network(f64),
-    /// It receives, and nothing tells whether the sender or the network is slow.
+    /// It receives; whether the sender or the network is slow is unknown.
     Sender,
     /// There is mostly nothing to send, or it was not looked at for long enough.
     Unknown,
 }
 
-/// Who holds a connection back.
+/// What limits a connection.
 pub(crate) fn holds(connection: &Connection) -> Holds {
     let share = |ns: u64| ns as f64 / connection.watched_ns.max(1) as f64;
     let window = share(connection.window_limited_ns);
@@ -42,8 +42,8 @@ pub(crate) fn holds(connection: &Connection) -> Holds {
     }
 }
 
-/// What its member does, after the name. `None` where nothing more is known than that it waits for
-/// the network.
+/// What its member does, as a predicate. `None` where all that is known is that it waits for the
+/// network.
 pub(crate) fn waits(connection: &Connection) -> Option<String> {
     let far = connection.remote;
     let of_time = |share: f64| percent(100.0 * share.min(1.0));
@@ -60,15 +60,15 @@ pub(crate) fn waits(connection: &Connection) -> Option<String> {
         Holds::Network(share) => {
             let again = connection.retransmitted as f64 / connection.segments.max(1) as f64;
             Some(format!(
-                "waits for the network to {far}: data was under way {} of the time; round trip {}, \
-                 {} of the segments sent again",
+                "waits for the network to {far}: data was in transit {} of the time; round trip \
+                 {}, {} of the segments retransmitted",
                 of_time(share),
                 duration(connection.round_trip_ns as f64),
                 percent(100.0 * again)
             ))
         }
         Holds::Sender => {
-            Some(format!("waits for data from {far}: for the program there, or for the network"))
+            Some(format!("waits for data from {far}: the program there or the network is slow"))
         }
         Holds::Unknown => None,
     }
@@ -115,7 +115,7 @@ mod tests {
         let sentence = |window, buffer, busy| waits(&connection(window, buffer, busy)).unwrap();
         insta::assert_snapshot!(sentence(830, 0, 990), @"waits for the program at 10.0.0.2:5000 to read: its receive window was closed 83 % of the time");
         insta::assert_snapshot!(sentence(0, 700, 990), @"waits for its own send buffer: it was too small for the connection to 10.0.0.2:5000 70 % of the time");
-        insta::assert_snapshot!(sentence(10, 0, 970), @"waits for the network to 10.0.0.2:5000: data was under way 96 % of the time; round trip 40.0 ms, 1.2 % of the segments sent again");
+        insta::assert_snapshot!(sentence(10, 0, 970), @"waits for the network to 10.0.0.2:5000: data was in transit 96 % of the time; round trip 40.0 ms, 1.2 % of the segments retransmitted");
     }
 
     #[test]

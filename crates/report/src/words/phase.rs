@@ -1,4 +1,4 @@
-//! What is said of a phase.
+//! The title of a phase.
 
 use super::units::duration;
 use crate::part::Part;

@@ -45,8 +45,8 @@ pub(crate) fn fill(pipe: &PipeSummary) -> Option<String> {
 /// Members whose wake-ups are listed for a pipe.
 const MOST_WAKERS: usize = 4;
 
-/// What is known of a pipe, by name. `told` is why wake-ups are not known, where the pipe before
-/// has said it.
+/// What is known of a pipe, by name. `told` is why wake-ups are unknown, if the rows of the
+/// previous pipe said so.
 pub(crate) fn rows(
     members: &ByPid<'_>,
     pipe: &PipeSummary,

@@ -5,7 +5,7 @@ use crate::facts::verdict::Judged;
 use crate::verdict::evidence::{Evidence, Work};
 use crate::verdict::{PipeCause, Remedy};
 
-/// What it is about the pipe of a verdict that limits.
+/// Why the pipe of a verdict limits.
 pub(crate) fn cause(evidence: &Evidence, judged: &Judged, cause: PipeCause) -> String {
     let Some(pipe) = judged.pipe else { return String::new() };
     let pipe = &evidence.pipes[pipe];
@@ -37,8 +37,8 @@ pub(crate) fn cause(evidence: &Evidence, judged: &Judged, cause: PipeCause) -> S
         PipeCause::PagePinning => format!("pinning pages is {}", of_most(Work::PagePinning)),
         PipeCause::Lock => format!("its lock is {}", of_most(Work::Lock)),
         PipeCause::WakeUps if evidence.nobody() >= 0.1 => format!(
-            "each end waits for the other to wake up; for {} of the time, at the least, no member \
-             did anything but wait for another{latency}",
+            "each end waits for the other to wake up; at least {} of the time every member waited \
+             for another{latency}",
             percent(100.0 * evidence.nobody())
         ),
         PipeCause::WakeUps => {
@@ -94,7 +94,7 @@ pub(crate) fn remedies(evidence: &Evidence, judged: &Judged, cause: PipeCause) -
     if is_socket && cause != PipeCause::TinyCalls {
         return vec![
             remedy("a larger send buffer (SO_SNDBUF) and larger calls: fewer wake-ups", wake_ups()),
-            remedy("both ends on one CPU (taskset): no wake-up from CPU to CPU", wake_ups()),
+            remedy("both ends on one CPU (taskset): no cross-CPU wake-ups", wake_ups()),
         ];
     }
     match cause {
@@ -107,7 +107,7 @@ pub(crate) fn remedies(evidence: &Evidence, judged: &Judged, cause: PipeCause) -
                 ),
                 remedy(
                     "a larger pipe (F_SETPIPE_SZ)",
-                    ("fewer wake-ups, and the same copies".into(), bounded(Work::WakeUp).1),
+                    ("fewer wake-ups, but the same copies".into(), bounded(Work::WakeUp).1),
                 ),
             ]
         }
@@ -125,7 +125,7 @@ pub(crate) fn remedies(evidence: &Evidence, judged: &Judged, cause: PipeCause) -
         )],
         PipeCause::WakeUps => vec![
             remedy("a larger pipe (F_SETPIPE_SZ) and larger calls: fewer wake-ups", wake_ups()),
-            remedy("both ends on one CPU (taskset): no wake-up from CPU to CPU", wake_ups()),
+            remedy("both ends on one CPU (taskset): no cross-CPU wake-ups", wake_ups()),
             remedy(
                 "a busy loop instead of blocking (SPLICE_F_NONBLOCK): no wake-ups, at the cost of a CPU",
                 wake_ups(),

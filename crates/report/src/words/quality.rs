@@ -33,8 +33,7 @@ pub(crate) fn lines(summary: &Summary) -> Vec<(usize, String)> {
     if summary.quality.inferred_samples > 0 {
         let line = format!(
             "{} ({}) are wake-ups or ends of waits: both end in the sampled function, no other \
-             call chain shows what is called there, and the kernel's code cannot be read \
-             (/proc/kcore)",
+             call chain shows which was called, and the kernel's code cannot be read (/proc/kcore)",
             counted(summary.quality.inferred_samples, "sample", "samples"),
             share(summary.quality.inferred_samples, samples),
         );
@@ -45,8 +44,8 @@ pub(crate) fn lines(summary: &Summary) -> Vec<(usize, String)> {
     let watching: u64 = watching.map(|share| share.samples).sum();
     if watching * 100 >= samples.max(1) {
         let line = format!(
-            "{} ({}) are of counting and recording events for a profiler: the cost of being watched, \
-             in no other role",
+            "{} ({}) are in code that counts and records events for a profiler: profiling \
+             overhead, which no other role includes",
             counted(watching, "sample", "samples"),
             share(watching, samples),
         );
@@ -55,7 +54,7 @@ pub(crate) fn lines(summary: &Summary) -> Vec<(usize, String)> {
     lines
 }
 
-/// What of it a reader has to know who sees nothing else: a few words each.
+/// The warnings for the short screen, a few words each.
 pub(crate) fn warnings(summary: &Summary) -> Vec<String> {
     let quality = &summary.quality.recorded;
     let mut warnings = Vec::new();
@@ -82,7 +81,7 @@ pub(crate) fn warnings(summary: &Summary) -> Vec<String> {
     warnings
 }
 
-/// Whose interrupts wait while interrupts are off.
+/// What samples by an interrupt that waits while interrupts are off.
 fn sampling_by(quality: &Quality) -> &'static str {
     if quality.timer_driven { "timer sampling" } else { "sampling by this CPU's counters" }
 }
@@ -118,7 +117,7 @@ fn skidded(summary: &Summary, skid: &[Absorber]) -> Vec<(usize, String)> {
             .collect();
         if !each.is_empty() {
             let who = name::short(of.end, &of.comm);
-            lines.push((1, format!("share of {who}'s samples by role: {}", each.join(", "))));
+            lines.push((1, format!("{who}, share of each role's samples: {}", each.join(", "))));
         }
     }
     lines
@@ -166,7 +165,9 @@ fn recorded(quality: &Quality) -> Vec<String> {
     let mut lines = vec![event, counts];
     lines.extend(quality.sampling_effect.as_ref().map(sampling_effect));
     if !quality.kernel_visible {
-        lines.push("kernel code was not measured: this event was allowed user code only".into());
+        lines.push(
+            "kernel code was not measured: the kernel allowed this event user code only".into(),
+        );
     }
     if quality.cut_user_stacks > 0 {
         lines.push(format!(
@@ -187,7 +188,7 @@ fn recorded(quality: &Quality) -> Vec<String> {
     lines
 }
 
-/// What is slowed by more than this is another pipeline than the one that runs unwatched.
+/// A slowdown above this is worth a warning.
 const NOTICED_PERCENT: f64 = 2.0;
 
 /// What sampling did to the pipeline.
@@ -206,7 +207,7 @@ pub(crate) fn sampling_effect(effect: &Effect) -> String {
             )
         }
         Effect::Unknown { why } => {
-            format!("how much sampling slowed the pipeline is not known: {}", printable(why))
+            format!("the slowdown by sampling is unknown: {}", printable(why))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What to do about a limit, and what that would and would not buy.
+//! What to do about a limit, and how much it gains at most.
 
 use pipeprof_profiler::states::{Connection, Why};
 
@@ -46,21 +46,22 @@ impl Words<'_> {
                 ]
             }
             (Finding::Balanced, Some(_)) => {
-                let what = "make all of them faster; one alone gains little".to_owned();
+                let what = "make all of them faster; a faster one alone gains little".to_owned();
                 vec![self.without_limit(what), self.larger_pipe()]
             }
             (Finding::Starved, Some(member)) if self.quota(member).is_some() => vec![Remedy::new(
                 "raise the CPU quota of its control group (cpu.max), or use a cheaper member",
                 format!(
-                    "it waited for a CPU {} of the time that limits",
+                    "waiting for a CPU limits the pipeline {} of the time",
                     percent(100.0 * judged.share)
                 ),
                 None,
             )],
             (Finding::Starved, Some(_)) => vec![Remedy::new(
-                "give it more CPUs, run less beside it, or use cheaper members (taskset, nice, cgroup)",
+                "give the pipeline more CPUs, run less beside it, or use cheaper members (taskset, \
+                 nice, cgroup)",
                 format!(
-                    "its members waited for a CPU {} of the time that limits",
+                    "waiting for a CPU limits the pipeline {} of the time",
                     percent(100.0 * judged.share)
                 ),
                 None,
@@ -104,7 +105,7 @@ impl Words<'_> {
             return Remedy::new("a larger pipe", text, Some(bound));
         }
         if !larger.is_shown() {
-            let text = "gain unknown: too few looks at the members; watch for longer";
+            let text = "gain unknown: too few looks at the members; profile for longer";
             return Remedy::new("a larger pipe", text, None);
         }
         let pipe = self.pipe_name(larger.pipe);
@@ -142,7 +143,7 @@ impl Words<'_> {
         }
     }
 
-    /// The connection at which a member waits, where it waits for the network.
+    /// The connection that a member waits for, if it waits for the network.
     pub(super) fn connection(&self, member: usize) -> Option<&Connection> {
         let is_network = self.judged.outside == Some(Outside::For(Why::Network));
         self.evidence.members[member].connection.as_ref().filter(|_| is_network)
@@ -190,8 +191,8 @@ fn advice(outside: Outside) -> &'static str {
             Why::Open => "start the program at the other end of the FIFO",
             Why::Stopped => "continue it (kill -CONT)",
             Why::Child => "do more in each child, or start fewer (xargs -n)",
-            Why::Thread => "look at which thread it waits for, in its blocked tower",
-            _ => "look at where it sleeps, in its blocked tower",
+            Why::Thread => "see which thread it waits for in its blocked call chains",
+            _ => "see where it sleeps in its blocked call chains",
         },
     }
 }

@@ -11,7 +11,7 @@ use crate::facts::verdict::{
 use crate::verdict::evidence::{Evidence, MemberEvidence};
 use crate::verdict::{Finding, LimitShare, PhaseSummary, PipeCause, Verdict};
 
-/// Members that a sentence names.
+/// The most members that a sentence names.
 const MOST_NAMES: usize = 6;
 
 pub(crate) fn verdict(evidence: &Evidence, judged: &Judged) -> Verdict {
@@ -58,7 +58,7 @@ impl Words<'_> {
             Limiter::Member(member) => self.named(member),
             Limiter::Pipe(pipe) => self.evidence.pipes[pipe].name(),
             Limiter::Cpus => "the CPUs".to_owned(),
-            Limiter::Unknown => "nothing known".to_owned(),
+            Limiter::Unknown => "an unknown cause".to_owned(),
         }
     }
 
@@ -136,7 +136,7 @@ impl Words<'_> {
                 ),
                 None => format!(
                     "bottleneck: the CPUs, {share} of the time: the pipeline used {:.1} of {}. {} \
-                     needs one most: {}",
+                     needs a CPU most: {}",
                     judged.cpus_used(self.evidence.elapsed_ns as f64),
                     self.evidence.cpus,
                     self.named(member),
@@ -173,11 +173,11 @@ impl Words<'_> {
     fn unclear(&self) -> String {
         match self.judged.unclear {
             Some(Unclear::TooShort(ns)) => {
-                format!("{} are too short to judge", duration(ns as f64))
+                format!("{} is too short to judge", duration(ns as f64))
             }
             Some(Unclear::FewLooks(looks)) => format!("only {looks} looks at the members"),
             Some(Unclear::Unexplained(share)) => format!(
-                "for {} of the time nothing tells what the members wait for",
+                "what the members wait for is unknown {} of the time",
                 percent(100.0 * share)
             ),
             Some(Unclear::NoSwitches) => {
@@ -198,7 +198,7 @@ impl Words<'_> {
             Some(Unclear::NoCause(member)) => {
                 format!("{} sleeps, cause unknown: no call chain was sampled", self.named(member))
             }
-            None => "no member could be looked at".to_owned(),
+            None => "no member could be observed".to_owned(),
         }
     }
 
@@ -232,7 +232,7 @@ impl Words<'_> {
                 let lock =
                     if has_interpreter_lock(name) { "the interpreter's lock" } else { "a lock" };
                 text += &format!(
-                    "; of its {} threads one runs at a time ({lock}), so more CPUs do not help",
+                    "; only one of its {} threads runs at a time ({lock}), so more CPUs do not help",
                     life.threads
                 );
             }
@@ -242,7 +242,7 @@ impl Words<'_> {
         text + &self.held_back(life)
     }
 
-    /// What kept a busy member from running.
+    /// What kept a busy member from running: its CPU quota, or no free CPU.
     fn held_back(&self, life: &MemberFacts) -> String {
         let waits = 1.0 - life.used.on_cpu_share();
         match life.quota {
@@ -282,17 +282,17 @@ impl Words<'_> {
                 format!("{} limits almost as often", self.limiter(limiter))
             }
             Doubt::Unexplained(share) => format!(
-                "for {} of the time nothing tells what the members wait for",
+                "what the members wait for is unknown {} of the time",
                 percent(100.0 * share)
             ),
             Doubt::FillDisagrees(pipe) => {
                 format!("{} is not filled as expected", self.evidence.pipes[pipe].name())
             }
-            Doubt::LooksOnly => "drawn from looks at /proc alone; `pipeprof doctor` says how to \
+            Doubt::LooksOnly => "based on looks at /proc alone; `pipeprof doctor` says how to \
                                  allow kernel profiling"
                 .to_owned(),
             Doubt::Neighbours => "not every neighbour waits as expected".to_owned(),
-            Doubt::Averages => "drawn from averages; states over time were not recorded".to_owned(),
+            Doubt::Averages => "based on averages; states over time were not recorded".to_owned(),
             Doubt::Scattered => "no member or pipe limits half of the time".to_owned(),
         };
         format!("{level}: {why}")
@@ -308,7 +308,7 @@ fn busy_share(life: &MemberFacts) -> String {
     }
 }
 
-/// Runs the code of one thread at a time, whatever the number of threads.
+/// Its interpreter runs one thread at a time, however many it has.
 fn has_interpreter_lock(name: &str) -> bool {
     ["python", "ruby", "pypy"].iter().any(|start| name.starts_with(start))
 }
@@ -319,15 +319,15 @@ fn cpus(count: f64) -> String {
     if rounded == 1.0 { "1 CPU".to_owned() } else { format!("{rounded} CPUs") }
 }
 
-/// What a member does that waits outside, after its name.
+/// What a member that waits outside the pipeline does, as a predicate.
 pub(super) fn outside(outside: Outside) -> &'static str {
     match outside {
-        Outside::ForeignData => "waits for data of a pipe from outside of this pipeline",
-        Outside::ForeignSpace => "waits for space in a pipe to outside of this pipeline",
+        Outside::ForeignData => "waits for data from a pipe outside this pipeline",
+        Outside::ForeignSpace => "waits for space in a pipe outside this pipeline",
         Outside::For(why) => match why {
             Why::Disk => "waits for a disk",
             Why::Writeback => "waits for dirty pages to be written back to the disk",
-            Why::Memory => "waits for pages: of files that it maps, or for free memory",
+            Why::Memory => "waits for memory: pages of files that it maps, or free memory",
             Why::Network => "waits for the network",
             Why::Timer => "sleeps on a timer",
             Why::Terminal => "waits for the terminal",

@@ -1,4 +1,4 @@
-//! What can go wrong when a command is launched.
+//! Errors of launching a command.
 
 use std::io;
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ pub enum CommandError {
         /// The kernel's answer.
         source: io::Error,
     },
-    /// The kernel gave us no process, or none of what launching one takes.
+    /// The kernel refused a process, or something else that launching one takes.
     #[error("no process could be started: {source}")]
     Start {
         /// The kernel's answer.

@@ -1,19 +1,20 @@
 //! The guardian of a launched command: a small process of ours between pipeprof and the command.
 //!
-//! It is the command's parent and the *subreaper* of all that descends from it (prctl(2)), so nothing
-//! is lost from sight by leaving the process group or the session, or by forking twice. It ends when
-//! the command has, and it ends the command, in good order, when pipeprof asks for it or has itself
-//! ended by whatever means: the kernel closes pipeprof's end of the socket between them.
+//! It is the command's parent and the *subreaper* of all its descendants (prctl(2)), so no process
+//! escapes it by leaving the process group or the session, or by forking twice. It ends when the
+//! command has ended. It ends the command in an orderly way when pipeprof asks for that, or when
+//! pipeprof has ended for any reason: the kernel then closes pipeprof's end of the socket between
+//! them.
 //!
 //! ```text
 //! pipeprof ── guardian (own process group, all signals blocked)
 //!                └── the command, in pipeprof's process group ── all that it starts
 //! ```
 //!
-//! Ending is what `init` does: `SIGTERM` to each, [`GRACE`], `SIGKILL` to whoever is left. At the end
-//! the guardian puts the terminal's settings and its foreground process group back, so that a pager
-//! that was killed leaves no raw terminal; never where the command ended by itself, as that might be
-//! what it was for (`stty`).
+//! It ends processes like `init`: `SIGTERM` to each, [`GRACE`], `SIGKILL` to those that are left.
+//! Then it restores the terminal's settings and its foreground process group, so that a killed
+//! pager leaves no raw terminal. It does not do that if the command ended by itself, which may have
+//! changed the settings on purpose (`stty`).
 //!
 //! Should the guardian itself be killed, the kernel kills the command (`PR_SET_PDEATHSIG`), and what
 //! the command started runs on.
@@ -178,7 +179,7 @@ impl Guard {
         while !self.is_over {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                // Somebody can't be killed. The guardian goes on trying.
+                // A process can't be killed. The guardian keeps trying.
                 return;
             }
             let mut entry = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
@@ -201,7 +202,7 @@ impl Drop for Guard {
 }
 
 /// Kills whatever this process has launched and not let go, at once, and waits until it has gone, for a
-/// second at most. For whoever is about to end the process from another thread.
+/// second at most. For a caller that is about to end this process from another thread.
 pub fn kill_all() {
     let all: Vec<Arc<OwnedFd>> = {
         let all = ALL.lock().unwrap_or_else(PoisonError::into_inner);

@@ -137,7 +137,7 @@ impl Plan {
             if libc::getppid() != parent {
                 libc::_exit(NOT_EXECUTED);
             }
-            // The command won't have them, and whoever profiles it has to look at this child.
+            // The command won't have them, and the profiler has to look at this child.
             access::give_up();
             signals::sys::restore();
             libc::pthread_sigmask(libc::SIG_SETMASK, mask, ptr::null_mut());

@@ -1,5 +1,5 @@
-//! What it costs to lend pages without a second buffer, by write protection, against the copy that
-//! this saves.
+//! Copy-on-write by write protection: the cost of lending pages without a second buffer, against
+//! the copy that this saves.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -80,13 +80,13 @@ pub fn cow(pages: u64, rounds: u32) -> Result<Cow, Error> {
     let mut notes: Vec<String> = machine::vmsplice_note().into_iter().collect();
     if let Some(busy) = busy.filter(|&busy| busy < 0.8) {
         notes.push(format!(
-            "the second thread had a CPU for {:.0} % of the time only, so with two threads fewer \
-             TLBs were flushed than is said: measure again with less other load",
+            "the second thread had a CPU only {:.0} % of the time, so fewer TLBs were flushed than \
+             the figures for two threads imply: measure again with less other load",
             busy * 100.0
         ));
     }
     let two_threads_not_had =
-        busy.is_none().then(|| "this process may use one CPU only".to_owned());
+        busy.is_none().then(|| "this process may use only one CPU".to_owned());
     let second_thread_ran = busy.is_some_and(|busy| busy >= 0.8);
     let pages = pages as u64;
     Ok(Cow {

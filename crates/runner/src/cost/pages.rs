@@ -111,7 +111,7 @@ struct Round {
     faults: f64,
 }
 
-/// One round; else why the pages that were asked for could not be had.
+/// One round; else why the pages that were asked for were not available.
 fn round(
     pipe: &Pipe,
     bytes: u64,
@@ -145,9 +145,9 @@ fn round(
         rest = &rest[lent..];
     }
     let lent_faults = faults() - before;
-    // Each page, of whatever size, faults once: that tells the size, also to who may not look at
-    // page flags, and of the huge page of zeros, which `AnonHugePages` doesn't count. Twice the
-    // number leaves room for faults that have nothing to do with the buffer.
+    // Each page, of whatever size, faults once: that shows the size, even without the right to read
+    // page flags, and for the huge zero page, which `AnonHugePages` doesn't count. Twice the number
+    // leaves room for faults that have nothing to do with the buffer.
     if huge && touching + lent_faults > 2 * (bytes / backing) + 8 {
         return Ok(Err(no_huge_pages()));
     }

@@ -1,4 +1,4 @@
-//! Who counts at the two ends of a pipe, among all that hold a descriptor for it.
+//! Which processes count as the ends of a pipe, among all that hold a descriptor for it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
@@ -122,7 +122,7 @@ pub(super) fn only_waits(process: &Process) -> bool {
     process.waits_for_child && calls.writes == 0 && calls.reads <= start_up
 }
 
-/// The holders that count at each end, or `None` where the pipe joins nobody.
+/// The holders that count at each end, or `None` if the pipe joins no two processes.
 fn count(table: &ProcTable, held: BTreeMap<usize, Vec<&Descriptor>>) -> Option<Ends> {
     let processes = table.processes();
     let path = held.values().flatten().find_map(|descriptor| descriptor.path.clone());
@@ -146,7 +146,7 @@ fn count(table: &ProcTable, held: BTreeMap<usize, Vec<&Descriptor>>) -> Option<E
         }
     }
     // A shell starts the writer of a pipe while it holds both ends, and the reader without the write
-    // end: who was born with both, and nobody else wrote, is the writer.
+    // end: a process that was born with both, when no other wrote, is the writer.
     if writers.is_empty() && newborn.len() == 1 {
         writers = newborn;
     }
@@ -199,7 +199,7 @@ fn drop_leaks(table: &ProcTable, holders: &mut Vec<Holder>, side: Side, named: b
         made_here || holder.fds.iter().any(|d| is_expected(process, d.fd, side))
     };
     let meant: HashSet<usize> = holders.iter().filter(|h| is_meant(h)).map(|h| h.at).collect();
-    // Nobody opens a FIFO by accident: there, only inheritance shows a leak.
+    // FIFOs are never opened by accident: there, only inheritance shows a leak.
     if !meant.is_empty() && !named {
         holders.retain(|holder| meant.contains(&holder.at));
     } else {

@@ -1,4 +1,4 @@
-//! What can go wrong when a pipeline is looked for.
+//! Errors of finding a pipeline.
 
 use std::io;
 
@@ -22,14 +22,14 @@ pub enum DiscoverError {
         /// The name of the process.
         comm: String,
     },
-    /// The process is the one that looks.
+    /// The process is pipeprof itself.
     #[error("pid {pid} is pipeprof itself")]
     Ourselves {
         /// As asked for.
         pid: i32,
     },
-    /// Another process has the pid by now.
-    #[error("pid {pid} was given to another process while it was looked at")]
+    /// Another process has the pid now.
+    #[error("pid {pid} was given to another process while pipeprof looked at it")]
     Replaced {
         /// As asked for.
         pid: i32,

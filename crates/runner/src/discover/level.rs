@@ -1,9 +1,10 @@
 //! How large the pipes of a pipeline are, and how full.
 //!
-//! Of sockets the kernel tells whoever asks ([`sock_diag`](crate::sock_diag)). Of a pipe only a
-//! descriptor for the pipe tells, so one is opened and closed again within microseconds. An
-//! end that is open is an end that exists, so this is done by a process of its own that nothing can
-//! stop in between (`looker.rs`), and only while it makes no difference:
+//! The kernel reports the fill of sockets to any process ([`sock_diag`](crate::sock_diag)). The
+//! fill of a pipe can only be read through a descriptor for it, so one is opened and closed again
+//! within microseconds. An open descriptor counts as one more end of the pipe, so a process of its
+//! own that nothing can stop meanwhile does this (`looker.rs`), and only while it makes no
+//! difference:
 //!
 //! - Named FIFOs are left alone: opening one completes another's `open` that waits for a partner.
 //! - The read end is opened, not the write end: a held write end would hide end of file from the
@@ -16,7 +17,7 @@
 //! - A pipe with a reader or a writer that asked for `SIGIO` (`O_ASYNC`) is left alone.
 //!
 //! `pidfd_getfd` is no milder: the copy keeps the end open just the same, and asks for more rights.
-//! [`never_look`] is for whoever wants no end to be opened at all.
+//! [`never_look`] turns all of this off.
 
 use crate::proc_file;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,11 +1,11 @@
-//! The looker: a process of ours that opens other processes' pipes for microseconds, to see how full
-//! they are or to change their capacity.
+//! The looker: a process of ours that opens other processes' pipes for microseconds, to read their
+//! fill or to change their capacity.
 //!
 //! It is in a session of its own with all signals blocked, so what stops pipeprof (Ctrl-Z, `kill
-//! -STOP`) does not stop it with an end in its hand. It runs ahead of ordinary processes where its
-//! user may have that, so that it is not preempted there either. It ends with pipeprof. Should it
-//! ever be held (by `SIGSTOP` sent to it alone, or by a member that has the pipe's mutex for long),
-//! it is killed, which closes what it held, and looks are left for a while.
+//! -STOP`) does not stop it while it has an end open. It runs at real-time priority if its user
+//! may, so that ordinary processes do not preempt it either. It ends with pipeprof. If it is held
+//! up (by `SIGSTOP` sent to it alone, or by a member that holds the pipe's mutex for long), it is
+//! killed, which closes its descriptors, and looks pause for a while.
 
 mod sys;
 
@@ -21,7 +21,7 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use serde::Serialize;
 
-/// What takes longer is held by somebody. A busy machine may let it wait so long before it looks.
+/// A look that takes longer is held up. On a busy machine it may wait this long before it looks.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Questions that wait for the looker together, so that it and we change places less often: a
@@ -42,7 +42,7 @@ pub(super) struct Question {
     pub(super) set_bytes: u32,
 }
 
-/// What came of a question.
+/// The answer to a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// The pipe, after it got the capacity that was asked for.
@@ -51,7 +51,7 @@ pub(super) enum Answer {
     NotFound,
     /// The kernel refuses: to open the pipe, or to change it.
     Refused(Errno),
-    /// There is no looker: the last one was held by somebody.
+    /// There is no looker: the last one was held up.
     NoLooker,
 }
 
@@ -104,7 +104,7 @@ static STATE: Mutex<State> = Mutex::new(State::None);
 /// The looker's pid; 0 where there is none.
 static PID: AtomicI32 = AtomicI32::new(0);
 
-/// For whoever looks for the holders of a pipe.
+/// For callers that look for the holders of a pipe.
 pub(super) fn pid() -> i32 {
     PID.load(Ordering::Relaxed)
 }
@@ -182,7 +182,7 @@ impl Looker {
 impl Drop for Looker {
     fn drop(&mut self) {
         let _ = kill(self.pid, Signal::SIGKILL);
-        // One that sleeps in the kernel ends later, and is waited for by nobody.
+        // One that sleeps in the kernel ends later, and no process waits for it.
         let _ = waitpid(self.pid, Some(WaitPidFlag::WNOHANG));
     }
 }

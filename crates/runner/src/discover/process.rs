@@ -36,7 +36,7 @@ impl MemberId {
     pub fn pidfd(&self) -> Result<OwnedFd, DiscoverError> {
         let pid = self.pid;
         let fd = sys::pidfd_open(pid).map_err(|error| ended_or(pid, "pidfd", error))?;
-        // Asked after the descriptor was made: who has this start time now had it then.
+        // Asked after the descriptor was made: a process with this start time now had it then.
         match scan::start_time(pid) {
             Ok(ticks) if self.start_time.is_none_or(|then| then == ticks) => Ok(fd),
             Ok(_) => Err(DiscoverError::Replaced { pid }),
@@ -69,7 +69,7 @@ pub fn user_of(pid: i32) -> Option<u32> {
     ids.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Who started a process, or adopted it; `None` where it has gone.
+/// The parent of a process; `None` where it has gone.
 pub fn parent_of(pid: i32) -> Option<i32> {
     scan::stat_of(pid).ok().map(|stat| stat.parent)
 }

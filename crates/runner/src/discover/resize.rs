@@ -1,9 +1,9 @@
-//! Changes the capacity of somebody else's pipe.
+//! Changes the capacity of a pipe between other processes.
 //!
-//! Only a descriptor can be told to (`F_SETPIPE_SZ`), so the pipe's read end is opened for the
-//! moment of the call, by the process that also looks (`looker.rs`) and by the rules of `level.rs`:
-//! an anonymous pipe only, none that an end asked `SIGIO` for. `pidfd_getfd` of a member's own
-//! descriptor holds that end just as long, and takes the right to trace the member besides.
+//! That takes a descriptor (`F_SETPIPE_SZ`), so the looker (`looker.rs`) opens the pipe's read end
+//! for the moment of the call, by the rules of `level.rs`: only anonymous pipes, and none for which
+//! an end asked for `SIGIO`. `pidfd_getfd` of a member's own descriptor would hold that end just as
+//! long, and also needs the right to trace the member.
 
 use crate::proc_file;
 use std::fs;
@@ -19,17 +19,17 @@ use crate::pipeline::{MemberId, PipeKey};
 /// Why a pipe's capacity was not changed, or not told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// Nobody can write to it any more, or nobody can read from it.
+    /// It has no writer or no reader any more.
     OneEnded,
     /// It is a named FIFO, or one of its ends asked for `SIGIO`: it would be noticed.
     Noticed,
     /// The kernel refuses.
     Refused(Errno),
-    /// Nobody could be asked to do it. That passes.
+    /// No looker was available. That is temporary.
     NoLooker,
 }
 
-/// The capacity of a pipe whose ends these processes hold, or whoever inherited them.
+/// The capacity of a pipe whose ends these processes hold, or processes that inherited them.
 pub(crate) fn capacity(pipe: PipeKey, holders: &[MemberId]) -> Result<u64, Failure> {
     ask(pipe, holders, 0)
 }
@@ -57,7 +57,7 @@ fn ask(pipe: PipeKey, holders: &[MemberId], set_bytes: u32) -> Result<u64, Failu
     match looker::ask(&[question]).first() {
         Some(Answer::Look(look)) => Ok(look.level.capacity_bytes),
         Some(Answer::Refused(errno)) => Err(Failure::Refused(*errno)),
-        // Its descriptor was closed since; whoever tries again finds another, or none.
+        // Its descriptor was closed since; another try finds another one, or none.
         Some(Answer::NotFound | Answer::NoLooker) | None => Err(Failure::NoLooker),
     }
 }
@@ -75,7 +75,7 @@ impl Ends {
         for holder in holders.iter().filter(|holder| holder.is_there()) {
             ends.add(pipe, holder.pid);
         }
-        // Whoever inherited an end from a holder that has gone is looked for last.
+        // Processes that inherited an end from a holder that has ended are searched last.
         if !ends.is_written || ends.reader.is_none() {
             let ours = [looker::pid(), std::process::id() as i32];
             for pid in numbers("/proc").into_iter().filter(|pid| !ours.contains(pid)) {

@@ -186,7 +186,7 @@ impl Reader {
         Ok((process, true))
     }
 
-    /// A process whose descriptors can't be had: not ours to read, or gone.
+    /// A process whose descriptors can't be read: no permission, or it has ended.
     fn closed(&self, process: Process, error: Option<Errno>) -> nix::Result<(Process, bool)> {
         match error {
             Some(Errno::EACCES | Errno::EPERM) => Ok((process, false)),

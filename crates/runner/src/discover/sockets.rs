@@ -1,24 +1,26 @@
 //! Which sockets are links of a pipeline, and which way their data flows.
 //!
-//! A pipe says by its ends who writes and who reads. A connection between two sockets carries bytes
-//! both ways, and most connections are no pipelines: control channels, requests to a server. So a
-//! connection is a link only by one of these rules; a wrong link is worse than a missing one.
+//! The ends of a pipe show who writes and who reads. A connection between two sockets carries bytes
+//! both ways, and most connections are not part of a pipeline: control channels, requests to a
+//! server. So a connection is a link only by one of these rules; a wrong link is worse than a
+//! missing one.
 //!
 //! - *A child's standard stream.* An unnamed pair of Unix sockets, of which a process has one end as
 //!   its stdin or stdout and an ancestor has the other, is what `child_process.spawn` of Node and
 //!   `socat EXEC:` make instead of pipes. Stdin flows to the child, stdout from it.
-//! - *A payload that flows one way.* Any other Unix or TCP connection counts where it is seen to
-//!   carry data, and that one way: by the bytes that have arrived over TCP; by what waits in a Unix
+//! - *A payload that flows one way.* Any other Unix or TCP connection counts if it is seen to carry
+//!   data in one direction only: by the bytes that have arrived over TCP; by what waits in a Unix
 //!   socket, by an end that is stdin or stdout, or where one side reads a pipe on stdin and the
 //!   other, of the same job, writes one on stdout.
 //!
-//! A payload is followed only where neither side has clients. Who listens, or was forked from who
-//! listens, serves whoever comes, unless it takes one at a time (`nc -l`) or its one connection leads
-//! to its own job; who holds more than [`MOST_CONNECTIONS`] is a hub; and who sends (or receives) a payload on two connections is
-//! left alone on that side. What is left out for that is counted ([`Process::left_out`]).
+//! A payload is followed only where neither side has clients. A process that listens, or was forked
+//! from one that listens, is a server, unless it takes one client at a time (`nc -l`) or its one
+//! connection leads to its own job. A process with more than [`MOST_CONNECTIONS`] is a hub. A
+//! process that sends (or receives) a payload on two connections is not followed on that side.
+//! Connections left out by these rules are counted ([`Process::left_out`]).
 //!
-//! A link becomes descriptors of its two ends, so that from there on the rules for pipes hold: both
-//! ends in one process count as none, leaks, wrappers, jobs and supervisors.
+//! A link becomes descriptors of its two ends, so the rules for pipes apply to it as well: both
+//! ends in one process count as none, and so on for leaks, wrappers, jobs and supervisors.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -30,7 +32,7 @@ use super::table::{Access, Descriptor, ProcTable, Process};
 use crate::pipeline::{Link, PipeKey};
 use crate::sock_diag::{Family, SockDiag, Socket};
 
-/// Who holds more connections than this is no member for any of them.
+/// A process that holds more connections than this is no member for any of them.
 const MOST_CONNECTIONS: usize = 4;
 
 /// Fewer bytes than this over TCP are a greeting.
@@ -42,7 +44,7 @@ const ONE_WAY: u64 = 8;
 /// So much waits in a Unix socket of a payload, and not of short messages.
 const LEAST_UNREAD: u64 = 4096;
 
-/// Nobody else may wait meanwhile: `nc -l` of OpenBSD listens on while it has its connection.
+/// No other client may wait meanwhile: `nc -l` of OpenBSD listens on while it has its connection.
 const ONE_AT_A_TIME: u64 = 1;
 
 /// Network namespaces that are asked for their sockets.
@@ -236,7 +238,7 @@ struct View<'a> {
     connections: &'a [Connection<'a>],
     /// Processes that listen for more than one at a time.
     listeners: HashSet<usize>,
-    /// Connections of each process, whoever has the other end.
+    /// Connections of each process, whichever process has the other end.
     counts: HashMap<usize, usize>,
 }
 
@@ -372,7 +374,7 @@ impl<'a> View<'a> {
         only_reads(from) && only_writes(to) && from.group == to.group
     }
 
-    /// Somebody at its ends has other connections than this one, or may get them.
+    /// A process at its ends has other connections, or may get them.
     fn has_clients(&self, connection: &Connection) -> bool {
         [0, 1].into_iter().any(|end| {
             let [near, far] = connection.from(end);

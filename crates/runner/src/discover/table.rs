@@ -1,4 +1,4 @@
-//! What was seen of the processes of a machine: plain data, so that the rules can be tested by
+//! What a scan saw of the processes of a machine: plain data, so that tests can state the rules as
 //! tables.
 
 use std::collections::{HashMap, HashSet};
@@ -130,7 +130,7 @@ impl ProcTable {
         self
     }
 
-    /// The table in which these processes are nobody's readers or writers. What they hold still
+    /// The table in which these processes are no readers or writers. What they hold still
     /// shows what their children merely inherited.
     pub fn hiding(mut self, pids: impl IntoIterator<Item = i32>) -> ProcTable {
         self.hidden.extend(pids);
@@ -162,7 +162,7 @@ impl ProcTable {
             let process = Process { ended: true, waits_for_child: true, ..process };
             match index.get(&process.pid).map(|&at| &mut processes[at]) {
                 None => processes.push(process),
-                // It has ended, and nobody has waited for it yet.
+                // It has ended, and no process has waited for it yet.
                 Some(there) if there.ended && there.id() == process.id() => {
                     *there = process;
                 }

@@ -29,8 +29,8 @@ pub struct Found {
     pub handed_down: Vec<MemberId>,
     /// Processes whose descriptors may not be read, so that members may be missing.
     pub unreadable: usize,
-    /// Members with connections that carry data and are not followed, because who has them serves
-    /// others too; and how many those are.
+    /// Members with connections that carry data and are not followed, because their holders also
+    /// serve other clients; and how many those are.
     pub left_out: Vec<(MemberId, u32)>,
     /// For each pipe the descriptors that hold it, by which it can be opened.
     pub(super) ends: Vec<Ends>,
@@ -95,8 +95,8 @@ fn tree(table: &ProcTable, inside: impl Fn(&Process) -> bool) -> Found {
     build(&tree, &links, &members, wrappers)
 }
 
-/// Every pipeline, in the order in which their first members started. What `own` feeds, and nobody
-/// else, is left out with it: `pipeprof ls | less` is no news to who typed it.
+/// Every pipeline, in the order in which their first members started. Processes that only `own`
+/// feeds are left out with it: the user knows about `pipeprof ls | less`.
 pub fn pipelines(table: &ProcTable, own: i32) -> Vec<Found> {
     let ours = fed_by_nobody_else(table, own);
     let table = &table.clone().hiding(ours);

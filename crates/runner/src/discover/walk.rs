@@ -1,4 +1,4 @@
-//! From a few processes to all that data flows from or to.
+//! From a few processes to every process that data flows from or to.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
@@ -115,7 +115,7 @@ impl Walk<'_> {
             || (across(this.group) && self.table.descends(that.pid, this.pid))
     }
 
-    /// The holders of the other end, without strangers where some are of this process's job.
+    /// The holders of the other end; if some are in this process's job, only those.
     fn of_this_job(&self, at: usize, link: &Link) -> Vec<usize> {
         let processes = self.table.processes();
         let ours = |far: &usize| processes[*far].group == processes[at].group;

@@ -100,7 +100,7 @@ impl Alone {
         &self.notes
     }
 
-    /// Moves bytes until there are no more, or enough, or nobody is at the other end.
+    /// Moves bytes until there are no more, or enough, or the other end has no process.
     ///
     /// # Errors
     /// Where a transfer fails, or [`Error::Corrupt`].

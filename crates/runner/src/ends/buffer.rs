@@ -83,11 +83,11 @@ fn allocate(
 
 fn not_huge_note() -> String {
     match machine::transparent_huge_pages().as_deref() {
-        Some("never") => "no huge pages: they are switched off; \
-                          echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled"
+        Some("never") => "no huge pages: they are disabled; echo madvise | sudo tee \
+                          /sys/kernel/mm/transparent_hugepage/enabled"
             .to_owned(),
-        _ => "no huge page was to be had: memory may be too fragmented; \
-              echo 1 | sudo tee /proc/sys/vm/compact_memory"
+        _ => "no huge page was available: memory may be too fragmented; echo 1 | sudo tee \
+              /proc/sys/vm/compact_memory"
             .to_owned(),
     }
 }

@@ -1,4 +1,5 @@
-//! What `tee` sends: a private pipe, filled once, whose slots are copied to the output for ever.
+//! What `tee` sends: a private pipe, filled once, whose slots are copied to the output again and
+//! again.
 
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -172,8 +173,8 @@ impl FragmentSource {
             ))
         };
         let (sender, receiver) = UnixStream::pair().map_err(no_socket)?;
-        // Where the buffer of a socket is too small for a fragment, an error is better than to
-        // wait for ever.
+        // Where the buffer of a socket is too small for a fragment, an error is better than waiting
+        // without end.
         sender.set_nonblocking(true).map_err(no_socket)?;
         Ok(FragmentSource {
             sender,

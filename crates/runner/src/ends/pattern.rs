@@ -1,4 +1,4 @@
-//! Stream contents in which every place looks different, so that a byte from elsewhere shows.
+//! Stream contents in which every position differs, so that a misplaced byte is detected.
 
 use crate::error::Error;
 

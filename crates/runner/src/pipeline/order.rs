@@ -1,4 +1,4 @@
-//! Upstream first: the one place that says who comes before whom.
+//! The order of members, upstream first.
 
 use std::collections::BTreeSet;
 
@@ -42,7 +42,7 @@ pub fn along_pipes<'a>(
     let mut reads: Vec<Vec<usize>> = vec![Vec::new(); count];
     let mut writers_left = vec![0_usize; pipes.len()];
     for (pipe, (writers, readers)) in pipes.enumerate() {
-        // Who holds both ends comes neither before nor after itself.
+        // A process that holds both ends comes neither before nor after itself.
         let readers: BTreeSet<usize> = readers.iter().copied().collect();
         let writers: BTreeSet<usize> = writers.iter().copied().collect();
         for &writer in writers.difference(&readers) {

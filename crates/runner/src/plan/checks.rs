@@ -64,8 +64,8 @@ impl PairPlan {
     fn check_fixed(&self) -> Result<(), Error> {
         if self.fill {
             return refuse(
-                "tee sends for ever what was put together once, and nothing can be written to it \
-                 any more: leave out --fill (--verify works without it)",
+                "tee repeats a buffer that cannot be written again: leave out --fill (--verify \
+                 works without it)",
             );
         }
         let slot_bytes = self.slot_bytes();
@@ -74,8 +74,8 @@ impl PairPlan {
         let wanted = self.buf_size / slot_bytes;
         if !self.buf_size.is_multiple_of(slot_bytes) || !wanted.is_power_of_two() {
             return refuse(&format!(
-                "what is sent over and over fills whole slots of {}, and these the pipe: make \
-                 --buf-size that or a power of two of it",
+                "tee repeats a buffer that fills whole slots of {}: make --buf-size that size \
+                 times a power of two",
                 size::exact(slot_bytes),
             ));
         }

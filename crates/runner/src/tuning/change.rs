@@ -1,4 +1,4 @@
-//! One change to something that runs, and the way back.
+//! One change to a running pipeline, and how to undo it.
 
 use std::io;
 
@@ -162,7 +162,7 @@ impl Change {
         match self {
             Change::Capacity { pipe, holders, from_bytes, .. } => {
                 match resize::set_capacity(*pipe, holders, *from_bytes) {
-                    // Who has nobody to write to, or to read from, has no use for its capacity.
+                    // A pipe that has lost its writers or its readers has no use for its capacity.
                     Ok(_) | Err(Failure::OneEnded) => Restored::Done,
                     Err(Failure::Refused(Errno::EBUSY) | Failure::NoLooker) => Restored::NotYet,
                     Err(Failure::Noticed) => Restored::Refused(Errno::EOPNOTSUPP),
@@ -261,7 +261,7 @@ fn not_resized(pipe: PipeKey, what: &str, failure: Failure) -> ChangeError {
     let named = format!("pipe:[{}]", pipe.inode);
     let source = match failure {
         Failure::OneEnded => return ChangeError::NotFound { what: named },
-        Failure::Noticed => io::Error::other("its ends would notice: a FIFO, or O_ASYNC"),
+        Failure::Noticed => io::Error::other("its ends would notice: it is a FIFO or uses O_ASYNC"),
         Failure::NoLooker => io::Error::other("it could not be reached"),
         Failure::Refused(errno) => errno.into(),
     };

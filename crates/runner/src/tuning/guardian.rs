@@ -1,12 +1,12 @@
-//! The process that takes changes back when the one that made them has gone.
+//! The process that undoes changes when the one that made them has ended.
 //!
-//! It is told of each change before it is made, by a line of JSON through a pipe. When the pipe
-//! ends, be it by an exit, a panic or `kill -9`, it takes back what is still held, last first, and
-//! keeps trying where a pipe holds more than its old capacity. It has a session of its own and
-//! blocks every signal, so that what ends pipeprof by its process group leaves it alone.
+//! It hears of each change before it is made, by a line of JSON through a pipe. When the pipe ends,
+//! be it by an exit, a panic or `kill -9`, it undoes the remaining changes, last first, and keeps
+//! trying where a pipe holds more than its old capacity. It has a session of its own and blocks
+//! every signal, so that what ends pipeprof by its process group leaves it alone.
 //!
-//! While it lives it has a claim on the pipes and members of its pipeline: what a second tuning found
-//! changed it would take for what was there before.
+//! While it lives it has a claim on the pipes and members of its pipeline: a second tuning would
+//! take changed values for the original ones.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::linux::net::SocketAddrExt;
@@ -27,7 +27,7 @@ pub struct HoldId(u32);
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Message {
-    /// The first message: what nobody else may tune meanwhile.
+    /// The first message: what no other tuning may change meanwhile.
     Claim { pipes: Vec<PipeKey>, members: Vec<MemberId> },
     /// About to be made.
     Hold { id: HoldId, change: Change },
@@ -78,7 +78,7 @@ impl Guardian {
         self.child.id()
     }
 
-    /// Has it hold a change that is about to be made.
+    /// Registers a change that is about to be made.
     ///
     /// # Errors
     /// It has gone: then the change must not be made.
@@ -89,7 +89,7 @@ impl Guardian {
         Ok(id)
     }
 
-    /// Has it forget a change: it was taken back, or is meant to stay.
+    /// Unregisters a change: it was undone, or is meant to stay.
     ///
     /// # Errors
     /// It has gone.
@@ -119,15 +119,14 @@ impl Guardian {
     }
 }
 
-/// The guardian's one word where it is ready, and where somebody else has a claim.
+/// The guardian's one-word answers: it is ready, or another tuning has a claim.
 const READY: [u8; 1] = *b"!";
 const TAKEN: [u8; 1] = *b"-";
 
-/// Is the guardian: reads what it is to hold from standard input until that ends, then takes it
-/// back.
+/// Runs the guardian: reads changes from standard input until that ends, then undoes them.
 ///
 /// # Errors
-/// Signals can't be blocked or its readiness not be told: then nobody relies on it.
+/// Signals can't be blocked, or it can't report that it is ready: then no change is made.
 pub fn guard() -> io::Result<()> {
     SigSet::all().thread_block()?;
     // Fails only where it leads a process group already, and then it is out of reach as well.

@@ -27,7 +27,7 @@ struct Threaded {
     flag: &'static str,
     /// Other ways to say it, which would win over ours.
     also: &'static [&'static str],
-    /// With one of these it uses one thread whatever it is told.
+    /// With one of these options it uses one thread in any case.
     single: &'static [&'static str],
 }
 

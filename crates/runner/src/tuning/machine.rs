@@ -87,7 +87,7 @@ pub fn pipe_limits() -> Option<PipeLimits> {
 }
 
 /// How many anonymous pipes of a user are held by processes that may be read: what is charged to its
-/// budget of pages is those, by their size. A pipe belongs to whoever made it.
+/// budget of pages is those, by their size. A pipe belongs to the user who made it.
 pub fn pipes_of_user(uid: u32) -> usize {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = processes.filter(|entry| {

@@ -1,4 +1,4 @@
-//! What settings and trials mean for a person who wants a flamegraph.
+//! What settings and trials mean for a user who wants a flame graph.
 
 use nix::errno::Errno;
 use pipeprof_profiler::counter_trial::counters_are_held;
@@ -12,13 +12,13 @@ use serde::Serialize;
 /// Data pages of the ring that is tried: 2⁷, as `perf record` takes for an ordinary user.
 const RING_EXPONENT: u8 = 7;
 
-/// The highest sample rate that `flame` comes to unless told otherwise.
+/// The highest sample rate that `flame` uses by default.
 const DEFAULT_RATE_HZ: u64 = 997;
 
 /// The pipe that the article's fastest stages use.
 const LARGE_PIPE_BYTES: u64 = 1 << 20;
 
-/// What was tried for real.
+/// The outcome of what doctor tried.
 #[derive(Debug, Serialize)]
 pub(super) struct Trials {
     /// Each event, on this process.
@@ -87,11 +87,11 @@ impl Check {
     }
 }
 
-/// All lines and what they come to.
+/// All lines, and the conclusion from them.
 #[derive(Debug, Serialize)]
 pub(super) struct Findings {
     pub(super) checks: Vec<Check>,
-    /// `pipeprof flame --stage vmsplice` can work, if limited.
+    /// `pipeprof flame --stage vmsplice` can work, perhaps with limits.
     pub(super) works: bool,
     pub(super) verdict: String,
 }
@@ -211,7 +211,7 @@ fn hardware_events(env: &Environment, tried: &Trials) -> Check {
     Check::new(NAME, Status::Missing, why.reason).fix(why.hint)
 }
 
-/// The kernel opens these for user code only, and then they stay 0 for ever.
+/// The kernel opens these for user code only, but then they always stay 0.
 const FROM_KERNEL_ONLY: [&str; 2] = ["context-switches", "cpu-migrations"];
 
 fn software_events(tried: &Trials) -> Check {
@@ -348,8 +348,8 @@ fn pipe_size(env: &Environment) -> Check {
     }
 }
 
-/// What all pipes of this user may take together. How large each is, only its holder tells, so they
-/// are counted at the size that a new pipe has.
+/// The limit on all pipes of this user together. Only the holder of a pipe can ask for its size, so
+/// each is counted at the size of a new pipe.
 fn pipe_memory(env: &Environment, tried: &Trials) -> Check {
     const NAME: &str = "pipe memory";
     let Some(budget) = env.pipe_budget_pages() else {
@@ -415,8 +415,8 @@ fn verdict(env: &Environment, tried: &Trials, rights: &Rights) -> (bool, String)
     const FLAME: &str = "`pipeprof flame --stage vmsplice`";
     if !sampling_works(tried) {
         let verdict = format!(
-            "{FLAME} will not work in full: no perf event can be opened, so it draws no picture. It \
-             gives a verdict, by looks at /proc."
+            "{FLAME} will not work in full: no perf event can be opened, so it draws no picture. \
+             It gives a verdict from looks at /proc."
         );
         return (false, verdict);
     }

@@ -1,4 +1,4 @@
-//! What about this machine bears on the figures, found out before the first run.
+//! Checks before the first run what about this machine affects the figures.
 
 use std::fs;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use pipeprof_runner::stage::Stage;
 
 use crate::args::pair as pair_args;
 
-/// How long others are watched.
+/// How long other processes are watched.
 const WATCH: Duration = Duration::from_millis(300);
 
-/// More of a CPU than this, used by others, spoils the figures.
+/// More than this share of a CPU, used by other processes, spoils the figures.
 const MUCH: f64 = 0.1;
 
-/// All that was found out.
+/// The result of all checks.
 pub(super) fn look(pin: Pin) -> Vec<MachineFact> {
     let environment = Environment::read();
     let placement = placement(pin);
@@ -62,7 +62,7 @@ fn cpus(placement: &[Vec<u32>]) -> MachineFact {
     let [writer, reader] = placement else { return fact(many) };
     let ([writer], [reader]) = (&writer[..], &reader[..]) else {
         return spoilt(
-            format!("{many}, and the ends are not pinned: they move about"),
+            format!("{many}, and the ends are not pinned: they may move between CPUs"),
             "--pin auto",
         );
     };
@@ -73,7 +73,7 @@ fn cpus(placement: &[Vec<u32>]) -> MachineFact {
         } else {
             "--pin auto"
         };
-        return spoilt(format!("{text}: they take turns"), remedy);
+        return spoilt(format!("{text}: the ends alternate"), remedy);
     }
     let siblings = format!("/sys/devices/system/cpu/cpu{writer}/topology/core_cpus_list");
     let siblings = fs::read_to_string(siblings).unwrap_or_default();
@@ -117,7 +117,7 @@ fn huge_pages(mode: Option<&str>) -> MachineFact {
     }
 }
 
-/// What others use, in CPUs, and how much the host took, in CPUs.
+/// How many CPUs other processes use, and how many the host took.
 fn watch_others() -> Option<(f64, f64)> {
     let read = || parse_stat(&fs::read_to_string("/proc/stat").ok()?);
     let before = read()?;
@@ -147,14 +147,17 @@ fn load(others: Option<(f64, f64)>) -> Option<MachineFact> {
     let (busy, stolen) = others?;
     if stolen > MUCH {
         return Some(spoilt(
-            format!("the host takes {stolen:.1} CPUs away, and others use {busy:.1}"),
-            "nothing here can change that: use more --runs, or another hour",
+            format!("the host takes {stolen:.1} CPUs, and other processes use {busy:.1}"),
+            "not fixable on this machine: use more --runs, or try at another time",
         ));
     }
     Some(if busy > MUCH {
-        spoilt(format!("others use {busy:.1} CPUs"), "wait until they are done, or use more --runs")
+        spoilt(
+            format!("other processes use {busy:.1} CPUs"),
+            "wait until they are done, or use more --runs",
+        )
     } else {
-        fact(format!("others use {busy:.2} CPUs"))
+        fact(format!("other processes use {busy:.2} CPUs"))
     })
 }
 

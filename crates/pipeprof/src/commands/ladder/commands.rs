@@ -1,4 +1,4 @@
-//! Somebody else's pipeline in the ladder: started like the others, and its throughput found out.
+//! Another pipeline in the ladder (`--against`): starts it, and finds out its throughput.
 
 use std::ffi::OsString;
 use std::io::{Read, Seek};
@@ -19,10 +19,10 @@ use crate::capture::{standby, watched};
 use crate::interrupt::Interrupt;
 use crate::ui::{Ui, hinted};
 
-/// What has not ended by then is taken for something that never does.
+/// A pipeline that has not ended by then is taken for one that never ends.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long that is then run.
+/// How long such a pipeline runs.
 const CUT: Duration = Duration::from_secs(2);
 
 /// Sends what the pipeline prints to a file, and runs it.
@@ -45,7 +45,7 @@ impl Command {
         &self.line
     }
 
-    /// Tries it out: whether it ends, and whether its throughput can be known.
+    /// Tries it: does it end, and can its throughput be known?
     pub(super) fn size(&mut self, interrupt: &Interrupt, quiet: &Ui) -> anyhow::Result<()> {
         let tried = self.run(PATIENCE, interrupt, quiet)?;
         if !tried.ended {
@@ -53,8 +53,8 @@ impl Command {
         }
         if tried.measured.gib_per_s.is_none() && !interrupt.is_set() {
             let why = tried.why_unknown.unwrap_or_else(|| "it has no pipe".to_owned());
-            let error = format!("its throughput is not known: it prints none, and {why}");
-            let hint = "end it with | pipeprof read, which prints one";
+            let error = format!("its throughput is unknown: it prints none, and {why}");
+            let hint = "end it with | pipeprof read, which prints its throughput";
             return Err(hinted(error, Some(hint.to_owned())));
         }
         Ok(())
@@ -93,12 +93,12 @@ impl Command {
         drop(command);
 
         let mut printed = Vec::new();
-        // Without it there is no throughput that it told.
+        // A pipeline without an output file has not printed a throughput.
         let _ = output.rewind().and_then(|()| output.read_to_end(&mut printed));
         let printed = String::from_utf8_lossy(&printed);
         if let Some(status) = status.filter(|status| !status.success()) {
             let last = printed.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing");
-            bail!("it ended with {status}; its last words: {last:?}");
+            bail!("it ended with {status}; its last output: {last:?}");
         }
         let bytes = last_pipe(&flows);
         let metered = bytes.map(|bytes| bytes as f64 / GIB / elapsed.as_secs_f64());

@@ -1,5 +1,5 @@
-//! The files of a ladder: what was measured can't be had again, so it is written after each round,
-//! and somewhere else where it can't be written where it was to go.
+//! The files of a ladder. They are written after each round, because the results cannot be measured
+//! again; if their place fails, they are written elsewhere.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::output::Output;
 use crate::salvage::Attempts;
 use crate::ui::{Ui, as_usage, hinted};
 
-/// What a ladder came to.
+/// The results of a ladder.
 pub(super) enum Results {
     Ladder { ladder: Ladder, seen: Vec<ProfiledRun> },
     Sweep(Sweep),
@@ -56,10 +56,10 @@ impl Files {
     /// Where one of them can't be written.
     pub(super) fn open(name: &Path, is_sweep: bool) -> anyhow::Result<Files> {
         if name == Path::new("-") {
-            let error = "-o -: a ladder is several files, and standard output takes one";
+            let error = "-o -: a ladder writes several files, and standard output takes only one";
             return Err(as_usage(hinted(
                 error,
-                Some("--json prints NAME.json, which has all".into()),
+                Some("--json prints NAME.json, which has every run".into()),
             )));
         }
         let with = |ending: &str| {
@@ -97,8 +97,8 @@ impl Files {
         attempts
     }
 
-    /// Writes all of them, into a folder for temporary files where they can't be where they were to
-    /// be; and says where they are.
+    /// Writes all of them, into a temporary folder if they can't be written to their own place, and
+    /// prints where they are.
     pub(super) fn finish(&self, results: &Results, ui: &Ui) -> Attempts {
         let attempts = self.write(results);
         if !attempts.failed() {

@@ -1,11 +1,11 @@
-//! What a run of a ladder gave, with a profiler or without.
+//! The result of one run of a ladder, with a profiler or without.
 
 use std::time::Duration;
 
 use pipeprof_report::ladder::{CountedBy, EndCost, Profiled};
 use pipeprof_runner::plan::PairPlan;
 
-/// What a run gave.
+/// The result of one run.
 pub(super) struct Measured {
     /// Of a stage.
     pub(super) plan: Option<PairPlan>,

@@ -1,4 +1,4 @@
-//! Round after round, until there are enough, Ctrl-C comes, or more would tell nothing new.
+//! Runs rounds until there are enough, Ctrl-C is pressed, or every median is known well enough.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ use crate::ui::{Ui, hinted};
 /// Rounds with a profiler: enough to see how far two profiles of one stage differ.
 const PROFILED_ROUNDS: u32 = 3;
 
-/// A ladder that is being measured.
+/// A ladder in progress.
 pub(super) struct Rounds<'a> {
     pub(super) ladder: Ladder,
     candidates: Vec<Candidate>,
@@ -89,7 +89,7 @@ impl<'a> Rounds<'a> {
     /// All rounds, or as many as it takes.
     pub(super) fn run(&mut self, files: &Files) {
         let steps = (self.schedule.steps().len() + 1) * self.candidates.len();
-        // A command may ask something on the terminal, and its question is not to be wiped.
+        // A command may ask something on the terminal, and the bar must not wipe its question.
         let is_ours = |candidate: &Candidate| !matches!(candidate, Candidate::Command(_));
         let mut bar = match self.candidates.iter().all(is_ours) {
             true => Watching::steps(steps as u64, self.ui),
@@ -164,7 +164,7 @@ impl<'a> Rounds<'a> {
         });
     }
 
-    /// What fails once is left out from there on, and the others go on.
+    /// A candidate that fails is left out from then on; the others go on.
     fn settle<T>(&mut self, entry: usize, result: anyhow::Result<T>) -> Option<T> {
         match result {
             Ok(value) => Some(value),

@@ -31,10 +31,10 @@ const PROFILED: Duration = Duration::from_millis(2500);
 /// A run of a sweep, of which there are many.
 pub(super) const SHORT: Duration = Duration::from_millis(250);
 
-/// The first guess of what a run moves.
+/// The first guess of the bytes of a run.
 const FIRST_BYTES: u64 = 16 << 20;
 
-/// A run shorter than this says little of the speed.
+/// A run shorter than this says little about the speed.
 const ENOUGH: Duration = Duration::from_millis(50);
 
 /// A stage or a command that is measured.
@@ -46,7 +46,7 @@ pub(super) enum Candidate {
         plan: Box<PairPlan>,
     },
     Command(Command),
-    /// What makes no sense, and why.
+    /// A combination that makes no sense, and why.
     Refused {
         name: String,
         why: String,
@@ -76,9 +76,9 @@ impl Candidate {
 /// Makes runs.
 pub(super) struct Runs<'a> {
     interrupt: &'a Interrupt,
-    /// The ladder has a progress bar of its own, and says what there is to say once.
+    /// Without progress bars and notes of its own: the ladder has them.
     quiet: Ui,
-    /// All runs are to move so much.
+    /// Bytes of every run, if the user gave them.
     fixed_bytes: bool,
     /// How long a run without a profiler is to take otherwise.
     plain: Duration,
@@ -169,8 +169,8 @@ impl<'a> Runs<'a> {
     }
 }
 
-/// What takes `aim`, at the speed of what took so long: whole MiB, and at most a hundred times as
-/// much, in case the clock was too coarse for the first.
+/// The bytes that take `aim` at the speed of the run before: whole MiB, and at most a hundred times
+/// as many, in case the clock was too coarse for that run.
 fn scaled(bytes: u64, took: Duration, aim: Duration) -> u64 {
     let times = (aim.as_secs_f64() / took.as_secs_f64().max(1e-6)).clamp(0.01, 100.0);
     (((bytes as f64 * times) as u64) >> 20 << 20).max(1 << 20)

@@ -25,7 +25,7 @@ impl Step {
     }
 }
 
-/// Who comes when.
+/// The order of the runs.
 #[derive(Debug)]
 pub(super) struct Schedule {
     steps: Vec<Step>,
@@ -33,8 +33,8 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// The profiled rounds come early, one after each of the first others: who stops early still
-    /// has an explanation.
+    /// The profiled rounds come early, one after each of the first plain rounds, so that a ladder
+    /// that is stopped early still has an explanation.
     pub(super) fn new(seed: u64, rounds: u32, most_profiled: u32) -> Self {
         let pair = |round| {
             let profiled = (round <= most_profiled).then_some(Step::Profiled(round));

@@ -9,7 +9,7 @@ use pipeprof_runner::stage::Stage;
 
 use super::runs::Candidate;
 
-/// Cells of a heat map that can still be looked at.
+/// The most cells of a heat map.
 const MOST_VALUES: usize = 24;
 
 /// A size that can be swept, and its values.
@@ -47,21 +47,21 @@ impl Range {
 
 /// Reads `pipe-size=4K..1M`.
 pub(super) fn parse(text: &str) -> Result<Range, String> {
-    let form = || format!("{text:?}: say as in buf-size=16K..4M or pipe-size=4K..1M");
+    let form = || format!("{text:?}: give a range as in buf-size=16K..4M or pipe-size=4K..1M");
     let (knob, range) = text.split_once('=').ok_or_else(form)?;
     let knob = match knob.trim() {
         "buf-size" => Knob::BufSize,
         "pipe-size" => Knob::PipeSize,
-        other => return Err(format!("{other:?} can't be swept: buf-size and pipe-size can")),
+        other => return Err(format!("{other:?} can't be swept: use buf-size or pipe-size")),
     };
     let (first, last) = range.split_once("..").unwrap_or((range, range));
     let bytes = |text: &str| size::parse(text).map_err(|error| error.to_string());
     let (first, last) = (bytes(first)?, bytes(last)?);
     if first == 0 || first > last {
-        return Err(format!("{text:?}: nothing lies between these"));
+        return Err(format!("{text:?}: give the smaller size first, above 0"));
     }
     if !first.is_power_of_two() || !last.is_power_of_two() {
-        return Err(format!("{text:?}: only powers of two are swept"));
+        return Err(format!("{text:?}: both sizes must be powers of two"));
     }
     let page = page_size();
     if knob == Knob::PipeSize && first < page {
@@ -71,7 +71,7 @@ pub(super) fn parse(text: &str) -> Result<Range, String> {
         std::iter::successors(Some(first), |value| value.checked_mul(2).filter(|v| *v <= last))
             .collect();
     if values.len() > MOST_VALUES {
-        return Err(format!("{text:?}: more than {MOST_VALUES} powers of two"));
+        return Err(format!("{text:?}: the range has more than {MOST_VALUES} powers of two"));
     }
     Ok(Range { knob, values })
 }
@@ -126,7 +126,7 @@ mod tests {
             ("buf-size", "buf-size=16K..4M"),
             ("gift=1..2", "can't be swept"),
             ("buf-size=3K..4K", "powers of two"),
-            ("buf-size=8K..4K", "between"),
+            ("buf-size=8K..4K", "the smaller size first"),
             ("pipe-size=1K..4K", "page"),
             ("buf-size=1..1G", "more than"),
             ("buf-size=1x..2", "size"),

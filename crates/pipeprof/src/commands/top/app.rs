@@ -1,4 +1,4 @@
-//! What the screen shows and what keys do to it, without a terminal.
+//! The state of the screen and what keys do to it, without a terminal.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -79,7 +79,7 @@ impl App {
                 states.insert(member.pid, known);
             }
         }
-        // Whoever has gone is forgotten.
+        // Pipelines that have ended are forgotten.
         (self.rates, self.states) = (rates, states);
         if self.selected().is_none() {
             self.selected = self.shown().first().and_then(|pipeline| leader(pipeline));
@@ -169,7 +169,7 @@ impl App {
         }
     }
 
-    /// What was pasted is no key strokes.
+    /// Pasted text is not a sequence of key strokes.
     pub(super) fn paste(&mut self, text: &str) {
         if self.typing {
             self.filter.extend(text.chars().filter(|c| !c.is_control()));
@@ -204,7 +204,7 @@ impl App {
         self.selected_pid().filter(|_| self.view == View::One)
     }
 
-    /// To another pipeline; of the one that is shown alone to other lines.
+    /// Moves to another pipeline, or scrolls the one that is shown alone.
     fn step(&mut self, by: isize) {
         if self.view == View::One {
             let by = by.clamp(-0x4000, 0x4000) as i16;

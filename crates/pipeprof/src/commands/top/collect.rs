@@ -11,14 +11,14 @@ use pipeprof_runner::pipeline::{Member, MemberId};
 use super::who::Known;
 use crate::ui::explained;
 
-/// What is asked for.
+/// What the user asked for.
 #[derive(Clone, Debug)]
 pub(super) struct What {
     pub(super) pids: Vec<i32>,
     pub(super) pattern: Option<String>,
     /// Look into the pipes.
     pub(super) fill: bool,
-    /// Threads and open files of whom.
+    /// Whose threads and open files to look at.
     pub(super) detail: Detail,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct Collector {
     scan_took: Duration,
     /// The newest pid when processes were scanned.
     newest: Option<u32>,
-    /// How often was looked.
+    /// How often states were looked at.
     looked: usize,
 }
 
@@ -50,7 +50,7 @@ const SCAN_SHARE: u32 = 400;
 /// Likewise, while members come and go.
 const SCAN_SHARE_OF_CHANGE: u32 = 100;
 
-/// Whoever comes is seen within this at the latest.
+/// A new process is seen within this time at the latest.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Looks at every thread in an interval, at most and at least.
@@ -79,7 +79,7 @@ impl Collector {
         Ok(collector)
     }
 
-    /// Looks at states until the interval is over. False where it was ended early.
+    /// Looks at states until the interval is over. False if it was ended early.
     pub(super) fn wait(&mut self, interval: Duration, is_over: impl Fn() -> bool) -> bool {
         let began = Instant::now();
         let looks = self.looks();
@@ -114,7 +114,7 @@ impl Collector {
         }
     }
 
-    /// What the interval came to; then who has come and gone.
+    /// The result of the interval; then finds processes that started or ended.
     pub(super) fn take(&mut self) -> Snapshot {
         let fill = self.what.fill;
         self.known.begin();
@@ -147,7 +147,7 @@ impl Collector {
         snapshot
     }
 
-    /// The dearer the last scan was, the longer until the next.
+    /// The more expensive the last scan was, the longer until the next.
     fn scan_when_due(&mut self) -> anyhow::Result<()> {
         let since = self.scanned.elapsed();
         let changes = self.watched.iter().any(Live::has_lost);

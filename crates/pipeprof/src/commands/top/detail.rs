@@ -12,7 +12,7 @@ const MOST_THREADS: usize = 8;
 /// Files of a member that are listed.
 const MOST_FILES: usize = 8;
 
-/// What is known of the members' threads and files; nothing where nobody asked.
+/// What is known of the members' threads and files; nothing if the user did not ask for it.
 pub(super) fn lines(pipeline: &PipelineNow) -> Vec<String> {
     let mut lines = Vec::new();
     let threads: Vec<String> = pipeline.members.iter().flat_map(thread_lines).collect();

@@ -1,4 +1,4 @@
-//! The screen, drawn from what is known.
+//! Draws the screen.
 
 use pipeprof_report::escape::printable;
 use pipeprof_report::live::{MemberNow, PipeNow, PipelineNow};
@@ -87,7 +87,7 @@ fn list(frame: &mut Frame, area: Rect, app: &mut App, look: Look) {
     if lines.is_empty() {
         lines.push(Line::raw(match app.filter.as_str() {
             "" => "no pipeline runs on this machine",
-            _ => "no pipeline has this in a name or an argument",
+            _ => "no pipeline has this in a name or argument",
         }));
     }
     // The selected pipeline stays in sight.
@@ -255,8 +255,8 @@ fn help(frame: &mut Frame) {
         "Ctrl-Z            suspend",
         "q Esc Ctrl-C      quit",
         "",
-        "busy: a thread runs or could; waits: all threads do, for data of a",
-        "pipe, for space in one, or for something outside of the pipeline",
+        "busy: a thread runs or is runnable; waits: all threads wait for data",
+        "in a pipe, for space in one, or for something outside the pipeline",
     ];
     let area = frame.area();
     let width = 70.min(area.width);

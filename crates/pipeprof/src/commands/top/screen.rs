@@ -1,4 +1,4 @@
-//! The terminal: events in, screens out, and everything as it was when it ends.
+//! The terminal: reads events, draws screens, and restores the terminal at the end.
 
 use std::io::{self, Write as _};
 use std::process::Command;
@@ -67,7 +67,7 @@ impl Job {
         self.stop.swap(false, Ordering::Relaxed)
     }
 
-    /// It was stopped by whoever asks nobody, and the shell had the terminal meanwhile.
+    /// It was stopped by a signal that cannot be caught, and the shell had the terminal meanwhile.
     fn was_stopped(&self) -> bool {
         self.continued.swap(false, Ordering::Relaxed)
     }

@@ -27,12 +27,12 @@ struct Member {
 }
 
 impl Known {
-    /// Whoever is not met until the next time is forgotten.
+    /// Members not seen by the next interval are forgotten.
     pub(super) fn begin(&mut self) {
         self.members.retain(|_, member| std::mem::take(&mut member.is_there));
     }
 
-    /// Says whose a member is and where it runs, which is looked up once.
+    /// Adds the user of a member and where it runs, which is looked up once.
     pub(super) fn name(&mut self, id: MemberId, member: &mut MemberNow) {
         let users = &mut self.users;
         let known = self.members.entry(id).or_insert_with(|| Member {
@@ -46,7 +46,8 @@ impl Known {
         member.unit = known.place.unit.clone();
     }
 
-    /// Says what these members have open, and what their threads use; others are forgotten.
+    /// Adds the open files of these members and the CPU use of their threads; other members are
+    /// forgotten.
     pub(super) fn detail<'a>(&mut self, members: impl Iterator<Item = &'a mut MemberNow>) {
         let (positions, cpu_ns) =
             (std::mem::take(&mut self.positions), std::mem::take(&mut self.cpu_ns));

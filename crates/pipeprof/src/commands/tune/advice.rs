@@ -1,4 +1,4 @@
-//! How to have a proven change always, for this very pipeline, and what it costs.
+//! How to make a proven change permanent for this pipeline, and its price.
 
 use pipeprof_report::tuning::{Observed, Treatment};
 use pipeprof_runner::size;
@@ -33,7 +33,7 @@ pub(super) fn recipe(
                 let more = bytes.saturating_sub(seen.pipes[*pipe].capacity_bytes.unwrap_or(0));
                 let drain = *bytes as f64 / looked.bytes_per_second.max(1.0);
                 price.push(format!(
-                    "{} more memory, and up to {} more between writer and reader",
+                    "{} more memory, and up to {} more delay between writer and reader",
                     size::exact(more),
                     time(drain)
                 ));
@@ -43,7 +43,7 @@ pub(super) fn recipe(
                     permanent.push(format!("taskset -c {} {}", cpus_text(cpus), command(*at)));
                 }
                 price.push(
-                    "members no longer move to a CPU that is free: measure again on a busy machine"
+                    "members no longer move to a free CPU: measure again on a busy machine"
                         .to_owned(),
                 );
             }

@@ -9,7 +9,7 @@ use pipeprof_report::tuning::{
 
 use crate::interrupt::Interrupt;
 
-/// What came of one comparison.
+/// The result of one comparison.
 #[derive(Default)]
 pub(super) struct Measured {
     pub(super) judged: Option<Judged>,
@@ -23,7 +23,7 @@ impl Measured {
     }
 }
 
-/// Until when is compared.
+/// When the comparison ends.
 pub(super) struct Limits<'a> {
     pub(super) interrupt: &'a Interrupt,
     until: Instant,
@@ -54,15 +54,15 @@ impl<'a> Limits<'a> {
         self.is_stopped()
     }
 
-    /// Why nothing more is compared.
+    /// Why the comparison stopped.
     pub(super) fn stopped(&self) -> Option<String> {
         self.stopped.take()
     }
 }
 
-/// Compares so many alternatives, so that all get their share of the time. `family` comparisons share
-/// the error in all. Where one pipeline `goes_on` from block to block, what it does may change, which
-/// ends it. `block` takes a block of the alternative at this place; `None` where that was cut short.
+/// Compares this many alternatives, each with its share of the time. `family` comparisons share the
+/// error. If one pipeline `goes_on` from block to block, a change in its behaviour ends the
+/// comparison. `block` takes a block of the alternative at this index; `None` if it was cut short.
 pub(super) fn compare(
     limits: &Limits<'_>,
     count: usize,
@@ -84,7 +84,7 @@ pub(super) fn compare(
             }
             measured.judged = judge(blocks, family);
             if goes_on && phase_changed(blocks) {
-                limits.stop("the pipeline does something else now than before");
+                limits.stop("the pipeline behaves differently from before");
             }
         }
     }

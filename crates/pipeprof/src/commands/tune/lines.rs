@@ -31,7 +31,7 @@ pub(super) struct Other {
 const BUFFER: &str = "64M";
 
 impl Lines {
-    /// Of a shell line, with its mark taken out. No others where it is no shell line.
+    /// For a shell line, without its mark. A command that is no shell line has no other lines.
     pub(super) fn of(spec: Spec, line: &str, try_flags: bool) -> Result<Lines, &'static str> {
         let typed = format!("pipeprof buffer -m {BUFFER}");
         let program = std::env::current_exe().map_or_else(
@@ -51,7 +51,7 @@ impl Lines {
                 what: format!("a buffer of {BUFFER} in the gap"),
                 line: shown,
                 spec,
-                price: format!("up to {BUFFER} of memory, and a process more"),
+                price: format!("up to {BUFFER} of memory, and one more process"),
                 is_buffer: true,
             });
         }
@@ -59,7 +59,7 @@ impl Lines {
             let cpus = std::thread::available_parallelism().map_or(1, usize::from);
             for Variant { what, line } in with_other_threads(&unmarked, cpus) {
                 let Some(spec) = original.with_line(line.as_ref()) else { continue };
-                let price = "memory and CPU time of its threads".to_owned();
+                let price = "memory and CPU time of the threads".to_owned();
                 others.push(Other { what, line, spec, price, is_buffer: false });
             }
         }
@@ -170,7 +170,7 @@ impl LineTrial<'_> {
         });
         let buffer = buffer.ok_or("the buffer did not start")?.id();
         let at = pipeline.pipes.iter().position(|pipe| pipe.writers.contains(&buffer));
-        let at = at.ok_or("nobody reads from the buffer")?;
+        let at = at.ok_or("no process reads from the buffer")?;
         Ok(Measure::Bytes { from_end: pipeline.pipes.len() - at })
     }
 
@@ -205,7 +205,7 @@ impl LineTrial<'_> {
         }
     }
 
-    /// Runs it to its end; `None` where that takes longer, or somebody interrupts.
+    /// Runs it to its end; `None` if that takes longer, or the user interrupts.
     fn to_the_end(&self, spec: &Spec, most: Duration) -> Result<Option<Duration>, String> {
         let refused = |error: pipeprof_runner::command::CommandError| error.to_string();
         let began = Instant::now();

@@ -1,4 +1,4 @@
-//! Makes changes to a running pipeline and takes them back, window by window, with the guardian told
+//! Makes changes to a running pipeline and undoes them, window by window, and tells the guardian
 //! beforehand.
 
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ pub(super) struct LiveTrial<'a> {
     pub(super) guardian: Guardian,
     pub(super) seen: &'a Looked,
     pub(super) limits: &'a Limits<'a>,
-    /// Made and not taken back.
+    /// Made and not undone yet.
     pub(super) held: Vec<(HoldId, Change)>,
 }
 
@@ -105,8 +105,8 @@ impl LiveTrial<'_> {
         })
     }
 
-    /// Bytes of the payload so far, less what only lies in a pipe whose capacity is changed: a larger
-    /// pipe that fills up takes more in, for a while, and makes nothing faster.
+    /// Bytes of the payload so far, less those that are still in a pipe whose capacity is changed:
+    /// a larger pipe takes in more until it is full, which makes nothing faster.
     fn passed(&self, treatments: &[Treatment]) -> Option<f64> {
         let bytes = self.subject.totals().ok()?.get(self.seen.payload)?.bytes.known()?;
         let enlarged = |treatment: &Treatment| match treatment {
@@ -198,14 +198,14 @@ impl LiveTrial<'_> {
                     at -= 1;
                 }
                 Restored::Refused(errno) => {
-                    refused = Some(format!("taking it back: {}", errno.desc()));
+                    refused = Some(format!("undoing it: {}", errno.desc()));
                     at -= 1;
                 }
             }
         }
         match refused {
             Some(why) => {
-                self.limits.stop(format!("a change could not be taken back yet: {why}"));
+                self.limits.stop(format!("a change could not be undone yet: {why}"));
                 Err(why)
             }
             None => Ok(()),

@@ -1,5 +1,5 @@
-//! The pipeline as it is, before anything is changed: how full its pipes are, what its members use,
-//! how fast its bytes flow and in which rhythm.
+//! The pipeline before any change: how full its pipes are, the CPU use of its members, and how fast
+//! and how evenly its bytes flow.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use crate::interrupt::Interrupt;
 use crate::progress::Watching;
 use crate::ui::{Ui, explained, hinted};
 
-/// What was seen.
+/// What was observed.
 pub(super) struct Looked {
     pub(super) pipeline: Observed,
     /// Index of the pipe whose bytes are the measure.
@@ -115,7 +115,7 @@ pub(super) fn watch(
         let hint = "`pipeprof flame --pid PID` shows what its members wait for".to_owned();
         return Err(hinted("nothing flows through this pipeline", Some(hint)));
     }
-    // The first that carries the payload: what the pipeline is given.
+    // The first pipe that carries the payload: the input of the pipeline.
     let carries = |rate: &Option<f64>| rate.is_some_and(|rate| 50.0 * rate >= most);
     let payload = rates.iter().position(carries).unwrap_or(0);
     let bytes_per_second = rates.get(payload).copied().flatten().unwrap_or(0.0);
@@ -128,7 +128,7 @@ pub(super) fn watch(
         let account = accounts.sum();
         let of_name = pipeline.members.iter().filter(|other| other.comm == member.comm);
         ObservedMember {
-            // Which of several is meant is to be told.
+            // Names the one that is meant if there are several.
             name: match of_name.count() {
                 1 => member.comm.clone(),
                 _ => format!("{} ({})", member.comm, member.pid),

@@ -1,5 +1,5 @@
-//! The pipeline that is tuned: one that runs already, or a command line that is run for it, again
-//! and again where it ends sooner.
+//! The pipeline that is tuned: a running one, or a command line, which is run again if it ends too
+//! soon.
 
 use std::time::{Duration, Instant};
 
@@ -59,7 +59,7 @@ impl Subject {
         Ok(Subject { title, found, processes, meter, command })
     }
 
-    /// What went through each pipe so far.
+    /// Bytes through each pipe so far.
     pub(super) fn totals(&self) -> anyhow::Result<Vec<Total>> {
         self.meter.totals().map_err(explained)
     }

@@ -1,5 +1,5 @@
-//! What processes had moved when they ended, where the kernel tells: with it nothing of what they
-//! leave to who waits for them has to be guessed.
+//! What processes had moved when they ended, if the kernel reports it (taskstats). Then nothing
+//! needs to be guessed from the account of the process that waited for them.
 
 use pipeprof_runner::pipeline::MemberId;
 use pipeprof_runner::taskstats::{Exit, Exits, ROUNDED_TO_BYTES};
@@ -73,7 +73,7 @@ impl ExitAccounts {
         }
     }
 
-    /// A process has begun since, so that all that it leaves is told.
+    /// A process began since then, so all that it leaves is reported.
     pub(super) fn tells_of(&self, id: MemberId) -> bool {
         id.start_time.is_some_and(|ticks| ticks > self.began_ticks)
     }

@@ -1,6 +1,6 @@
-//! What processes leave to who waits for them, as they end: an account of `/proc/PID/io` has those of
-//! the children that were waited for (`wait_task_zombie` in kernel/exit.c, v6.18), so its growth tells
-//! what these moved after the last look at them.
+//! What processes leave to the process that waits for them: its `/proc/PID/io` includes the counts
+//! of the children that it waited for (`wait_task_zombie` in kernel/exit.c, v6.18), so its growth
+//! shows what these moved after the last look at them.
 
 use pipeprof_runner::discover::parent_of;
 use pipeprof_runner::pipeline::MemberId;
@@ -20,10 +20,10 @@ const DOUBTFUL_PART: u64 = 16;
 /// `timeout` of a shell of the process that launched it.
 const GENERATIONS: usize = 4;
 
-/// In place of whoever waits for a process, where that is not known.
+/// Stands for the waiting process, if that is unknown.
 pub(super) const NOBODY: i32 = 0;
 
-/// Who was found gone at a look, by whoever waits for them.
+/// The processes that had ended by a look, by the process that waits for them.
 pub(super) type Ended = FxHashMap<i32, Vec<MemberId>>;
 
 /// A process that inherits the counts of those that it waits for.
@@ -37,7 +37,7 @@ pub(super) struct Parent {
     attributed: IoCounts,
     /// One of them was found gone at this look.
     inherits: bool,
-    /// Who waits for it.
+    /// The process that waits for it.
     parent: Option<i32>,
     /// The look that found it gone.
     gone_at: Option<u64>,
@@ -118,8 +118,8 @@ impl Watch {
 
     /// A member that has waited for one that was found gone has its counts by now, but need not have
     /// had them when it was looked at.
-    pub(super) fn read_parents_again(&mut self, gone: &Ended) {
-        let waited = |id: &MemberId| gone.contains_key(&id.pid);
+    pub(super) fn read_parents_again(&mut self, ended_children: &Ended) {
+        let waited = |id: &MemberId| ended_children.contains_key(&id.pid);
         for (_, process) in self.processes.iter_mut().filter(|(id, _)| waited(id)) {
             if let Some(counts) = process.watch.as_ref().and_then(IoWatch::counts) {
                 process.fastest = process.fastest.most(counts.since(process.last));
@@ -130,8 +130,8 @@ impl Watch {
 
     /// A member that has waited for one that was at other ends has its counts, which are no part of
     /// what went through its own.
-    pub(super) fn pass_on_elsewhere(&mut self, gone: &Ended) {
-        if gone.is_empty() {
+    pub(super) fn pass_on_elsewhere(&mut self, ended_children: &Ended) {
+        if ended_children.is_empty() {
             return;
         }
         // By process, the pipes that it reads, and those that it writes, by their places.
@@ -143,7 +143,7 @@ impl Watch {
         }
         let of_pid: FxHashMap<i32, MemberId> =
             self.processes.keys().map(|id| (id.pid, *id)).collect();
-        for (parent, children) in gone {
+        for (parent, children) in ended_children {
             let Some(parent) = of_pid.get(parent) else { continue };
             for child in children {
                 let Some(process) = self.processes.get(child) else { continue };
@@ -163,13 +163,13 @@ impl Watch {
     }
 
     /// What the kernel told of those that were found gone.
-    pub(super) fn read_exits(&mut self, gone: &Ended) {
+    pub(super) fn read_exits(&mut self, ended_children: &Ended) {
         self.exits.look();
-        for id in gone.values().flatten() {
+        for id in ended_children.values().flatten() {
             let Some(process) = self.processes.get_mut(id).filter(|it| it.is_told) else {
                 continue;
             };
-            let children = gone.get(&id.pid).into_iter().flatten().map(|child| child.pid);
+            let children = ended_children.get(&id.pid).into_iter().flatten().map(|child| child.pid);
             process.ended_with(self.exits.of(*id, children));
         }
     }
@@ -190,10 +190,12 @@ impl Watch {
     }
 
     /// Adds what the children of a process moved after the last look at them.
-    pub(super) fn inherit(&mut self, parent: i32, gone: &Ended) {
-        let members = gone.get(&parent).map_or(&[][..], Vec::as_slice);
-        let Some(Growth { heir, counted, grown, with_them }) = self.grown(parent, gone) else {
-            // What they moved after the last look at them nobody tells, unless the kernel did.
+    pub(super) fn inherit(&mut self, parent: i32, ended_children: &Ended) {
+        let members = ended_children.get(&parent).map_or(&[][..], Vec::as_slice);
+        let Some(Growth { heir, counted, grown, with_them }) = self.grown(parent, ended_children)
+        else {
+            // What they moved after the last look at them is unknown, unless the kernel reported
+            // it.
             for id in members {
                 let process = self.processes.get_mut(id);
                 let Some(process) = process.filter(|it| it.account.is_none()) else { continue };
@@ -233,8 +235,9 @@ impl Watch {
         let is_shared = sharers.len() > 1;
         for id in &sharers {
             let Some(process) = self.processes.get_mut(id) else { continue };
-            // Whose it is of several nobody knows, so that it may not be much; but hardly of one that
-            // has lived for a while and moved nothing, as one that waits for its child.
+            // If there are several, it cannot be assigned, so it must be small; but it hardly
+            // belongs to one that has lived for a while and moved nothing, such as one that waits
+            // for its child.
             let age = process.age;
             let is_doubtful = |late: u64, known: u64| {
                 is_shared && late > known / DOUBTFUL_PART && (known > 0 || age < 2)
@@ -260,11 +263,11 @@ impl Watch {
     }
 
     /// What these left to who waited for them.
-    fn grown(&self, pid: i32, gone: &Ended) -> Option<Growth> {
+    fn grown(&self, pid: i32, ended_children: &Ended) -> Option<Growth> {
         let parent = self.parents.get(&pid)?;
         if let Some(counted) = parent.counted() {
             let grown = counted.since(parent.attributed);
-            let with_them = with_them(pid, &[pid], &[], gone);
+            let with_them = with_them(pid, &[pid], &[], ended_children);
             return Some(Growth { heir: pid, counted, grown, with_them });
         }
         // Of those that have ended since the latest look, their parents have inherited all.
@@ -285,18 +288,23 @@ impl Watch {
         };
         let grown = counted.since(last.attributed).since(known);
         let beside: Vec<i32> = ended.iter().copied().chain([heir]).collect();
-        Some(Growth { heir, counted, grown, with_them: with_them(pid, &beside, &ended, gone) })
+        Some(Growth {
+            heir,
+            counted,
+            grown,
+            with_them: with_them(pid, &beside, &ended, ended_children),
+        })
     }
 }
 
 /// Whose counts came with those of the children of `pid`: what these, and the other children of
 /// `parents`, waited for themselves since they were looked at; but for those who `ended` between.
-fn with_them(pid: i32, parents: &[i32], ended: &[i32], gone: &Ended) -> Vec<MemberId> {
+fn with_them(pid: i32, parents: &[i32], ended: &[i32], ended_children: &Ended) -> Vec<MemberId> {
     let mut seen: FxHashSet<i32> = parents.iter().copied().collect();
     let mut parents = parents.to_vec();
     let mut found = Vec::new();
     while let Some(parent) = parents.pop() {
-        for &id in gone.get(&parent).into_iter().flatten() {
+        for &id in ended_children.get(&parent).into_iter().flatten() {
             if parent != pid && !ended.contains(&id.pid) {
                 found.push(id);
             }

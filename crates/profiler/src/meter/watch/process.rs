@@ -1,4 +1,4 @@
-//! One process of a pipeline: what was counted of it, look by look, and what it left.
+//! One process of a pipeline: its counts, look by look, and what it left at its end.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use super::exits::Account;
 use crate::meter::estimate::START_UP_BYTES;
 use crate::meter::{Elsewhere, EndCount, IoCounts, IoWatch, LinkSockets, can_splice};
 
-/// Who is new is looked at in full this often before that: it may end soon.
+/// A new process is looked at in full this often before that: it may end soon.
 const YOUNG: u32 = 4;
 
 /// What was rounded off a count may be this part of it.
@@ -61,7 +61,7 @@ impl Process {
         since: Option<IoCounts>,
     ) -> Self {
         let watch = IoWatch::open(id.pid).ok();
-        // Asked once its files are open: they stay those of whoever has the pid now.
+        // Asked once its files are open: they stay those of the process that has the pid now.
         let watch = watch.filter(|_| id.is_there());
         let now = watch.as_ref().and_then(IoWatch::counts).unwrap_or_default();
         let first = if from_birth { IoCounts::default() } else { since.unwrap_or(now) };
@@ -191,7 +191,7 @@ impl Process {
         is_rounded && moved < most.saturating_mul(ROUGH_PARTS)
     }
 
-    /// It moved so much before anybody could see what else it had open that nobody knows where.
+    /// It moved so much before its open files were seen that the bytes cannot be assigned.
     fn is_unchecked(&self, moved: u64) -> bool {
         self.watch.is_none() && self.age < 2 && moved > START_UP_BYTES
     }

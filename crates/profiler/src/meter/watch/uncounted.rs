@@ -1,5 +1,4 @@
-//! What `/proc/PID/io` does not count: splices of members that count nothing else, and what arrives
-//! over TCP.
+//! What `/proc/PID/io` does not count: splices, and what arrives over TCP.
 
 use pipeprof_runner::pipeline::{Link, MemberId};
 use pipeprof_runner::sock_diag::SockDiag;

@@ -130,7 +130,7 @@ impl Process {
         seen.threads = seen.threads.max(self.threads.len() as u32);
         if self.is_young() {
             seen.cpus_allowed = cpus_allowed(self.pid);
-            // Whoever starts a container moves its first process there.
+            // The container engine moves the first process there.
             seen.container = place_of(self.pid).container.or(seen.container.take());
         }
         if let Some(stat) = Stat::read(self.pid) {

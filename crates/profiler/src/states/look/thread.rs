@@ -86,7 +86,7 @@ impl Thread {
         self.doing = doing;
     }
 
-    /// Who writes to a file is held back once too many of the machine's pages are dirty
+    /// A thread that writes to a file is throttled once too many of the machine's pages are dirty
     /// (`balance_dirty_pages` in mm/page-writeback.c, v6.18).
     fn tell_writeback(&mut self, pid: i32, tid: i32, waits: &mut [Wait]) {
         let is_meant = |wait: &Wait| matches!(wait, Wait::For(Why::Disk | Why::Memory));

@@ -79,8 +79,8 @@ fn wait_at(target: Target, for_space: bool, builder: &mut Builder) -> Wait {
 }
 
 /// A wait for what goes against the flow of a link: for an answer, or a window that the other side
-/// opens, as ssh has one for each channel. Who has the other end is to act, as for one who waits for
-/// space, or for data.
+/// opens, as ssh has one for each channel. The process at the other end has to act, as for a wait
+/// for space or for data.
 fn for_peer(target: Target, builder: &mut Builder) -> Wait {
     let link = match target {
         Target::Socket(inode) => builder.link_of(inode),
@@ -144,7 +144,7 @@ fn polls(
             }
         }
     }
-    // Who waits for data of another pipe as well reads what comes back meanwhile.
+    // A thread that also waits for data of another pipe reads what comes back meanwhile.
     if waits.iter().all(|wait| matches!(wait, Wait::For(_))) {
         for wait in waits.iter_mut().filter(|wait| **wait == Wait::For(Why::Network)) {
             let mut peers = sockets.iter().map(|&target| for_peer(target, builder));

@@ -76,7 +76,7 @@ impl Builder {
         key.map(|key| self.pipe(key))
     }
 
-    /// The link that a socket is an end of, and whether who has that end is its sender.
+    /// The link that a socket is an end of, and whether it is the sender's end.
     pub(in crate::states) fn link_of(&mut self, socket: u64) -> Option<(PipeRef, bool)> {
         let links = self.sockets.get(&socket)?;
         let (key, sends) =

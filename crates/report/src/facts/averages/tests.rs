@@ -341,7 +341,7 @@ fn thin_evidence_is_no_verdict() {
         verdict.headline
     };
     for (headline, why) in [
-        (change(|e| e.elapsed_ns = 34 * MS), "34.0 ms are too short to judge"),
+        (change(|e| e.elapsed_ns = 34 * MS), "34.0 ms is too short to judge"),
         (change(|e| e.lost = 500), "33 % of the records were lost"),
         (change(|e| (e.lost, e.foreign_samples) = (1000, 2000)), "25 % of the records were lost"),
         (change(|e| e.kernel_visible = false), "kernel code was not measured"),

@@ -1,9 +1,9 @@
-//! Busy time, held to the scheduler's account.
+//! Corrects busy time by the scheduler's account.
 //!
-//! A look takes a CPU for a moment. Who is woken in that moment, and would have run on that CPU, is
-//! found runnable: looks find a member that sleeps and wakes thousands of times a second busy up to
-//! half of the time where it was for 15 %. What the scheduler charged, on a CPU and runnable, is
-//! exact. Where looks found clearly more, the rest is put back to what the member waited for.
+//! A look occupies a CPU for a moment. A thread that is woken in that moment, and would have run on
+//! that CPU, appears runnable: looks can find a member that sleeps and wakes thousands of times a
+//! second busy half of the time when it was busy 15 %. The scheduler's charge, on CPU and runnable,
+//! is exact. If looks found clearly more, the excess is given back to what the member waited for.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -23,8 +23,8 @@ const WITHIN_ERROR: f64 = 0.05;
 /// More joint states than this in a span are too few looks each to split them further.
 const MOST_MOMENTS: usize = 256;
 
-/// States of actors, in all joint states that come of it: there are fewer to a span where members
-/// and spans are many.
+/// States of actors, in all resulting joint states: there are fewer per span if members and spans
+/// are many.
 const MOST_STATES: usize = 6_000_000;
 
 /// Holds the busy time of each actor to its account, where that is complete: `brief` says of each
@@ -68,7 +68,7 @@ struct Held {
     part: f64,
 }
 
-/// By span, who is to be held.
+/// By span, which members to correct.
 fn overseen(spans: &[Span], actors: usize, brief: &[Vec<(u64, u64)>]) -> Vec<Vec<Held>> {
     let mut sums: Vec<Found> = vec![Found::default(); actors];
     let each = steps(spans, AROUND_NS).map(|Step { window, enters, leaves }| {

@@ -1,4 +1,5 @@
-//! Attributes the processes of a time line to members: what a process holds or does, its member does.
+//! Attributes the processes of a timeline to members: which pipes each member holds, and what it
+//! does in a joint state.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::ordered::OrderedMap;
 /// Accounts are read every few looks: a process that lived for less may have lost some of its own.
 const LONG_ENOUGH_NS: u64 = 200_000_000;
 
-/// Whose the processes are.
+/// Maps processes to members.
 pub(super) struct Attribution {
     pub(super) actors: Vec<Actor>,
     pub(super) pipes: Vec<Ends>,

@@ -1,9 +1,9 @@
-//! Who started whom: found in one pass over the processes, however deep they descend from each other.
+//! Which process started which: found in one pass over the processes, however deep their tree is.
 
 use pipeprof_profiler::states::ProcessSeen;
 use rustc_hash::FxHashMap;
 
-/// Members that lived for less than this share of who started them are told as part of that.
+/// Members that lived for less than this share of the life of their starter count as part of it.
 const BRIEF: f64 = 0.5;
 
 /// The processes of a time line, by who started them.
@@ -21,9 +21,9 @@ impl Descent {
         Descent { parent_of, order }
     }
 
-    /// Whom each process is told as: itself, or who started it. That is the nearest member that
-    /// lived so much longer that this one was brief, and so on from there; for what is no member,
-    /// the nearest member.
+    /// The process that each one counts as: itself, or the process that started it. That is the
+    /// nearest member that lived so much longer that this one was brief, and so on from there; for
+    /// a process that is no member, the nearest member.
     pub(super) fn roots(
         &self,
         processes: &[ProcessSeen],

@@ -1,5 +1,5 @@
-//! How much of a time line there is room for: a long watch of many members gets coarser instead of
-//! taking a gigabyte.
+//! How much detail of a timeline fits in memory: a long watch of many members gets coarser instead
+//! of taking a gigabyte.
 
 use std::borrow::Cow;
 

@@ -1,8 +1,8 @@
-//! What a remedy can buy at most.
+//! The most that a remedy can gain.
 //!
-//! Bounds come from the time line: with one member costing nothing, each phase takes as long as the
-//! next needs, who is busy or waits outside for so much of it. A larger pipe can at most let all
-//! members work at the same time, so it buys nothing where one of them is busy all the time.
+//! Bounds come from the timeline: if one member cost nothing, each phase would take as long as the
+//! next member needs, the time that it is busy or waits outside. A larger pipe can at most let all
+//! members work at the same time, so it gains nothing if one of them is busy all the time.
 
 use super::judge::{Judge, LEAST_PRESSURE};
 use super::{Judged, LargerPipe, Next};
@@ -18,7 +18,7 @@ pub(crate) const LEAST_ALTERNATION: f64 = 0.1;
 const IDLE: f64 = 0.15;
 
 impl Judge<'_> {
-    /// How long the phases take if nobody ever waits for a CPU or a neighbour.
+    /// How long the phases take if no member ever waits for a CPU or a neighbour.
     pub(super) fn time_with_cpus(&self) -> f64 {
         let longest = |phase: &Phase| {
             let uses = uses(self.history, phase.spans.clone());
@@ -27,10 +27,11 @@ impl Judge<'_> {
         self.phases.iter().map(longest).sum()
     }
 
-    /// How long the phases take if each member but `without` needs what it needed, and nobody ever
-    /// waits for a neighbour: the longest need of each, added up, and who that is most.
+    /// How long the phases take if each member but `without` needs what it needed, and no member
+    /// ever waits for a neighbour: the longest need of each phase, added up, and the member that it
+    /// is most often.
     pub(super) fn time_without(&self, without: &[ActorId]) -> (f64, Option<ActorId>) {
-        // Who is removed no longer lets the others fall asleep and wake up.
+        // A removed member no longer makes the others sleep and wake up.
         let spared = |actor: ActorId| {
             let member = self.member_of[actor].filter(|_| !without.is_empty());
             let member = member.map(|member| &self.evidence.members[member]);

@@ -1,4 +1,4 @@
-//! What limits: a member by what it does, a pipe by what it costs, the CPUs, or nothing at all.
+//! The kind of limit: a member by what it does, a pipe by what it costs, the CPUs, or none.
 
 use super::judge::{Judge, LEAST_PRESSURE, MOSTLY};
 use super::{Judged, Limiter};
@@ -47,8 +47,8 @@ impl Judge<'_> {
         }
     }
 
-    /// Whether CPUs would make the pipeline faster than anything could that is done to whoever
-    /// limits, or that mostly waits for one.
+    /// Whether more CPUs would make the pipeline faster than any change to the limiting member, or
+    /// that member mostly waits for a CPU.
     fn is_starved(&self, judged: &Judged, top: Limiter) -> bool {
         let no_cpu = self.whole.share(|limit| matches!(limit, Limit::NoCpu(_)));
         let is_throttled = judged.lives.iter().any(|life| {
@@ -74,7 +74,7 @@ impl Judge<'_> {
 
     fn find_starved(&self, judged: &mut Judged) {
         judged.finding = Finding::Starved;
-        // Who limits comes first, though all wait for the same CPUs.
+        // The limiting member comes first, though all wait for the same CPUs.
         let mut members: Vec<usize> = self.member_of.iter().filter_map(|member| *member).collect();
         members.sort_by(|&a, &b| self.limits_of(b).total_cmp(&self.limits_of(a)));
         members.retain(|&member| self.limits_of(member) >= 0.05);
@@ -117,7 +117,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Nothing went through any pipe, and nobody did anything: who waits for what.
+    /// Nothing went through any pipe, and no member did anything: which member waits for what.
     fn idle(&self, judged: &Judged, top: Limiter) -> Option<(usize, Outside)> {
         let pipes = &self.evidence.pipes;
         let nothing = !pipes.is_empty() && pipes.iter().all(|pipe| pipe.bytes == Some(0));

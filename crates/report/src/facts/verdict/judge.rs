@@ -1,4 +1,4 @@
-//! Who limits, added up: shares of members, pipes and CPUs, for the whole run and by phase.
+//! Adds up what limits: shares of members, pipes and CPUs, for the whole run and by phase.
 
 use pipeprof_runner::pipeline::{PipeKey, Pipeline};
 use rustc_hash::{FxHashMap, FxHashSet};

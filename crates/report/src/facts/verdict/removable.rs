@@ -1,4 +1,4 @@
-//! A member that only passes on what the next could read by itself.
+//! Finds a member that only passes on what the next one could read by itself.
 
 use super::judge::Judge;
 

@@ -202,7 +202,7 @@ fn threads_that_run_one_at_a_time_are_told() {
     let case = Case { actor, ..Case::of(repeated(&[("sBd", 1)], 100)) };
     let (_, verdict) = case.judged();
     assert!(
-        verdict.headline.contains("of its 3 threads one runs at a time"),
+        verdict.headline.contains("only one of its 3 threads runs at a time"),
         "{}",
         verdict.headline
     );

@@ -8,7 +8,7 @@ pub(in crate::roles) enum Part {
     /// None that matters: the caller decides.
     #[default]
     Ordinary,
-    /// A helper that does its work for whoever called it.
+    /// A helper that works for its caller.
     Absorber,
     /// The scheduler's way out of, or back into, a task.
     Schedule,

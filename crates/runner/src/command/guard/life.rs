@@ -1,5 +1,5 @@
-//! What the guardian does: waits for the command, tells how it ended, and ends all that descends
-//! from it when asked to, or when the one who could ask is no more.
+//! What the guardian does: waits for the command, reports how it ended, and ends all its
+//! descendants when pipeprof asks for it or has ended.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
@@ -223,8 +223,9 @@ impl Life {
         }
     }
 
-    /// Asks everyone to end, once. What a trap starts meanwhile is left alone while whoever started
-    /// it lives; what was missed because it was just being born is found when its parent has ended.
+    /// Asks everyone to end, once. Processes that a trap starts meanwhile are left alone while
+    /// their starter lives; a process that was missed during its fork is found when its parent has
+    /// ended.
     fn ask(&mut self, all: bool) {
         let own = getpid().as_raw();
         let Life { tree, asked, .. } = self;
