@@ -179,7 +179,10 @@ impl Segments {
         let (writer, data_start) =
             begin(&next, &self.events, &began.state).inspect_err(|_| _ = fs::remove_file(&next))?;
         std::mem::replace(&mut self.writer, writer).finish(&self.provenance)?;
-        fs::rename(&self.path, &old)?;
+        // Whoever is killed in between leaves a recording all the same; not every file system links.
+        if fs::hard_link(&self.path, &old).is_err() {
+            fs::rename(&self.path, &old)?;
+        }
         fs::rename(&next, &self.path)?;
         let began = std::mem::replace(&mut self.began, began);
         self.older.push_back(Segment { path: old, began, bytes });

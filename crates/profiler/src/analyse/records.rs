@@ -76,7 +76,7 @@ impl<'a> Pass<'a> {
         match parse(record, layout) {
             Some(Parsed::Sample(sample)) if layout.has_readings() => {
                 let mut readings = std::mem::take(&mut self.readings);
-                match readings.of(&sample, layout, file) {
+                match readings.of(&sample, layout, |id| file.counter(id)) {
                     Some(counted) => counted.iter().for_each(|&(event, period)| {
                         let sample = sample.standing_for(period);
                         self.sample_of(event, &sample, record.misc, file);

@@ -35,6 +35,8 @@ pub(super) struct Segments {
     is_socket: bool,
     /// All that each end has moved, where nothing else is in it.
     alone: (Option<u64>, Option<u64>),
+    /// What all processes of each end have counted since the beginning, those that ended too.
+    whole: Ends,
     /// Readers that were counted from their birth.
     born: u32,
 }
@@ -82,6 +84,12 @@ impl Segments {
         self.looked = true;
     }
 
+    /// Takes what all processes of each end have counted since the beginning. Where one that writes
+    /// makes way for the next, a segment may end between what the two ends count; the whole does not.
+    pub(super) fn counted(&mut self, writer: Option<EndCount>, reader: Option<EndCount>) {
+        self.whole = (writer, reader);
+    }
+
     /// Nothing more than that an end is there for the first time that was counted from its birth: it
     /// belongs to what the other one has counted so far.
     fn completes(&self, writer: Option<EndCount>, reader: Option<EndCount>) -> bool {
@@ -119,6 +127,17 @@ impl Segments {
         if let Some(bytes) = self.overcounted() {
             return bytes;
         }
+        match self.sum() {
+            known @ Bytes::Known { .. } => known,
+            unknown => match self.estimate(self.whole) {
+                known @ Bytes::Known { .. } => known,
+                Bytes::Unknown { .. } => unknown,
+            },
+        }
+    }
+
+    /// The segments added up.
+    fn sum(&self) -> Bytes {
         match (self.unknown.clone(), self.current()) {
             (Some(why), _) => Bytes::Unknown { why },
             (None, Bytes::Known { bytes, source }) => {
@@ -187,14 +206,18 @@ impl Segments {
 
     fn current(&self) -> Bytes {
         let (writer, reader) = self.moved();
-        let estimate = if self.is_socket { estimate_socket } else { estimate };
-        match (estimate(writer, reader, self.capacity_bytes), writer, self.rest) {
+        match (self.estimate((writer, reader)), writer, self.rest) {
             // Whatever else the reader does: no more can come than the writer left behind.
             (Bytes::Unknown { .. }, None, Some(bytes)) => {
                 Bytes::Known { bytes, source: Source::Writer }
             }
             (estimate, ..) => estimate,
         }
+    }
+
+    fn estimate(&self, (writer, reader): Ends) -> Bytes {
+        let estimate = if self.is_socket { estimate_socket } else { estimate };
+        estimate(writer, reader, self.capacity_bytes)
     }
 
     /// What each end has moved since the segment began.
@@ -264,6 +287,19 @@ mod tests {
         // The reader has read its libraries meanwhile.
         let looks = [(None, born(7000)), (born(3000), born(9000)), (None, born(10_000))];
         assert_eq!(total(&looks), Some(3000));
+    }
+
+    #[test]
+    fn a_segment_that_ends_between_two_counts_leaves_the_whole() {
+        // The next one writes before the reader is looked at, and before it is known itself.
+        let looks = [(end(200_000_000), end(199_990_000)), (None, end(230_000_000))];
+        let later = (end(1_000_000_000), end(1_000_000_000));
+        let mut segments = Segments::new(None);
+        looks.iter().for_each(|&(writer, reader)| segments.look(writer, reader));
+        segments.look(later.0, later.1);
+        assert_eq!(segments.total().known(), None);
+        segments.counted(later.0, later.1);
+        assert_eq!(segments.total().known(), Some(1_000_000_000));
     }
 
     #[test]

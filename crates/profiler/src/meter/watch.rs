@@ -211,8 +211,11 @@ impl Watch {
                 pipe.segments.look(writer.filter(|_| had_writer), reader.filter(|_| had_reader));
             }
             pipe.segments.look(writer, reader);
+            pipe.segments.counted(last_word.0, last_word.1);
             if let Some(bytes) = pipe.total().known() {
-                pipe.series.add(Point { at_ns, bytes });
+                // Who is believed may change, and with it the count, by what the pipe holds.
+                let before = pipe.series.points().last().map_or(0, |point| point.bytes);
+                pipe.series.add(Point { at_ns, bytes: bytes.max(before) });
             }
         }
     }

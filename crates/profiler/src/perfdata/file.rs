@@ -96,6 +96,12 @@ impl PerfDataFile {
         self.by_id.get(&id).copied()
     }
 
+    /// The event of a counter, and whether each thread that inherits it has its own.
+    pub(crate) fn counter(&self, id: u64) -> Option<(usize, bool)> {
+        let event = self.event_of_id(id)?;
+        Some((event, self.events[event].is_inherited()))
+    }
+
     /// Where in its body a sample has an id that is no event's, and the id that belongs there.
     pub(super) fn mislabelled(&self, record: &Record<'_>) -> Option<(usize, u64)> {
         let [first, _, ..] = &self.events[..] else { return None };
@@ -116,7 +122,10 @@ impl PerfDataFile {
             let event = self.event_of_record(&record);
             let layout = self.events[event].layout;
             let sample = if layout.has_readings() { layout.sample(record.body) } else { None };
-            match sample.as_ref().and_then(|sample| readings.of(sample, layout, self)) {
+            match sample
+                .as_ref()
+                .and_then(|sample| readings.of(sample, layout, |id| self.counter(id)))
+            {
                 Some(counted) => counted.iter().for_each(|&(event, _)| counts[event] += 1),
                 None => counts[event] += 1,
             }
