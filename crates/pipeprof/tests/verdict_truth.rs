@@ -177,10 +177,8 @@ fn alone(folder: &Path, stages: &[Stage]) -> Vec<f64> {
     }
     // What else the machine does, writing back included, only adds to them.
     let longest = times.iter().copied().fold(0.0, f64::max);
-    for at in 0..stages.len() {
-        if times[at] > longest / 2.5 {
-            times[at] = times[at].min(time(at));
-        }
+    for (at, alone) in times.iter_mut().enumerate().filter(|(_, alone)| **alone > longest / 2.5) {
+        *alone = alone.min(time(at));
     }
     times
 }
