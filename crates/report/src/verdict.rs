@@ -228,6 +228,15 @@ pub struct PhaseSummary {
     pub until_ns: u64,
     /// Who limited it most.
     pub limit: LimitShare,
+    /// What that one waits for meanwhile, as a predicate, where that is outside of the pipeline.
+    pub waits: Option<&'static str>,
+}
+
+impl PhaseSummary {
+    /// `; it sleeps on a timer`, to go on with.
+    pub(crate) fn and_waits(&self) -> String {
+        self.waits.map_or_else(String::new, |waits| format!("; it {waits}"))
+    }
 }
 
 /// A run shorter than this shows little besides its start and end.

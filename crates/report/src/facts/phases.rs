@@ -20,10 +20,12 @@ pub struct Phase {
     pub blame: Blame,
 }
 
-/// What phases distinguish: a member, whatever it does, a pipe, or neither.
+/// What phases distinguish: a member that runs or could, one that waits for something outside of the
+/// pipeline, a pipe, or neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum LimitedBy {
     Actor(ActorId),
+    Outside(ActorId),
     Pipe(PipeAt),
     Nobody,
 }
@@ -31,9 +33,10 @@ enum LimitedBy {
 impl LimitedBy {
     fn of(limit: Limit) -> LimitedBy {
         match limit {
+            Limit::Busy(actor) | Limit::NoCpu(actor) => LimitedBy::Actor(actor),
+            Limit::Outside(actor, _) => LimitedBy::Outside(actor),
             Limit::WakeUps(pipe) => LimitedBy::Pipe(pipe),
             Limit::Unknown => LimitedBy::Nobody,
-            limit => limit.actor().map_or(LimitedBy::Nobody, LimitedBy::Actor),
         }
     }
 }

@@ -128,6 +128,8 @@ pub struct PhaseFacts {
     pub limiter: Limiter,
     /// For which share of it.
     pub share: f64,
+    /// What that one waits for while it limits, where it does so most of the time.
+    pub outside: Option<Outside>,
 }
 
 /// How a member used the CPUs.

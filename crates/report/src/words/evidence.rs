@@ -111,13 +111,14 @@ pub(crate) fn lines(verdict: &Verdict) -> Vec<Line> {
         let whole = phases.iter().map(|phase| phase.until_ns - phase.from_ns).sum::<u64>();
         lines.extend(phases.iter().enumerate().map(|(at, phase)| {
             sentence(format!(
-                "phase {}, {} to {} ({} of the time): {} {} of it",
+                "phase {}, {} to {} ({} of the time): {} {} of it{}",
                 at + 1,
                 duration(phase.from_ns as f64),
                 duration(phase.until_ns as f64),
                 super::units::share(phase.until_ns - phase.from_ns, whole),
                 limited_by(&phase.limit),
-                percent(phase.limit.percent)
+                percent(phase.limit.percent),
+                phase.and_waits()
             ))
         }));
     }

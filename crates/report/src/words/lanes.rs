@@ -123,13 +123,14 @@ pub(crate) fn phase_line(summary: &Summary, at: usize, of: &PhaseSummary, whole_
     let ns = of.until_ns.saturating_sub(of.from_ns);
     let verb = if of.limit.kind == "cpus" { "limit" } else { "limits" };
     format!(
-        "phase {}, {} to {} ({} of the time): {} {verb} {} of it",
+        "phase {}, {} to {} ({} of the time): {} {verb} {} of it{}",
         at + 1,
         duration(of.from_ns as f64),
         duration(of.until_ns as f64),
         super::units::share(ns, whole_ns),
         limit(summary, &of.limit),
-        percent(of.limit.percent)
+        percent(of.limit.percent),
+        of.and_waits()
     )
 }
 

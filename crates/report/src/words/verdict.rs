@@ -92,6 +92,7 @@ impl Words<'_> {
             from_ns: phase.from_ns,
             until_ns: phase.until_ns,
             limit: self.limit(phase.limiter, phase.share),
+            waits: phase.outside.map(outside),
         }
     }
 

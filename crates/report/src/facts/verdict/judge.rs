@@ -92,7 +92,7 @@ impl<'a> Judge<'a> {
         for phase in std::mem::take(&mut self.phases) {
             let top = |phase: &Phase| {
                 let (limiter, _) = *self.limiters(&phase.blame, false).first()?;
-                Some((limiter, self.waits_outside(&phase.blame, limiter)))
+                Some((limiter, self.waits_outside(&phase.blame, limiter).is_some()))
             };
             match merged.last_mut() {
                 Some(last) if top(last) == top(&phase) => {
@@ -106,15 +106,23 @@ impl<'a> Judge<'a> {
         self.phases = merged;
     }
 
-    /// A member limits by what it waits for outside, more than by what it does.
-    fn waits_outside(&self, blame: &Blame, limiter: Limiter) -> bool {
-        let of_limiter = |limit: Limit| {
+    /// What a member waits for outside, where it limits by that more than by what it does.
+    fn waits_outside(&self, blame: &Blame, limiter: Limiter) -> Option<Outside> {
+        let (mut waited, mut rest) = (0.0, 0.0);
+        let mut longest = None;
+        for &(limit, ns) in &blame.limits {
             let member = limit.actor().and_then(|actor| self.member_of[actor]);
-            member.is_some_and(|member| limiter == Limiter::Member(member))
-        };
-        let outside = |limit: Limit| matches!(limit, Limit::Outside(..));
-        blame.share(|limit| of_limiter(limit) && outside(limit))
-            > blame.share(|limit| of_limiter(limit) && !outside(limit))
+            match limit {
+                _ if !member.is_some_and(|member| limiter == Limiter::Member(member)) => {}
+                Limit::Outside(_, outside) => {
+                    waited += ns;
+                    // The largest come first.
+                    longest.get_or_insert(outside);
+                }
+                _ => rest += ns,
+            }
+        }
+        longest.filter(|_| waited > rest)
     }
 
     pub(super) fn judged(&self) -> Judged {
@@ -231,6 +239,7 @@ impl<'a> Judge<'a> {
             until_ns: phase.until_ns.saturating_sub(start),
             limiter,
             share,
+            outside: self.waits_outside(&phase.blame, limiter),
         }
     }
 }
