@@ -21,12 +21,13 @@ pub struct Live {
     found: Found,
     looker: Looker,
     members: FxHashMap<MemberId, Counted>,
-    /// Who has started members: what these moved is in its account once it has waited for them.
+    /// Processes that started members: once they have waited for these, their accounts include what
+    /// these moved.
     parents: FxHashSet<i32>,
     since_ns: u64,
     /// It used hardly any CPU time in the last interval.
     is_quiet: bool,
-    /// Somebody has ended since it was found.
+    /// A member has ended since it was found.
     has_lost: bool,
     /// Intervals since the looker was made.
     age: u32,
@@ -123,14 +124,19 @@ impl Live {
         }
     }
 
-    /// The members at pipes of which nobody can tell what went through.
-    fn at_unknown(&self, held: &FxHashMap<MemberId, [usize; 2]>) -> FxHashSet<MemberId> {
-        let pipes = self.found.pipeline.pipes.iter();
+    /// Members at pipes whose bytes are unknown though nothing is known that they move elsewhere.
+    fn unexplained(&self, held: &FxHashMap<MemberId, [usize; 2]>) -> FxHashSet<MemberId> {
         let is_unknown = |pipe: &&Pipe| {
             !matches!(pipe.link, Link::Tcp { .. }) && self.bytes(pipe, held).is_none()
         };
-        let ends =
-            pipes.filter(is_unknown).flat_map(|pipe| pipe.writers.iter().chain(&pipe.readers));
+        let moves_elsewhere = |id: &MemberId, of: fn(&Elsewhere) -> bool| {
+            self.members.get(id).is_none_or(|it| it.splices || of(&it.elsewhere))
+        };
+        let pipes = self.found.pipeline.pipes.iter().filter(is_unknown);
+        let ends = pipes.flat_map(|pipe| {
+            let writers = pipe.writers.iter().filter(|id| !moves_elsewhere(id, |it| it.writes));
+            writers.chain(pipe.readers.iter().filter(|id| !moves_elsewhere(id, |it| it.reads)))
+        });
         ends.copied().collect()
     }
 
@@ -190,7 +196,7 @@ impl Live {
         let arrived = self.arrivals();
         let held = self.held();
         // Where the ends disagree, one of them may move other things, too, since it was looked at.
-        self.look_elsewhere(self.at_unknown(&held));
+        self.look_elsewhere(self.unexplained(&held));
         let pipes = &self.found.pipeline.pipes;
         let found = if levels { self.found.levels() } else { vec![None; pipes.len()] };
         let pipes = pipes

@@ -233,9 +233,9 @@ pub struct PhaseSummary {
 }
 
 impl PhaseSummary {
-    /// `; it sleeps on a timer`, to go on with.
+    /// `: it sleeps on a timer`, behind what limits.
     pub(crate) fn and_waits(&self) -> String {
-        self.waits.map_or_else(String::new, |waits| format!("; it {waits}"))
+        self.waits.map_or_else(String::new, |waits| format!(": it {waits}"))
     }
 }
 

@@ -84,8 +84,9 @@ impl Segments {
         self.looked = true;
     }
 
-    /// Takes what all processes of each end have counted since the beginning. Where one that writes
-    /// makes way for the next, a segment may end between what the two ends count; the whole does not.
+    /// Takes what all processes of each end have counted since the beginning. If one writer follows
+    /// another, the reader may have read from the second before a segment ends with the first, so the
+    /// ends disagree in that segment, but not in all.
     pub(super) fn counted(&mut self, writer: Option<EndCount>, reader: Option<EndCount>) {
         self.whole = (writer, reader);
     }

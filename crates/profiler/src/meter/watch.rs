@@ -122,8 +122,9 @@ impl Watch {
                     || id.start_time.is_some_and(|start| start > self.since_ticks);
                 let from_birth = self.from_birth || self.looks > 0 && has_begun_since();
                 let since = self.before_children(member.pid);
-                let mut process = Process::meet(id, parent, from_birth, since);
-                process.is_told = self.from_birth || self.exits.tells_of(id);
+                let is_reported = self.from_birth || self.exits.reports(id);
+                let process =
+                    Process { is_reported, ..Process::meet(id, parent, from_birth, since) };
                 unseen.extend(process.watch.is_none().then_some(id));
                 self.children.entry(parent.unwrap_or(NOBODY)).or_default().push(id);
                 self.processes.insert(id, process);

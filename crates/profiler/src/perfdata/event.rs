@@ -98,7 +98,7 @@ impl Event {
         self.layout.tells_cpu() && self.flags & flag::ENABLE_ON_EXEC == 0
     }
 
-    /// The threads that a thread starts count for themselves.
+    /// Threads that are started later inherit it, each with a counter of its own.
     pub fn is_inherited(&self) -> bool {
         self.flags & flag::INHERIT != 0
     }

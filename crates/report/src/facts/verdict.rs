@@ -20,7 +20,7 @@ mod removable;
 
 pub(crate) use bounds::LEAST_ALTERNATION;
 pub(super) use judge::Judge;
-pub use removable::{NoMore, Removable};
+pub use removable::{Redundant, Removable};
 
 /// Who or what limits, by place in the evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

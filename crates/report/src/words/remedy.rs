@@ -6,7 +6,7 @@ use super::units::{bytes, duration, gain, percent};
 use super::verdict::Words;
 use super::{network, pipe_bound};
 use crate::facts::states::Outside;
-use crate::facts::verdict::{LEAST_GAIN, Next, NoMore, Parallel, Removable};
+use crate::facts::verdict::{LEAST_GAIN, Next, Parallel, Redundant, Removable};
 use crate::verdict::{Finding, PipeCause, Remedy};
 
 impl Words<'_> {
@@ -154,7 +154,7 @@ impl Words<'_> {
     }
 
     fn removal(&self) -> Option<Remedy> {
-        let Removable { member, does } = self.judged.removable?;
+        let Removable { member, because } = self.judged.removable?;
         let member = &self.evidence.members[member];
         let all: u64 = self.evidence.members.iter().map(|member| member.on_cpu_ns).sum();
         let part = member.on_cpu_ns as f64 / all.max(1) as f64;
@@ -162,10 +162,12 @@ impl Words<'_> {
             return None;
         }
         Some(Remedy::new(
-            match does {
-                NoMore::ReadFile => format!("replace {} by `< FILE`", member.label),
-                NoMore::Copy => format!("remove {}: it only copies", member.label),
-                NoMore::ShowProgress => format!("remove one {}", member.label),
+            match because {
+                Redundant::ReadsFile => format!("replace {} by `< FILE`", member.label),
+                Redundant::Copies => format!("remove {}: it only copies", member.label),
+                Redundant::ShowsProgress => {
+                    format!("remove {}: another one shows the progress", member.label)
+                }
             },
             format!("saves {} of all CPU time", percent(100.0 * part)),
             None,

@@ -268,6 +268,11 @@ impl Words<'_> {
         life.quota.filter(|quota| quota.held_back >= 0.5 * waits.min(1.0))
     }
 
+    /// A member runs for longer than it waits for something outside the pipeline.
+    fn works(&self, member: usize) -> bool {
+        self.judged.life(member).is_none_or(|life| life.used.busy_ns >= life.used.outside_ns)
+    }
+
     fn doubt(&self, doubt: Doubt) -> String {
         let level = match self.judged.confidence {
             Some(crate::verdict::Confidence::Low) => "low confidence",
@@ -275,7 +280,7 @@ impl Words<'_> {
         };
         let why = match doubt {
             Doubt::FewLooks(looks) => format!("only {looks} looks at the members"),
-            Doubt::NextIsNear(Limiter::Member(member)) => {
+            Doubt::NextIsNear(Limiter::Member(member)) if self.works(member) => {
                 format!("{} is almost as busy", self.named(member))
             }
             Doubt::NextIsNear(Limiter::Cpus) => "waiting for a CPU takes almost as long".to_owned(),

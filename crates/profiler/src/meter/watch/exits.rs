@@ -74,7 +74,7 @@ impl ExitAccounts {
     }
 
     /// A process began since then, so all that it leaves is reported.
-    pub(super) fn tells_of(&self, id: MemberId) -> bool {
+    pub(super) fn reports(&self, id: MemberId) -> bool {
         id.start_time.is_some_and(|ticks| ticks > self.began_ticks)
     }
 

@@ -166,7 +166,7 @@ impl Watch {
     pub(super) fn read_exits(&mut self, ended_children: &Ended) {
         self.exits.look();
         for id in ended_children.values().flatten() {
-            let Some(process) = self.processes.get_mut(id).filter(|it| it.is_told) else {
+            let Some(process) = self.processes.get_mut(id).filter(|it| it.is_reported) else {
                 continue;
             };
             let children = ended_children.get(&id.pid).into_iter().flatten().map(|child| child.pid);
@@ -183,7 +183,7 @@ impl Watch {
             };
             let children = self.children.get(&id.pid).into_iter().flatten().filter(has_gone);
             let account = self.exits.of(*id, children.map(|child| child.pid));
-            if let Some(process) = self.processes.get_mut(id).filter(|it| it.is_told) {
+            if let Some(process) = self.processes.get_mut(id).filter(|it| it.is_reported) {
                 process.ended_with(account);
             }
         }

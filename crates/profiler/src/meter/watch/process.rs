@@ -33,8 +33,8 @@ pub(super) struct Process {
     pub(super) parent: Option<i32>,
     /// It has begun since the watch did, so that all its counts are of what was watched.
     pub(super) from_birth: bool,
-    /// The kernel tells all that it leaves when it ends.
-    pub(super) is_told: bool,
+    /// The kernel reports all that it has moved when it ends.
+    pub(super) is_reported: bool,
     /// What the kernel told when it had ended.
     pub(super) account: Option<Account>,
     /// Which sides are known by it alone.
@@ -53,7 +53,8 @@ pub(super) enum Seen {
 }
 
 impl Process {
-    /// It counts from its birth, or `since` it had counted so much, or else from now.
+    /// Counts from its birth where `from_birth` says so; else from `since`, what it had counted
+    /// earlier, or from now.
     pub(super) fn meet(
         id: MemberId,
         parent: Option<i32>,
@@ -78,7 +79,7 @@ impl Process {
             elsewhere: Elsewhere::default(),
             parent,
             from_birth,
-            is_told: from_birth,
+            is_reported: false,
             account: None,
             is_rounded: Elsewhere::default(),
             writes_to: 0,

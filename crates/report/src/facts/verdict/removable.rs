@@ -7,19 +7,19 @@ use super::judge::Judge;
 pub struct Removable {
     /// Its place in the profile.
     pub member: usize,
-    /// What it does.
-    pub does: NoMore,
+    /// Why.
+    pub because: Redundant,
 }
 
-/// What a member does that nothing needs.
+/// What a member does that the pipeline does not need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoMore {
+pub enum Redundant {
     /// It writes one file to a pipe.
-    ReadFile,
+    ReadsFile,
     /// It copies from one pipe to the next.
-    Copy,
+    Copies,
     /// It shows the progress that another one shows.
-    ShowProgress,
+    ShowsProgress,
 }
 
 impl Judge<'_> {
@@ -52,13 +52,13 @@ impl Judge<'_> {
                 .iter()
                 .any(|argument| argument.starts_with("-L") || argument.starts_with("--rate-limit"));
             let again = of.comm == "pv" && !limits_rate && std::mem::replace(&mut seen_pv, true);
-            let does = match (is_cat, again) {
-                (true, _) if reads => NoMore::Copy,
-                (true, _) => NoMore::ReadFile,
-                (false, true) => NoMore::ShowProgress,
+            let because = match (is_cat, again) {
+                (true, _) if reads => Redundant::Copies,
+                (true, _) => Redundant::ReadsFile,
+                (false, true) => Redundant::ShowsProgress,
                 (false, false) => continue,
             };
-            return Some(Removable { member, does });
+            return Some(Removable { member, because });
         }
         None
     }
