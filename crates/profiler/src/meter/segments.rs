@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::estimate::{Bytes, EndCount, Source, estimate, estimate_socket};
+use super::estimate::{Bytes, EndCount, START_UP_BYTES, Source, estimate, estimate_socket};
 
 /// The counts of the two ends.
 type Ends = (Option<EndCount>, Option<EndCount>);
@@ -67,6 +67,12 @@ impl Segments {
     pub(super) fn look(&mut self, writer: Option<EndCount>, reader: Option<EndCount>) {
         let (was, is) = (self.ends_there(), (writer.is_some(), reader.is_some()));
         if self.looked && was != is && !self.completes(writer, reader) {
+            let is_new = |was: bool, is: bool, left: Option<EndCount>| !was && is && left.is_none();
+            let new = (is_new(was.0, is.0, self.left.0), is_new(was.1, is.1, self.left.1));
+            if new.0 || new.1 {
+                // What has gone through by now is in the count of the other, whoever else moved it.
+                self.latest = (writer.filter(|_| was.0), reader.filter(|_| was.1));
+            }
             self.close();
             let keep = |was: bool, latest, left: &mut Option<EndCount>| {
                 if was {
@@ -78,6 +84,8 @@ impl Segments {
                 keep(was.0, self.latest.0, &mut self.left.0),
                 keep(was.1, self.latest.1, &mut self.left.1),
             );
+            let began =
+                (if new.0 { writer } else { began.0 }, if new.1 { reader } else { began.1 });
             self.began = (began.0.filter(|_| is.0), began.1.filter(|_| is.1));
         }
         self.latest = (writer, reader);
@@ -91,14 +99,26 @@ impl Segments {
         self.whole = (writer, reader);
     }
 
-    /// Nothing more than that an end is there for the first time that was counted from its birth: it
-    /// belongs to what the other one has counted so far.
+    /// Nothing more than that an end is there for the first time that was counted from its birth, and
+    /// that may have moved all that the other one has counted so far: it belongs to that.
     fn completes(&self, writer: Option<EndCount>, reader: Option<EndCount>) -> bool {
-        let side = |latest: Option<EndCount>, left: Option<EndCount>, now: Option<EndCount>| {
-            let is_new = left.is_none() && now.is_some_and(|end| end.born > 0);
-            latest.is_some() == now.is_some() || latest.is_none() && is_new
+        let moved = self.moved();
+        let explains = |now: EndCount, other: EndCount| {
+            let start_up = u64::from(other.born) * START_UP_BYTES;
+            now.bytes + self.capacity_bytes + start_up >= other.bytes
         };
-        side(self.latest.0, self.left.0, writer) && side(self.latest.1, self.left.1, reader)
+        let side = |latest: Option<EndCount>,
+                    now: Option<EndCount>,
+                    left: Option<EndCount>,
+                    other: Option<EndCount>| {
+            latest.is_some() == now.is_some()
+                || latest.is_none()
+                    && left.is_none()
+                    && now
+                        .is_some_and(|now| now.born > 0 && other.is_none_or(|it| explains(now, it)))
+        };
+        side(self.latest.0, writer, self.left.0, moved.1)
+            && side(self.latest.1, reader, self.left.1, moved.0)
     }
 
     /// Which ends were there at the latest look, or have been there since: with these counts they
@@ -288,6 +308,21 @@ mod tests {
         // The reader has read its libraries meanwhile.
         let looks = [(None, born(7000)), (born(3000), born(9000)), (None, born(10_000))];
         assert_eq!(total(&looks), Some(3000));
+    }
+
+    #[test]
+    fn a_writer_that_is_found_late_does_not_account_for_what_another_wrote() {
+        let born = |bytes| end(bytes).map(|end| EndCount { born: 1, ..end });
+        // The one before it has ended unseen, or it has been there all the time.
+        for late in [end, born] {
+            let looks = [
+                (None, end(0)),
+                (None, end(200_000_000)),
+                (late(1_000_000), end(231_000_000)),
+                (late(801_000_000), end(1_031_000_000)),
+            ];
+            assert_eq!(total(&looks), Some(1_031_000_000));
+        }
     }
 
     #[test]

@@ -28,6 +28,12 @@ const THOROUGH: u64 = 4;
 /// And every so many, what else a process has open, some 5 microseconds a descriptor.
 const DESCRIPTORS: u64 = 32;
 
+/// Counts of so many members are read so often until none of the others' time lies between them.
+const TRIES: u32 = 5;
+
+/// Reading the counts of a process takes a tenth of that.
+const MOMENT: Duration = Duration::from_micros(100);
+
 /// A scan of all processes takes less than this part of a second.
 const SCANS_A_SECOND: u64 = 10;
 
@@ -111,6 +117,7 @@ impl Watch {
             pipe.readers.iter().for_each(|&id| ends.entry(id).or_default().1 += 1);
         }
         let mut unseen: Vec<MemberId> = Vec::new();
+        let mut running: Vec<MemberId> = Vec::new();
         for member in &pipeline.members {
             let id = member.id();
             if !self.processes.contains_key(&id) {
@@ -126,6 +133,7 @@ impl Watch {
                 let process =
                     Process { is_reported, ..Process::meet(id, parent, from_birth, since) };
                 unseen.extend(process.watch.is_none().then_some(id));
+                running.extend((!from_birth && since.is_none()).then_some(id));
                 self.children.entry(parent.unwrap_or(NOBODY)).or_default().push(id);
                 self.processes.insert(id, process);
             }
@@ -136,6 +144,7 @@ impl Watch {
             }
         }
         self.read_exits_of_unseen(&unseen);
+        self.begin_together(&running);
         for pipe in &pipeline.pipes {
             let index = match self.places.get(&pipe.key()) {
                 Some(&index) => index,
@@ -166,6 +175,23 @@ impl Watch {
         }
         self.links = LinkSockets::of(&found.pipeline.pipes);
         self.found = found;
+    }
+
+    /// Members that already run count from the same moment: while one was met, which takes reading
+    /// its program, the others went on.
+    fn begin_together(&mut self, running: &[MemberId]) {
+        for _ in 0..TRIES {
+            let start = Instant::now();
+            for id in running {
+                if let Some(process) = self.processes.get_mut(id) {
+                    process.begin();
+                }
+            }
+            // Else somebody else had the CPU in between.
+            if start.elapsed() < MOMENT * running.len() as u32 {
+                break;
+            }
+        }
     }
 
     pub(super) fn look(&mut self) {

@@ -87,6 +87,13 @@ impl Process {
         }
     }
 
+    /// Counts from now.
+    pub(super) fn begin(&mut self) {
+        if let Some(counts) = self.watch.as_ref().and_then(IoWatch::counts) {
+            (self.first, self.last) = (counts, counts);
+        }
+    }
+
     /// Looks at its counts; where it is to be thorough at what it does, and at its descriptors.
     pub(super) fn look(
         &mut self,
