@@ -181,9 +181,18 @@ pub(crate) fn reopen(
     scope: Scope,
     ui: &Ui,
 ) -> anyhow::Result<Captured> {
-    let recording = Recording::open_event(path, event).map_err(explained)?;
+    let recording = open(path, event)?;
     // What interrupted the recording then does not interrupt this command.
     Ok(Captured { interrupted: false, ..analysed(recording, scope, ui)? })
+}
+
+/// Opens the recording of that path, or the one on standard input.
+pub(crate) fn open(path: &Path, event: Option<&str>) -> anyhow::Result<Recording> {
+    let recording = match path == Path::new("-") {
+        true => Recording::read(&mut std::io::stdin().lock(), event),
+        false => Recording::open_event(path, event),
+    };
+    recording.map_err(explained)
 }
 
 pub(crate) fn kernel_release() -> String {

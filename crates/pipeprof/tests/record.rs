@@ -161,6 +161,18 @@ fn files_of_perf_record_are_read_in_every_form() {
         let both = members.contains(&"yes") && (members.contains(&"cat") || file == "flat.data");
         assert!(both, "{file}: {members:?}");
     }
+
+    // The user half alone, and a stream on standard input.
+    let shown = |line: &str| {
+        let line = line.replace("pipeprof", env!("CARGO_BIN_EXE_pipeprof"));
+        let output = Command::new("sh").current_dir(here).args(["-c", &line]).output().unwrap();
+        assert!(output.status.success(), "{line}: {}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = shown("pipeprof report - <stream.data");
+    assert!(text.starts_with("stdin on Linux") && text.contains(" of CPU "), "{text}");
+    assert!(shown("pipeprof report flat.data").contains(" of user CPU "));
+    shown("cat plain.data | pipeprof flame - && test -s stdin.svg");
 }
 
 #[test]

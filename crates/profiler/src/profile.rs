@@ -291,10 +291,15 @@ impl Quality {
     /// A share of the samples is that share of CPU time: both halves, user and kernel, were
     /// sampled, by a clock or by cycles.
     pub fn shares_are_of_cpu_time(&self) -> bool {
+        self.kernel_visible && self.samples_cpu_time()
+    }
+
+    /// The event was a clock or cycles, at least in user mode.
+    pub fn samples_cpu_time(&self) -> bool {
         // As perf spells it, with modifiers or a PMU: `cycles:P`, `cpu_core/cycles/`.
         let mut words = self.event.split([':', '/']);
         let is_cycles = |word| matches!(word, "cycles" | "cpu-cycles" | "ref-cycles");
-        self.kernel_visible && (self.unit == WeightUnit::Nanoseconds || words.any(is_cycles))
+        self.unit == WeightUnit::Nanoseconds || words.any(is_cycles)
     }
 }
 

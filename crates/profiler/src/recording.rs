@@ -18,6 +18,7 @@ pub(crate) mod sidecar;
 pub(crate) mod unwound;
 
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -36,6 +37,9 @@ use crate::perfdata::relabel::relabel;
 use crate::profile::Unwinding;
 use crate::symbolize::{LocalSymbols, PerfMaps, SymbolTable, Symbolizer};
 use crate::unwind::records;
+
+/// What a stream of records is called.
+pub const STDIN: &str = "stdin";
 
 /// What a folder's name ends with.
 pub const SUFFIX: &str = "pipeprof";
@@ -123,6 +127,20 @@ impl Recording {
             }),
             _ => Ok(recording),
         }
+    }
+
+    /// Reads perf.data from standard input to its end, to show the event of that name where it has several.
+    ///
+    /// # Errors
+    /// Those of [`Recording::open_event`].
+    pub fn read(stream: &mut dyn Read, event: Option<&str>) -> Result<Self, Error> {
+        let opened = foreign::open(RecordingDir::of_stream(stream)?, event);
+        let mut recording = opened.map_err(|error| match error {
+            Error::Format { source, .. } => Error::Format { path: STDIN.into(), source },
+            other => other,
+        })?;
+        recording.about.title = STDIN.to_owned();
+        Ok(recording)
     }
 
     /// Where it lies.

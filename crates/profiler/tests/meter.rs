@@ -209,6 +209,20 @@ fn common_programs_are_counted_whatever_they_move_data_with() {
 /// Who waits for a process has its whole account then, also what it had moved before anybody looked.
 #[test]
 fn children_that_come_and_go_at_an_end_count_from_the_beginning_of_the_watch() {
+    // On a busy machine one may end, and the next write, while the search goes on: what that one
+    // had written by then is unknown, and so may be the whole. It is never wrong.
+    let counted = (0..3).any(|_| {
+        let (truth, bytes) = bytes_of_children_in_a_row();
+        let Some(found) = bytes.known() else { return false };
+        assert!(found.abs_diff(truth) * 25 <= truth, "{found} of {truth}");
+        true
+    });
+    assert!(counted, "unknown each time");
+}
+
+/// What a reader has read since a watch over it began, and what the watch says that went through its
+/// pipe: one child of a shell after the other writes.
+fn bytes_of_children_in_a_row() -> (u64, Bytes) {
     let folder = tempfile::tempdir().unwrap();
     let gone = folder.path().join("gone");
     let part = BYTES;
@@ -238,6 +252,5 @@ fn children_that_come_and_go_at_an_end_count_from_the_beginning_of_the_watch() {
     std::thread::sleep(Duration::from_millis(600));
     let truth = read() - before;
     let flows = meter.finish().unwrap();
-    let found = flows[0].bytes.known().unwrap_or_else(|| unreachable!("{truth}: {flows:?}"));
-    assert!(found.abs_diff(truth) * 25 <= truth, "{found} of {truth}");
+    (truth, flows[0].bytes.clone())
 }

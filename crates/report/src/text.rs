@@ -40,9 +40,10 @@ pub fn full(summary: &Summary, style: Style, mut out: impl Write) -> Result<(), 
         text.push_str(&style.wrapped(GREY, of, 4));
     }
     let (shown, rest) = summary.main_members();
+    let of = quality::whole(&summary.quality.recorded);
     for member in shown {
         text.push('\n');
-        write_member(&mut text, member, style);
+        write_member(&mut text, member, of, style);
     }
     if !rest.is_empty() {
         text.push('\n');
@@ -170,13 +171,15 @@ fn write_table(text: &mut String, names: [&str; 3], rows: &[Row], style: Style) 
         return;
     }
     let has_rate = rows.iter().any(|row| row.ns_per_gib.is_some());
-    let mut header = format!("  {:<18}{:>8}{:>10}", names[0], names[1], names[2]);
+    // Wider where the name of the event's whole is.
+    let second = names[1].len().max(6) + 2;
+    let mut header = format!("  {:<18}{:>second$}{:>10}", names[0], names[1], names[2]);
     if has_rate {
         let _ = write!(header, "{:>14}", "per GiB");
     }
     let _ = writeln!(text, "{}", style.remark(&header));
     for Row { name, share, amount, ns_per_gib, remark } in rows {
-        let _ = write!(text, "  {name:<18}{:>8}{amount:>10}", percent(*share));
+        let _ = write!(text, "  {name:<18}{:>second$}{amount:>10}", percent(*share));
         if let Some(ns) = ns_per_gib {
             let _ = write!(text, "{:>14}", duration(*ns));
         }
@@ -184,7 +187,7 @@ fn write_table(text: &mut String, names: [&str; 3], rows: &[Row], style: Style) 
     }
 }
 
-fn write_member(text: &mut String, member: &MemberSummary, style: Style) {
+fn write_member(text: &mut String, member: &MemberSummary, of: &str, style: Style) {
     let label = name::label(member.end, &member.comm, member.pid, member.processes);
     let head = format!("{label}: {}", member::samples(member));
     let _ = writeln!(text, "{}", style.heading(&head));
@@ -201,7 +204,7 @@ fn write_member(text: &mut String, member: &MemberSummary, style: Style) {
         ns_per_gib: role.ns_per_gib,
         remark: String::new(),
     });
-    write_table(text, ["role", "of CPU", "samples"], &rows.collect::<Vec<_>>(), style);
+    write_table(text, ["role", of, "samples"], &rows.collect::<Vec<_>>(), style);
     let header = format!("  {:>7}  {:>7}  function", "self", "total");
     let _ = writeln!(text, "{}", style.remark(&header));
     for function in &member.top_functions {

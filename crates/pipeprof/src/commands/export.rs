@@ -4,7 +4,6 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use pipeprof_profiler::analyse::{analyse_part, analyse_with_timeline};
-use pipeprof_profiler::recording::Recording;
 use pipeprof_profiler::timeline::Timeline;
 use pipeprof_report::export::{Source, csv, firefox, perf_script, pprof, speedscope};
 use pipeprof_report::flamegraph::Time;
@@ -13,6 +12,7 @@ use pipeprof_report::run::Run;
 
 use crate::args::recording;
 use crate::args::scope::PhaseArgs;
+use crate::capture;
 use crate::commands::flame::beside;
 use crate::output::{Output, quoted};
 use crate::ui::{Exit, Ui, as_usage, explained, hinted};
@@ -22,7 +22,7 @@ use crate::ui::{Exit, Ui, as_usage, explained, hinted};
 /// See docs/export.md for what opens each format.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExportArgs {
-    /// A folder of pipeprof record, or a perf.data file
+    /// A folder of pipeprof record, a perf.data file, or - for one on stdin
     #[arg(value_name = "RECORDING", value_parser = recording::parser())]
     recording: PathBuf,
     /// Format to write
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &ExportArgs, ui: &Ui) -> anyhow::Result<Exit> {
     check(args, to)?;
     let to = Output::open(to)?;
     let event = args.event.as_deref();
-    let recording = Recording::open_event(&args.recording, event).map_err(explained)?;
+    let recording = capture::open(&args.recording, event)?;
     let of = args.phase.part(&recording)?;
     let part = of.map(|part| part.clock_ns);
     let mut symbolizer = recording.symbolizer();

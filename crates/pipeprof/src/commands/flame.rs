@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use pipeprof_profiler::recording::STDIN;
 use pipeprof_report::flamegraph::{self, Time, View};
 use pipeprof_report::highlight::Highlights;
 use pipeprof_report::summary::Summary;
@@ -30,7 +31,7 @@ use crate::ui::{Exit, Ui, as_usage, explained, wrong_usage};
 /// pipeline and why.
 #[derive(Debug, clap::Args)]
 pub(crate) struct FlameArgs {
-    /// Draw a recording: a folder of pipeprof record, or a perf.data file
+    /// Draw a recording: a folder of pipeprof record, a perf.data file, or - for one on stdin
     #[arg(value_name = "RECORDING", value_parser = recording::parser(),
           conflicts_with_all = ["stage", "line", "pid", "name", "program", "duration", "freq", "call_graph", "only_pids", "shell"])]
     recording: Option<PathBuf>,
@@ -206,6 +207,9 @@ pub(crate) fn default_path(target: &Target, extension: &str) -> PathBuf {
 
 /// The name of a recording, in the current folder.
 pub(crate) fn beside(recording: &Path, extension: &str) -> PathBuf {
+    if recording == Path::new("-") {
+        return Path::new(STDIN).with_extension(extension);
+    }
     let name = recording.canonicalize().unwrap_or_else(|_| recording.to_owned());
     PathBuf::from(name.file_stem().unwrap_or(name.as_os_str())).with_extension(extension)
 }

@@ -28,7 +28,7 @@ use crate::ui::{Exit, Ui, explained};
 /// each member spent its time on, and flame graphs on CPU and blocked. It needs no network.
 #[derive(Debug, clap::Args)]
 pub(crate) struct HtmlArgs {
-    /// Show a recording: a folder of pipeprof record, or a perf.data file
+    /// Show a recording: a folder of pipeprof record, a perf.data file, or - for one on stdin
     #[arg(value_name = "RECORDING", value_parser = recording::parser(),
           conflicts_with_all = ["stage", "line", "pid", "name", "program", "duration", "freq", "call_graph", "only_pids", "shell"])]
     recording: Option<PathBuf>,

@@ -22,7 +22,7 @@ use crate::ui::{Exit, Ui, as_usage, explained};
 /// Uses $PAGER, or less, on a terminal.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReportArgs {
-    /// A folder of pipeprof record, or a perf.data file
+    /// A folder of pipeprof record, a perf.data file, or - for one on stdin
     #[arg(value_name = "RECORDING", value_parser = recording::parser())]
     recording: PathBuf,
     /// Event to show, of a perf.data file with several

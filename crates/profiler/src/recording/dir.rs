@@ -1,7 +1,7 @@
 //! The folder of a recording: private, and safe from clean-up while in use.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -44,6 +44,18 @@ impl RecordingDir {
             path: folder,
             source,
         })
+    }
+
+    /// A new temporary folder with the records of a stream, as `perf record -o -` writes them.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the folder cannot be made, the stream not be read, or the disk is full.
+    pub(super) fn of_stream(stream: &mut dyn Read) -> Result<Self, Error> {
+        let dir = RecordingDir::temporary()?;
+        let path = dir.perf_data();
+        let copied = private::create(&path).and_then(|mut file| io::copy(stream, &mut file));
+        copied.map_err(|source| Error::File { action: "copying the records to", path, source })?;
+        Ok(dir)
     }
 
     /// A folder to keep, called `name` once it is whole and `name.partial` until then.

@@ -54,6 +54,15 @@ pub(crate) fn lines(summary: &Summary) -> Vec<(usize, String)> {
     lines
 }
 
+/// What the samples of a member are, so that a share is one `of CPU`.
+pub(crate) fn whole(quality: &Quality) -> &'static str {
+    match (quality.samples_cpu_time(), quality.kernel_visible) {
+        (true, true) => "of CPU",
+        (true, false) => "of user CPU",
+        (false, _) => "of events",
+    }
+}
+
 /// The warnings for the short screen, a few words each.
 pub(crate) fn warnings(summary: &Summary) -> Vec<String> {
     let quality = &summary.quality.recorded;
