@@ -201,7 +201,7 @@ fn node_in_a_container(folder: &Path) -> Option<Killed> {
     let mut command = Command::new("unshare");
     command.args(["--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "sh", "-ec"]);
     command.arg(format!(
-        "mount --bind '{}' /tmp && exec node --perf-basic-prof /tmp/hot.js",
+        "mount --bind '{}' /tmp && cd /tmp && exec node --perf-basic-prof hot.js",
         folder.display()
     ));
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();

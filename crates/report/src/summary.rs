@@ -4,6 +4,7 @@
 mod by_pid;
 mod json;
 mod judging;
+mod states;
 mod tables;
 
 use pipeprof_profiler::profile::{Mode, Quality};
@@ -13,7 +14,8 @@ use pipeprof_runner::pipeline::{End, PipeKey};
 use serde::Serialize;
 
 pub(crate) use self::by_pid::ByPid;
-use self::judging::{evidence, not_proven, verdict};
+use self::judging::{evidence, judged, not_proven};
+pub use self::states::StateShares;
 pub(crate) use self::tables::cpu_time_ns;
 use self::tables::{coverage_percent, functions, role_table, skid, top_functions};
 use crate::facts::lanes::{Lanes, lanes};
@@ -25,6 +27,7 @@ use crate::part::Part;
 use crate::roles::Role;
 use crate::run::Run;
 use crate::verdict::{PhaseSummary, Verdict};
+use crate::words::verdict as words;
 
 /// Raised whenever a field changes its meaning or goes.
 pub const SCHEMA_VERSION: u32 = 4;
@@ -100,6 +103,8 @@ pub struct MemberSummary {
     pub cpus: Option<f64>,
     /// Its life; `None` where context switches were not recorded.
     pub life: Option<Life>,
+    /// What it did, by all of its threads; `None` in recordings without states.
+    pub states: Option<StateShares>,
     /// Bytes that it moved; `None` where they are not known.
     pub bytes_moved: Option<u64>,
     /// Which bytes those are, or why they are not known.
@@ -220,6 +225,7 @@ impl Summary {
                         .filter(|_| run.elapsed_ns > 0)
                         .map(|ns| ns as f64 / run.elapsed_ns as f64),
                     life: ledger::life(member),
+                    states: None,
                     only_holds: false,
                     blocked: ledger::blocked_table(run, member, gib),
                     roles: role_table(run, member, gib),
@@ -241,7 +247,14 @@ impl Summary {
                 member.only_holds = only_holds;
             }
         }
-        let mut verdict = evidence.as_ref().map(|evidence| verdict(evidence, run));
+        let judged = evidence.as_ref().map(|evidence| judged(evidence, run));
+        for life in judged.iter().flat_map(|judged| &judged.lives) {
+            if let Some(member) = members.get_mut(life.member) {
+                member.states = Some(StateShares::of(life));
+            }
+        }
+        let judged = evidence.as_ref().zip(judged.as_ref());
+        let mut verdict = judged.map(|(evidence, judged)| words::verdict(evidence, judged));
         if let Some((verdict, target)) = verdict.as_mut().zip(run.tune.as_ref()) {
             not_proven(verdict, target);
         }

@@ -171,8 +171,7 @@ fn write_table(text: &mut String, names: [&str; 3], rows: &[Row], style: Style) 
         return;
     }
     let has_rate = rows.iter().any(|row| row.ns_per_gib.is_some());
-    // Wider where the name of the event's whole is.
-    let second = names[1].len().max(6) + 2;
+    let second = names[1].len().max(7) + 1;
     let mut header = format!("  {:<18}{:>second$}{:>10}", names[0], names[1], names[2]);
     if has_rate {
         let _ = write!(header, "{:>14}", "per GiB");

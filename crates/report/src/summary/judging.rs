@@ -8,10 +8,10 @@ use super::{ByPid, MemberSummary, RoleShare};
 use crate::escape::printable;
 use crate::facts;
 use crate::facts::states::StateHistory;
+use crate::facts::verdict::Judged;
 use crate::ledger::PipeSummary;
 use crate::run::Run;
 use crate::verdict::{Evidence, Finding, MemberEvidence, PipeEvidence, Verdict, WakeLatency};
-use crate::words;
 
 /// The connection that carried most.
 fn heaviest(connections: &[Connection]) -> Option<&Connection> {
@@ -19,7 +19,7 @@ fn heaviest(connections: &[Connection]) -> Option<&Connection> {
 }
 
 /// From the states of all threads if they were recorded, else from averages.
-pub(super) fn verdict(evidence: &Evidence, run: &Run) -> Verdict {
+pub(super) fn judged(evidence: &Evidence, run: &Run) -> Judged {
     let by_states = run.states.as_ref().and_then(|timeline| {
         let history = StateHistory {
             is_phase: run.part.is_some(),
@@ -27,8 +27,7 @@ pub(super) fn verdict(evidence: &Evidence, run: &Run) -> Verdict {
         };
         facts::verdict::judge(evidence, &history, &run.pipeline)
     });
-    let judged = by_states.unwrap_or_else(|| facts::averages::judge(evidence));
-    words::verdict::verdict(evidence, &judged)
+    by_states.unwrap_or_else(|| facts::averages::judge(evidence))
 }
 
 /// How a remedy can be tried that settings of pipes or CPUs may bring about.

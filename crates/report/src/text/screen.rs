@@ -97,7 +97,7 @@ fn lines<'a>(summary: &Summary, members: &[&'a MemberSummary], by_name: bool) ->
     let blamed = summary.limiting();
     let mut lines: Vec<Line<'_>> = Vec::new();
     for &member in members {
-        let split = member.life.map(|life| life.split).unwrap_or_default();
+        let split = split(member);
         let is_blamed = blamed.contains(&member.pid);
         let cpus = member.cpus.unwrap_or_default();
         match lines.iter_mut().find(|line| by_name && line.first.comm == member.comm) {
@@ -111,6 +111,14 @@ fn lines<'a>(summary: &Summary, members: &[&'a MemberSummary], by_name: bool) ->
         }
     }
     lines
+}
+
+/// The life of a member. Those of its threads, added up, would show a pool of idle ones as a member
+/// that sleeps.
+fn split(member: &MemberSummary) -> TimeSplit {
+    let as_one = member.states.filter(|states| states.is_several).map(|states| states.split());
+    let added_up = || member.life.map(|life| life.split);
+    as_one.or_else(added_up).unwrap_or_default()
 }
 
 impl Line<'_> {
