@@ -31,7 +31,7 @@ pub struct Life {
 }
 
 impl Life {
-    fn of(split: TimeSplit) -> Life {
+    pub(crate) fn of(split: TimeSplit) -> Life {
         let percent = |ns| percent(ns, split.lifetime_ns);
         Life {
             split,

@@ -192,6 +192,13 @@ pub struct Absorber {
 }
 
 impl MemberSummary {
+    /// Its life, of a member with several threads that of the member as one: added up, the lives of
+    /// a pool of idle threads would show it as one that sleeps.
+    pub(crate) fn life_as_one(&self) -> Option<Life> {
+        let as_one = self.states.filter(|states| states.is_several);
+        as_one.map(|states| Life::of(states.split())).or(self.life)
+    }
+
     /// It has a pipe, and uses it.
     pub(crate) fn uses_pipes(&self) -> bool {
         let has = !self.reads_from.is_empty() || !self.writes_to.is_empty();

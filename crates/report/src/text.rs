@@ -134,8 +134,10 @@ fn write_verdict(text: &mut String, verdict: &Verdict, style: Style) {
 
 fn write_life(text: &mut String, member: &MemberSummary, life: &Life, style: Style) {
     let split = &life.split;
+    let is_several = member.states.is_some_and(|states| states.is_several);
     let line = format!(
-        "  life {}: on CPU {}, blocked {}, runnable {} ({}, {})",
+        "  {} {}: on CPU {}, blocked {}, runnable {} ({}, {})",
+        if is_several { "lives of all threads" } else { "life" },
         duration(split.lifetime_ns as f64),
         percent(life.on_cpu_percent),
         percent(life.blocked_percent),

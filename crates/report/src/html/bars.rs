@@ -57,7 +57,7 @@ pub(super) fn bars(summary: &Summary, members: &[&MemberSummary]) -> Markup {
 
 /// The life of one member alone, for a box in the picture of the pipeline.
 pub(super) fn small(member: &MemberSummary) -> Option<Markup> {
-    member.life.as_ref()?;
+    member.life_as_one()?;
     Some(bar(&pieces(member), 12))
 }
 
@@ -74,7 +74,8 @@ pub(super) fn name(member: &MemberSummary) -> String {
 
 fn pieces(member: &MemberSummary) -> Vec<Piece> {
     let mut pieces = Vec::new();
-    let on_cpu = member.life.map_or(100.0, |life| life.on_cpu_percent);
+    let life = member.life_as_one();
+    let on_cpu = life.map_or(100.0, |life| life.on_cpu_percent);
     for share in &member.roles {
         let role = share.role;
         pieces.push(Piece {
@@ -84,7 +85,7 @@ fn pieces(member: &MemberSummary) -> Vec<Piece> {
             meaning: format!("{}: {}", role.label(), role.description()),
         });
     }
-    let Some(life) = &member.life else { return pieces };
+    let Some(life) = life else { return pieces };
     if member.roles.is_empty() && on_cpu > 0.0 {
         pieces.push(Piece {
             percent: on_cpu,
@@ -93,9 +94,10 @@ fn pieces(member: &MemberSummary) -> Vec<Piece> {
             meaning: "on a CPU, but never when a sample was taken".to_owned(),
         });
     }
+    let by_reason: f64 = member.blocked.iter().map(|share| share.percent).sum();
     for share in &member.blocked {
         pieces.push(Piece {
-            percent: share.percent,
+            percent: share.percent * life.blocked_percent / by_reason,
             fill: hatch(share.reason),
             label: share.reason.label(),
             meaning: format!("blocked: {}", share.reason.label()),
@@ -162,7 +164,7 @@ fn hatch(reason: Reason) -> String {
 
 /// `on CPU 78 %, blocked 5 %, runnable 17 % of 4.01 s`.
 pub(super) fn life_words(member: &MemberSummary) -> Option<String> {
-    let life = member.life.as_ref()?;
+    let life = member.life_as_one()?;
     Some(format!(
         "on CPU {}, blocked {}, runnable {} of {}",
         units::percent(life.on_cpu_percent),

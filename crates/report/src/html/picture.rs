@@ -9,8 +9,8 @@ use crate::ledger::PipeSummary;
 use crate::markup::Markup;
 use crate::summary::{MemberSummary, Summary};
 use crate::verdict::Finding;
-use crate::words::pipe;
 use crate::words::units::{bytes, percent, throughput};
+use crate::words::{member, pipe};
 
 const BOX_WIDTH: i32 = 176;
 const BOX_HEIGHT: i32 = 92;
@@ -192,9 +192,11 @@ fn member(node: &Node<'_>, direction: Direction, is_blamed: bool) -> Markup {
             .raw("</svg>");
     }
     svg.raw("<text x=\"12\" y=\"82\" class=\"small\">");
-    match &node.member.life {
-        Some(life) => svg.text(format_args!("on CPU {}", percent(life.on_cpu_percent))),
-        None => svg.text(format_args!("{} samples", node.member.samples)),
+    let several = node.member.cpus.and_then(member::several_cpus);
+    match (node.member.life_as_one(), several) {
+        (Some(_), Some(cpus)) => svg.text(format_args!("on {cpus}")),
+        (Some(life), None) => svg.text(format_args!("on CPU {}", percent(life.on_cpu_percent))),
+        (None, _) => svg.text(format_args!("{} samples", node.member.samples)),
     };
     if is_blamed {
         svg.raw(", <tspan class=\"bold\">bottleneck</tspan>");

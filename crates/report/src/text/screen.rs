@@ -97,7 +97,7 @@ fn lines<'a>(summary: &Summary, members: &[&'a MemberSummary], by_name: bool) ->
     let blamed = summary.limiting();
     let mut lines: Vec<Line<'_>> = Vec::new();
     for &member in members {
-        let split = split(member);
+        let split = member.life_as_one().map(|life| life.split).unwrap_or_default();
         let is_blamed = blamed.contains(&member.pid);
         let cpus = member.cpus.unwrap_or_default();
         match lines.iter_mut().find(|line| by_name && line.first.comm == member.comm) {
@@ -111,14 +111,6 @@ fn lines<'a>(summary: &Summary, members: &[&'a MemberSummary], by_name: bool) ->
         }
     }
     lines
-}
-
-/// The life of a member. Those of its threads, added up, would show a pool of idle ones as a member
-/// that sleeps.
-fn split(member: &MemberSummary) -> TimeSplit {
-    let as_one = member.states.filter(|states| states.is_several).map(|states| states.split());
-    let added_up = || member.life.map(|life| life.split);
-    as_one.or_else(added_up).unwrap_or_default()
 }
 
 impl Line<'_> {
@@ -186,9 +178,7 @@ impl Columns {
         let split = &line.split;
         let of_life = |ns: u64| 100.0 * ns as f64 / split.lifetime_ns.max(1) as f64;
         let shares = [split.on_cpu_ns, split.blocked_ns, split.runnable_ns].map(of_life);
-        // Of several threads a share of their lives says less than how many CPUs they keep busy.
-        let on_cpu =
-            if line.cpus >= 1.05 { format!("{:.1} CPUs", line.cpus) } else { percent(shares[0]) };
+        let on_cpu = member::several_cpus(line.cpus).unwrap_or_else(|| percent(shares[0]));
         let line = format!(
             "{marker} {name}{pid:>pids$} {}{on_cpu:>first$}{:>second$}{:>third$}  {}",
             bar(shares, self.bar, style),

@@ -27,6 +27,11 @@ pub(crate) fn samples(member: &MemberSummary) -> String {
     text
 }
 
+/// `1.9 CPUs` of a member that uses more than one: a share of its life would say less.
+pub(crate) fn several_cpus(cpus: f64) -> Option<String> {
+    (cpus >= 1.05).then(|| format!("{cpus:.1} CPUs"))
+}
+
 /// The most names in a list of members that have no line of their own: `gzip ×6, sh, 14 more`.
 const MOST_NAMES: usize = 6;
 
