@@ -21,7 +21,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-pub use connections::Connection;
+pub use connections::{Connection, Progress, Traffic};
 pub use look::Looker;
 pub use pace::Pace;
 pub use timeline::{

@@ -38,6 +38,8 @@ pub struct Socket {
 /// the kernel does not count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TcpInfo {
+    /// Bytes that were sent, each once.
+    pub sent_bytes: u64,
     /// Bytes that the other side has acknowledged.
     pub acknowledged_bytes: u64,
     /// Segments sent again.
@@ -328,6 +330,8 @@ fn tcp_info(value: &[u8]) -> TcpInfo {
     let long = |at| long(value, at).unwrap_or(0);
     let number = |at| number(value, at).map_or(0, u64::from);
     TcpInfo {
+        // All that was sent, without what was sent again.
+        sent_bytes: long(200).saturating_sub(long(208)),
         acknowledged_bytes: long(120),
         retransmitted: number(100),
         segments: number(156),

@@ -9,6 +9,9 @@ use crate::meter::PipeFlow;
 pub struct About {
     /// The stage or the command line. Untrusted text.
     pub title: String,
+    /// The name of the machine. Untrusted text; empty where unknown.
+    #[serde(default)]
+    pub host: String,
     /// The kernel's release: `6.18.44`. Empty where unknown.
     pub kernel: String,
     /// When the watch began, in nanoseconds since 1970, where it was noted.

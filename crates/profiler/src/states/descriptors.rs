@@ -36,12 +36,16 @@ pub(super) struct Interest {
 pub(super) struct Descriptors {
     targets: FxHashMap<i32, Target>,
     epolls: FxHashMap<i32, Vec<Interest>>,
-    /// Sockets that were waited for, also those that are closed by now.
+    /// Its sockets, also those that are closed by now.
     sockets: FxHashSet<u64>,
 }
 
 /// More sockets of one process are not remembered.
 const MOST_SOCKETS: usize = 64;
+
+/// Sockets are looked for among so many of the descriptors: of servers with more, those are known at
+/// which a thread waits.
+const MOST_LISTED: usize = 64;
 
 /// More descriptors than this are not looked at in one poll.
 const MOST_POLLED: usize = 64;
@@ -65,7 +69,19 @@ impl Descriptors {
         })
     }
 
-    /// The sockets that were waited for.
+    /// Takes up its sockets, at which no thread may ever wait: those that it sends little to.
+    pub(super) fn find_sockets(&mut self, pid: i32) {
+        let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return };
+        for entry in entries.take(MOST_LISTED).flatten() {
+            if self.sockets.len() >= MOST_SOCKETS {
+                return;
+            }
+            let Ok(link) = fs::read_link(entry.path()) else { continue };
+            self.sockets.extend(socket_inode(&link.to_string_lossy()));
+        }
+    }
+
+    /// The sockets that it has, or had.
     pub(super) fn sockets(&self) -> &FxHashSet<u64> {
         &self.sockets
     }
@@ -80,14 +96,18 @@ impl Descriptors {
     }
 }
 
+/// `socket:[88121]`.
+fn socket_inode(link: &str) -> Option<u64> {
+    link.strip_prefix("socket:[")?.trim_end_matches(']').parse().ok()
+}
+
 fn read_target(pid: i32, fd: i32) -> Target {
     let path = format!("/proc/{pid}/fd/{fd}");
     // A link never waits for a file server, as `stat` can.
     let Ok(link) = fs::read_link(&path) else { return Target::Else(Why::Other) };
     let link = link.to_string_lossy();
-    if let Some(number) = link.strip_prefix("socket:[") {
-        let inode = number.trim_end_matches(']').parse();
-        return inode.map_or(Target::Else(Why::Network), Target::Socket);
+    if link.starts_with("socket:[") {
+        return socket_inode(&link).map_or(Target::Else(Why::Network), Target::Socket);
     }
     if let Some(kind) = link.strip_prefix("anon_inode:") {
         return Target::Else(match kind.trim_matches(['[', ']']) {

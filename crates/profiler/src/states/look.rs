@@ -4,7 +4,7 @@ mod process;
 mod thread;
 mod waits;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pipeprof_runner::cgroup::place_of;
 use pipeprof_runner::pipeline::Pipeline;
@@ -140,8 +140,9 @@ impl Looker {
         }
     }
 
-    /// Reads TCP's statistics of the connections at which a thread waited.
+    /// Reads TCP's statistics of the connections of all processes.
     fn look_at_connections(&mut self, now_ns: u64) {
+        let began = Instant::now();
         let sockets: FxHashSet<u64> = self
             .processes
             .values()
@@ -149,9 +150,14 @@ impl Looker {
             .copied()
             .collect();
         let found = self.connections.look(&sockets, now_ns);
+        for (connection, progress) in found.values() {
+            if let Some(progress) = progress {
+                self.builder.went_on(connection, *progress);
+            }
+        }
         for process in self.processes.values() {
             for socket in process.descriptors.sockets() {
-                let Some(connection) = found.get(socket) else { continue };
+                let Some((connection, _)) = found.get(socket) else { continue };
                 let known = &mut self.builder.process_mut(process.id).connections;
                 let ends = |of: &Connection| (of.local, of.remote);
                 match known.iter_mut().find(|known| ends(known) == ends(connection)) {
@@ -160,6 +166,7 @@ impl Looker {
                 }
             }
         }
+        self.connections.took(began.elapsed());
     }
 
     /// A process that waits for a child, without a known child, has started one since: it may be

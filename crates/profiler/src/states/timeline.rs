@@ -13,7 +13,7 @@ use pipeprof_runner::pipeline::PipeKey;
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::builder::Builder;
-use super::connections::Connection;
+use super::connections::{Connection, Progress, Traffic};
 
 /// Index of a pipe in [`Timeline::pipes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -145,7 +145,7 @@ pub struct ProcessSeen {
     /// The container that it runs in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
-    /// TCP connections at which its threads waited.
+    /// TCP connections that it had.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub connections: Vec<Connection>,
     /// For so long that quota kept the group from running, on all CPUs together.
@@ -220,6 +220,9 @@ pub struct Timeline {
     /// CPUs of the machine that were idle, on average; `None` where that is not known.
     #[serde(default)]
     pub idle_cpus: Option<f64>,
+    /// What went through the TCP connections of the processes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traffic: Vec<Traffic>,
 }
 
 impl Timeline {
@@ -264,9 +267,12 @@ impl Timeline {
         let ends_after_its_start = |bin: &Bin| bin.from_ns <= bin.until_ns;
         let follows = |pair: &[Bin]| pair[0].until_ns <= pair[1].from_ns;
         let lives = |seen: &ProcessSeen| seen.first_ns <= seen.last_ns;
+        let points = self.traffic.iter().map(|traffic| &traffic.over_time);
+        let is_later = |pair: &[Progress]| pair[0].at_ns <= pair[1].at_ns;
         if !self.bins.iter().all(ends_after_its_start)
             || !self.bins.windows(2).all(follows)
             || !self.processes.iter().all(lives)
+            || !points.flat_map(|points| points.windows(2)).all(is_later)
         {
             return Err("time goes backwards");
         }

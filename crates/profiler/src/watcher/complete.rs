@@ -11,6 +11,7 @@ pub(super) fn about(title: String, elapsed: Duration) -> About {
     let elapsed_ns = elapsed.as_nanos() as u64;
     About {
         title,
+        host: host_name(),
         kernel: kernel_release(),
         started_unix_ns: unix_ns().map(|now| now.saturating_sub(elapsed_ns)),
         elapsed_ns,
@@ -27,6 +28,11 @@ fn unix_ns() -> Option<u64> {
 pub(super) fn kernel_release() -> String {
     nix::sys::utsname::uname()
         .map_or_else(|_| String::new(), |system| system.release().to_string_lossy().into_owned())
+}
+
+fn host_name() -> String {
+    nix::sys::utsname::uname()
+        .map_or_else(|_| String::new(), |system| system.nodename().to_string_lossy().into_owned())
 }
 
 /// `counted_ns` is when the counting of bytes began.

@@ -359,6 +359,7 @@ pub(crate) fn phased() -> Run {
         end_ns: 50 * BIN_NS,
         looks: 200,
         blind: 0,
+        traffic: Vec::new(),
         pressure: None,
         idle_cpus: None,
         processes: vec![process(11, "zcat", 30), process(12, "sort", 50)],

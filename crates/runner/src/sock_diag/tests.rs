@@ -74,11 +74,14 @@ fn a_tcp_socket_tells_its_addresses_and_what_arrived() {
     info.extend(9_000_000_000u64.to_ne_bytes());
     info.extend([0; 32]);
     info.extend([500u64, 400, 100].into_iter().flat_map(u64::to_ne_bytes));
+    // Segments that arrived at the other side; bytes sent, and sent again.
+    info.extend([0u64, 9_000, 1_000].into_iter().flat_map(u64::to_ne_bytes));
     body.extend(attribute(uapi::INET_DIAG_INFO, &info));
     let found = tcp_socket(&body).unwrap();
     assert_eq!((found.inode, found.unread_bytes), (4121, 512));
     assert_eq!(found.received_bytes, Some(9_000_000_000));
     let of_tcp = TcpInfo {
+        sent_bytes: 8_000,
         retransmitted: 3,
         round_trip_us: 40_000,
         busy_us: 500,

@@ -31,7 +31,8 @@ const FEW_THREADS: usize = 16;
 /// there are.
 const TURNS: u32 = 16;
 
-/// The control group of a process is looked up at every so many refreshes, once it is settled.
+/// The control group of a process and its sockets are looked up at every so many refreshes, once it
+/// is settled.
 const REFRESHES_A_GROUP: u32 = 8;
 
 #[derive(Debug)]
@@ -124,6 +125,9 @@ impl Process {
         self.refreshes = self.refreshes.wrapping_add(1);
         self.refresh_after_ns = (2 * self.refresh_after_ns).min(REFRESH_NS);
         self.descriptors.forget();
+        if self.is_young() || self.refreshes.is_multiple_of(REFRESHES_A_GROUP) {
+            self.descriptors.find_sockets(self.pid);
+        }
         // Threads that it did not have before.
         self.find_threads(true);
         let seen = builder.process_mut(self.id);

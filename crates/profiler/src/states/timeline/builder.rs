@@ -3,6 +3,7 @@
 use pipeprof_runner::pipeline::{PipeKey, Pipeline};
 use rustc_hash::FxHashMap;
 
+use super::super::connections::{Connection, MOST_TRAFFIC, Progress, Traffic};
 use super::Timeline;
 use super::coarsen::{MOST_BINS, MOST_JOINTS};
 use super::{Account, Bin, PipeRef, Pressure, ProcessRef, ProcessSeen, ProcessState, StateRef};
@@ -91,6 +92,20 @@ impl Builder {
 
     pub(in crate::states) fn process_mut(&mut self, process: ProcessRef) -> &mut ProcessSeen {
         &mut self.made.processes[process.0 as usize]
+    }
+
+    /// Notes how far a connection has come.
+    pub(in crate::states) fn went_on(&mut self, connection: &Connection, point: Progress) {
+        let Connection { local, remote, .. } = *connection;
+        let known = &mut self.made.traffic;
+        let is_it = |of: &&mut Traffic| (of.local, of.remote) == (local, remote);
+        if let Some(traffic) = known.iter_mut().find(is_it) {
+            traffic.add(point);
+        } else if known.len() < MOST_TRAFFIC {
+            let mut traffic = Traffic::of(local, remote);
+            traffic.add(point);
+            known.push(traffic);
+        }
     }
 
     pub(in crate::states) fn pressed(&mut self, pressure: Pressure) {
