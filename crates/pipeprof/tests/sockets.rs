@@ -3,51 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 mod common;
+#[path = "common/hosts.rs"]
+mod hosts;
 
-use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use common::{Group, found, run_in, stderr, stdout, until};
+use common::{run_in, stderr, stdout, until};
+use hosts::{OtherHost, Script, has};
 use serde_json::Value;
-
-/// A script.
-struct Script(Group);
-
-impl Script {
-    fn start(script: &str) -> Script {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", script]);
-        shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        Script(Group::spawn(&mut shell))
-    }
-
-    /// Waits until it has a process with this name.
-    fn pid_of(&self, comm: &str) -> i32 {
-        found(comm, || {
-            let entries = fs::read_dir("/proc").unwrap().flatten();
-            let mut pids =
-                entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-            pids.find(|pid| {
-                let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-                let Some((head, tail)) = stat.rsplit_once(')') else { return false };
-                let group = tail.split_whitespace().nth(2);
-                head.ends_with(&format!("({comm}")) && group == Some(&self.0.pid().to_string())
-            })
-        })
-    }
-}
-
-/// Whether these programs are there; says so where one is not.
-fn has(programs: &[&str]) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let is_there = |name: &&&str| std::env::split_paths(&path).any(|dir| dir.join(name).exists());
-    let missing: Vec<&&str> = programs.iter().filter(|name| !is_there(name)).collect();
-    if !missing.is_empty() {
-        eprintln!("skipped: no {missing:?}");
-    }
-    missing.is_empty()
-}
 
 fn flame(arguments: &[&str]) -> Value {
     let folder = tempfile::tempdir().unwrap();
@@ -121,68 +84,6 @@ fn wait_for_link(pid: &str, kind: &str) {
     });
 }
 
-/// Another network namespace, by a link of its own, removed when dropped.
-struct OtherHost {
-    name: String,
-    link: String,
-    net: u8,
-}
-
-impl OtherHost {
-    /// `None` where that is not allowed.
-    fn new(net: u8) -> Option<OtherHost> {
-        if !has(&["ip", "socat", "nsenter"]) {
-            return None;
-        }
-        let id = std::process::id();
-        let host = OtherHost { name: format!("pp{id}-{net}"), link: format!("pp{net}x{id}"), net };
-        let (name, link) = (&host.name, &host.link);
-        let made = ip(&format!("netns add {name}"))
-            && ip(&format!("link add {link} type veth peer name eth0 netns {name}"))
-            && ip(&format!("addr add 10.213.{net}.1/24 dev {link}"))
-            && ip(&format!("link set {link} up"))
-            && ip(&format!("-n {name} addr add 10.213.{net}.2/24 dev eth0"))
-            && ip(&format!("-n {name} link set eth0 up"));
-        if !made {
-            eprintln!("skipped: no network namespace can be made");
-        }
-        made.then_some(host)
-    }
-
-    fn address(&self) -> String {
-        format!("10.213.{}.2:5000", self.net)
-    }
-
-    /// A line of a shell there, which takes what comes.
-    fn receives(&self, line: &str) -> Script {
-        let name = &self.name;
-        let script = Script::start(&format!(
-            "exec nsenter --net=/run/netns/{name} sh -c \"socat -u TCP-LISTEN:5000,reuseaddr - | {line}; true\""
-        ));
-        script.pid_of("socat");
-        script
-    }
-
-    fn sends(&self) -> Script {
-        Script::start(&format!(
-            "exec socat -u OPEN:/dev/zero,rdonly TCP:{},retry=600,interval=0.1",
-            self.address()
-        ))
-    }
-}
-
-impl Drop for OtherHost {
-    fn drop(&mut self) {
-        ip(&format!("link del {}", self.link));
-        ip(&format!("netns del {}", self.name));
-    }
-}
-
-fn ip(arguments: &str) -> bool {
-    let run = Command::new("ip").args(arguments.split(' ')).stderr(Stdio::null()).status();
-    run.is_ok_and(|status| status.success())
-}
-
 /// The headline for a sender alone, as where the receiver is on another machine.
 fn headline_of(sender: &Script) -> String {
     let pid = sender.pid_of("socat").to_string();
@@ -203,12 +104,7 @@ fn a_slow_program_at_the_other_end_of_a_connection_is_named() {
 #[test]
 fn a_slow_network_is_named() {
     let Some(host) = OtherHost::new(12) else { return };
-    let shaped = Command::new("tc")
-        .args(["qdisc", "add", "dev", &host.link, "root", "tbf"])
-        .args(["rate", "20mbit", "burst", "32kb", "latency", "50ms"])
-        .status();
-    if !shaped.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: tc cannot shape the link");
+    if !host.shape("tbf rate 20mbit burst 32kb latency 50ms") {
         return;
     }
     let _there = host.receives("cat >/dev/null");

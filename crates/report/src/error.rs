@@ -27,6 +27,14 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// Two recordings are to be joined, and one has nothing to join by.
+    #[error("the two recordings can't be joined: {why}")]
+    NotJoined {
+        /// Why.
+        why: String,
+        /// What to do about it.
+        hint: String,
+    },
     /// A pattern given by the user isn't a regular expression.
     #[error("{pattern:?} is neither a function's name nor a regular expression: {source}")]
     Pattern {
@@ -102,6 +110,7 @@ impl Error {
                 "record both in the same way: the same event, the same rights, the same programs"
                     .into(),
             ),
+            Error::NotJoined { hint, .. } => Some(hint.clone()),
             Error::NoSuchFunction { .. }
             | Error::TooManyHighlights { .. }
             | Error::Picture(_)

@@ -4,7 +4,7 @@
 pub mod averages;
 pub mod blame;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod lanes;
 pub(crate) mod over_time;
 pub mod phases;

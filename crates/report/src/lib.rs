@@ -18,6 +18,7 @@ pub mod highlight;
 mod holding;
 pub mod html;
 pub mod index;
+pub mod joined;
 pub mod ladder;
 pub mod ledger;
 pub mod lessons;

@@ -35,6 +35,8 @@ pub struct Run {
     pub flows: Vec<PipeFlow>,
     /// The stage, or the command line. Untrusted text.
     pub subject: String,
+    /// The name of the machine. Untrusted text; empty where unknown.
+    pub host: String,
     /// Release of the kernel that was profiled: `6.18.44`. Empty where unknown.
     pub kernel: String,
     /// When it began, in the clock of the recording.
@@ -88,6 +90,7 @@ impl Run {
             pipeline: recording.meta.pipeline.clone(),
             flows: about.flows.clone(),
             subject: about.title.clone(),
+            host: about.host.clone(),
             kernel: about.kernel.clone(),
             start_ns,
             started_unix_ns,
@@ -108,6 +111,7 @@ impl Run {
             pipeline: Pipeline::default(),
             flows: Vec::new(),
             subject: String::new(),
+            host: String::new(),
             kernel: String::new(),
             start_ns: first,
             started_unix_ns: None,
@@ -162,7 +166,7 @@ impl Run {
         self.seen(member)?.container.as_ref()
     }
 
-    /// The TCP connections at which a member waited.
+    /// The TCP connections that a member had.
     pub(crate) fn connections(&self, member: usize) -> &[Connection] {
         self.seen(member).map_or(&[], |seen| &seen.connections)
     }

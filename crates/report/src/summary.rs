@@ -26,7 +26,7 @@ use crate::ledger::{self, BlockedShare, Life, PipeSummary};
 use crate::part::Part;
 use crate::roles::Role;
 use crate::run::Run;
-use crate::verdict::{PhaseSummary, Verdict};
+use crate::verdict::{Evidence, PhaseSummary, Verdict};
 use crate::words::verdict as words;
 
 /// Raised whenever a field changes its meaning or goes.
@@ -115,7 +115,7 @@ pub struct MemberSummary {
     /// The pipes that it writes; written as inodes.
     #[serde(serialize_with = "inodes")]
     pub writes_to: Vec<PipeKey>,
-    /// TCP connections at which it waited.
+    /// TCP connections that it had.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub connections: Vec<Connection>,
     /// It holds the pipe ends of others and never uses them, as `timeout` does.
@@ -290,10 +290,15 @@ impl Summary {
         }
     }
 
+    /// What its verdict is drawn from.
+    pub(crate) fn evidence(&self, run: &Run) -> Evidence {
+        evidence(&self.members, &self.pipes, run)
+    }
+
     /// Adds the timeline, in this many columns; nothing for recordings without states.
     pub fn add_timeline(&mut self, run: &Run, columns: usize) {
         let Some(states) = &run.states else { return };
-        let evidence = evidence(&self.members, &self.pipes, run);
+        let evidence = self.evidence(run);
         let history = StateHistory {
             is_phase: run.part.is_some(),
             ..StateHistory::of(&run.pipeline, states)

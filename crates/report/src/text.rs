@@ -1,6 +1,7 @@
 //! The summary on a terminal: [`screen()`] is the answer, [`timeline()`] what happened when,
 //! [`full`] every table.
 
+mod joined;
 mod screen;
 mod timeline;
 
@@ -20,6 +21,7 @@ use crate::words::{member, name, phase, pipe, quality};
 use crate::words::evidence::{Line, lines};
 pub use crate::words::layout::Style;
 use crate::words::layout::{BOLD, GREY, cut};
+pub use joined::joined;
 pub use screen::screen;
 pub use timeline::{columns as timeline_columns, timeline};
 

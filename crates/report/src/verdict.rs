@@ -9,7 +9,7 @@ pub(crate) mod evidence;
 use pipeprof_runner::pipeline::Link;
 use serde::Serialize;
 
-pub use evidence::{Evidence, MemberEvidence, PipeEvidence, WakeLatency};
+pub use evidence::{Between, Evidence, MemberEvidence, PipeEvidence, WakeLatency};
 
 use crate::facts::states::Outside;
 use crate::roles::Reason;
@@ -25,6 +25,8 @@ pub enum Finding {
     Outside(Reason),
     /// The pipe itself.
     PipeBound(PipeCause),
+    /// The network between two hosts.
+    Network,
     /// Members that could run waited for a CPU.
     Starved,
     /// Several members are busy without waiting for each other: none limits alone.
@@ -207,12 +209,15 @@ impl Remedy {
 /// Who or what limited the pipeline for a share of the time.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LimitShare {
-    /// `member`, `pipe`, `cpus` or `unknown`.
+    /// `member`, `pipe`, `network`, `cpus` or `unknown`.
     pub kind: &'static str,
     /// Of the member.
     pub pid: Option<i32>,
     /// Likewise; of a socket, `unix:[88121]`.
     pub name: Option<String>,
+    /// The host that it runs on, where there are two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// Of the pipe.
     pub inode: Option<u64>,
     /// Of all of the time; the shares of a run add up to 100.

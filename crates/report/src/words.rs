@@ -4,6 +4,7 @@
 //! Sentences that several outputs share are here.
 
 pub(crate) mod evidence;
+pub(crate) mod joined;
 pub(crate) mod lanes;
 pub(crate) mod layout;
 pub(crate) mod member;

@@ -1,5 +1,7 @@
 //! `pipeprof report`: shows a recording in the terminal.
 
+mod joined;
+
 use std::path::PathBuf;
 
 use pipeprof_report::flamegraph::View;
@@ -9,7 +11,7 @@ use pipeprof_report::summary::Summary;
 use pipeprof_report::text;
 use pipeprof_report::tree::{self, Limits};
 
-use crate::args::json::JsonArgs;
+use crate::args::json::{JsonArgs, pretty, written};
 use crate::args::recording;
 use crate::args::scope::Scope;
 use crate::capture::{Captured, reopen};
@@ -19,12 +21,18 @@ use crate::ui::{Exit, Ui, as_usage, explained};
 
 /// Show a recording: the verdict, and where each member spent its time
 ///
-/// Uses $PAGER, or less, on a terminal.
+/// Two recordings of one pipeline, made at the same time on the two hosts of a TCP connection, are
+/// joined: one pipeline over both hosts, one verdict. Uses $PAGER, or less, on a terminal.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReportArgs {
     /// A folder of pipeprof record, a perf.data file, or - for one on stdin
     #[arg(value_name = "RECORDING", value_parser = recording::parser())]
     recording: PathBuf,
+    /// The recording of the other host
+    #[arg(value_name = "OTHER", value_parser = recording::parser(),
+          conflicts_with_all = ["event", "member", "sort", "tree", "timeline", "phase",
+                                "percent_limit"])]
+    other: Option<PathBuf>,
     /// Event to show, of a perf.data file with several
     #[arg(short, long, value_name = "NAME")]
     event: Option<String>,
@@ -83,6 +91,20 @@ const JSON_COLUMNS: usize = 200;
 const LEAST_PERCENT: f64 = 0.05;
 
 pub(crate) fn run(args: &ReportArgs, ui: &Ui) -> anyhow::Result<Exit> {
+    if let Some(other) = &args.other {
+        let joined = joined::join([&args.recording, other], &args.scope, ui)?;
+        let json = args.json.open(&[])?;
+        if json.is_asked_for() {
+            json.write(|| pretty(&joined), || Ok(String::new()), ui)?;
+        } else {
+            let style = terminal::style(ui);
+            pager::show(
+                &written(|out| text::joined(&joined, style, out).map_err(explained))?,
+                !args.no_pager,
+            )?;
+        }
+        return Ok(Exit::Done);
+    }
     let captured = reopen(&args.recording, args.event.as_deref(), args.scope.clone(), ui)?;
     if captured.run.profile.quality.samples == 0 {
         ui.warn("the recording has no samples");

@@ -6,22 +6,23 @@ use pipeprof_runner::pipeline::{Link, Member, MemberId, Pipe, Pipeline};
 use super::states::{Actor, Doing, Ends, Moment, Outside, Span, StateHistory};
 use crate::verdict::{Evidence, MemberEvidence, PipeEvidence};
 
-const SPAN_NS: u64 = 20_000_000;
+pub(crate) const SPAN_NS: u64 = 20_000_000;
 
-/// `B`usy, waits for `d`ata or `s`pace, sleeps (`o`), was not there (`.`).
+/// `B`usy, waits for `d`ata or `s`pace, sleeps (`o`), waits for the `n`etwork, was not there (`.`).
 fn doing((at, letter): (usize, char)) -> Doing {
     match letter {
         'B' => Doing::Busy(1),
         'd' => Doing::at_pipes(vec![at - 1], vec![]),
         's' => Doing::at_pipes(vec![], vec![at]),
         'o' => Doing::Outside(Outside::For(Why::Timer)),
+        'n' => Doing::Outside(Outside::For(Why::Network)),
         _ => Doing::Absent,
     }
 }
 
 /// A word a span, a letter a member. Who is busy was charged these shares of the time, on a CPU and
 /// waiting for one.
-pub(super) fn chain(words: &[&str], cpu: f64, run_delay: f64) -> StateHistory {
+pub(crate) fn chain(words: &[&str], cpu: f64, run_delay: f64) -> StateHistory {
     let charged = |share: f64| (SPAN_NS as f64 * share) as u64;
     let account = |doing: &Doing| match doing {
         Doing::Busy(_) => Account { cpu_ns: charged(cpu), run_delay_ns: charged(run_delay) },
@@ -52,7 +53,7 @@ fn pid(member: usize) -> i32 {
 }
 
 /// Those members with their pipes.
-pub(super) fn pipeline(members: usize) -> Pipeline {
+pub(crate) fn pipeline(members: usize) -> Pipeline {
     let id = |at: usize| MemberId { pid: pid(at), start_time: None };
     let member = |at: usize| Member {
         pid: pid(at),
@@ -77,7 +78,7 @@ pub(super) fn pipeline(members: usize) -> Pipeline {
 }
 
 /// What is known of them beside their states.
-pub(super) fn evidence(members: usize, elapsed_ns: u64) -> Evidence {
+pub(crate) fn evidence(members: usize, elapsed_ns: u64) -> Evidence {
     let member = |at: usize| MemberEvidence {
         pid: pid(at),
         label: format!("m{at}"),

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use super::blame::{Use, blame};
 use super::over_time::{self, Columns};
 use super::states::{Doing, Outside, StateHistory};
-use super::verdict::{Judge, Limiter};
+use super::verdict::{Judge, Limiter, Places};
 use crate::holding::Holding;
 use crate::ordered::OrderedMap;
 use crate::verdict::evidence::Evidence;
@@ -123,7 +123,8 @@ pub(crate) fn lanes(
         return None;
     }
     let grid = Columns { from_ns: first.from_ns as f64, step_ns: column_ns, count: columns };
-    let judge = Judge::of(evidence, history, pipeline);
+    let places = Places::of(evidence, history, pipeline);
+    let judge = Judge::of(evidence, history, pipeline, places);
     let actors = judge.member_of.iter().enumerate().rev();
     let actors: FxHashMap<usize, usize> =
         actors.filter_map(|(actor, member)| Some(((*member)?, actor))).collect();

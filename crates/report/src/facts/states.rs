@@ -12,7 +12,7 @@ mod room;
 
 use std::sync::Arc;
 
-use pipeprof_profiler::states::{Account, Pressure, Timeline, Why};
+use pipeprof_profiler::states::{Account, Connection, Pressure, Timeline, Why};
 use pipeprof_runner::pipeline::Pipeline;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
@@ -50,6 +50,8 @@ pub struct Actor {
     pub cpus_allowed: Option<u32>,
     /// Names of the processes that it started and that used a CPU, the busiest first.
     pub children: Vec<(String, u64)>,
+    /// TCP connections that it had.
+    pub connections: Vec<Connection>,
 }
 
 /// The processes at the ends of a pipe.

@@ -16,10 +16,12 @@ mod confidence;
 mod finding;
 mod judge;
 mod lives;
+mod places;
 mod removable;
 
 pub(crate) use bounds::LEAST_ALTERNATION;
 pub(super) use judge::Judge;
+pub use places::Places;
 pub use removable::{Redundant, Removable};
 
 /// Who or what limits, by place in the evidence.
@@ -82,6 +84,8 @@ pub enum Doubt {
     Neighbours,
     /// Averages alone were recorded.
     Averages,
+    /// Nothing but the wall clocks tells what two hosts did at the same time.
+    Clocks,
 }
 
 /// What takes over.
@@ -224,10 +228,20 @@ pub const LEAST_GAIN: f64 = 1.05;
 
 /// Judges by states; `None` if no member was observed.
 pub fn judge(evidence: &Evidence, history: &StateHistory, pipeline: &Pipeline) -> Option<Judged> {
+    judge_at(evidence, history, pipeline, Places::of(evidence, history, pipeline))
+}
+
+/// Judges by states of which it is known where they stand in the evidence.
+pub(crate) fn judge_at(
+    evidence: &Evidence,
+    history: &StateHistory,
+    pipeline: &Pipeline,
+    places: Places,
+) -> Option<Judged> {
     if history.actors.is_empty() || history.spans.is_empty() {
         return None;
     }
-    Some(Judge::of(evidence, history, pipeline).judged())
+    Some(Judge::of(evidence, history, pipeline, places).judged())
 }
 
 impl Judged {

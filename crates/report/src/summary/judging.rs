@@ -59,6 +59,7 @@ pub(super) fn evidence(members: &[MemberSummary], pipes: &[PipeSummary], run: &R
         MemberEvidence {
             pid: member.pid,
             label: printable(&member.comm).into_owned(),
+            host: None,
             lifetime_ns: split.lifetime_ns,
             on_cpu_ns: split.on_cpu_ns,
             runnable_ns: split.runnable_ns,
@@ -89,6 +90,7 @@ pub(super) fn evidence(members: &[MemberSummary], pipes: &[PipeSummary], run: &R
                 p99_ns: latency.p99_ns,
             })
         }),
+        between: None,
     };
     Evidence {
         is_phase: run.part.is_some(),

@@ -212,7 +212,7 @@ fn glyphs(style: Style) -> [char; 3] {
 }
 
 /// On CPU, then runnable, then blocked, in so many columns.
-fn bar([on_cpu, blocked, runnable]: [f64; 3], columns: usize, style: Style) -> String {
+pub(super) fn bar([on_cpu, blocked, runnable]: [f64; 3], columns: usize, style: Style) -> String {
     let [busy, asleep, ready] = glyphs(style);
     let whole = on_cpu + blocked + runnable;
     if whole <= 0.0 {

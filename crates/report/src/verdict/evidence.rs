@@ -40,6 +40,8 @@ pub struct MemberEvidence {
     pub pid: i32,
     /// Its name, safe to print.
     pub label: String,
+    /// The host that it runs on, safe to print, where there are two.
+    pub host: Option<String>,
     /// All its threads' lives; 0 where they are not known.
     pub lifetime_ns: u64,
     /// On a CPU.
@@ -56,7 +58,7 @@ pub struct MemberEvidence {
     pub reads_from: Vec<usize>,
     /// Indices of the pipes that it writes.
     pub writes_to: Vec<usize>,
-    /// The TCP connection that carried most of those at which it waited.
+    /// The TCP connection that carried most of those that it had.
     pub connection: Option<Connection>,
 }
 
@@ -83,12 +85,26 @@ pub struct PipeEvidence {
     pub bytes_per_read: Option<f64>,
     /// From wake-up to CPU, for the end that is woken most.
     pub latency: Option<WakeLatency>,
+    /// The hosts at its ends, where it is a connection of two.
+    pub between: Option<Between>,
+}
+
+/// A connection of two hosts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Between {
+    /// The names of the one that sends and of the one that receives, safe to print.
+    pub hosts: [String; 2],
+    /// As the one that sends saw it.
+    pub connection: Connection,
 }
 
 impl PipeEvidence {
-    /// `pipe:[88121]`, `unix:[88121]`, `tcp:[88121]`.
+    /// `pipe:[88121]`, `unix:[88121]`, `tcp:[88121]`, `the network from web1 to backup`.
     pub(crate) fn name(&self) -> String {
-        self.link.named(self.inode)
+        match &self.between {
+            Some(Between { hosts: [from, to], .. }) => format!("the network from {from} to {to}"),
+            None => self.link.named(self.inode),
+        }
     }
 }
 

@@ -4,7 +4,9 @@ use super::units::{duration, percent};
 use super::verdict::{Words, outside};
 use crate::facts::verdict::MemberFacts;
 use crate::verdict::evidence::Work;
-use crate::verdict::{Fact, Finding, LimitShare, PipeLevel, State, Verdict, WorkShare};
+use crate::verdict::{
+    Fact, Finding, LimitShare, PhaseSummary, PipeLevel, State, Verdict, WorkShare,
+};
 
 /// The most members listed besides the limiting one.
 const MOST_LINES: usize = 8;
@@ -105,23 +107,7 @@ pub(crate) struct Line {
 /// the limiting one, and for the pipes.
 pub(crate) fn lines(verdict: &Verdict) -> Vec<Line> {
     let sentence = |what: String| Line { what, ..Line::default() };
-    let mut lines = Vec::new();
-    let phases = &verdict.phases;
-    if phases.len() > 1 && verdict.finding != Finding::Unclear {
-        let whole = phases.iter().map(|phase| phase.until_ns - phase.from_ns).sum::<u64>();
-        lines.extend(phases.iter().enumerate().map(|(at, phase)| {
-            sentence(format!(
-                "phase {}, {} to {} ({} of the time): {} {} of it{}",
-                at + 1,
-                duration(phase.from_ns as f64),
-                duration(phase.until_ns as f64),
-                super::units::share(phase.until_ns - phase.from_ns, whole),
-                limited_by(&phase.limit),
-                percent(phase.limit.percent),
-                phase.and_waits()
-            ))
-        }));
-    }
+    let mut lines: Vec<Line> = phases(verdict).into_iter().map(sentence).collect();
     let names = |name: &str| {
         let same = |fact: &&Fact| matches!(fact, Fact::Member { name: other, .. } if other == name);
         verdict.evidence.iter().filter(same).count()
@@ -177,9 +163,35 @@ pub(crate) fn lines(verdict: &Verdict) -> Vec<Line> {
     lines
 }
 
+/// A sentence for each phase if there are several.
+pub(crate) fn phases(verdict: &Verdict) -> Vec<String> {
+    let phases = &verdict.phases;
+    if phases.len() < 2 || verdict.finding == Finding::Unclear {
+        return Vec::new();
+    }
+    let whole = phases.iter().map(|phase| phase.until_ns - phase.from_ns).sum::<u64>();
+    let sentence = |(at, phase): (usize, &PhaseSummary)| {
+        format!(
+            "phase {}, {} to {} ({} of the time): {} {} of it{}",
+            at + 1,
+            duration(phase.from_ns as f64),
+            duration(phase.until_ns as f64),
+            super::units::share(phase.until_ns - phase.from_ns, whole),
+            limited_by(&phase.limit),
+            percent(phase.limit.percent),
+            phase.and_waits()
+        )
+    };
+    phases.iter().enumerate().map(sentence).collect()
+}
+
 fn limited_by(limit: &LimitShare) -> String {
     match (limit.kind, &limit.name, limit.pid, limit.inode) {
-        (_, Some(name), Some(pid), _) => format!("{name} (pid {pid}) limits"),
+        ("network", Some(name), ..) => format!("{name} limits"),
+        (_, Some(name), Some(pid), _) => match &limit.host {
+            Some(host) => format!("{name} (pid {pid} on {host}) limits"),
+            None => format!("{name} (pid {pid}) limits"),
+        },
         (_, Some(name), None, Some(_)) => format!("{name} limits"),
         (_, _, _, Some(inode)) => format!("pipe:[{inode}] limits"),
         ("cpus", ..) => "the CPUs limit".to_owned(),

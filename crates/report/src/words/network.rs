@@ -57,16 +57,11 @@ pub(crate) fn waits(connection: &Connection) -> Option<String> {
              time",
             of_time(share)
         )),
-        Holds::Network(share) => {
-            let again = connection.retransmitted as f64 / connection.segments.max(1) as f64;
-            Some(format!(
-                "waits for the network to {far}: data was in transit {} of the time; round trip \
-                 {}, {} of the segments retransmitted",
-                of_time(share),
-                duration(connection.round_trip_ns as f64),
-                percent(100.0 * again)
-            ))
-        }
+        Holds::Network(share) => Some(format!(
+            "waits for the network to {far}: data was in transit {} of the time; {}",
+            of_time(share),
+            path(connection)
+        )),
         Holds::Sender => {
             Some(format!("waits for data from {far}: the program there or the network is slow"))
         }
@@ -74,16 +69,55 @@ pub(crate) fn waits(connection: &Connection) -> Option<String> {
     }
 }
 
+/// Why a connection between two hosts limits.
+pub(crate) fn in_between(connection: &Connection) -> String {
+    let of_time = |share: f64| percent(100.0 * share.min(1.0));
+    let cause = match holds(connection) {
+        Holds::Receiver(share) => format!(
+            "the receive buffer is too small for the round trip (the window was closed {} of the \
+             time)",
+            of_time(share)
+        ),
+        Holds::Buffer(share) => {
+            format!("the send buffer is too small (it was full {} of the time)", of_time(share))
+        }
+        Holds::Network(_) | Holds::Sender | Holds::Unknown => "data is in transit".to_owned(),
+    };
+    format!("{cause} while the programs at both ends wait; {}", path(connection))
+}
+
+/// Round trip and losses.
+pub(crate) fn path(connection: &Connection) -> String {
+    let again = connection.retransmitted as f64 / connection.segments.max(1) as f64;
+    format!(
+        "round trip {}, {} of the segments retransmitted",
+        duration(connection.round_trip_ns as f64),
+        percent(100.0 * again)
+    )
+}
+
+/// What helps a connection between two hosts that limits.
+pub(crate) fn advice_in_between(connection: &Connection) -> &'static str {
+    match holds(connection) {
+        Holds::Receiver(_) => "a larger receive buffer there (sysctl net.ipv4.tcp_rmem)",
+        Holds::Buffer(_) => BUFFER,
+        Holds::Network(_) | Holds::Sender | Holds::Unknown => NETWORK,
+    }
+}
+
+const BUFFER: &str = "a larger send buffer (SO_SNDBUF, sysctl net.ipv4.tcp_wmem)";
+
+const NETWORK: &str =
+    "fewer bytes (compression before the connection), fewer losses, or several connections";
+
 /// What helps.
 pub(crate) fn advice(connection: &Connection) -> Option<&'static str> {
     match holds(connection) {
         Holds::Receiver(_) => {
             Some("a faster program at the other end, or a buffer there (mbuffer)")
         }
-        Holds::Buffer(_) => Some("a larger send buffer (SO_SNDBUF, sysctl net.ipv4.tcp_wmem)"),
-        Holds::Network(_) => Some(
-            "fewer bytes (compression before the connection), fewer losses, or several connections",
-        ),
+        Holds::Buffer(_) => Some(BUFFER),
+        Holds::Network(_) => Some(NETWORK),
         Holds::Sender | Holds::Unknown => None,
     }
 }

@@ -14,6 +14,10 @@ impl Words<'_> {
         let judged = self.judged;
         let first = judged.members.first().copied();
         let mut remedies = match (judged.finding, first) {
+            (Finding::Network, _) => {
+                let advice = self.between().map_or("", network::advice_in_between);
+                vec![self.without_limit(advice.to_owned())]
+            }
             (Finding::Unclear | Finding::Idle, _) | (_, None) => return Vec::new(),
             (Finding::CpuBound, Some(member)) => {
                 let name = &self.evidence.members[member].label;

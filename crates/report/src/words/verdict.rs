@@ -1,6 +1,6 @@
 //! The sentence of a verdict, and how sure it is.
 
-use pipeprof_profiler::states::Why;
+use pipeprof_profiler::states::{Connection, Why};
 
 use super::units::{duration, listed, percent, thousands};
 use super::{network, pipe_bound};
@@ -37,8 +37,11 @@ pub(super) struct Words<'a> {
 
 impl Words<'_> {
     pub(super) fn named(&self, member: usize) -> String {
-        let MemberEvidence { label, pid, .. } = &self.evidence.members[member];
-        format!("{label} (pid {pid})")
+        let MemberEvidence { label, pid, host, .. } = &self.evidence.members[member];
+        match host {
+            Some(host) => format!("{label} (pid {pid} on {host})"),
+            None => format!("{label} (pid {pid})"),
+        }
     }
 
     /// The members that a verdict is about.
@@ -68,15 +71,27 @@ impl Words<'_> {
     }
 
     fn limit(&self, limiter: Limiter, share: f64) -> LimitShare {
-        let (mut pid, mut name, mut inode) = (None, None, None);
+        let (mut pid, mut name, mut host, mut inode) = (None, None, None, None);
         let kind = match limiter {
             Limiter::Member(member) => {
                 let member = &self.evidence.members[member];
                 (pid, name) = (Some(member.pid), Some(member.label.clone()));
+                host.clone_from(&member.host);
                 "member"
             }
             Limiter::Pipe(pipe) => {
                 let pipe = &self.evidence.pipes[pipe];
+                if pipe.between.is_some() {
+                    name = Some(pipe.name());
+                    return LimitShare {
+                        kind: "network",
+                        pid,
+                        name,
+                        host,
+                        inode,
+                        percent: 100.0 * share,
+                    };
+                }
                 inode = Some(pipe.inode);
                 name = pipe.link.is_socket().then(|| pipe.name());
                 "pipe"
@@ -84,7 +99,7 @@ impl Words<'_> {
             Limiter::Cpus => "cpus",
             Limiter::Unknown => "unknown",
         };
-        LimitShare { kind, pid, name, inode, percent: 100.0 * share }
+        LimitShare { kind, pid, name, host, inode, percent: 100.0 * share }
     }
 
     fn phase_summary(&self, phase: &PhaseFacts) -> PhaseSummary {
@@ -135,16 +150,25 @@ impl Words<'_> {
                     cpus(quota.cpus),
                     percent(100.0 * quota.held_back)
                 ),
-                None => format!(
-                    "bottleneck: the CPUs, {share} of the time: the pipeline used {:.1} of {}. {} \
-                     needs a CPU most: {}",
-                    judged.cpus_used(self.evidence.elapsed_ns as f64),
-                    self.evidence.cpus,
-                    self.named(member),
-                    judged.life(member).map_or_else(String::new, |life| {
-                        busy_share(life) + &self.held_back(life)
-                    })
-                ),
+                None => {
+                    let (of_host, used) = match &self.evidence.members[member].host {
+                        // CPUs of another host are of no use to it.
+                        Some(host) => (format!(" of {host}"), String::new()),
+                        None => {
+                            let used = judged.cpus_used(self.evidence.elapsed_ns as f64);
+                            let cpus = self.evidence.cpus;
+                            (String::new(), format!("the pipeline used {used:.1} of {cpus}. "))
+                        }
+                    };
+                    let busy = judged
+                        .life(member)
+                        .map_or_else(String::new, |life| busy_share(life) + &self.held_back(life));
+                    format!(
+                        "bottleneck: the CPUs{of_host}, {share} of the time: {used}{} needs a CPU \
+                         most: {busy}",
+                        self.named(member)
+                    )
+                }
             },
             (Finding::Balanced, Some(_)) => {
                 // Without states it is the time in which each of them does not wait.
@@ -167,8 +191,21 @@ impl Words<'_> {
                     pipe_bound::cause(self.evidence, judged, cause)
                 )
             }
+            (Finding::Network, _) => {
+                let between = self.between().map(network::in_between).unwrap_or_default();
+                format!(
+                    "bottleneck: {}, {share} of the time: {between}",
+                    self.pipe_name(judged.pipe)
+                )
+            }
             (Finding::Unclear, _) | (_, None) => format!("no verdict: {}", self.unclear()),
         }
+    }
+
+    /// The connection of two hosts that limits.
+    pub(super) fn between(&self) -> Option<&Connection> {
+        let pipe = &self.evidence.pipes[self.judged.pipe?];
+        pipe.between.as_ref().map(|between| &between.connection)
     }
 
     fn unclear(&self) -> String {
@@ -299,6 +336,9 @@ impl Words<'_> {
                 .to_owned(),
             Doubt::Neighbours => "not every neighbour waits as expected".to_owned(),
             Doubt::Averages => "based on averages; states over time were not recorded".to_owned(),
+            Doubt::Clocks => {
+                "the clocks of the two hosts are aligned by their date alone".to_owned()
+            }
             Doubt::Scattered => "no member or pipe limits half of the time".to_owned(),
         };
         format!("{level}: {why}")

@@ -34,6 +34,7 @@ fn member(
         reads_from: if at > 0 { vec![at - 1] } else { Vec::new() },
         writes_to: if at + 1 < count { vec![at] } else { Vec::new() },
         connection: None,
+        host: None,
     }
 }
 
@@ -49,6 +50,7 @@ fn pipe(at: usize, full: f64, empty: f64) -> PipeEvidence {
         bytes_per_write: Some(65536.0),
         bytes_per_read: Some(65536.0),
         latency: None,
+        between: None,
     }
 }
 

@@ -162,6 +162,7 @@ fn add_process(actor: &mut Actor, seen: &ProcessSeen) {
         actor.busiest_thread = (seen.busiest_thread_ns, seen.busiest_thread.clone());
         actor.second_thread_ns = seen.second_thread_ns;
     }
+    actor.connections.extend_from_slice(&seen.connections);
     actor.cpus_allowed = actor.cpus_allowed.max(seen.cpus_allowed);
     if let Some(cpus) = seen.quota_cpus {
         let (known_cpus, known_ns) = actor.quota.unwrap_or((cpus, 0));

@@ -86,6 +86,7 @@ impl Judge<'_> {
     }
 
     pub(super) fn next(&self, judged: &Judged) -> Option<Next> {
+        // Of a network no member is to blame: all stay as they are.
         let blamed = self.actors_of(&judged.members);
         let (rest, next) = self.time_without(&blamed);
         let elapsed = self.history.elapsed_ns() as f64;
@@ -101,7 +102,12 @@ impl Judge<'_> {
         let elapsed = self.history.elapsed_ns() as f64;
         let (together, _) = self.time_without(&[]);
         let (mut best, mut waits) = (None, 0.0);
+        // Between two hosts both ends also wait while the bytes are on their way.
+        let is_between = |at: usize| self.evidence.pipes[at].between.is_some();
         for pipe in 0..self.history.pipes.len() {
+            if self.pipe_of[pipe].is_some_and(is_between) {
+                continue;
+            }
             let (space, data) = self.waits_at(pipe);
             if space.min(data) > waits {
                 (best, waits) = (Some(pipe), space.min(data));

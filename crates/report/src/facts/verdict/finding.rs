@@ -31,6 +31,9 @@ impl Judge<'_> {
             return;
         }
         match top {
+            Limiter::Pipe(pipe) if self.evidence.pipes[pipe].between.is_some() => {
+                (judged.finding, judged.pipe) = (Finding::Network, Some(pipe));
+            }
             Limiter::Pipe(pipe) => {
                 judged.finding = Finding::PipeBound(self.cause(pipe, elapsed));
                 judged.pipe = Some(pipe);

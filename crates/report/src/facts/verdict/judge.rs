@@ -1,15 +1,15 @@
 //! Adds up what limits: shares of members, pipes and CPUs, for the whole run and by phase.
 
-use pipeprof_runner::pipeline::{PipeKey, Pipeline};
-use rustc_hash::{FxHashMap, FxHashSet};
+use pipeprof_runner::pipeline::Pipeline;
+use rustc_hash::FxHashSet;
 
-use super::{Judged, Limiter, PhaseFacts, Unclear};
+use super::{Judged, Limiter, PhaseFacts, Places, Unclear};
 use crate::facts::blame::{Blame, Blamed, Limit, Use, blame, uses};
 use crate::facts::phases::{Phase, phases};
 use crate::facts::states::{ActorId, Doing, Outside, StateHistory};
 use crate::ordered::OrderedMap;
 use crate::roles::Role;
-use crate::verdict::evidence::{Evidence, PipeEvidence};
+use crate::verdict::evidence::Evidence;
 use crate::verdict::{Finding, SHORTEST_NS};
 
 /// Fewer looks than this say nothing.
@@ -46,20 +46,11 @@ impl<'a> Judge<'a> {
         evidence: &'a Evidence,
         history: &'a StateHistory,
         pipeline: &'a Pipeline,
+        places: Places,
     ) -> Self {
         let blamed = blame(history);
         let all = 0..history.spans.len();
-        let by_pid: FxHashMap<i32, usize> =
-            evidence.members.iter().enumerate().rev().map(|(at, one)| (one.pid, at)).collect();
-        let member_of: Vec<Option<usize>> = history
-            .actors
-            .iter()
-            .map(|actor| by_pid.get(&pipeline.members.get(actor.member)?.pid).copied())
-            .collect();
-        let key = |pipe: &PipeEvidence| PipeKey { device: pipe.device, inode: pipe.inode };
-        let by_key: FxHashMap<PipeKey, usize> =
-            evidence.pipes.iter().enumerate().rev().map(|(at, pipe)| (key(pipe), at)).collect();
-        let pipe_of = pipeline.pipes.iter().map(|pipe| by_key.get(&pipe.key()).copied());
+        let Places { members: member_of, pipes: pipe_of } = places;
         let whole = blamed.sum(all.clone());
         let mut limits = vec![0.0; evidence.members.len()];
         for (limit, ns) in &whole.limits {
@@ -73,7 +64,7 @@ impl<'a> Judge<'a> {
             whole,
             uses: uses(history, all),
             member_of,
-            pipe_of: pipe_of.collect(),
+            pipe_of,
             outside: outside(history),
             pipe_work: members.map(|member| pipe_work(evidence, member)).collect(),
             limits,
