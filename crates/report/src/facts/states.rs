@@ -7,6 +7,7 @@
 
 mod accounts;
 mod attribution;
+mod circles;
 mod descent;
 mod room;
 

@@ -22,7 +22,10 @@ pub(crate) enum Holds {
     Network(f64),
     /// It receives; whether the sender or the network is slow is unknown.
     Sender,
-    /// There is mostly nothing to send, or it was not looked at for long enough.
+    /// There was nothing to send or in transit for this share of the time: the program on the other
+    /// side is to answer, or to allow more, as ssh has it do.
+    Answer(f64),
+    /// It was not looked at for long enough.
     Unknown,
 }
 
@@ -38,7 +41,7 @@ pub(crate) fn holds(connection: &Connection) -> Holds {
         _ if buffer >= MOSTLY => Holds::Buffer(buffer),
         _ if network >= MOSTLY => Holds::Network(network),
         of if of.received_bytes > of.sent_bytes => Holds::Sender,
-        _ => Holds::Unknown,
+        of => Holds::Answer(1.0 - share(of.busy_ns).min(1.0)),
     }
 }
 
@@ -65,6 +68,11 @@ pub(crate) fn waits(connection: &Connection) -> Option<String> {
         Holds::Sender => {
             Some(format!("waits for data from {far}: the program there or the network is slow"))
         }
+        Holds::Answer(share) => Some(format!(
+            "waits for the program at {far} to answer or to allow more: nothing was in transit {} of \
+             the time",
+            of_time(share)
+        )),
         Holds::Unknown => None,
     }
 }
@@ -81,7 +89,9 @@ pub(crate) fn in_between(connection: &Connection) -> String {
         Holds::Buffer(share) => {
             format!("the send buffer is too small (it was full {} of the time)", of_time(share))
         }
-        Holds::Network(_) | Holds::Sender | Holds::Unknown => "data is in transit".to_owned(),
+        Holds::Network(_) | Holds::Sender | Holds::Answer(_) | Holds::Unknown => {
+            "data is in transit".to_owned()
+        }
     };
     format!("{cause} while the programs at both ends wait; {}", path(connection))
 }
@@ -101,7 +111,7 @@ pub(crate) fn advice_in_between(connection: &Connection) -> &'static str {
     match holds(connection) {
         Holds::Receiver(_) => "a larger receive buffer there (sysctl net.ipv4.tcp_rmem)",
         Holds::Buffer(_) => BUFFER,
-        Holds::Network(_) | Holds::Sender | Holds::Unknown => NETWORK,
+        Holds::Network(_) | Holds::Sender | Holds::Answer(_) | Holds::Unknown => NETWORK,
     }
 }
 
@@ -113,7 +123,7 @@ const NETWORK: &str =
 /// What helps.
 pub(crate) fn advice(connection: &Connection) -> Option<&'static str> {
     match holds(connection) {
-        Holds::Receiver(_) => {
+        Holds::Receiver(_) | Holds::Answer(_) => {
             Some("a faster program at the other end, or a buffer there (mbuffer)")
         }
         Holds::Buffer(_) => Some(BUFFER),
@@ -153,12 +163,13 @@ mod tests {
     }
 
     #[test]
-    fn who_has_nothing_to_send_is_not_held_back() {
-        assert_eq!(holds(&connection(0, 0, 100)), Holds::Unknown);
-        assert_eq!(waits(&connection(0, 0, 100)), None);
+    fn who_has_nothing_to_send_is_not_held_back_by_the_network() {
+        assert_eq!(holds(&connection(0, 0, 100)), Holds::Answer(0.9));
+        insta::assert_snapshot!(waits(&connection(0, 0, 100)).unwrap(), @"waits for the program at 10.0.0.2:5000 to answer or to allow more: nothing was in transit 90 % of the time");
         let receives = Connection { received_bytes: 1 << 30, ..connection(0, 0, 10) };
         assert_eq!(holds(&receives), Holds::Sender);
         let unseen = Connection { watched_ns: 0, ..connection(900, 0, 900) };
         assert_eq!(holds(&unseen), Holds::Unknown);
+        assert_eq!(waits(&unseen), None);
     }
 }

@@ -9,6 +9,7 @@ use pipeprof_profiler::states::{
 use pipeprof_runner::pipeline::{MemberId, PipeKey, Pipeline};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::circles::break_circles;
 use super::descent::Descent;
 use super::{Actor, ActorId, Doing, Ends, Outside, PipeAt, Waits};
 use crate::ordered::OrderedMap;
@@ -151,8 +152,13 @@ impl Attribution {
             let why = timeline.states[state.0 as usize].why;
             sum.add(&self.states[state.0 as usize], why, self.leads[process.0 as usize]);
         }
+        let polls_network: Vec<bool> =
+            sums.iter().map(|sum| sum.as_ref().is_some_and(|sum| sum.polls_network)).collect();
         let sums = sums.into_iter().zip(&self.held);
-        sums.map(|(sum, held)| sum.map_or(Doing::Absent, |sum| sum.doing(held))).collect()
+        let doing = sums.map(|(sum, held)| sum.map_or(Doing::Absent, |sum| sum.doing(held)));
+        let mut doing: Vec<Doing> = doing.collect();
+        break_circles(&mut doing, &polls_network, &self.pipes);
+        doing
     }
 }
 
@@ -238,6 +244,7 @@ struct Sum {
     waits: Arc<Waits>,
     any: [bool; 2],
     outside: Option<Outside>,
+    polls_network: bool,
     waits_for_child: bool,
     follows: bool,
 }
@@ -256,6 +263,7 @@ impl Sum {
         if let Some(outside) = known.outside {
             self.outside = telling(self.outside, outside);
         }
+        self.polls_network |= why == Some(Why::Network);
         match why {
             Some(Why::Child | Why::Signal) if leads => self.follows = true,
             Some(Why::Child) => self.waits_for_child = true,

@@ -190,3 +190,32 @@ fn a_child_that_is_no_member_tells_what_its_parent_waits_for() {
     assert_eq!(doing[1], Doing::Outside(Outside::For(Why::Timer)));
     assert_eq!(history.actors[1].children[0].0, "c30");
 }
+
+#[test]
+fn who_waits_in_a_circle_waits_for_what_it_polls_besides() {
+    // As sshd, a shell, and the program that it runs: a pipe there, and one back.
+    let pipeline = |writers: &[i32]| Pipeline {
+        members: vec![member(10, "sshd"), member(11, "sh"), member(12, "cat")],
+        pipes: vec![pipe(7, &[10], &[11, 12]), pipe(8, writers, &[10])],
+    };
+    let [both, shell] = [pipeline(&[11, 12]), pipeline(&[11])];
+    let doing = |pipeline: &Pipeline, sshd: ProcessState, cat: ProcessState| {
+        let processes =
+            vec![seen(10, 1, 0, SECOND), seen(11, 10, 0, SECOND), seen(12, 11, 0, SECOND)];
+        let states = vec![sshd, waits(Why::Child), cat];
+        // The last pipe is of its errors, which nobody knows.
+        let history = StateHistory::of(pipeline, &timeline(processes, &[7, 8, 9], states));
+        history.spans[0].moments[0].doing[0].clone()
+    };
+    let data = vec![PipeRef(1), PipeRef(2)];
+    let polls = ProcessState { why: Some(Why::Network), data, ..ProcessState::default() };
+    let network = Doing::Outside(Outside::For(Why::Network));
+    let data = Doing::at_pipes(vec![1], vec![]);
+    assert_eq!(doing(&both, polls.clone(), at_pipe(0, false)), network);
+    assert_eq!(doing(&shell, polls.clone(), at_pipe(0, false)), network);
+    // The program has yet to answer.
+    assert_eq!(doing(&both, polls.clone(), running()), data);
+    assert_eq!(doing(&both, polls, waits(Why::Disk)), data);
+    // It waits for the program alone.
+    assert_eq!(doing(&both, at_pipe(1, false), at_pipe(0, false)), data);
+}
