@@ -186,14 +186,30 @@ impl Recording {
     /// # Errors
     /// [`Error::File`] where it cannot be written.
     pub fn complete(&mut self, symbols: &SymbolTable) -> Result<(), Error> {
+        let RecordingDir::Partial { name, .. } = &self.dir else {
+            return self.save(Some(symbols));
+        };
+        let name = name.clone();
+        self.complete_as(&name, symbols)
+    }
+
+    /// As [`Recording::complete`], under a name that is given now, in the folder that it lies in.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn complete_as(&mut self, name: &Path, symbols: &SymbolTable) -> Result<(), Error> {
         self.save(Some(symbols))?;
-        let RecordingDir::Partial { path, name } = &self.dir else { return Ok(()) };
+        let path = self.path();
         let renamed = File::open(path).and_then(|folder| folder.sync_all()).and_then(|()| {
             // A folder that appeared meanwhile and holds something refuses, and stays.
             fs::rename(path, name)
         });
-        renamed.map_err(|source| Error::File { action: "naming", path: name.clone(), source })?;
-        self.dir = RecordingDir::Kept(name.clone());
+        renamed.map_err(|source| Error::File {
+            action: "naming",
+            path: name.to_owned(),
+            source,
+        })?;
+        self.dir = RecordingDir::Kept(name.to_owned());
         Ok(())
     }
 

@@ -52,6 +52,11 @@ pub trait Look {
 
     /// A look.
     fn look(&mut self, tick: &Tick<'_>);
+
+    /// It has seen what it waited for, so that the watch may end as if its time were over.
+    fn is_satisfied(&self) -> bool {
+        false
+    }
 }
 
 /// How a watch stands.
@@ -356,8 +361,8 @@ pub struct Watched {
 }
 
 impl Watcher {
-    /// Watches until the pipeline ends, `duration` is over, the recording is full, or a stop is
-    /// requested; and calls `looks` ten times a second.
+    /// Watches until the pipeline ends, `duration` is over, the recording is full, a look is
+    /// satisfied, or a stop is requested; and calls `looks` ten times a second.
     ///
     /// # Errors
     /// Where waiting itself fails.
@@ -390,6 +395,7 @@ impl Watcher {
                 full: self.session.as_ref().is_some_and(Session::is_full),
                 any_event,
                 enough: self.has_enough(),
+                satisfied: looks.iter().any(|look| look.is_satisfied()),
             };
             match decisions.step(observed) {
                 Step::End(ending) => {

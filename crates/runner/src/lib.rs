@@ -10,6 +10,7 @@ pub mod command;
 pub mod cost;
 pub mod cpus;
 pub mod discover;
+pub mod duration;
 pub mod ends;
 pub mod error;
 pub mod inherited;

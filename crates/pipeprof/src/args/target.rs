@@ -8,6 +8,7 @@ use clap::Args;
 use pipeprof_profiler::session::Enough;
 use pipeprof_runner::command::Spec;
 use pipeprof_runner::discover::Extent;
+use pipeprof_runner::duration;
 use pipeprof_runner::plan::PairPlan;
 use regex::Regex;
 
@@ -35,7 +36,7 @@ pub(crate) struct TargetArgs {
     #[arg(last = true, value_name = "PROGRAM", conflicts_with = "stage")]
     program: Vec<OsString>,
     /// Stop after this time: 10s, 500ms, 2m [default with --pid and --name: 10s, or up to 30s until
-    /// each busy process has 1,000 samples; with record --keep or --max-size: none]. A command that still runs then gets SIGTERM, and SIGKILL 2 s later
+    /// each busy process has 1,000 samples; with watch, and record --keep or --max-size: none]. A command that still runs then gets SIGTERM, and SIGKILL 2 s later
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     duration: Option<Duration>,
     /// Profile only the processes given with --pid, not the rest of their pipeline
@@ -163,23 +164,9 @@ const DURATION_OF_PAIR: &str =
 const NO_TARGET: &str = "no target: give -c 'A | B', -- COMMAND, --pid PID, --name PATTERN or \
                          --stage NAME";
 
-/// `10s`, `1.5s`, `500ms`, `2m`, `1h`; a bare number is seconds.
+/// Reads a time, with the error as clap takes it.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let scale = match unit {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" | "min" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(format!("unknown unit {unit:?}: use ms, s, m or h")),
-    };
-    let number: f64 =
-        number.parse().map_err(|_| "give a number and a unit, as in 10s".to_owned())?;
-    match Duration::try_from_secs_f64(number * scale) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("the time must be longer than 0".to_owned()),
-    }
+    duration::parse(text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -232,17 +219,6 @@ mod tests {
         ] {
             let error = target(line).unwrap_err();
             assert!(error.contains(flag), "{line}: {error}");
-        }
-    }
-
-    #[test]
-    fn durations() {
-        assert_eq!(parse_duration("10s"), Ok(Duration::from_secs(10)));
-        assert_eq!(parse_duration("1.5"), Ok(Duration::from_millis(1500)));
-        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
-        for bad in ["", "s", "-1s", "10 days", "0", "1.2.3", "1e400s"] {
-            assert!(parse_duration(bad).is_err(), "{bad}");
         }
     }
 }

@@ -37,11 +37,27 @@ impl RecordingDir {
     /// # Errors
     /// [`Error::File`] where it cannot be made.
     pub fn temporary() -> Result<Self, Error> {
-        let folder = std::env::temp_dir();
-        sweep(&folder);
-        TemporaryDir::create(&folder).map(RecordingDir::Temporary).map_err(|source| Error::File {
+        Self::swept(&std::env::temp_dir())
+    }
+
+    /// Likewise in this folder, so that it can get a name there
+    /// ([`Recording::complete_as`](super::Recording::complete_as)).
+    ///
+    /// # Errors
+    /// [`Error::NoRenaming`] where nothing in the folder can be renamed, [`Error::File`] where it
+    /// cannot be made.
+    pub fn temporary_in(folder: &Path) -> Result<Self, Error> {
+        if only_grows(folder) {
+            return Err(Error::NoRenaming { folder: folder.to_owned() });
+        }
+        Self::swept(folder)
+    }
+
+    fn swept(folder: &Path) -> Result<Self, Error> {
+        sweep(folder);
+        TemporaryDir::create(folder).map(RecordingDir::Temporary).map_err(|source| Error::File {
             action: "making a temporary folder in",
-            path: folder,
+            path: folder.to_owned(),
             source,
         })
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub enum Ending {
     /// What was watched has ended.
     Ended,
-    /// The time that was asked for is over.
+    /// The time that was asked for is over, or a look has seen what it waited for.
     Elapsed,
     /// A stop was requested.
     Interrupted,
@@ -45,6 +45,8 @@ pub(super) struct Observed {
     pub(super) any_event: bool,
     /// There is enough of it; else the end of the time is waited beyond.
     pub(super) enough: bool,
+    /// A look has seen what it waited for.
+    pub(super) satisfied: bool,
 }
 
 /// What to do.
@@ -124,8 +126,8 @@ impl Decisions {
         if observed.ended {
             return Step::End(self.asked.unwrap_or(Ending::Ended));
         }
-        let over = observed.enough
-            && self.timing.duration.is_some_and(|duration| observed.elapsed >= duration);
+        let is_late = self.timing.duration.is_some_and(|duration| observed.elapsed >= duration);
+        let over = observed.satisfied || observed.enough && is_late;
         let ending = match (observed.asked, observed.full, over) {
             (true, _, _) => Some(Ending::Interrupted),
             (_, true, _) => Some(Ending::Full),
@@ -198,6 +200,7 @@ mod tests {
             (Observed { asked: true, full: true, ..at(60) }, Step::End(Ending::Interrupted)),
             (Observed { full: true, ..at(60) }, Step::End(Ending::Full)),
             (at(50), Step::End(Ending::Elapsed)),
+            (Observed { satisfied: true, ..at(10) }, Step::End(Ending::Elapsed)),
         ] {
             assert_eq!(Decisions::new(limited).step(observed), step, "{observed:?}");
         }
