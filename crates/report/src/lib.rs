@@ -41,4 +41,5 @@ pub mod tour;
 pub mod tree;
 pub mod tuning;
 pub mod verdict;
+pub mod watch;
 mod words;

@@ -17,3 +17,4 @@ pub(crate) mod quality;
 pub(crate) mod remedy;
 pub(crate) mod units;
 pub(crate) mod verdict;
+pub(crate) mod watch;
