@@ -200,7 +200,8 @@ pub(crate) fn kernel_release() -> String {
         .map_or_else(|_| String::new(), |system| system.release().to_string_lossy().into_owned())
 }
 
-fn analysed(recording: Recording, scope: Scope, ui: &Ui) -> anyhow::Result<Captured> {
+/// Analyses what was recorded.
+pub(crate) fn analysed(recording: Recording, scope: Scope, ui: &Ui) -> anyhow::Result<Captured> {
     let part = match scope.part(&recording) {
         Ok(part) => part,
         Err(error) => {

@@ -20,6 +20,7 @@ pub(crate) mod stat;
 pub(crate) mod top;
 pub(crate) mod tour;
 pub(crate) mod tune;
+pub(crate) mod watch;
 pub(crate) mod write;
 
 use clap::Subcommand;
@@ -35,6 +36,7 @@ pub(crate) enum Command {
     Diff(Box<diff::DiffArgs>),
     Top(top::TopArgs),
     Tune(Box<tune::TuneArgs>),
+    Watch(Box<watch::WatchArgs>),
     Stat(Box<stat::StatArgs>),
     Ls(ls::LsArgs),
     Export(export::ExportArgs),
@@ -70,6 +72,7 @@ pub(crate) fn run(command: Command, program: clap::Command, ui: &Ui) -> anyhow::
         Command::Top(args) => top::run(&args, ui),
         Command::Tour(args) => tour::run(&args, ui),
         Command::Tune(args) => tune::run(&args, ui),
+        Command::Watch(args) => watch::run(&args, ui),
         Command::Buffer(args) => buffer::run(&args, ui),
         Command::Doctor(args) => doctor::run(&args, ui),
         Command::Ls(args) => ls::run(&args, ui),

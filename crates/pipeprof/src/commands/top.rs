@@ -1,7 +1,7 @@
 //! `pipeprof top`: shows every pipeline of the machine, live, from `/proc` alone.
 
 mod app;
-mod collect;
+pub(super) mod collect;
 mod detail;
 mod draw;
 mod flame;
@@ -14,6 +14,8 @@ mod who;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
+
+use pipeprof_runner::discover::Extent;
 
 use crate::args::target::parse_duration;
 use crate::interrupt::Interrupt;
@@ -53,7 +55,7 @@ pub(crate) struct TopArgs {
     detail: bool,
 }
 
-fn parse_interval(text: &str) -> Result<Duration, String> {
+pub(in crate::commands) fn parse_interval(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
         interval if interval >= SHORTEST => Ok(interval),
         _ => Err("100ms is the shortest interval".to_owned()),
@@ -65,7 +67,8 @@ const SHORTEST: Duration = Duration::from_millis(100);
 pub(crate) fn run(args: &TopArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let detail = if args.detail { Detail::Everybody } else { Detail::Nobody };
     let pattern = args.pattern.clone();
-    let what = What { pids: args.pid.clone(), pattern, fill: !args.no_fill, detail };
+    let (pids, extent) = (args.pid.clone(), Extent::Whole);
+    let what = What { pids, extent, pattern, fill: !args.no_fill, detail };
     let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
     let on_screen = !(args.batch || args.json || args.once);
     if on_screen && (is_dumb || !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal())

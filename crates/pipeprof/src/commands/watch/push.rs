@@ -1,0 +1,119 @@
+//! Pushes profiles to a server, in a thread that never delays the watch.
+
+pub(super) mod address;
+pub(super) mod queue;
+mod retry;
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use address::Address;
+use queue::{Queue, Waiting};
+use retry::{Fate, fate, pause};
+
+use crate::ui::Ui;
+
+/// A server that does not answer within this is tried again.
+const LONGEST_CALL: Duration = Duration::from_secs(15);
+
+/// Sends what is in the queue, the oldest first, until nothing more can come. What the server does
+/// not take then stays for the next watch.
+pub(super) fn send_all(
+    address: &Address,
+    queue: &Queue<'_>,
+    watch: &str,
+    news: Receiver<()>,
+    ui: &Ui,
+) {
+    let agent = agent();
+    let (mut failures, mut is_over) = (0, false);
+    loop {
+        let Some(oldest) = queue.oldest() else {
+            if is_over || news.recv().is_err() {
+                return;
+            }
+            continue;
+        };
+        let fate = match queue.read(&oldest) {
+            Ok(body) => fate(&call(&agent, address, watch, &oldest, &body)),
+            Err(error) => Fate::Refused(error.to_string()),
+        };
+        let removed = match fate {
+            Fate::Sent => {
+                if failures > 0 {
+                    ui.note(format_args!("pushing to {address} works again"));
+                }
+                failures = 0;
+                queue.sent(&oldest)
+            }
+            Fate::Refused(why) => {
+                ui.warn(format_args!("a profile for {address} is dropped: {why}"));
+                queue.dropped(&oldest)
+            }
+            Fate::Later(why) => {
+                if failures == 0 {
+                    let folder = queue.folder().display();
+                    ui.warn(format_args!(
+                        "pushing to {address} failed: {why}; profiles wait in {folder}"
+                    ));
+                }
+                failures += 1;
+                if is_over {
+                    return;
+                }
+                is_over = is_told_to_end(&news, pause(failures));
+                Ok(())
+            }
+        };
+        if let Err(error) = removed {
+            let folder = queue.folder().display();
+            ui.warn(format_args!("pushing ends: removing a profile from {folder} failed: {error}"));
+            return;
+        }
+    }
+}
+
+/// Waits so long, or until nothing more can come.
+fn is_told_to_end(news: &Receiver<()>, pause: Duration) -> bool {
+    let until = std::time::Instant::now() + pause;
+    loop {
+        let left = until.saturating_duration_since(std::time::Instant::now());
+        match news.recv_timeout(left) {
+            // What has come waits in the queue.
+            Ok(()) => {}
+            Err(RecvTimeoutError::Timeout) => return false,
+            Err(RecvTimeoutError::Disconnected) => return true,
+        }
+    }
+}
+
+fn agent() -> ureq::Agent {
+    let config = ureq::Agent::config_builder()
+        .timeout_global(Some(LONGEST_CALL))
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .user_agent(concat!("pipeprof/", env!("CARGO_PKG_VERSION")))
+        .build();
+    config.into()
+}
+
+/// The status that the server answers with.
+fn call(
+    agent: &ureq::Agent,
+    address: &Address,
+    watch: &str,
+    waiting: &Waiting,
+    body: &[u8],
+) -> Result<u16, String> {
+    let request = agent
+        .post(address.ingest())
+        .query("name", address::application(watch))
+        .query("from", waiting.from.as_secs().to_string())
+        .query("until", waiting.until.as_secs().to_string())
+        .query("format", "pprof")
+        .query("spyName", "pipeprof")
+        .content_type("application/octet-stream");
+    let answer = request.send(body).map_err(|error| error.to_string())?;
+    Ok(answer.status().as_u16())
+}
