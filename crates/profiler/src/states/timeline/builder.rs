@@ -129,6 +129,8 @@ impl Builder {
         for &(process, _) in &joint {
             self.process_mut(process).last_ns = now_ns;
         }
+        // First of all, as room is made by forgetting joint states that no bin has.
+        let bin = self.bin_at(now_ns);
         let next = self.made.joints.len() as u32;
         let joint = match self.joints.get(&joint) {
             Some(&known) => known,
@@ -138,7 +140,7 @@ impl Builder {
                 next
             }
         };
-        let bin = self.bin_at(now_ns);
+        let bin = &mut self.made.bins[bin];
         bin.until_ns = now_ns;
         bin.add_looks(joint, 1.0);
         if bin.joints.len() > 2 * MOST_JOINTS {
@@ -167,7 +169,8 @@ impl Builder {
         new
     }
 
-    fn bin_at(&mut self, now_ns: u64) -> &mut Bin {
+    /// Where the bin of that moment is.
+    fn bin_at(&mut self, now_ns: u64) -> usize {
         let is_over = match self.made.bins.last() {
             Some(bin) => now_ns >= bin.from_ns + self.width_ns,
             None => true,
@@ -179,8 +182,7 @@ impl Builder {
             let from_ns = self.made.bins.last().map_or(self.made.start_ns, |bin| bin.until_ns);
             self.made.bins.push(Bin { from_ns, until_ns: now_ns, ..Bin::default() });
         }
-        let last = self.made.bins.len() - 1;
-        &mut self.made.bins[last]
+        self.made.bins.len() - 1
     }
 
     fn make_room(&mut self, now_ns: u64) {
@@ -333,5 +335,21 @@ mod tests {
         assert!(width <= 2 * FIRST_WIDTH_NS, "{width}");
         timeline.begin_at(495_000_000_000);
         assert!(timeline.bins[0].until_ns > 495_000_000_000);
+    }
+    /// It got the number of another one, or of none, which ended the thread that looks.
+    #[test]
+    fn a_joint_state_that_is_new_when_room_is_made_keeps_its_looks() {
+        let mut builder = Builder::new(0, Some(1_000_000_000));
+        let process = builder.process(seen(7));
+        for look in 0..5_000 {
+            builder.look(u64::from(look) * 21_000_000, &[(process, running(look))]);
+        }
+        let timeline = builder.finish(5_000 * 21_000_000);
+        assert_eq!(timeline.check(), Ok(()));
+        for (bin, look) in timeline.bins.iter().rev().zip((0..5_000).rev()) {
+            let [(joint, looks)] = bin.joints[..] else { unreachable!("{bin:?}") };
+            let state = timeline.joints[joint as usize][0].1;
+            assert_eq!((timeline.states[state.0 as usize].running, looks), (look, 1.0));
+        }
     }
 }
