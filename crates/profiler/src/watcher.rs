@@ -68,6 +68,8 @@ pub struct Tick<'a> {
     pub moved: Option<u64>,
     /// Everyone and every pipe seen so far; wrappers are the last of the members.
     pub pipeline: &'a Pipeline,
+    /// Members and pipes at the latest look at which there was a new one.
+    pub found: &'a Found,
 }
 
 /// What is to be watched, before it is let go.
@@ -502,7 +504,7 @@ impl Watcher {
                 gauge.add(at_ns, level);
             }
         }
-        let tick = Tick { elapsed, moved, pipeline: &self.pipeline };
+        let tick = Tick { elapsed, moved, pipeline: &self.pipeline, found: &self.found };
         looks.iter_mut().for_each(|look| look.look(&tick));
     }
 

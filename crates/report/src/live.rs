@@ -70,6 +70,9 @@ pub struct MemberNow {
     pub outside: f64,
     /// Share of the time in which it limited the pipeline.
     pub limits: f64,
+    /// It has ended since; `false` if not asked for.
+    #[serde(skip)]
+    pub has_ended: bool,
 }
 
 /// A thread of a member.

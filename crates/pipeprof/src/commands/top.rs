@@ -1,7 +1,7 @@
 //! `pipeprof top`: shows every pipeline of the machine, live, from `/proc` alone.
 
 mod app;
-pub(super) mod collect;
+mod collect;
 mod detail;
 mod draw;
 mod flame;
@@ -9,13 +9,11 @@ mod look;
 mod screen;
 mod text;
 mod units;
-mod who;
+pub(super) mod who;
 
 use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
-
-use pipeprof_runner::discover::Extent;
 
 use crate::args::target::parse_duration;
 use crate::interrupt::Interrupt;
@@ -55,7 +53,7 @@ pub(crate) struct TopArgs {
     detail: bool,
 }
 
-pub(in crate::commands) fn parse_interval(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
         interval if interval >= SHORTEST => Ok(interval),
         _ => Err("100ms is the shortest interval".to_owned()),
@@ -67,8 +65,7 @@ const SHORTEST: Duration = Duration::from_millis(100);
 pub(crate) fn run(args: &TopArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let detail = if args.detail { Detail::Everybody } else { Detail::Nobody };
     let pattern = args.pattern.clone();
-    let (pids, extent) = (args.pid.clone(), Extent::Whole);
-    let what = What { pids, extent, pattern, fill: !args.no_fill, detail };
+    let what = What { pids: args.pid.clone(), pattern, fill: !args.no_fill, detail };
     let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
     let on_screen = !(args.batch || args.json || args.once);
     if on_screen && (is_dumb || !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal())

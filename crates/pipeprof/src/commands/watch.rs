@@ -128,7 +128,7 @@ pub(crate) fn run(args: &WatchArgs, ui: &Ui) -> anyhow::Result<Exit> {
         let armed = args.when.iter().cloned().map(Armed::new).collect();
         let pace = measure::Pace { interval: args.interval, after: args.keep / AFTER };
         let mut measure =
-            Measure::new(&subject, armed, pace, metrics, &counts, queue.is_some(), ui)?;
+            Measure::new(subject.extent, armed, pace, metrics, &counts, queue.is_some(), ui);
         // The threads end when nothing more can come, in this order: keeper, sender.
         let (news, told) = mpsc::channel();
         if let (Some(address), Some(queue)) = (&args.push, &queue) {
@@ -143,12 +143,7 @@ pub(crate) fn run(args: &WatchArgs, ui: &Ui) -> anyhow::Result<Exit> {
         let stretches = Stretches { base: &base, config: &config, interrupt: &interrupt, ui };
         stretches.watch(&mut subject, &mut measure, unread)
     });
-    // What has ended can't be watched, however short it was.
-    if let Err(error) = watched
-        && !subject.is_over()
-    {
-        return Err(error);
-    }
+    watched?;
     let failure = subject.finish(&interrupt);
     failure.iter().for_each(|failure| ui.error(&pair_args::complaint(failure)));
     Ok(match failure {

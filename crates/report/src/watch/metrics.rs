@@ -66,7 +66,8 @@ pub fn render(
     if let Some(now) = pipeline {
         page.pipeline(now);
         page.pipes(now, totals);
-        page.members(&now.members);
+        let there = now.members.iter().filter(|member| !member.has_ended);
+        page.members(&there.collect::<Vec<_>>());
     }
     page.progress(progress);
     page.text
@@ -130,8 +131,11 @@ impl Page<'_> {
                 ("reader", name(&pipe.readers)),
             ]
         };
+        let is_there = |at: &usize| now.members.get(*at).is_some_and(|member| !member.has_ended);
+        let is_held = |pipe: &&PipeNow| pipe.writers.iter().chain(&pipe.readers).any(is_there);
         let all = |value: &dyn Fn(&PipeNow) -> Option<f64>| -> Vec<Series> {
-            now.pipes.iter().filter_map(|pipe| Some((labels(pipe), value(pipe)?))).collect()
+            let pipes = now.pipes.iter().filter(|pipe| is_held(pipe));
+            pipes.filter_map(|pipe| Some((labels(pipe), value(pipe)?))).collect()
         };
         let series = [
             all(&|pipe| Some(totals.of(pipe))),
@@ -147,7 +151,7 @@ impl Page<'_> {
         self.gauge("pipe_capacity_bytes", "Capacity of the pipe.", capacity);
     }
 
-    fn members(&mut self, members: &[MemberNow]) {
+    fn members(&mut self, members: &[&MemberNow]) {
         let all = |value: Value| -> Vec<Series> {
             members.iter().map(|member| (member_labels(member), value(member))).collect()
         };
@@ -329,6 +333,17 @@ mod tests {
         let gzip = &families["pipeprof_member_cpus_used"][1].0;
         assert_eq!(gzip["name"], "gz\"i\\p\\n\\u{1b}", "it names no other than is shown elsewhere");
         assert_eq!((gzip["unit"].as_str(), gzip["watch"].as_str()), ("backup.service", "back\"up"));
+    }
+
+    #[test]
+    fn who_has_ended_has_no_series_and_no_pipe() {
+        let mut now = pipeline();
+        now.members[1].has_ended = true;
+        let text =
+            |now: &PipelineNow| render("w", Some(now), &Totals::default(), &Progress::default());
+        assert!(text(&now).contains("reader=") && !text(&now).contains("pid=\"8\""));
+        now.members[0].has_ended = true;
+        assert!(!text(&now).contains("reader="));
     }
 
     #[test]

@@ -13,28 +13,26 @@ use crate::ui::explained;
 
 /// What the user asked for.
 #[derive(Clone, Debug)]
-pub(in crate::commands) struct What {
-    pub(in crate::commands) pids: Vec<i32>,
-    /// How far the pipeline of these is followed.
-    pub(in crate::commands) extent: Extent,
-    pub(in crate::commands) pattern: Option<String>,
+pub(super) struct What {
+    pub(super) pids: Vec<i32>,
+    pub(super) pattern: Option<String>,
     /// Look into the pipes.
-    pub(in crate::commands) fill: bool,
+    pub(super) fill: bool,
     /// Whose threads and open files to look at.
-    pub(in crate::commands) detail: Detail,
+    pub(super) detail: Detail,
 }
 
 /// Whose threads and open files are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::commands) enum Detail {
+pub(super) enum Detail {
     Nobody,
     /// Of the pipeline of this process.
     Of(i32),
     Everybody,
 }
 
-pub(in crate::commands) struct Collector {
-    pub(in crate::commands) what: What,
+pub(super) struct Collector {
+    pub(super) what: What,
     watched: Vec<Live>,
     known: Known,
     unreadable: usize,
@@ -66,7 +64,7 @@ const ALL_LOOKS: usize = 500;
 const LONGEST_REST: Duration = Duration::from_secs(60);
 
 impl Collector {
-    pub(in crate::commands) fn new(what: What) -> anyhow::Result<Self> {
+    pub(super) fn new(what: What) -> anyhow::Result<Self> {
         let mut collector = Collector {
             what,
             watched: Vec::new(),
@@ -82,11 +80,7 @@ impl Collector {
     }
 
     /// Looks at states until the interval is over. False if it was ended early.
-    pub(in crate::commands) fn wait(
-        &mut self,
-        interval: Duration,
-        is_over: impl Fn() -> bool,
-    ) -> bool {
+    pub(super) fn wait(&mut self, interval: Duration, is_over: impl Fn() -> bool) -> bool {
         let began = Instant::now();
         let looks = self.looks();
         for look in 1..=looks {
@@ -101,7 +95,7 @@ impl Collector {
     }
 
     /// How often every thread is looked at in an interval, but for those of quiet pipelines.
-    pub(in crate::commands) fn looks(&self) -> u32 {
+    pub(super) fn looks(&self) -> u32 {
         let busy = self.watched.iter().filter(|live| !live.is_quiet());
         match busy.map(Live::threads).sum() {
             0 => FEWEST_LOOKS as u32,
@@ -110,7 +104,7 @@ impl Collector {
     }
 
     /// Looks at every thread once; at those of quiet pipelines by turns, once an interval.
-    pub(in crate::commands) fn look(&mut self) {
+    pub(super) fn look(&mut self) {
         let turns = self.looks() as usize;
         self.looked = self.looked.wrapping_add(1);
         for (at, live) in self.watched.iter_mut().enumerate() {
@@ -121,7 +115,7 @@ impl Collector {
     }
 
     /// The result of the interval; then finds processes that started or ended.
-    pub(in crate::commands) fn take(&mut self) -> Snapshot {
+    pub(super) fn take(&mut self) -> Snapshot {
         let fill = self.what.fill;
         self.known.begin();
         let mut pipelines: Vec<PipelineNow> = Vec::with_capacity(self.watched.len());
@@ -174,7 +168,7 @@ impl Collector {
             self.unreadable = unreadable;
             found
         } else {
-            let found = discover(&self.what.pids, self.what.extent).map_err(explained)?;
+            let found = discover(&self.what.pids, Extent::Whole).map_err(explained)?;
             self.unreadable = found.unreadable;
             vec![found]
         };

@@ -12,7 +12,7 @@ use pipeprof_runner::pipeline::MemberId;
 
 /// What is known of members from interval to interval.
 #[derive(Default)]
-pub(super) struct Known {
+pub(in crate::commands) struct Known {
     members: HashMap<MemberId, Member>,
     users: HashMap<u32, String>,
     /// Positions in files and CPU time of threads, with when they were seen.
@@ -28,12 +28,12 @@ struct Member {
 
 impl Known {
     /// Members not seen by the next interval are forgotten.
-    pub(super) fn begin(&mut self) {
+    pub(in crate::commands) fn begin(&mut self) {
         self.members.retain(|_, member| std::mem::take(&mut member.is_there));
     }
 
     /// Adds the user of a member and where it runs, which is looked up once.
-    pub(super) fn name(&mut self, id: MemberId, member: &mut MemberNow) {
+    pub(in crate::commands) fn name(&mut self, id: MemberId, member: &mut MemberNow) {
         let users = &mut self.users;
         let known = self.members.entry(id).or_insert_with(|| Member {
             user: user_of(id.pid).map(|uid| name_of(users, uid)),

@@ -3,16 +3,18 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
+use pipeprof_profiler::live::Live;
 use pipeprof_profiler::watcher::{Look, Tick};
 use pipeprof_report::live::PipelineNow;
 use pipeprof_report::watch::firing::Armed;
 use pipeprof_report::watch::metrics::{Progress, Pushes, Totals};
 use pipeprof_report::watch::moment;
+use pipeprof_runner::discover::{Extent, Found, discover_again};
+use pipeprof_runner::pipeline::{Member, MemberId, Pipeline};
 
 use super::Counts;
 use super::metrics_file::MetricsFile;
-use super::subject::Subject;
-use crate::commands::top::collect::{Collector, Detail, What};
+use crate::commands::top::who::Known;
 use crate::ui::Ui;
 
 /// How often to measure, and how long to go on after a trigger fired.
@@ -34,7 +36,12 @@ pub(super) struct Moment {
 
 /// Measures, and knows what fired.
 pub(super) struct Measure<'a> {
-    collector: Collector,
+    /// From the first look on.
+    live: Option<Live>,
+    /// What the watch had found when `live` followed it last.
+    followed: Pipeline,
+    extent: Extent,
+    known: Known,
     armed: Vec<Armed>,
     pace: Pace,
     totals: Totals,
@@ -55,19 +62,19 @@ const LONGEST_STRETCH: Duration = Duration::from_secs(3600);
 
 impl<'a> Measure<'a> {
     pub(super) fn new(
-        subject: &Subject,
+        extent: Extent,
         armed: Vec<Armed>,
         pace: Pace,
         metrics: Option<MetricsFile>,
         counts: &'a Counts,
         pushes: bool,
         ui: &'a Ui,
-    ) -> anyhow::Result<Self> {
-        let (pids, extent) = (subject.pids(), subject.extent);
-        let detail = Detail::Nobody;
-        let what = What { pids, extent, pattern: None, fill: true, detail };
-        Ok(Measure {
-            collector: Collector::new(what)?,
+    ) -> Self {
+        Measure {
+            live: None,
+            followed: Pipeline::default(),
+            extent,
+            known: Known::default(),
             armed,
             pace,
             totals: Totals::default(),
@@ -79,7 +86,7 @@ impl<'a> Measure<'a> {
             last: Duration::ZERO,
             stretch_began: Instant::now(),
             moment: None,
-        })
+        }
     }
 
     /// Another stretch begins. What is to be kept of the last one, if anything is.
@@ -88,20 +95,37 @@ impl<'a> Measure<'a> {
         self.moment.take()
     }
 
-    fn interval_is_over(&mut self, tick: &Tick<'_>, now: Duration) {
-        let there = tick.pipeline.members.iter().filter(|member| member.id().is_running());
-        let there: Vec<i32> = there.map(|member| member.pid).collect();
-        // Of no process it would look for every pipeline of the machine.
-        if !there.is_empty() {
-            self.collector.what.pids = there;
+    /// Measures those who are there by now, as far as the watch has found them.
+    fn follow(&mut self, found: &Found) {
+        if self.live.is_some() && found.pipeline == self.followed {
+            return;
         }
-        let snapshot = self.collector.take();
-        let pipeline = snapshot.pipelines.first();
-        if let Some(pipeline) = pipeline {
-            self.totals.add(pipeline);
-            self.ask(now, pipeline);
+        self.followed = found.pipeline.clone();
+        match &mut self.live {
+            Some(live) => live.follow(found.clone()),
+            None => self.live = Some(Live::new(found.clone())),
         }
-        self.write_metrics(pipeline);
+    }
+
+    fn interval_is_over(&mut self, now: Duration) {
+        let Some(live) = &mut self.live else { return };
+        let interval = live.take(true);
+        let mut pipeline = PipelineNow::of(&interval);
+        self.known.begin();
+        for (member, id) in pipeline.members.iter_mut().zip(&interval.pipeline.members) {
+            self.known.name(id.id(), member);
+            member.has_ended = !id.id().is_running();
+        }
+        // The watch itself looks for those who came, and not for those who went.
+        if live.has_lost() {
+            let ids: Vec<MemberId> = interval.pipeline.members.iter().map(Member::id).collect();
+            if let Ok(found) = discover_again(&ids, self.extent, Vec::new()) {
+                live.follow(found);
+            }
+        }
+        self.totals.add(&pipeline);
+        self.ask(now, &pipeline);
+        self.write_metrics(&pipeline);
         self.last = now;
     }
 
@@ -119,7 +143,7 @@ impl<'a> Measure<'a> {
         }
     }
 
-    fn write_metrics(&mut self, pipeline: Option<&PipelineNow>) {
+    fn write_metrics(&mut self, pipeline: &PipelineNow) {
         let Some(metrics) = &mut self.metrics else { return };
         let of = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
         let pushes = self.pushes.then(|| Pushes {
@@ -129,16 +153,19 @@ impl<'a> Measure<'a> {
         });
         let fired = self.armed.iter().map(|armed| (armed.trigger().to_string(), armed.fired()));
         let progress = Progress { triggers: fired.collect(), kept: of(&self.counts.kept), pushes };
-        metrics.write(pipeline, &self.totals, &progress, self.ui);
+        metrics.write(Some(pipeline), &self.totals, &progress, self.ui);
     }
 }
 
 impl Look for Measure<'_> {
     fn look(&mut self, tick: &Tick<'_>) {
-        self.collector.look();
+        self.follow(tick.found);
+        if let Some(live) = &mut self.live {
+            live.look();
+        }
         let now = self.began.elapsed();
         if now >= self.last + self.pace.interval {
-            self.interval_is_over(tick, now);
+            self.interval_is_over(now);
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use pipeprof_profiler::recording::{Recording, RecordingDir};
 use pipeprof_profiler::session::CaptureConfig;
-use pipeprof_profiler::watcher::{Ending, Standby, Watched};
+use pipeprof_profiler::watcher::{Ending, Standby, Watcher};
 
 use super::measure::{Measure, Moment};
 use super::subject::Subject;
@@ -39,42 +39,58 @@ impl Stretches<'_> {
     ) -> anyhow::Result<()> {
         let mut is_first = true;
         while !self.interrupt.is_set() && !subject.is_over() {
-            let seen = match self.stretch(subject, measure, is_first) {
-                Ok(seen) => seen,
-                // The processes may have ended while the events were opened.
-                Err(_) if subject.is_over() => break,
+            let dir = RecordingDir::temporary_in(self.folder()).map_err(explained);
+            let watcher = dir.and_then(|dir| match self.begin(dir, subject, is_first) {
+                // The processes ended while the events were opened.
+                Err(_) if subject.is_over() => Ok(None),
+                watcher => watcher.map(Some),
+            });
+            let watched = match watcher {
+                Ok(None) => break,
                 Err(error) if is_first => return Err(error),
-                Err(error) => {
-                    self.ui.warn_of(&error);
-                    self.pause();
-                    continue;
+                Err(error) => Err(error),
+                Ok(Some(mut watcher)) => {
+                    let watched = watcher.watch(subject.time_left(), &mut [subject, measure]);
+                    watched.and_then(|_| watcher.finish()).map_err(refused)
                 }
             };
             is_first = false;
-            subject.follow(&seen.pipeline.members);
-            if let (Some(moment), Some(recording)) = (measure.begin_stretch(), seen.recording) {
-                // The thread at the other end lives as long as this one.
-                let _ = unread.send((recording, moment));
-            }
-            if seen.ending == Ending::Full {
-                self.ui.warn("the recording ended early: its files can't be written");
-                self.pause();
+            let moment = measure.begin_stretch();
+            match watched {
+                Ok(seen) => {
+                    subject.follow(&seen.pipeline.members);
+                    if let (Some(moment), Some(recording)) = (moment, seen.recording) {
+                        // The thread at the other end lives as long as this one.
+                        let _ = unread.send((recording, moment));
+                    }
+                    if seen.ending == Ending::Full {
+                        self.ui.warn("the recording ended early: its files can't be written");
+                        self.pause();
+                    }
+                }
+                Err(error) => {
+                    self.ui.warn_of(&error);
+                    self.pause();
+                }
             }
         }
         Ok(())
     }
 
-    fn stretch(
-        &self,
-        subject: &mut Subject,
-        measure: &mut Measure<'_>,
-        is_first: bool,
-    ) -> anyhow::Result<Watched> {
-        let parent = match self.base.parent() {
+    /// Where recordings get their names.
+    fn folder(&self) -> &Path {
+        match self.base.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
-        };
-        let dir = RecordingDir::temporary_in(parent).map_err(explained)?;
+        }
+    }
+
+    fn begin(
+        &self,
+        dir: RecordingDir,
+        subject: &Subject,
+        is_first: bool,
+    ) -> anyhow::Result<Watcher> {
         self.interrupt.remove_on_quit(dir.path());
         let (pids, extent) = (subject.pids(), subject.extent);
         let mut standby = if is_first {
@@ -88,10 +104,7 @@ impl Stretches<'_> {
         if is_first {
             self.ui.note(format_args!("watching {} until it ends or Ctrl-C", standby.title()));
         }
-        let mut watcher = standby.release().map_err(refused)?;
-        let left = subject.time_left();
-        let watched = watcher.watch(left, &mut [subject, measure]);
-        watched.and_then(|_| watcher.finish()).map_err(refused)
+        standby.release().map_err(refused)
     }
 
     fn pause(&self) {

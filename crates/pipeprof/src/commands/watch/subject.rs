@@ -67,6 +67,9 @@ impl Subject {
 
     /// Those of its processes that are there.
     pub(super) fn pids(&self) -> Vec<i32> {
+        if let Some(found) = self.command.as_ref().and_then(|running| running.pipeline().ok()) {
+            return found.everyone().map(|member| member.pid).collect();
+        }
         let there = self.members.iter().filter(|id| id.is_running());
         there.map(|id| id.pid).collect()
     }
