@@ -14,6 +14,7 @@ use std::time::Duration;
 use common::{Killed, found, is_alive, pipeprof, run_in, stderr, stdout, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use pipeprof_report::export::otlp::proto::ExportRequest;
 use pipeprof_report::export::pprof::proto::Profile;
 use prost::Message;
 use serde_json::Value;
@@ -138,6 +139,7 @@ fn each_drop_of_throughput_is_kept_and_pushed_once_to_a_server_that_comes_later(
     kept(1.0);
     let first = found("a recording", || recordings(here).into_iter().next());
     metric(&metrics, "pipeprof_watch_profiles_waiting", 1.0);
+    let received = serve(port);
     let report = run_in(here, &["report", "--json", first.to_str().unwrap()]);
     assert!(report.status.success(), "{}", stderr(&report));
     let report: Value = serde_json::from_str(&stdout(&report)).unwrap();
@@ -159,7 +161,6 @@ fn each_drop_of_throughput_is_kept_and_pushed_once_to_a_server_that_comes_later(
     let still = bytes.iter().rev().take_while(|&&bytes| bytes + 65_536 > last).count();
     assert!(still > 2, "{points:?}");
 
-    let received = serve(port);
     signal(cat, Signal::SIGCONT);
     kept(2.0);
     until("the first recording is removed", || !first.exists());
@@ -198,21 +199,29 @@ fn what_one_watch_could_not_push_the_next_one_does() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     let port = free_port();
-    let url = format!("pyroscope+http://127.0.0.1:{port}");
-    let watch = |trigger: &str, line: &str| {
+    let watch = |form: &str, trigger: &str, line: &str| {
+        let url = format!("{form}+http://127.0.0.1:{port}");
         let args = ["watch", "--interval", "200ms", "--keep", "1s", "--push", &url];
         run_in(here, &[&args[..], &["--when", trigger, "-c", line]].concat())
     };
     // The pipe is full at once, and its reader ends before the recording has its last part.
-    let first = watch("throughput < 1K for 300ms", "yes | sleep 1.2");
+    let first = watch("pyroscope", "throughput < 1K for 300ms", "yes | sleep 1.2");
     assert!(first.status.success(), "{}", stderr(&first));
     assert_eq!(recordings(here).len(), 1, "{}", stderr(&first));
     assert!(stderr(&first).contains("profiles wait in watch.push"), "{}", stderr(&first));
+    // The form is that of the watch that sends.
     let received = serve(port);
-    let second = watch("cpus > 1000", "yes | sleep 2");
+    let second = watch("otlp", "cpus > 1000", "yes | sleep 2.5");
     assert!(second.status.success(), "{}", stderr(&second));
-    assert_eq!(received.lock().unwrap().len(), 1, "{}", stderr(&second));
-    profile(&received.lock().unwrap()[0].1);
+    let received = received.lock().unwrap();
+    assert_eq!(received.len(), 1, "{}", stderr(&second));
+    let (line, body) = &received[0];
+    assert!(line.starts_with("POST /v1development/profiles HTTP"), "{line}");
+    let request = ExportRequest::decode(&body[..]).unwrap();
+    assert_eq!(
+        request.resource_profiles[0].scope_profiles[0].scope.as_ref().unwrap().name,
+        "pipeprof"
+    );
     assert_eq!(std::fs::read_dir(here).unwrap().count(), 1, "a queue without a profile stays");
 }
 

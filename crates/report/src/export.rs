@@ -4,6 +4,7 @@
 
 pub mod csv;
 pub mod firefox;
+pub mod otlp;
 pub mod perf_script;
 pub mod pprof;
 pub mod speedscope;

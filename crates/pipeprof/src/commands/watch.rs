@@ -70,8 +70,8 @@ pub(crate) struct WatchArgs {
     /// the textfile collector of node-exporter
     #[arg(long, value_name = "FILE", value_parser = metrics_file::parse, help_heading = "Output")]
     metrics: Option<PathBuf>,
-    /// Push the profile of each kept recording to a server, as in pyroscope+http://HOST:4040.
-    /// Without TLS
+    /// Push the profile of each kept recording to a server: pyroscope+http://HOST:4040 or
+    /// otlp+http://HOST:4318. Without TLS
     #[arg(long, value_name = "URL", value_parser = str::parse::<Address>, help_heading = "Output")]
     push: Option<Address>,
     #[command(flatten)]

@@ -2,9 +2,10 @@
 
 pub mod proto;
 
-use std::io::Write;
+use std::io::{self, Read, Write};
 
 use flate2::Compression;
+use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use pipeprof_profiler::profile::{FrameId, FrameKind, Profile, StackId};
 use prost::Message;
@@ -27,6 +28,19 @@ pub fn render(source: &Source<'_>, out: impl Write) -> Result<(), Error> {
     packed.finish()?.flush()?;
     Ok(())
 }
+
+/// The message in what [`render`] wrote.
+///
+/// # Errors
+/// What is wrong with it, where it is something else.
+pub fn read(packed: &[u8]) -> io::Result<proto::Profile> {
+    let mut encoded = Vec::new();
+    GzDecoder::new(packed).take(MOST_BYTES).read_to_end(&mut encoded)?;
+    Ok(proto::Profile::decode(&encoded[..])?)
+}
+
+/// More than any profile of a recording has.
+const MOST_BYTES: u64 = 256 << 20;
 
 /// The message.
 pub fn profile(source: &Source<'_>) -> proto::Profile {

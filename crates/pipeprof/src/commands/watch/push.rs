@@ -7,7 +7,9 @@ mod retry;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use address::Address;
+use address::{Address, Form};
+use pipeprof_report::export::{otlp, pprof};
+use prost::Message;
 use queue::{Queue, Waiting};
 use retry::{Fate, fate, pause};
 
@@ -106,14 +108,25 @@ fn call(
     waiting: &Waiting,
     body: &[u8],
 ) -> Result<u16, String> {
-    let request = agent
-        .post(address.ingest())
-        .query("name", address::application(watch))
-        .query("from", waiting.from.as_secs().to_string())
-        .query("until", waiting.until.as_secs().to_string())
-        .query("format", "pprof")
-        .query("spyName", "pipeprof")
-        .content_type("application/octet-stream");
-    let answer = request.send(body).map_err(|error| error.to_string())?;
+    let request = agent.post(address.endpoint());
+    let answer = match address.form {
+        Form::Pyroscope => request
+            .query("name", address::application(watch))
+            .query("from", waiting.from.as_secs().to_string())
+            .query("until", waiting.until.as_secs().to_string())
+            .query("format", "pprof")
+            .query("spyName", "pipeprof")
+            .content_type("application/octet-stream")
+            .send(body),
+        Form::Otlp => {
+            let host = address::host();
+            let whose =
+                [("service.name", "pipeprof"), ("host.name", &host), ("pipeprof.watch", watch)];
+            let profile = pprof::read(body).map_err(|error| error.to_string())?;
+            let message = otlp::request(&profile, &whose).encode_to_vec();
+            request.content_type("application/x-protobuf").send(&message[..])
+        }
+    };
+    let answer = answer.map_err(|error| error.to_string())?;
     Ok(answer.status().as_u16())
 }

@@ -1,4 +1,5 @@
-//! Where profiles are pushed to: `pyroscope+http://HOST:4040`.
+//! Where profiles are pushed to, and in which form: `pyroscope+http://HOST:4040`,
+//! `otlp+http://HOST:4318`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,18 +7,33 @@ use std::str::FromStr;
 /// A server, and how it takes profiles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::commands::watch) struct Address {
+    pub(super) form: Form,
     /// `http://HOST:4040`, and the prefix below which the server answers.
     url: String,
 }
 
-const PYROSCOPE: &str = "pyroscope+";
+/// How a server takes profiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Pyroscope's ingest, with pprof.
+    Pyroscope,
+    /// OTLP over HTTP.
+    Otlp,
+}
+
+const FORMS: [(&str, Form); 2] = [("pyroscope+", Form::Pyroscope), ("otlp+", Form::Otlp)];
 
 impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = |why: &str| Err(format!("{why}\nhint: --push pyroscope+http://HOST:4040"));
-        let Some(url) = text.strip_prefix(PYROSCOPE) else {
+        let wrong = |why: &str| {
+            let right = "--push pyroscope+http://HOST:4040, or --push otlp+http://HOST:4318";
+            Err(format!("{why}\nhint: {right}"))
+        };
+        let form =
+            FORMS.iter().find_map(|(prefix, form)| Some((text.strip_prefix(prefix)?, *form)));
+        let Some((url, form)) = form else {
             return wrong("the URL does not say which kind of server it is");
         };
         let Some(host) = url.strip_prefix("http://") else {
@@ -32,14 +48,18 @@ impl FromStr for Address {
         if host.contains(['?', '#', ' ']) {
             return wrong("the URL may have a path, but neither a query nor a fragment");
         }
-        Ok(Address { url: url.trim_end_matches('/').to_owned() })
+        Ok(Address { form, url: url.trim_end_matches('/').to_owned() })
     }
 }
 
 impl Address {
-    /// Where Pyroscope takes profiles.
-    pub(super) fn ingest(&self) -> String {
-        format!("{}/ingest", self.url)
+    /// Where the server takes profiles.
+    pub(super) fn endpoint(&self) -> String {
+        let path = match self.form {
+            Form::Pyroscope => "ingest",
+            Form::Otlp => "v1development/profiles",
+        };
+        format!("{}/{path}", self.url)
     }
 }
 
@@ -53,10 +73,14 @@ impl fmt::Display for Address {
     }
 }
 
+/// The name of this machine.
+pub(super) fn host() -> String {
+    nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// What Pyroscope is to call the profiles: `pipeprof{watch=backup,host=db1}`.
 pub(super) fn application(watch: &str) -> String {
-    let host = nix::unistd::gethostname().unwrap_or_default();
-    format!("pipeprof{{watch={},host={}}}", value(watch), value(&host.to_string_lossy()))
+    format!("pipeprof{{watch={},host={}}}", value(watch), value(&host()))
 }
 
 /// A value has no quotation marks, so that some characters would end it.
@@ -72,9 +96,11 @@ mod tests {
 
     #[test]
     fn an_address_names_the_server_and_its_kind() {
-        let of = |text: &str| text.parse::<Address>().map(|address| address.ingest());
+        let of = |text: &str| text.parse::<Address>().map(|address| address.endpoint());
         assert_eq!(of("pyroscope+http://h:4040"), Ok("http://h:4040/ingest".into()));
         assert_eq!(of("pyroscope+http://h/prefix/"), Ok("http://h/prefix/ingest".into()));
+        let otlp = Ok("http://h:4318/v1development/profiles".into());
+        assert_eq!(of("otlp+http://h:4318"), otlp);
         for (wrong, why) in [
             ("http://h:4040", "which kind"),
             ("pyroscope+https://h", "no TLS"),
