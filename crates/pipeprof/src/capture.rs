@@ -200,14 +200,22 @@ pub(crate) fn kernel_release() -> String {
         .map_or_else(|_| String::new(), |system| system.release().to_string_lossy().into_owned())
 }
 
-/// Analyses what was recorded.
-pub(crate) fn analysed(recording: Recording, scope: Scope, ui: &Ui) -> anyhow::Result<Captured> {
+fn analysed(recording: Recording, scope: Scope, ui: &Ui) -> anyhow::Result<Captured> {
+    try_analysed(recording, scope, ui).map_err(|(recording, error)| {
+        keep_unread(*recording, ui);
+        error
+    })
+}
+
+/// Analyses what was recorded. A recording for which that fails is handed back.
+pub(crate) fn try_analysed(
+    recording: Recording,
+    scope: Scope,
+    ui: &Ui,
+) -> Result<Captured, (Box<Recording>, anyhow::Error)> {
     let part = match scope.part(&recording) {
         Ok(part) => part,
-        Err(error) => {
-            keep_unread(recording, ui);
-            return Err(error);
-        }
+        Err(error) => return Err((Box::new(recording), error)),
     };
     let started = Instant::now();
     let mut symbolizer = recording.symbolizer();
@@ -219,10 +227,7 @@ pub(crate) fn analysed(recording: Recording, scope: Scope, ui: &Ui) -> anyhow::R
     let symbols = recorder.into_table();
     let profile = match profile {
         Ok(profile) => profile,
-        Err(error) => {
-            keep_unread(recording, ui);
-            return Err(explained(error));
-        }
+        Err(error) => return Err((Box::new(recording), explained(error))),
     };
     ui.detail(format_args!(
         "analysed {} samples in {:.0} ms",

@@ -150,6 +150,11 @@ impl Error {
             )),
             Error::Format { path, source } => source.hint(&quoted(path)),
             Error::NoEventOfName { known, .. } => Some(format!("its events are {known}")),
+            Error::File { action: "making a folder in", path, source }
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
+                Some(format!("mkdir -p {}", quoted(path)))
+            }
             Error::File { action: "making", path, source }
                 if source.kind() == io::ErrorKind::NotFound =>
             {

@@ -204,11 +204,11 @@ impl Recording {
             // A folder that appeared meanwhile and holds something refuses, and stays.
             fs::rename(path, name)
         });
-        renamed.map_err(|source| Error::File {
-            action: "naming",
-            path: name.to_owned(),
-            source,
-        })?;
+        let action = match self.dir {
+            RecordingDir::Temporary(_) => "giving a recording its name,",
+            _ => "naming",
+        };
+        renamed.map_err(|source| Error::File { action, path: name.to_owned(), source })?;
         self.dir = RecordingDir::Kept(name.to_owned());
         Ok(())
     }

@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use pipeprof_profiler::recording::SUFFIX;
+use pipeprof_profiler::recording::{RecordingDir, SUFFIX};
 use pipeprof_profiler::segments::Limits;
 use pipeprof_profiler::session::CaptureConfig;
 use pipeprof_report::watch::firing::Armed;
@@ -26,7 +26,7 @@ use crate::args::sampling::SamplingArgs;
 use crate::args::target::{Target, TargetArgs, parse_duration};
 use crate::commands::top::parse_interval;
 use crate::interrupt::Interrupt;
-use crate::ui::{Exit, Ui, hinted, wrong_usage};
+use crate::ui::{Exit, Ui, as_usage, explained, hinted, wrong_usage};
 use keep::Keeper;
 use measure::Measure;
 use metrics_file::MetricsFile;
@@ -72,7 +72,8 @@ pub(crate) struct WatchArgs {
     metrics: Option<PathBuf>,
     /// Push the profile of each kept recording to a server: pyroscope+http://HOST:4040 or
     /// otlp+http://HOST:4318. Without TLS
-    #[arg(long, value_name = "URL", value_parser = str::parse::<Address>, help_heading = "Output")]
+    #[arg(long, value_name = "URL", value_parser = str::parse::<Address>, requires = "when",
+          help_heading = "Output")]
     push: Option<Address>,
     #[command(flatten)]
     sampling: SamplingArgs,
@@ -102,7 +103,7 @@ pub(crate) fn run(args: &WatchArgs, ui: &Ui) -> anyhow::Result<Exit> {
     if args.when.is_empty() && args.metrics.is_none() {
         let hint = "--when 'throughput < 50MiB/s for 10s', or --metrics FILE.prom".to_owned();
         let error = hinted("nothing to do: no trigger and no metrics", Some(hint));
-        return Err(crate::ui::as_usage(error));
+        return Err(as_usage(error));
     }
     for trigger in &args.when {
         if trigger.lasting > args.keep - args.keep / AFTER {
@@ -111,6 +112,10 @@ pub(crate) fn run(args: &WatchArgs, ui: &Ui) -> anyhow::Result<Exit> {
         }
     }
     let base = base(&args.output);
+    if !args.when.is_empty() {
+        // Only to see whether it can be made.
+        RecordingDir::temporary_in(folder(&base)).map_err(explained)?;
+    }
     let counts = Counts::default();
     let name = base.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let metrics = args.metrics.as_deref().map(|path| MetricsFile::create(path, &name));
@@ -125,7 +130,10 @@ pub(crate) fn run(args: &WatchArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let interrupt = Interrupt::install()?;
     let mut subject = Subject::start(target, &interrupt)?;
     let watched = std::thread::scope(|scope| {
-        let armed = args.when.iter().cloned().map(Armed::new).collect();
+        // One that is given twice would be one metric twice.
+        let places = args.when.iter().enumerate();
+        let triggers = places.filter(|(at, trigger)| !args.when[..*at].contains(trigger));
+        let armed = triggers.map(|(_, trigger)| Armed::new(trigger.clone())).collect();
         let pace = measure::Pace { interval: args.interval, after: args.keep / AFTER };
         let mut measure =
             Measure::new(subject.extent, armed, pace, metrics, &counts, queue.is_some(), ui);
@@ -140,7 +148,8 @@ pub(crate) fn run(args: &WatchArgs, ui: &Ui) -> anyhow::Result<Exit> {
         let mut keeper = Keeper::new(&base, args.max_recordings, push, &counts, ui);
         let keep = move || keeper.keep_all(recordings);
         std::thread::Builder::new().name("pp-keep".to_owned()).spawn_scoped(scope, keep)?;
-        let stretches = Stretches { base: &base, config: &config, interrupt: &interrupt, ui };
+        let config = (!args.when.is_empty()).then_some(&config);
+        let stretches = Stretches { folder: folder(&base), config, interrupt: &interrupt, ui };
         stretches.watch(&mut subject, &mut measure, unread)
     });
     watched?;
@@ -155,6 +164,14 @@ pub(crate) fn run(args: &WatchArgs, ui: &Ui) -> anyhow::Result<Exit> {
 
 /// One part in so many of a recording comes from after the moment.
 const AFTER: u32 = 4;
+
+/// The folder that a path is in.
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
 
 /// The beginning of all names, whether or not the ending of a recording was given.
 fn base(output: &Path) -> PathBuf {

@@ -37,7 +37,7 @@ impl RecordingDir {
     /// # Errors
     /// [`Error::File`] where it cannot be made.
     pub fn temporary() -> Result<Self, Error> {
-        Self::swept(&std::env::temp_dir())
+        Self::swept(&std::env::temp_dir(), "making a temporary folder in")
     }
 
     /// Likewise in this folder, so that it can get a name there
@@ -50,13 +50,13 @@ impl RecordingDir {
         if only_grows(folder) {
             return Err(Error::NoRenaming { folder: folder.to_owned() });
         }
-        Self::swept(folder)
+        Self::swept(folder, "making a folder in")
     }
 
-    fn swept(folder: &Path) -> Result<Self, Error> {
+    fn swept(folder: &Path, action: &'static str) -> Result<Self, Error> {
         sweep(folder);
         TemporaryDir::create(folder).map(RecordingDir::Temporary).map_err(|source| Error::File {
-            action: "making a temporary folder in",
+            action,
             path: folder.to_owned(),
             source,
         })

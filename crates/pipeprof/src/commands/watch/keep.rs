@@ -17,7 +17,7 @@ use super::Counts;
 use super::measure::Moment;
 use super::push::queue::Queue;
 use crate::args::scope::Scope;
-use crate::capture::analysed;
+use crate::capture::try_analysed;
 use crate::output::quoted;
 use crate::ui::{Ui, explained};
 
@@ -30,6 +30,9 @@ pub(super) struct Keeper<'a> {
     counts: &'a Counts,
     ui: &'a Ui,
 }
+
+/// Added to the nice value of the thread.
+const LOW_PRIORITY: i32 = 10;
 
 /// A recording of this watch: its folder, and which one that is.
 struct Kept {
@@ -50,6 +53,8 @@ impl<'a> Keeper<'a> {
 
     /// Completes what comes, until nothing more can.
     pub(super) fn keep_all(&mut self, recordings: Receiver<(Recording, Moment)>) {
+        // The pipeline goes first. Where that is refused, it has the same share.
+        let _ = rustix::process::nice(LOW_PRIORITY);
         for (recording, moment) in recordings {
             if let Err(error) = self.keep(recording, &moment) {
                 self.ui.warn_of(&error);
@@ -60,7 +65,9 @@ impl<'a> Keeper<'a> {
     fn keep(&mut self, mut recording: Recording, moment: &Moment) -> anyhow::Result<()> {
         let because = moment.reasons.iter().map(|reason| format!("kept because of {reason}"));
         recording.meta.notes.extend(because);
-        let mut captured = analysed(recording, Scope::default(), self.ui)?;
+        // One that can't be analysed goes: beside those that are counted it would stay for ever.
+        let captured = try_analysed(recording, Scope::default(), self.ui);
+        let mut captured = captured.map_err(|(_, error)| error.context("a recording is lost"))?;
         let path = free_name(self.base, moment.at);
         let taken = &mut captured.taken;
         taken.recording.complete_as(&path, &taken.symbols).map_err(explained)?;

@@ -64,13 +64,11 @@ impl Drop for MetricsFile {
 }
 
 fn put(path: &Path, text: &str) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
     // The collector must not read this one.
-    let mut file =
-        tempfile::Builder::new().prefix(".pipeprof-").suffix(".tmp").tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".pipeprof-")
+        .suffix(".tmp")
+        .tempfile_in(super::folder(path))?;
     file.write_all(text.as_bytes())?;
     // It runs as another user, and a umask may take the right.
     file.as_file().set_permissions(Permissions::from_mode(0o644))?;

@@ -5,7 +5,7 @@ pub(super) mod queue;
 mod retry;
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use address::{Address, Form};
 use pipeprof_report::export::{otlp, pprof};
@@ -18,6 +18,9 @@ use crate::ui::Ui;
 /// A server that does not answer within this is tried again.
 const LONGEST_CALL: Duration = Duration::from_secs(15);
 
+/// So long does the end of a watch wait for a server that takes what is left.
+const LONGEST_END: Duration = Duration::from_secs(10);
+
 /// Sends what is in the queue, the oldest first, until nothing more can come. What the server does
 /// not take then stays for the next watch.
 pub(super) fn send_all(
@@ -28,10 +31,17 @@ pub(super) fn send_all(
     ui: &Ui,
 ) {
     let agent = agent();
-    let (mut failures, mut is_over) = (0, false);
+    let mut failures = 0;
+    let mut until = None;
     loop {
+        if until.is_none() && is_told_to_end(&news, Duration::ZERO) {
+            until = Some(Instant::now() + LONGEST_END);
+        }
+        if until.is_some_and(|until| Instant::now() >= until) {
+            return;
+        }
         let Some(oldest) = queue.oldest() else {
-            if is_over || news.recv().is_err() {
+            if until.is_some() || news.recv().is_err() {
                 return;
             }
             continue;
@@ -60,10 +70,10 @@ pub(super) fn send_all(
                     ));
                 }
                 failures += 1;
-                if is_over {
+                if until.is_some() {
                     return;
                 }
-                is_over = is_told_to_end(&news, pause(failures));
+                is_told_to_end(&news, pause(failures));
                 Ok(())
             }
         };
@@ -77,9 +87,9 @@ pub(super) fn send_all(
 
 /// Waits so long, or until nothing more can come.
 fn is_told_to_end(news: &Receiver<()>, pause: Duration) -> bool {
-    let until = std::time::Instant::now() + pause;
+    let until = Instant::now() + pause;
     loop {
-        let left = until.saturating_duration_since(std::time::Instant::now());
+        let left = until.saturating_duration_since(Instant::now());
         match news.recv_timeout(left) {
             // What has come waits in the queue.
             Ok(()) => {}

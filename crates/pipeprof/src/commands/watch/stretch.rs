@@ -17,8 +17,10 @@ use crate::ui::{Ui, explained};
 
 /// How stretches are recorded.
 pub(super) struct Stretches<'a> {
-    pub(super) base: &'a Path,
-    pub(super) config: &'a CaptureConfig,
+    /// Where recordings get their names.
+    pub(super) folder: &'a Path,
+    /// Without a trigger nothing is ever kept, and so nothing recorded.
+    pub(super) config: Option<&'a CaptureConfig>,
     pub(super) interrupt: &'a Interrupt,
     pub(super) ui: &'a Ui,
 }
@@ -39,12 +41,11 @@ impl Stretches<'_> {
     ) -> anyhow::Result<()> {
         let mut is_first = true;
         while !self.interrupt.is_set() && !subject.is_over() {
-            let dir = RecordingDir::temporary_in(self.folder()).map_err(explained);
-            let watcher = dir.and_then(|dir| match self.begin(dir, subject, is_first) {
+            let watcher = match self.begin(subject, is_first) {
                 // The processes ended while the events were opened.
                 Err(_) if subject.is_over() => Ok(None),
                 watcher => watcher.map(Some),
-            });
+            };
             let watched = match watcher {
                 Ok(None) => break,
                 Err(error) if is_first => return Err(error),
@@ -77,21 +78,7 @@ impl Stretches<'_> {
         Ok(())
     }
 
-    /// Where recordings get their names.
-    fn folder(&self) -> &Path {
-        match self.base.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        }
-    }
-
-    fn begin(
-        &self,
-        dir: RecordingDir,
-        subject: &Subject,
-        is_first: bool,
-    ) -> anyhow::Result<Watcher> {
-        self.interrupt.remove_on_quit(dir.path());
+    fn begin(&self, subject: &Subject, is_first: bool) -> anyhow::Result<Watcher> {
         let (pids, extent) = (subject.pids(), subject.extent);
         let mut standby = if is_first {
             let target = Target::Running { pids, extent, duration: None };
@@ -99,7 +86,11 @@ impl Stretches<'_> {
         } else {
             Standby::processes(&pids, extent, self.interrupt.stop()).map_err(refused)?
         };
-        standby.record(self.config, dir).map_err(refused)?;
+        if let Some(config) = self.config {
+            let dir = RecordingDir::temporary_in(self.folder).map_err(explained)?;
+            self.interrupt.remove_on_quit(dir.path());
+            standby.record(config, dir).map_err(refused)?;
+        }
         standby.count();
         if is_first {
             self.ui.note(format_args!("watching {} until it ends or Ctrl-C", standby.title()));
