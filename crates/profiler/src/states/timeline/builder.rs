@@ -336,6 +336,7 @@ mod tests {
         timeline.begin_at(495_000_000_000);
         assert!(timeline.bins[0].until_ns > 495_000_000_000);
     }
+
     /// It got the number of another one, or of none, which ended the thread that looks.
     #[test]
     fn a_joint_state_that_is_new_when_room_is_made_keeps_its_looks() {
