@@ -13,7 +13,7 @@ use pipeprof_profiler::profile::{MemberProfile, StackId, WeightUnit};
 use pipeprof_runner::pipeline::{End, Pipe};
 
 use crate::escape::printable;
-use crate::ledger::is_pipe_work;
+use crate::ledger::is_work_for;
 use crate::roles::Reason;
 use crate::run::Run;
 
@@ -35,25 +35,26 @@ impl<'a> Source<'a> {
 
     /// The pipe that a stack on a CPU works for, where the stack tells.
     fn pipe_at_work(&self, member: usize, stack: StackId) -> Option<&'a Pipe> {
-        if !is_pipe_work(self.run.roles.role(stack)) {
-            return None;
-        }
+        let role = self.run.roles.role(stack);
         let holds = |end| !self.run.pipes_at(member, end).is_empty();
         let end = match (holds(End::Writer), holds(End::Reader)) {
             (true, false) => End::Writer,
             (false, true) => End::Reader,
             _ => self.run.roles.end_at_work(self.run.profile.stack(stack))?,
         };
-        self.only_pipe_at(member, end)
+        self.only_pipe_at(member, end).filter(|pipe| is_work_for(role, pipe.link))
     }
 
     /// The pipe that a member waits for.
     fn pipe_waited_for(&self, member: usize, reason: Reason) -> Option<&'a Pipe> {
-        match reason {
-            Reason::WaitSpace => self.only_pipe_at(member, End::Writer),
-            Reason::WaitData => self.only_pipe_at(member, End::Reader),
-            _ => None,
-        }
+        let (end, is_socket) = match reason {
+            Reason::WaitSpace => (End::Writer, false),
+            Reason::WaitData => (End::Reader, false),
+            Reason::SocketSpace => (End::Writer, true),
+            Reason::SocketData => (End::Reader, true),
+            _ => return None,
+        };
+        self.only_pipe_at(member, end).filter(|pipe| pipe.link.is_socket() == is_socket)
     }
 
     /// No stack says which of several pipes it is.

@@ -279,7 +279,7 @@ impl Run {
         at: usize,
         gib: Option<f64>,
         wakeups: Result<Vec<PipeWakeups>, String>,
-        waits: &[[u64; 2]],
+        waits: &[[[u64; 2]; 2]],
     ) -> PipeSummary {
         let pipe = &self.pipeline.pipes[at];
         let flow = self.flow(at);
@@ -390,20 +390,24 @@ impl Run {
         Ok(of)
     }
 
-    /// For each member how long it waited for space, and for data.
-    fn waits(&self) -> Vec<[u64; 2]> {
+    /// For each member how long it waited for space, and for data, at pipes and at sockets.
+    fn waits(&self) -> Vec<[[u64; 2]; 2]> {
         let wait = |member: &MemberProfile| {
             let table = blocked_table(self, member, None);
-            [Reason::WaitSpace, Reason::WaitData].map(|reason| {
+            let of = |reason: Reason| {
                 table.iter().filter(|share| share.reason == reason).map(|share| share.ns).sum()
-            })
+            };
+            [
+                [Reason::WaitSpace, Reason::WaitData].map(of),
+                [Reason::SocketSpace, Reason::SocketData].map(of),
+            ]
         };
         self.profile.members.iter().map(wait).collect()
     }
 
     /// CPU time in the pipe's code and time blocked on it, of both ends. `None` where an end works
     /// at several pipes, as no stack says at which, and where samples don't measure CPU time.
-    fn cost(&self, at: usize, waits: &[[u64; 2]]) -> Option<(u64, u64)> {
+    fn cost(&self, at: usize, waits: &[[[u64; 2]; 2]]) -> Option<(u64, u64)> {
         if !self.profile.quality.shares_are_of_cpu_time() {
             return None;
         }
@@ -419,8 +423,8 @@ impl Run {
                 member.time?;
                 let other = if end == End::Writer { End::Reader } else { End::Writer };
                 let only_end = self.pipes_at(at, other).is_empty();
-                cost.0 += pipe_work(self, member, end, only_end);
-                let [space, data] = waits.get(at)?;
+                cost.0 += work_for(self, member, pipe.link, end, only_end);
+                let [space, data] = waits.get(at)?[usize::from(pipe.link.is_socket())];
                 cost.1 += if end == End::Writer { space } else { data };
             }
         }
@@ -439,13 +443,13 @@ impl FillSummary {
     }
 }
 
-/// CPU nanoseconds of a member in the code of the pipe at one of its ends.
-fn pipe_work(run: &Run, member: &MemberProfile, end: End, only_end: bool) -> u64 {
+/// CPU nanoseconds of a member in the code of what carries the bytes, at one of its ends.
+fn work_for(run: &Run, member: &MemberProfile, link: Link, end: End, only_end: bool) -> u64 {
     let Run { profile, roles, .. } = run;
     let weight: u64 = member
         .on_cpu
         .iter()
-        .filter(|weight| is_pipe_work(roles.role(weight.stack)))
+        .filter(|weight| is_work_for(roles.role(weight.stack), link))
         .filter(|weight| only_end || roles.end_at_work(profile.stack(weight.stack)) == Some(end))
         .map(|weight| weight.weight)
         .sum();
@@ -463,8 +467,12 @@ pub(crate) fn on_cpu_ns(member: &MemberProfile, weight: u64) -> u64 {
     }
 }
 
-/// The role is work that is there only because there is a pipe.
-pub(crate) fn is_pipe_work(role: Role) -> bool {
+/// The role is work that is there only because there is such a link.
+pub(crate) fn is_work_for(role: Role, link: Link) -> bool {
+    if link.is_socket() { role.is_socket_work() } else { is_pipe_work(role) }
+}
+
+fn is_pipe_work(role: Role) -> bool {
     matches!(
         role,
         Role::PipeWrite

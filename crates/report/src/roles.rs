@@ -1,4 +1,4 @@
-//! Roles: what each stack does for the pipe, exactly one per stack.
+//! Roles: what each stack does for the pipe or the socket, exactly one per stack.
 //!
 //! The rules are applied in this order, to source names (see [`source_name`]), leaf first:
 //!
@@ -9,9 +9,10 @@
 //! 4. The task is leaving the CPU, or coming back to it: what it waits for is said by the first
 //!    function rootward of the scheduler that waits for something. A stack recorded at switch-out
 //!    has the same shape, so blocked time is classified by the same rule.
-//! 5. No function of pipes, splice or poll: [`Role::Syscall`] or [`Role::NonPipe`].
-//! 6. Otherwise the first function, from the leaf, that does something for a pipe. Helpers (locks,
-//!    copies, list checks) are charged to their caller.
+//! 5. No function of pipes, splice, poll or sockets: [`Role::Syscall`] or [`Role::NonPipe`].
+//! 6. Otherwise the first function, from the leaf, that does something for a pipe or a socket.
+//!    Helpers (locks, list checks) are charged to their caller; what both need (copies, pages,
+//!    mutexes, wake-ups) counts for the one whose code called it.
 //! 7. Where a helper was reached by a tail call its caller is missing from the stack. The return
 //!    address then tells which function was called: it is learned from the stacks of the same
 //!    profile in which that function can be seen, or read from the kernel's code. Where neither
@@ -31,7 +32,7 @@ use serde::Serialize;
 pub use name::source_name;
 pub use reason::Reason;
 pub use role::Role;
-use symbols::{Part, Traits, Wait};
+use symbols::{Medium, Part, Traits, Wait};
 
 /// What a role rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -170,7 +171,7 @@ impl Classification {
             };
             return (role, Basis::Seen);
         }
-        if !frames.iter().any(|&f| self.traits_of(f).is_some_and(|t| t.anchor)) {
+        if self.medium(frames).is_none() {
             return (self.outside_pipes(frames, kernel < stack.len()), Basis::Seen);
         }
         self.first_role(frames)
@@ -182,10 +183,21 @@ impl Classification {
         match frames.iter().filter_map(of).find_map(|t| t.waits_for)? {
             Wait::Preempted => Some(Role::Preempted),
             // Mutexes are everywhere; the pipe's is the one that a pipe function takes.
-            Wait::For(Role::PipeLock) if !frames.iter().filter_map(of).any(|t| t.anchor) => {
-                Some(Role::Scheduler)
-            }
-            Wait::For(role) => Some(role),
+            Wait::For(Role::PipeLock) if self.medium(frames).is_none() => Some(Role::Scheduler),
+            Wait::For(role) => Some(self.of_its_medium(role, frames)),
+        }
+    }
+
+    /// What the innermost of these frames that is about a pipe or a socket is about.
+    fn medium(&self, frames: &[FrameId]) -> Option<Medium> {
+        frames.iter().filter_map(|&frame| self.traits_of(frame)).find_map(|traits| traits.medium)
+    }
+
+    /// The role of what pipes and sockets both need, by who called for it.
+    fn of_its_medium(&self, role: Role, rootward: &[FrameId]) -> Role {
+        match self.medium(rootward) {
+            Some(Medium::Socket) => role.for_a_socket(),
+            Some(Medium::Pipe) | None => role,
         }
     }
 
@@ -250,9 +262,9 @@ impl Classification {
                 Role::Wakeup
                     if rootward.iter().filter_map(of).any(|t| t.part == Part::MutexUnlock) =>
                 {
-                    Some(Role::PipeLock)
+                    Some(self.of_its_medium(Role::PipeLock, rootward))
                 }
-                role => Some(role),
+                role => Some(self.of_its_medium(role, rootward)),
             },
         }
     }

@@ -81,6 +81,56 @@ fn stacks_that_ran() {
         ),
         ("some_function_nobody_knows", Role::NonPipe),
         ("_raw_spin_lock", Role::Syscall),
+        // What pipes and sockets both need counts for the one that called for it.
+        (
+            "_copy_to_iter < __skb_datagram_iter < skb_copy_datagram_iter < tcp_recvmsg_locked < \
+             tcp_recvmsg < sock_recvmsg < sock_read_iter < vfs_read",
+            Role::SocketCopy,
+        ),
+        (
+            "_copy_from_iter < copy_page_from_iter < skb_copy_datagram_from_iter < \
+             unix_stream_sendmsg < sock_write_iter < vfs_write",
+            Role::SocketCopy,
+        ),
+        (
+            "uncharge_folio < __mem_cgroup_uncharge < __folio_put < skb_release_data < \
+             consume_skb < unix_stream_read_generic < unix_stream_recvmsg < sock_recvmsg",
+            Role::SocketBuffer,
+        ),
+        (
+            "_raw_spin_unlock_irqrestore < sock_def_readable < tcp_data_queue < \
+             tcp_rcv_established < tcp_v4_do_rcv < tcp_v4_rcv < ip_protocol_deliver_rcu < \
+             net_rx_action < handle_softirqs < do_softirq < __local_bh_enable_ip < \
+             __dev_queue_xmit < __ip_queue_xmit < __tcp_transmit_skb < tcp_sendmsg < sock_sendmsg",
+            Role::SocketWakeup,
+        ),
+        (
+            "handle_softirqs < do_softirq < __local_bh_enable_ip < __dev_queue_xmit < \
+             ip_finish_output2 < __tcp_transmit_skb < tcp_write_xmit < tcp_sendmsg_locked",
+            Role::NetworkStack,
+        ),
+        ("osq_lock < __mutex_lock < unix_stream_read_generic < sock_recvmsg", Role::SocketLock),
+        ("tcp_v4_do_rcv < __release_sock < release_sock < tcp_recvmsg", Role::NetworkStack),
+        ("tcp_poll < sock_poll < do_sys_poll < __x64_sys_poll", Role::Poll),
+        (
+            "page_cache_pipe_buf_release < splice_to_socket < direct_splice_actor < do_sendfile",
+            Role::PageFree,
+        ),
+        (
+            "skb_release_data < skb_defer_free_flush < net_rx_action < handle_softirqs < \
+             __irq_exit_rcu < sysvec_apic_timer_interrupt < asm_sysvec_apic_timer_interrupt < \
+             tcp_write_xmit",
+            Role::Interrupt,
+        ),
+        ("memcpy < skb_splice_bits < unix_stream_read_generic < do_splice", Role::Splice),
+        // 5.10 to 6.4.
+        (
+            "tcp_write_xmit < do_tcp_sendpages < tcp_sendpage < inet_sendpage < \
+             kernel_sendpage < sock_sendpage < pipe_to_sendpage < __splice_from_pipe < \
+             generic_splice_sendpage < do_splice",
+            Role::NetworkStack,
+        ),
+        ("do_tcp_sendpages < tcp_sendpage < pipe_to_sendpage < do_splice", Role::SocketSend),
         // Older kernels, from their source.
         (
             "copy_user_enhanced_fast_string < copyin < copy_page_from_iter < pipe_write",
@@ -137,7 +187,28 @@ fn stacks_that_slept() {
              exc_page_fault < asm_exc_page_fault",
             Role::WaitDisk,
         ),
-        ("schedule < schedule_timeout < sk_wait_data < tcp_recvmsg_locked", Role::WaitNetwork),
+        ("schedule < schedule_timeout < sk_wait_data < tcp_recvmsg_locked", Role::WaitSocketData),
+        (
+            "schedule < schedule_timeout < wait_woken < sk_stream_wait_memory < \
+             tcp_sendmsg_locked < tcp_sendmsg < sock_sendmsg < splice_to_socket < do_sendfile",
+            Role::WaitSocketSpace,
+        ),
+        (
+            "schedule < schedule_timeout < sock_alloc_send_pskb < unix_stream_sendmsg",
+            Role::WaitSocketSpace,
+        ),
+        (
+            "schedule < schedule_timeout < unix_stream_read_generic < unix_stream_splice_read < \
+             do_splice",
+            Role::WaitSocketData,
+        ),
+        ("schedule < __lock_sock < lock_sock_nested < tcp_sendmsg", Role::SocketLock),
+        (
+            "schedule < schedule_preempt_disabled < __mutex_lock < unix_stream_read_generic",
+            Role::SocketLock,
+        ),
+        ("schedule < schedule_timeout < inet_csk_accept < inet_accept", Role::WaitNetwork),
+        ("schedule < wait_woken < inet_wait_for_connect < inet_stream_connect", Role::WaitNetwork),
         ("schedule < do_wait < kernel_wait4", Role::WaitChild),
         ("schedule < do_nanosleep < hrtimer_nanosleep", Role::WaitSleep),
         ("schedule < futex_wait_queue < __futex_wait < futex_wait < do_futex", Role::WaitFutex),
@@ -320,6 +391,61 @@ fn recorded_stages_have_the_roles_they_are_known_for() {
     }
 }
 
+/// Recordings of members that send and receive.
+const SOCKETS: [&str; 4] = ["tcp", "unix", "sendfile", "splice-unix"];
+
+#[test]
+fn members_at_sockets_have_the_roles_they_are_known_for() {
+    use Role::*;
+    let known: [(&str, End, &[Role]); 8] = [
+        // The sender over loopback does most of the receiver's part, and reads a pipe.
+        ("tcp", End::Writer, &[NetworkStack, Poll, SocketCopy, SocketWakeup, SocketSend, CopyOut]),
+        ("tcp", End::Reader, &[NetworkStack, Poll, SocketCopy, SocketReceive, SocketBuffer]),
+        ("unix", End::Writer, &[Wakeup, SocketWakeup, SocketBuffer, SocketCopy, SocketSend]),
+        ("unix", End::Reader, &[Poll, SocketReceive, SocketBuffer, SocketCopy, SocketLock]),
+        ("sendfile", End::Writer, &[Splice, NetworkStack, WaitSocketSpace]),
+        ("sendfile", End::Reader, &[SocketCopy, NetworkStack]),
+        ("splice-unix", End::Writer, &[SocketCopy, SocketWakeup, SocketBuffer]),
+        // Its data goes on through a pipe.
+        ("splice-unix", End::Reader, &[PageFree, Splice, SocketReceive, WaitSocketData]),
+    ];
+    for (name, end, roles) in known {
+        let shares = shares(&stage(name), end);
+        for &role in roles {
+            let share = shares[role.index()];
+            assert!(share > 2.0, "{name} {end:?}: {role:?} {share:.1} %");
+        }
+    }
+}
+
+#[test]
+fn nothing_below_socket_code_stays_unexplained() {
+    for name in SOCKETS {
+        let profile = stage(name);
+        let roles = Classification::of(&profile);
+        for member in &profile.members {
+            for weight in &member.on_cpu {
+                let stack = profile.stack(weight.stack).iter().map(|&id| profile.frame(id));
+                let names: Vec<&str> = stack.map(|frame| &*frame.name).collect();
+                let is_socket = |name: &&str| {
+                    ["sock_", "tcp_", "unix_", "inet_", "skb_"]
+                        .iter()
+                        .any(|of| name.starts_with(of))
+                };
+                let role = roles.role(weight.stack);
+                let explained = !matches!(role, Role::NonPipe | Role::Other);
+                assert!(explained || !names.iter().any(is_socket), "{name}: {role:?} {names:?}");
+            }
+        }
+        for end in [End::Writer, End::Reader] {
+            let shares = shares(&profile, end);
+            let left = shares[Role::Other.index()] + shares[Role::NonPipe.index()];
+            // The start of the programs.
+            assert!(left <= 2.0, "{name} {end:?}: {left:.2} %");
+        }
+    }
+}
+
 #[test]
 fn next_to_nothing_of_a_stage_stays_unexplained() {
     for name in STAGES {
@@ -384,8 +510,10 @@ fn reasons_to_sleep() {
         ),
         (
             "schedule < schedule_timeout < wait_woken < sk_wait_data < tcp_recvmsg_locked",
-            Reason::Network,
+            Reason::SocketData,
         ),
+        ("schedule < schedule_timeout < sock_alloc_send_pskb", Reason::SocketSpace),
+        ("schedule < schedule_timeout < inet_csk_accept < inet_accept", Reason::Network),
         ("schedule < do_wait < kernel_wait4 < do_syscall_64", Reason::Child),
         ("schedule < do_nanosleep < hrtimer_nanosleep < common_nsleep", Reason::Sleep),
         ("schedule < __ia32_sys_pause < do_syscall_64", Reason::Sleep),
@@ -395,6 +523,8 @@ fn reasons_to_sleep() {
         // One frame: what /proc/PID/wchan names.
         ("anon_pipe_write", Reason::WaitSpace),
         ("anon_pipe_read", Reason::WaitData),
+        ("sk_wait_data", Reason::SocketData),
+        ("unix_stream_read_generic", Reason::SocketData),
         ("do_wait", Reason::Child),
         ("hrtimer_nanosleep", Reason::Sleep),
         ("do_sys_poll", Reason::Poll),

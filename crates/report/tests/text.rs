@@ -4,18 +4,18 @@
 
 mod common;
 
-use common::{Builder, STAGES, blocked_chain, frame, pair, phased, stage, without_bytes};
+use common::{Builder, STAGES, blocked_chain, chain_at, frame, pair, phased, stage, without_bytes};
 use pipeprof_profiler::profile::{MemberProfile, Mode, Profile, WeightUnit};
 use pipeprof_report::error::Error;
 use pipeprof_report::flamegraph::View;
 use pipeprof_report::folded;
 use pipeprof_report::highlight::Highlights;
-use pipeprof_report::roles::Role;
+use pipeprof_report::roles::{Reason, Role};
 use pipeprof_report::run::Run;
 use pipeprof_report::summary::Summary;
 use pipeprof_report::text::{self, Style};
 use pipeprof_report::tree::{self, Limits};
-use pipeprof_runner::pipeline::End;
+use pipeprof_runner::pipeline::{End, Link};
 
 /// 8 GiB at 2.3 GiB/s.
 fn run(profile: &Profile, subject: &str) -> Run {
@@ -184,6 +184,27 @@ fn only_samples_of_all_cpu_time_say_what_a_gib_costs() {
     for other in ["page-faults", "instructions", "cache-misses", "stalled-cycles-frontend"] {
         assert!(!rates(other, events, true), "{other}");
     }
+}
+
+#[test]
+fn work_and_waits_at_a_socket_that_joins_members_count_for_that_link() {
+    let socket = chain_at(
+        Link::Unix { sender: 88120 },
+        [
+            "_copy_from_iter < skb_copy_datagram_from_iter < unix_stream_sendmsg < ksys_write",
+            "schedule < sock_alloc_send_pskb < unix_stream_sendmsg < ksys_write",
+            "schedule < unix_stream_read_generic < unix_stream_recvmsg < ksys_read",
+        ],
+    );
+    let (pipe, socket) = (summary(&blocked_chain()), summary(&socket));
+    assert_eq!(
+        (socket.pipes[0].cpu_ns_per_gib, socket.pipes[0].blocked_ns_per_gib),
+        (pipe.pipes[0].cpu_ns_per_gib, pipe.pipes[0].blocked_ns_per_gib)
+    );
+    assert!(pipe.pipes[0].cpu_ns_per_gib.is_some());
+    let found = |of: &Summary| of.verdict.as_ref().map(|verdict| verdict.finding);
+    assert_eq!(found(&socket), found(&pipe));
+    assert_eq!(socket.members[0].blocked[0].reason, Reason::SocketSpace);
 }
 
 #[test]

@@ -262,15 +262,21 @@ impl StaticSchemaMarker for Sleep {
 fn colour(role: Role) -> CategoryColor {
     match role {
         Role::User | Role::Syscall | Role::Other => CategoryColor::Gray,
-        Role::PipeWrite | Role::PipeRead => CategoryColor::Orange,
-        Role::CopyIn | Role::CopyOut => CategoryColor::Red,
-        Role::PageAlloc => CategoryColor::Green,
+        Role::PipeWrite | Role::PipeRead | Role::SocketSend | Role::SocketReceive => {
+            CategoryColor::Orange
+        }
+        Role::CopyIn | Role::CopyOut | Role::SocketCopy => CategoryColor::Red,
+        Role::PageAlloc | Role::SocketBuffer => CategoryColor::Green,
         Role::PageFree => CategoryColor::LightGreen,
-        Role::PagePin => CategoryColor::Blue,
+        Role::PagePin | Role::NetworkStack => CategoryColor::Blue,
         Role::Splice | Role::Poll | Role::WaitDisk | Role::WaitNetwork => CategoryColor::LightBlue,
-        Role::PipeLock => CategoryColor::Magenta,
-        Role::WaitSpace | Role::WaitData => CategoryColor::Yellow,
-        Role::Wakeup | Role::WakeupOrWait | Role::WaitChild => CategoryColor::Purple,
+        Role::PipeLock | Role::SocketLock => CategoryColor::Magenta,
+        Role::WaitSpace | Role::WaitData | Role::WaitSocketSpace | Role::WaitSocketData => {
+            CategoryColor::Yellow
+        }
+        Role::Wakeup | Role::WakeupOrWait | Role::SocketWakeup | Role::WaitChild => {
+            CategoryColor::Purple
+        }
         Role::WaitFutex | Role::WaitFileLock => CategoryColor::LightRed,
         Role::PageFault | Role::NonPipe | Role::Scheduler => CategoryColor::Brown,
         Role::Preempted | Role::Interrupt | Role::WaitSleep | Role::Profiling => {

@@ -234,7 +234,7 @@ fn outside(reason: Reason) -> Outside {
         Reason::WaitSpace => return Outside::ForeignSpace,
         Reason::WaitData => return Outside::ForeignData,
         Reason::Disk => Why::Disk,
-        Reason::Network => Why::Network,
+        Reason::SocketSpace | Reason::SocketData | Reason::Network => Why::Network,
         Reason::Sleep => Why::Timer,
         Reason::FileLock => Why::FileLock,
         Reason::Child => Why::Child,

@@ -149,6 +149,8 @@ fn hatch(reason: Reason) -> String {
         Reason::WaitSpace => Role::WaitSpace,
         Reason::WaitData => Role::WaitData,
         Reason::PipeLock => Role::PipeLock,
+        Reason::SocketSpace => Role::WaitSocketSpace,
+        Reason::SocketData => Role::WaitSocketData,
         Reason::Poll => Role::Poll,
         Reason::Disk => Role::WaitDisk,
         Reason::Network => Role::WaitNetwork,

@@ -12,7 +12,7 @@ pub(crate) const NEUTRAL: &str = "#eceff1";
 /// The fill of a role.
 ///
 /// What a writer does is warm and what a reader does is cold; pages are green, other kernel work is
-/// pale.
+/// pale. Work for a socket has a duller shade of what the like of it has for a pipe.
 pub(crate) fn fill(role: Role) -> &'static str {
     match role {
         Role::User => "#f3e9bf",
@@ -31,6 +31,15 @@ pub(crate) fn fill(role: Role) -> &'static str {
         Role::Wakeup => "#a7a0f2",
         Role::WakeupOrWait => "#c9c2fb",
         Role::Poll => "#7fd6ac",
+        Role::SocketSend => "#ed9b6a",
+        Role::SocketReceive => "#55a6c9",
+        Role::SocketCopy => "#d98c94",
+        Role::SocketBuffer => "#aabf6f",
+        Role::SocketLock => "#efabdd",
+        Role::SocketWakeup => "#a497cd",
+        Role::NetworkStack => "#69bfac",
+        Role::WaitSocketSpace => "#f4ef88",
+        Role::WaitSocketData => "#95f9f6",
         Role::Preempted => "#b9b3ad",
         Role::PageFault => "#d3a874",
         Role::Interrupt => "#a3b1ba",
@@ -201,6 +210,9 @@ mod tests {
             (Role::PipeRead, Role::CopyOut),
             (Role::PageAlloc, Role::PageFree),
             (Role::PagePin, Role::Splice),
+            (Role::SocketSend, Role::SocketReceive),
+            (Role::SocketCopy, Role::SocketBuffer),
+            (Role::WaitSocketSpace, Role::WaitSocketData),
         ] {
             let difference = difference(fill(a), fill(b));
             assert!(difference >= 25.0, "{a:?} and {b:?}: {difference:.1}");

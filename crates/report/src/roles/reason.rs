@@ -14,11 +14,15 @@ pub enum Reason {
     WaitData,
     /// Another member held the pipe's lock.
     PipeLock,
+    /// The peer of its socket did not read.
+    SocketSpace,
+    /// The peer of its socket sent nothing.
+    SocketData,
     /// In poll, select or epoll. For which descriptor, and whether that is a pipe, no stack says.
     Poll,
     /// A disk, or a network file system.
     Disk,
-    /// The network, or a socket.
+    /// A connection, or a file server.
     Network,
     /// A child process.
     Child,
@@ -36,10 +40,12 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order in which tables break ties.
-    pub const ALL: [Reason; 12] = [
+    pub const ALL: [Reason; 14] = [
         Reason::WaitSpace,
         Reason::WaitData,
         Reason::PipeLock,
+        Reason::SocketSpace,
+        Reason::SocketData,
         Reason::Poll,
         Reason::Disk,
         Reason::Network,
@@ -57,6 +63,8 @@ impl Reason {
             Role::WaitSpace => Reason::WaitSpace,
             Role::WaitData => Reason::WaitData,
             Role::PipeLock => Reason::PipeLock,
+            Role::WaitSocketSpace => Reason::SocketSpace,
+            Role::WaitSocketData => Reason::SocketData,
             Role::Poll => Reason::Poll,
             Role::WaitDisk => Reason::Disk,
             Role::WaitNetwork => Reason::Network,
@@ -74,6 +82,8 @@ impl Reason {
             Reason::WaitSpace => "wait for space",
             Reason::WaitData => "wait for data",
             Reason::PipeLock => "pipe lock",
+            Reason::SocketSpace => "wait for socket space",
+            Reason::SocketData => "wait for socket data",
             Reason::Poll => "poll",
             Reason::Disk => "disk",
             Reason::Network => "network",

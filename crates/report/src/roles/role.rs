@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// What a stack does for the pipe.
+/// What a stack does for the pipe or the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -38,6 +38,24 @@ pub enum Role {
     WakeupOrWait,
     /// Asking whether the pipe is ready: poll, select, epoll.
     Poll,
+    /// The call that sends, in the code of the socket's kind.
+    SocketSend,
+    /// The call that receives.
+    SocketReceive,
+    /// Copying between the program's memory and a socket's buffers.
+    SocketCopy,
+    /// Getting the buffers that hold a socket's data, giving them back, and the account of them.
+    SocketBuffer,
+    /// Taking a socket's lock and letting it go.
+    SocketLock,
+    /// Waking the peer.
+    SocketWakeup,
+    /// Protocols, queues and devices below a socket.
+    NetworkStack,
+    /// Waiting, or getting ready to wait, for the peer to read.
+    WaitSocketSpace,
+    /// Waiting, or getting ready to wait, for the peer to send.
+    WaitSocketData,
     /// Off, or coming back to, the CPU because the scheduler wanted it for another task.
     Preempted,
     /// A page of the program's memory wasn't there.
@@ -46,7 +64,7 @@ pub enum Role {
     Interrupt,
     /// Waiting for a disk.
     WaitDisk,
-    /// Waiting for the network or a socket.
+    /// Waiting for a connection, or for a file server.
     WaitNetwork,
     /// Waiting for a child process.
     WaitChild,
@@ -60,7 +78,7 @@ pub enum Role {
     Scheduler,
     /// Events being counted and recorded: what it costs to be watched.
     Profiling,
-    /// Kernel work for something other than a pipe.
+    /// Kernel work for neither a pipe nor a socket.
     NonPipe,
     /// Kernel code of which the stack doesn't show who called it.
     Other,
@@ -68,7 +86,7 @@ pub enum Role {
 
 impl Role {
     /// Every role, in the order in which legends and tables break ties.
-    pub const ALL: [Role; 29] = [
+    pub const ALL: [Role; 38] = [
         Role::User,
         Role::Syscall,
         Role::PipeWrite,
@@ -85,6 +103,15 @@ impl Role {
         Role::Wakeup,
         Role::WakeupOrWait,
         Role::Poll,
+        Role::SocketSend,
+        Role::SocketReceive,
+        Role::SocketCopy,
+        Role::SocketBuffer,
+        Role::SocketLock,
+        Role::SocketWakeup,
+        Role::NetworkStack,
+        Role::WaitSocketSpace,
+        Role::WaitSocketData,
         Role::Preempted,
         Role::PageFault,
         Role::Interrupt,
@@ -103,6 +130,33 @@ impl Role {
     /// Position in [`Role::ALL`].
     pub fn index(self) -> usize {
         self as usize
+    }
+
+    /// It is there only because there is a socket.
+    pub fn is_socket_work(self) -> bool {
+        matches!(
+            self,
+            Role::SocketSend
+                | Role::SocketReceive
+                | Role::SocketCopy
+                | Role::SocketBuffer
+                | Role::SocketLock
+                | Role::SocketWakeup
+                | Role::NetworkStack
+                | Role::WaitSocketSpace
+                | Role::WaitSocketData
+        )
+    }
+
+    /// The same work, where a socket's code calls for it.
+    pub(super) fn for_a_socket(self) -> Role {
+        match self {
+            Role::CopyIn | Role::CopyOut => Role::SocketCopy,
+            Role::PageAlloc | Role::PageFree => Role::SocketBuffer,
+            Role::PipeLock => Role::SocketLock,
+            Role::Wakeup => Role::SocketWakeup,
+            role => role,
+        }
     }
 
     /// A few words for tables and legends.
@@ -124,6 +178,15 @@ impl Role {
             Role::Wakeup => "wake-up",
             Role::WakeupOrWait => "wake-up or wait",
             Role::Poll => "poll",
+            Role::SocketSend => "socket send",
+            Role::SocketReceive => "socket receive",
+            Role::SocketCopy => "socket copy",
+            Role::SocketBuffer => "socket buffers",
+            Role::SocketLock => "socket lock",
+            Role::SocketWakeup => "socket wake-up",
+            Role::NetworkStack => "network stack",
+            Role::WaitSocketSpace => "wait for socket space",
+            Role::WaitSocketData => "wait for socket data",
             Role::Preempted => "preempted",
             Role::PageFault => "page fault",
             Role::Interrupt => "interrupt",
@@ -160,12 +223,27 @@ impl Role {
             Role::WakeupOrWait => {
                 "waking the other end, or the end of a wait: no stack shows which"
             }
-            Role::Poll => "asking whether the pipe is ready",
+            Role::Poll => "asking whether a pipe or a socket is ready",
+            Role::SocketSend => "the send call itself: its queue and its bookkeeping",
+            Role::SocketReceive => "the receive call itself: its queue and its bookkeeping",
+            Role::SocketCopy => "copying between the program's memory and a socket's buffers",
+            Role::SocketBuffer => "allocating, charging and freeing the buffers of a socket",
+            Role::SocketLock => "taking and releasing a socket's lock",
+            Role::SocketWakeup => "waking the peer that waits at a socket",
+            Role::NetworkStack => {
+                "protocols, queues and devices; over loopback the sender does the receiver's part too"
+            }
+            Role::WaitSocketSpace => {
+                "waiting, or getting ready to wait, for the peer to read: the send buffer is full"
+            }
+            Role::WaitSocketData => {
+                "waiting, or getting ready to wait, for the peer to send: nothing has arrived"
+            }
             Role::Preempted => "off the CPU, which the scheduler gave to another task",
             Role::PageFault => "a page of the program's memory had to be brought in",
             Role::Interrupt => "handling an interrupt of a device or a timer",
             Role::WaitDisk => "waiting for a disk",
-            Role::WaitNetwork => "waiting for the network or a socket",
+            Role::WaitNetwork => "waiting for a connection, or for a file server",
             Role::WaitChild => "waiting for a child process",
             Role::WaitSleep => "sleeping for a set time",
             Role::WaitFutex => "waiting for another thread of the program",
@@ -174,7 +252,7 @@ impl Role {
             Role::Profiling => {
                 "profiling overhead: counting and recording events for pipeprof or another profiler"
             }
-            Role::NonPipe => "kernel work for something other than a pipe",
+            Role::NonPipe => "kernel work for neither a pipe nor a socket",
             Role::Other => "kernel code whose caller the stack does not show",
         }
     }

@@ -1,4 +1,4 @@
-//! What each kernel function means for a pipe.
+//! What each kernel function means for a pipe or a socket.
 //!
 //! Names are those of Linux 4.4 to 6.19 (`fs/pipe.c`, `fs/splice.c`, `lib/iov_iter.c`, `mm/gup.c`,
 //! `mm/page_alloc.c`, `kernel/sched`). A function that moved or was renamed stands under all its
@@ -6,6 +6,7 @@
 
 mod part;
 mod role;
+mod sockets;
 mod waits;
 
 use pipeprof_runner::pipeline::End;
@@ -17,19 +18,28 @@ pub(super) use self::waits::Wait;
 use self::waits::waits_for;
 use super::Role;
 
+/// What the bytes go through that a function is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Medium {
+    /// A pipe, or what polls or splices: whether their descriptor is a pipe, a stack can't say.
+    Pipe,
+    /// A socket.
+    Socket,
+}
+
 /// What a function's name says, whatever stack it is found in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Traits {
-    /// What the function does for a pipe.
+    /// What the function does for a pipe or a socket.
     pub(super) role: Option<Role>,
     /// What a thread that sleeps (or is switched out) below this function waits for.
     pub(super) waits_for: Option<Wait>,
     /// The part the function plays in a stack.
     pub(super) part: Part,
-    /// The end of a pipe that the function works at, where its name says so.
+    /// The end of a pipe or a connection that the function works at, where its name says so.
     pub(super) end: Option<End>,
-    /// The stack is at work on a pipe, or on what polls pipes.
-    pub(super) anchor: bool,
+    /// What the function is about. A stack without one is about neither pipes nor sockets.
+    pub(super) medium: Option<Medium>,
     /// The function's end turns interrupts on: a timer that was due meanwhile fires there.
     pub(super) unmasks: bool,
 }
@@ -41,7 +51,7 @@ pub(super) fn traits(name: &str) -> Traits {
         waits_for: waits_for(name),
         part: part(name),
         end: end_at_work(name),
-        anchor: is_anchor(name),
+        medium: medium(name),
         unmasks: is_unmasking(name),
     }
 }
@@ -50,14 +60,13 @@ fn starts_with_any(name: &str, prefixes: &[&str]) -> bool {
     prefixes.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// A stack without one of these isn't about a pipe at all. Splice and poll are taken on trust:
-/// whether their descriptor is a pipe, the stack can't say.
-fn is_anchor(name: &str) -> bool {
-    matches!(
-        role(name),
+fn medium(name: &str) -> Option<Medium> {
+    match role(name) {
         Some(Role::PipeWrite | Role::PipeRead | Role::Splice | Role::Poll | Role::WaitSpace)
-            | Some(Role::WaitData)
-    ) || starts_with_any(name, &["pipe_", "anon_pipe_", "fifo_pipe_"])
+        | Some(Role::WaitData) => Some(Medium::Pipe),
+        Some(role) if role.is_socket_work() => Some(Medium::Socket),
+        _ => starts_with_any(name, &["pipe_", "anon_pipe_", "fifo_pipe_"]).then_some(Medium::Pipe),
+    }
 }
 
 /// Where a call through a register goes first (arch/x86/lib/retpoline.S, v6.18).
@@ -68,8 +77,10 @@ pub(super) fn is_thunk(name: &str) -> bool {
 
 fn end_at_work(name: &str) -> Option<End> {
     match role(name) {
-        Some(Role::PipeWrite | Role::CopyIn | Role::WaitSpace) => return Some(End::Writer),
-        Some(Role::PipeRead | Role::CopyOut | Role::WaitData) => return Some(End::Reader),
+        Some(Role::PipeWrite | Role::CopyIn | Role::WaitSpace)
+        | Some(Role::SocketSend | Role::WaitSocketSpace) => return Some(End::Writer),
+        Some(Role::PipeRead | Role::CopyOut | Role::WaitData)
+        | Some(Role::SocketReceive | Role::WaitSocketData) => return Some(End::Reader),
         _ => {}
     }
     let writes = name.contains("vmsplice")

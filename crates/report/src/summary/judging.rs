@@ -10,6 +10,7 @@ use crate::facts;
 use crate::facts::states::StateHistory;
 use crate::facts::verdict::Judged;
 use crate::ledger::PipeSummary;
+use crate::roles::Reason;
 use crate::run::Run;
 use crate::verdict::{Evidence, Finding, MemberEvidence, PipeEvidence, Verdict, WakeLatency};
 
@@ -56,6 +57,14 @@ pub(super) fn evidence(members: &[MemberSummary], pipes: &[PipeSummary], run: &R
         // Shares of page faults, say, are no shares of the time on a CPU.
         let shares = if quality.shares_are_of_cpu_time() { &member.roles[..] } else { &[] };
         let role_ns = |role: &RoleShare| (split.on_cpu_ns as f64 * role.percent / 100.0) as u64;
+        let [reads_from, writes_to] = [&member.reads_from, &member.writes_to].map(|keys| at(keys));
+        let joins = |links: &[usize]| links.iter().any(|&at| pipes[at].link.is_socket());
+        // A neighbour's, where a socket leads to one.
+        let reason = |reason: Reason| match reason {
+            Reason::SocketSpace if joins(&writes_to) => Reason::WaitSpace,
+            Reason::SocketData if joins(&reads_from) => Reason::WaitData,
+            reason => reason,
+        };
         MemberEvidence {
             pid: member.pid,
             label: printable(&member.comm).into_owned(),
@@ -63,11 +72,11 @@ pub(super) fn evidence(members: &[MemberSummary], pipes: &[PipeSummary], run: &R
             lifetime_ns: split.lifetime_ns,
             on_cpu_ns: split.on_cpu_ns,
             runnable_ns: split.runnable_ns,
-            blocked: member.blocked.iter().map(|share| (share.reason, share.ns)).collect(),
+            blocked: member.blocked.iter().map(|share| (reason(share.reason), share.ns)).collect(),
             roles: shares.iter().map(|share| (share.role, role_ns(share))).collect(),
             sleeps: split.sleeps,
-            reads_from: at(&member.reads_from),
-            writes_to: at(&member.writes_to),
+            reads_from,
+            writes_to,
             connection: heaviest(&member.connections).cloned(),
         }
     };

@@ -231,15 +231,27 @@ pub(crate) fn without_bytes(mut run: Run) -> Run {
 
 /// `zcat | sort`, a second each: zcat waits for space, sort computes.
 pub(crate) fn blocked_chain() -> Run {
+    chain_at(
+        Link::Pipe,
+        [
+            "copy_page_from_iter < anon_pipe_write+3b2 < ksys_write",
+            "schedule < anon_pipe_write+1 < vfs_write < ksys_write",
+            "schedule < anon_pipe_read+1 < vfs_read < ksys_read",
+        ],
+    )
+}
+
+/// The same over a link of another kind: where zcat runs, where it sleeps and where sort does.
+pub(crate) fn chain_at(link: Link, [runs, zcat_sleeps, sort_sleeps]: [&str; 3]) -> Run {
     let mut builder = Builder::new();
     let zcat = builder.member(None, "zcat", 11);
     let sort = builder.member(None, "sort", 12);
     let shell = builder.member(None, "sh", 10);
-    builder.kernel(zcat, "copy_page_from_iter < anon_pipe_write+3b2 < ksys_write", 100);
+    builder.kernel(zcat, runs, 100);
     builder.add(sort, &[frame(Mode::User, "main")], 4000);
     let sleeps = [
-        (zcat, "schedule < anon_pipe_write+1 < vfs_write < ksys_write", 700_000_000, 100_000_000),
-        (sort, "schedule < anon_pipe_read+1 < vfs_read < ksys_read", 50_000_000, 900_000_000),
+        (zcat, zcat_sleeps, 700_000_000, 100_000_000),
+        (sort, sort_sleeps, 50_000_000, 900_000_000),
         // As /proc/PID/wchan names it.
         (shell, "do_wait", 1_000_000_000, 0),
     ];
@@ -287,7 +299,7 @@ pub(crate) fn blocked_chain() -> Run {
     };
     let members = vec![member(11, "zcat"), member(12, "sort"), member(10, "sh")];
     let pipe = Pipe {
-        link: Link::Pipe,
+        link,
         inode: 88121,
         device: 13,
         path: None,

@@ -1,6 +1,6 @@
-//! What a kernel function does for a pipe.
+//! What a kernel function does for a pipe; for a socket, see [`sockets`].
 
-use super::starts_with_any;
+use super::{sockets, starts_with_any};
 use crate::roles::Role;
 
 /// The entry of `tee`, by kernel and architecture, where `do_tee` is inlined into it.
@@ -113,6 +113,7 @@ pub(super) fn role(name: &str) -> Option<Role> {
         | "do_sys_poll"
         | "do_poll"
         | "do_select"
+        | "do_pselect"
         | "core_sys_select"
         | "__pollwait"
         | "do_epoll_wait"
@@ -196,7 +197,7 @@ pub(super) fn role(name: &str) -> Option<Role> {
             Role::PagePin
         }
         _ if is_system_call(name) => Role::Syscall,
-        _ => return None,
+        _ => return sockets::role(name),
     })
 }
 
@@ -372,7 +373,7 @@ mod tests {
                 assert_eq!(role(name), Some(role_wanted), "{name}");
             }
         }
-        assert_eq!(role("tcp_sendmsg"), None);
+        assert_eq!(role("security_socket_sendmsg"), Some(Role::Syscall), "a check on the way");
         assert_eq!(role("pipe_wait"), None, "both directions wait there up to 5.4");
     }
 }

@@ -124,25 +124,35 @@ pub(super) fn waits_for(name: &str) -> Option<Wait> {
         | "__iomap_dio_rw"
         | "rq_qos_wait"
         | "blk_mq_get_tag" => For(Role::WaitDisk),
+        "sk_stream_wait_memory"
+        | "tcp_sendmsg_locked"
+        // `sock_wait_for_wmem` and `unix_wait_for_peer` (datagrams) are inlined as a rule.
+        | "sock_alloc_send_pskb"
+        | "sock_wait_for_wmem"
+        | "unix_wait_for_peer"
+        | "unix_stream_sendmsg"
+        | "unix_dgram_sendmsg" => For(Role::WaitSocketSpace),
         "sk_wait_data"
-        | "sk_stream_wait_memory"
-        | "inet_csk_accept"
-        | "inet_csk_wait_for_connect"
-        | "__skb_recv_udp"
-        | "rpc_wait_bit_killable"
-        | "nfs_wait_bit_killable"
-        | "inet_stream_connect"
-        | "__skb_wait_for_more_packets"
         | "tcp_recvmsg"
         | "tcp_recvmsg_locked"
-        | "tcp_sendmsg_locked"
-        | "sock_alloc_send_pskb"
+        | "unix_stream_data_wait"
         | "unix_stream_read_generic"
-        | "unix_wait_for_peer"
+        | "__skb_wait_for_more_packets"
+        | "__skb_recv_udp" => For(Role::WaitSocketData),
+        // Another thread, or the softirq of another CPU, is at work on the socket.
+        "__lock_sock" | "lock_sock_nested" => For(Role::SocketLock),
+        "inet_csk_accept"
+        | "inet_csk_wait_for_connect"
+        | "unix_accept"
         | "wait_for_connect"
+        | "inet_stream_connect"
         | "__inet_stream_connect"
         | "inet_wait_for_connect"
-        | "unix_stream_data_wait" => For(Role::WaitNetwork),
+        | "unix_stream_connect"
+        | "sk_stream_wait_connect"
+        | "sk_stream_wait_close"
+        | "rpc_wait_bit_killable"
+        | "nfs_wait_bit_killable" => For(Role::WaitNetwork),
         _ => return None,
     })
 }
