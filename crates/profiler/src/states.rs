@@ -11,6 +11,8 @@
 mod call;
 mod connections;
 mod descriptors;
+mod hierarchy;
+mod limits;
 mod look;
 mod pace;
 mod pressure;
@@ -25,7 +27,8 @@ pub use connections::{Connection, Progress, Traffic};
 pub use look::Looker;
 pub use pace::Pace;
 pub use timeline::{
-    Account, Bin, PipeRef, Pressure, ProcessRef, ProcessSeen, ProcessState, StateRef, Timeline, Why,
+    Account, Bin, GroupLimits, IoLimit, PipeRef, Pressure, ProcessRef, ProcessSeen, ProcessState,
+    Stalls, StateRef, Timeline, Why,
 };
 
 use pipeprof_runner::pipeline::Pipeline;

@@ -172,7 +172,7 @@ impl Run {
     }
 
     /// What looks found of a member of the pipeline.
-    fn seen(&self, member: usize) -> Option<&ProcessSeen> {
+    pub(crate) fn seen(&self, member: usize) -> Option<&ProcessSeen> {
         let id = self.pipeline.members.get(member)?.id();
         let processes = &self.states.as_ref()?.processes;
         processes.get(self.index.seen(id, processes)?)

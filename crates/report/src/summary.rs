@@ -2,6 +2,7 @@
 //! the data. The terminal's text and `--json` are two renderings of it.
 
 mod by_pid;
+mod control_group;
 mod json;
 mod judging;
 mod states;
@@ -14,6 +15,7 @@ use pipeprof_runner::pipeline::{End, PipeKey};
 use serde::Serialize;
 
 pub(crate) use self::by_pid::ByPid;
+pub use self::control_group::ControlGroup;
 use self::judging::{evidence, judged, not_proven};
 pub use self::states::StateShares;
 pub(crate) use self::tables::cpu_time_ns;
@@ -85,6 +87,9 @@ pub struct MemberSummary {
     /// The container that it ran in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
+    /// What its control group limits; `None` where that is nothing, or is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control_group: Option<ControlGroup>,
     /// Which end, where the pipeline is a built-in pair.
     pub end: Option<End>,
     /// Samples taken of it.
@@ -223,6 +228,7 @@ impl Summary {
                     comm: member.comm.clone(),
                     processes: member.processes,
                     container: run.container(index).cloned(),
+                    control_group: run.seen(index).and_then(ControlGroup::of),
                     end: member.end,
                     samples: member.samples(),
                     weight: member.weight(),

@@ -3,6 +3,7 @@
 //! Each kind of quantity has one formatter, so that a screen never shows two forms of one.
 //! Sentences that several outputs share are here.
 
+pub(crate) mod control_group;
 pub(crate) mod evidence;
 pub(crate) mod joined;
 pub(crate) mod lanes;

@@ -4,6 +4,7 @@
 mod common;
 
 use common::{blocked_chain, pair, phased, stage};
+use pipeprof_profiler::states::{GroupLimits, IoLimit, Stalls};
 use pipeprof_report::flamegraph::View;
 use pipeprof_report::highlight::Highlights;
 use pipeprof_report::run::Run;
@@ -83,7 +84,16 @@ fn json_is_what_its_schema_says() {
         assert_eq!(of(&json(&run)), Vec::<String>::new());
     }
     let json_of = |columns: usize| -> Value {
-        let run = phased();
+        let mut run = phased();
+        let seen = &mut run.states.as_mut().unwrap().processes[0];
+        seen.quota_cpus = Some(0.5);
+        seen.limits = Some(GroupLimits {
+            memory_high_bytes: Some(1 << 29),
+            memory_max_bytes: Some(1 << 30),
+            io: vec![IoLimit { device: "8:16".into(), ..IoLimit::default() }],
+            cpus: Some("0-1".into()),
+            stalled: Some(Stalls::default()),
+        });
         let mut summary = Summary::of(&run, &Highlights::article(), View::default());
         summary.add_timeline(&run, columns);
         let mut out = Vec::new();
@@ -92,6 +102,8 @@ fn json_is_what_its_schema_says() {
     };
     let mut timeline = json_of(50);
     assert_eq!(of(&timeline), Vec::<String>::new());
+    let group = &timeline["members"][0]["control_group"];
+    assert_eq!((group["cpu_quota"].as_f64(), &group["cpus"]), (Some(0.5), &"0-1".into()));
     let busy = &timeline["timeline"]["members"][0]["busy_percent"];
     assert_eq!((busy[10].as_f64(), busy[40].as_f64()), (Some(100.0), Some(0.0)));
     for column in 0..50 {

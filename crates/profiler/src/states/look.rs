@@ -12,6 +12,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use self::process::{Process, Stat, cpus_allowed};
 use super::connections::{Connection, Connections};
+use super::limits::Groups;
 use super::pressure;
 use super::quota::Quotas;
 use super::timeline::{
@@ -25,6 +26,7 @@ pub struct Looker {
     builder: Builder,
     processes: FxHashMap<i32, Process>,
     quotas: Quotas,
+    groups: Groups,
     connections: Connections,
     pressed: Option<Pressure>,
     /// Idle time of the machine when looking began.
@@ -44,6 +46,7 @@ impl Looker {
             builder: Builder::new(now_ns, keep_ns),
             processes: FxHashMap::default(),
             quotas: Quotas::read(),
+            groups: Groups::read(),
             connections: Connections::default(),
             pressed: pressure::read(),
             idle_ticks: pressure::idle_ticks(),
@@ -89,6 +92,9 @@ impl Looker {
         self.look_at_connections(now_ns);
         for process in self.processes.values_mut() {
             process.throttled(&mut self.quotas, &mut self.builder);
+        }
+        for (process, limits) in self.groups.finish(now_ns) {
+            self.builder.process_mut(process).limits = Some(limits);
         }
         if let (Some(earlier), Some(now)) = (self.pressed, pressure::read()) {
             self.builder.pressed(pressure::since(earlier, now));
@@ -209,6 +215,7 @@ impl Looker {
         let born_watched = self.began_ticks > 0 && stat.start_time_ticks > self.began_ticks;
         process.find_threads(born_watched);
         process.throttled(&mut self.quotas, &mut self.builder);
+        self.groups.add(id, pid, now_ns);
         self.processes.insert(pid, process);
     }
 

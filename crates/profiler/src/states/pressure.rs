@@ -31,12 +31,18 @@ pub(super) fn since(earlier: Pressure, now: Pressure) -> Pressure {
 
 /// Lines `some avg10=… total=MICROSECONDS` and `full …` (`psi_show` in kernel/sched/psi.c, v6.18).
 fn parse(text: &str) -> Option<Pressure> {
-    let total_ns = |kind: &str| {
-        let line = text.lines().find(|line| line.starts_with(kind))?;
-        let total = line.split_ascii_whitespace().find_map(|word| word.strip_prefix("total="))?;
-        Some(total.parse::<u64>().ok()?.saturating_mul(1_000))
-    };
-    Some(Pressure { memory_some_ns: total_ns("some")?, memory_full_ns: total_ns("full")? })
+    Some(Pressure { memory_some_ns: some_ns(text)?, memory_full_ns: total_ns(text, "full")? })
+}
+
+/// For how long some task was stalled, by a file of the machine or of a control group.
+pub(super) fn some_ns(text: &str) -> Option<u64> {
+    total_ns(text, "some")
+}
+
+fn total_ns(text: &str, kind: &str) -> Option<u64> {
+    let line = text.lines().find(|line| line.starts_with(kind))?;
+    let total = line.split_ascii_whitespace().find_map(|word| word.strip_prefix("total="))?;
+    Some(total.parse::<u64>().ok()?.saturating_mul(1_000))
 }
 
 #[cfg(test)]

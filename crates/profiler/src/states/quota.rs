@@ -1,11 +1,13 @@
 //! CPU quotas of control groups, and how long they throttled their processes.
 
-use pipeprof_runner::proc_file;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use pipeprof_runner::proc_file;
 use rustc_hash::FxHashMap;
+
+use super::hierarchy::{Hierarchy, Version, mounted};
 
 /// The groups of the processes that are looked at.
 #[derive(Debug, Default)]
@@ -13,21 +15,6 @@ pub(super) struct Quotas {
     hierarchies: Vec<Hierarchy>,
     /// By path of the group within the first hierarchy that has it; `None` where nothing is limited.
     groups: FxHashMap<PathBuf, Option<Group>>,
-}
-
-/// Where control groups with CPU quotas are mounted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Hierarchy {
-    mounted_at: PathBuf,
-    /// The group that is seen there.
-    root: PathBuf,
-    version: Version,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Version {
-    One,
-    Two,
 }
 
 /// A group of which a quota is set, or one above it.
@@ -50,8 +37,7 @@ pub(super) struct Throttling {
 impl Quotas {
     /// Those of this machine; none where nothing is mounted.
     pub(super) fn read() -> Quotas {
-        let text = proc_file::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        Quotas { hierarchies: parse_mounts(&text), groups: FxHashMap::default() }
+        Quotas { hierarchies: mounted(), groups: FxHashMap::default() }
     }
 
     /// How a process is limited; `None` where it is not.
@@ -66,9 +52,7 @@ impl Quotas {
     fn of_groups(&mut self, text: &str) -> Option<Throttling> {
         let mut found: Option<Throttling> = None;
         for hierarchy in &self.hierarchies {
-            let Some(path) = path_in(text, hierarchy.version) else { continue };
-            let Ok(below) = Path::new(path).strip_prefix(&hierarchy.root) else { continue };
-            let folder = hierarchy.mounted_at.join(below);
+            let Some(folder) = hierarchy.folder_of(text) else { continue };
             let group = self
                 .groups
                 .entry(folder)
@@ -87,8 +71,7 @@ impl Group {
     /// With the quotas of all groups above it, as each of them throttles.
     fn open(folder: &Path, hierarchy: &Hierarchy) -> Option<Group> {
         let mut group = Group { cpus: f64::INFINITY, stats: Vec::new() };
-        let within = |folder: &&Path| folder.starts_with(&hierarchy.mounted_at);
-        for folder in folder.ancestors().take_while(within) {
+        for folder in hierarchy.upward(folder) {
             let Some(cpus) = quota(folder, hierarchy.version) else { continue };
             let Ok(stat) = File::open(folder.join("cpu.stat")) else { continue };
             group.cpus = group.cpus.min(cpus);
@@ -137,55 +120,9 @@ fn throttled(stat: &str, version: Version) -> Option<u64> {
     stat.lines().find_map(value).map(|value| value.saturating_mul(unit))
 }
 
-/// The group of a process, as in `/proc/PID/cgroup`: `0::/path`, or `7:cpu,cpuacct:/path`.
-fn path_in(text: &str, version: Version) -> Option<&str> {
-    text.lines().find_map(|line| {
-        let mut parts = line.splitn(3, ':');
-        let (number, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
-        let is_meant = match version {
-            Version::One => controllers.split(',').any(|controller| controller == "cpu"),
-            Version::Two => number == "0" && controllers.is_empty(),
-        };
-        is_meant.then_some(path)
-    })
-}
-
-/// Lines of `/proc/self/mountinfo`: `ID PARENT DEVICE ROOT MOUNTPOINT … - TYPE SOURCE OPTIONS`.
-fn parse_mounts(text: &str) -> Vec<Hierarchy> {
-    let hierarchy = |line: &str| {
-        let (head, tail) = line.split_once(" - ")?;
-        let mut head = head.split_ascii_whitespace().skip(3);
-        let (root, mounted_at) = (head.next()?, head.next()?);
-        let mut tail = tail.split_ascii_whitespace();
-        let (kind, options) = (tail.next()?, tail.nth(1)?);
-        let version = match kind {
-            "cgroup2" => Version::Two,
-            "cgroup" if options.split(',').any(|option| option == "cpu") => Version::One,
-            _ => return None,
-        };
-        Some(Hierarchy { mounted_at: mounted_at.into(), root: root.into(), version })
-    };
-    text.lines().filter_map(hierarchy).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn mounts_and_groups_of_both_versions_are_found() {
-        let text = "30 1 0:26 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
-                    31 1 0:27 /docker/x /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n\
-                    32 1 0:28 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
-        let found = parse_mounts(text);
-        assert_eq!(found.len(), 2);
-        assert_eq!((found[0].version, found[1].version), (Version::One, Version::Two));
-        assert_eq!(found[1].root, Path::new("/docker/x"));
-        let groups = "9:name=systemd:/a\n3:cpuacct,cpu:/b\n0::/c/d\n";
-        assert_eq!(path_in(groups, Version::One), Some("/b"));
-        assert_eq!(path_in(groups, Version::Two), Some("/c/d"));
-        assert_eq!(path_in("9:name=systemd:/a\n", Version::Two), None);
-    }
 
     #[test]
     fn the_quota_of_a_group_above_counts_and_an_unlimited_one_does_not() {

@@ -151,6 +151,60 @@ pub struct ProcessSeen {
     /// For so long that quota kept the group from running, on all CPUs together.
     #[serde(default)]
     pub throttled_ns: u64,
+    /// What else its control group limits; `None` where that is nothing, or is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<GroupLimits>,
+}
+
+/// What a control group of version 2 allows its processes; the tightest of its own limits and those
+/// of the groups above it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GroupLimits {
+    /// `memory.high`: with more than that, its tasks are slowed down, and have to free memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_high_bytes: Option<u64>,
+    /// `memory.max`: more than that it never gets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_max_bytes: Option<u64>,
+    /// `io.max`, by device.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub io: Vec<IoLimit>,
+    /// `cpuset.cpus.effective`, a list like `0-3,8`, where a group is bound to CPUs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<String>,
+    /// For how long its tasks waited; `None` where the kernel does not account for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stalled: Option<Stalls>,
+}
+
+/// What `io.max` allows of a device; `None` where that is not limited.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IoLimit {
+    /// Its numbers, `8:16`.
+    pub device: String,
+    /// `rbps`.
+    pub read_bytes_per_second: Option<u64>,
+    /// `wbps`.
+    pub write_bytes_per_second: Option<u64>,
+    /// `riops`.
+    pub reads_per_second: Option<u64>,
+    /// `wiops`.
+    pub writes_per_second: Option<u64>,
+}
+
+/// For how long some task of a control group was stalled while it was looked at (`cpu.pressure`,
+/// `memory.pressure`, `io.pressure`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stalls {
+    /// How long it was looked at.
+    pub watched_ns: u64,
+    /// It waited for a CPU.
+    pub cpu_ns: u64,
+    /// For memory: to be freed, read again from the disk, or because of `memory.high`.
+    pub memory_ns: u64,
+    /// For a disk.
+    pub io_ns: u64,
 }
 
 /// How long tasks of the whole machine were stalled, while it was looked at.

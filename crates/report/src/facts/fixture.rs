@@ -8,7 +8,8 @@ use crate::verdict::{Evidence, MemberEvidence, PipeEvidence};
 
 pub(crate) const SPAN_NS: u64 = 20_000_000;
 
-/// `B`usy, waits for `d`ata or `s`pace, sleeps (`o`), waits for the `n`etwork, was not there (`.`).
+/// `B`usy, waits for `d`ata or `s`pace, sleeps (`o`), waits for the `n`etwork or a dis`k`, was not
+/// there (`.`).
 fn doing((at, letter): (usize, char)) -> Doing {
     match letter {
         'B' => Doing::Busy(1),
@@ -16,6 +17,7 @@ fn doing((at, letter): (usize, char)) -> Doing {
         's' => Doing::at_pipes(vec![], vec![at]),
         'o' => Doing::Outside(Outside::For(Why::Timer)),
         'n' => Doing::Outside(Outside::For(Why::Network)),
+        'k' => Doing::Outside(Outside::For(Why::Disk)),
         _ => Doing::Absent,
     }
 }

@@ -78,6 +78,7 @@ pub(super) fn evidence(members: &[MemberSummary], pipes: &[PipeSummary], run: &R
             reads_from,
             writes_to,
             connection: heaviest(&member.connections).cloned(),
+            limits: member.control_group.as_ref().map(|group| group.limits.clone()),
         }
     };
     let pipe = |pipe: &PipeSummary| PipeEvidence {

@@ -1,6 +1,6 @@
 //! The input of a verdict: numbers of members and pipes, and values derived from them.
 
-use pipeprof_profiler::states::Connection;
+use pipeprof_profiler::states::{Connection, GroupLimits};
 use pipeprof_runner::pipeline::Link;
 use rustc_hash::FxHashSet;
 
@@ -60,6 +60,8 @@ pub struct MemberEvidence {
     pub writes_to: Vec<usize>,
     /// The TCP connection that carried most of those that it had.
     pub connection: Option<Connection>,
+    /// What its control group limits.
+    pub limits: Option<GroupLimits>,
 }
 
 /// One pipe.

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use crate::escape::printable;
 use crate::ordered::OrderedMap;
 use crate::summary::MemberSummary;
-use crate::words::name;
 use crate::words::units::{counted, duration, percent};
+use crate::words::{control_group, name};
 
 /// `4,000 samples, 1.93 s CPU time`, with the share that they cover where that is less than all.
 pub(crate) fn samples(member: &MemberSummary) -> String {
@@ -24,6 +24,7 @@ pub(crate) fn samples(member: &MemberSummary) -> String {
     if let Some(container) = &member.container {
         let _ = write!(text, ", in {}", printable(&container.name()));
     }
+    text += &member.control_group.as_ref().map_or_else(String::new, control_group::listed);
     text
 }
 

@@ -4,7 +4,7 @@ use pipeprof_profiler::states::{Connection, Why};
 
 use super::units::{bytes, duration, gain, percent};
 use super::verdict::Words;
-use super::{network, pipe_bound};
+use super::{control_group, network, pipe_bound};
 use crate::facts::states::Outside;
 use crate::facts::verdict::{LEAST_GAIN, Next, Parallel, Redundant, Removable};
 use crate::verdict::{Finding, PipeCause, Remedy};
@@ -38,10 +38,11 @@ impl Words<'_> {
             (Finding::Outside(_), Some(member)) => {
                 let what = judged.outside.map_or("find out what it waits for", advice);
                 let of_network = self.connection(member).and_then(network::advice);
-                let what = of_network.unwrap_or(what);
+                let of_limits = self.limits(member).and_then(control_group::advice);
+                let what = of_limits.unwrap_or_else(|| of_network.unwrap_or(what).to_owned());
                 let name = &self.evidence.members[member].label;
                 vec![
-                    self.without_limit(what.to_owned()),
+                    self.without_limit(what),
                     Remedy::new(
                         format!("a faster CPU, or a cheaper {name}"),
                         self.busy_share(member),

@@ -68,6 +68,12 @@ pub(crate) fn throughput(bytes_per_second: f64) -> String {
     bytes(bytes_per_second) + "/s"
 }
 
+/// `0.5 CPUs`.
+pub(crate) fn cpus(count: f64) -> String {
+    let rounded = (100.0 * count).round() / 100.0;
+    if rounded == 1.0 { "1 CPU".to_owned() } else { format!("{rounded} CPUs") }
+}
+
 /// A weight for a person: `1.20 s`, `340 ms`, `12 µs`, `1,234 cycles`.
 pub(crate) fn weight(weight: u64, unit: WeightUnit, event: &str) -> String {
     match unit {

@@ -1,9 +1,9 @@
 //! The sentence of a verdict, and how sure it is.
 
-use pipeprof_profiler::states::{Connection, Why};
+use pipeprof_profiler::states::{Connection, GroupLimits, Why};
 
-use super::units::{duration, listed, percent, thousands};
-use super::{network, pipe_bound};
+use super::units::{cpus, duration, listed, percent, thousands};
+use super::{control_group, network, pipe_bound};
 use crate::facts::states::Outside;
 use crate::facts::verdict::{
     Doubt, Judged, Limiter, MemberFacts, Parallel, PhaseFacts, Quota, Unclear,
@@ -136,8 +136,11 @@ impl Words<'_> {
                         let child = child.filter(|&(_, lived)| lived >= 0.5);
                         let child = child.map(|(child, _)| format!(" (in its child {child})"));
                         let of_network = self.connection(member).and_then(network::waits);
+                        let limits = self.limits(member).and_then(control_group::explains);
                         let waits = waits.map_or("waits", outside);
-                        of_network.unwrap_or_else(|| waits.to_owned()) + &child.unwrap_or_default()
+                        of_network.unwrap_or_else(|| waits.to_owned())
+                            + &child.unwrap_or_default()
+                            + &limits.unwrap_or_default()
                     }
                 };
                 format!("bottleneck: {}, {share} of the time: it {what}", self.named(member))
@@ -305,6 +308,11 @@ impl Words<'_> {
         life.quota.filter(|quota| quota.held_back >= 0.5 * waits.min(1.0))
     }
 
+    /// What the control group of a member limits, and what the member waits for.
+    pub(super) fn limits(&self, member: usize) -> Option<(&GroupLimits, Outside)> {
+        self.evidence.members[member].limits.as_ref().zip(self.judged.outside)
+    }
+
     /// A member runs for longer than it waits for something outside the pipeline.
     fn works(&self, member: usize) -> bool {
         self.judged.life(member).is_none_or(|life| life.used.busy_ns >= life.used.outside_ns)
@@ -357,12 +365,6 @@ fn busy_share(life: &MemberFacts) -> String {
 /// Its interpreter runs one thread at a time, however many it has.
 fn has_interpreter_lock(name: &str) -> bool {
     ["python", "ruby", "pypy"].iter().any(|start| name.starts_with(start))
-}
-
-/// `0.5 CPUs`.
-fn cpus(count: f64) -> String {
-    let rounded = (100.0 * count).round() / 100.0;
-    if rounded == 1.0 { "1 CPU".to_owned() } else { format!("{rounded} CPUs") }
 }
 
 /// What a member that waits outside the pipeline does, as a predicate.

@@ -35,6 +35,7 @@ fn member(
         writes_to: if at + 1 < count { vec![at] } else { Vec::new() },
         connection: None,
         host: None,
+        limits: None,
     }
 }
 

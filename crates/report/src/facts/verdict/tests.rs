@@ -1,4 +1,4 @@
-use pipeprof_profiler::states::Pressure;
+use pipeprof_profiler::states::{GroupLimits, IoLimit, Pressure, Stalls};
 
 use super::*;
 use crate::facts::fixture;
@@ -8,7 +8,7 @@ use crate::verdict::PipeCause;
 use crate::words;
 
 /// A chain of members over time, a letter a member and moment: `B`usy, waits for `d`ata or `s`pace,
-/// sleeps (`o`), was not there (`.`). Each moment is a span of 20 ms.
+/// sleeps (`o`), waits for a dis`k`, was not there (`.`). Each moment is a span of 20 ms.
 struct Case {
     moments: Vec<&'static str>,
     cpu: f64,
@@ -18,6 +18,7 @@ struct Case {
     kernel_visible: bool,
     /// What is known of each member's threads and group.
     actor: Actor,
+    limits: Option<GroupLimits>,
     pressure: Option<Pressure>,
     idle_cpus: Option<f64>,
 }
@@ -34,6 +35,7 @@ impl Case {
             bytes,
             kernel_visible: true,
             actor: Actor::default(),
+            limits: None,
             pressure: None,
             idle_cpus: None,
         }
@@ -48,7 +50,10 @@ impl Case {
         }
         (history.pressure, history.idle_cpus) = (self.pressure, self.idle_cpus);
         let mut evidence = fixture::evidence(members, history.elapsed_ns());
-        evidence.members.iter_mut().for_each(|member| member.roles.clone_from(&self.roles));
+        for member in &mut evidence.members {
+            member.roles.clone_from(&self.roles);
+            member.limits.clone_from(&self.limits);
+        }
         evidence.pipes.iter_mut().for_each(|pipe| pipe.bytes = self.bytes);
         evidence.kernel_visible = self.kernel_visible;
         let judged = judge(&evidence, &history, &pipeline).unwrap();
@@ -215,6 +220,26 @@ fn memory_pressure_is_told() {
     let (_, verdict) = case.judged();
     let lines = words::evidence::lines(&verdict);
     assert!(lines.iter().any(|line| line.what.contains("waited for memory 30 %")), "{lines:?}");
+}
+
+#[test]
+fn a_limit_of_the_control_group_explains_the_wait_for_the_disk() {
+    let limit = IoLimit {
+        device: "8:16".into(),
+        read_bytes_per_second: Some(10 << 20),
+        ..IoLimit::default()
+    };
+    let stalled = Some(Stalls { watched_ns: 100, cpu_ns: 0, memory_ns: 0, io_ns: 83 });
+    let limits = Some(GroupLimits { io: vec![limit], stalled, ..GroupLimits::default() });
+    let case = Case { limits, ..Case::of(repeated(&[("kd", 9), ("Bd", 1)], 20)) };
+    let (judged, verdict) = case.judged();
+    assert_eq!((judged.finding, &judged.members[..]), (Finding::Outside(Reason::Disk), &[0][..]));
+    insta::assert_snapshot!(verdict.headline, @"bottleneck: m0 (pid 100), 100 % of the time: it waits for a disk; its control group may read 10 MiB/s on device 8:16 (io.max), and some of its tasks waited for the disk 83 % of the time");
+    assert_eq!(verdict.remedies[0].what, "raise io.max of its control group");
+    // The same wait without a limit.
+    let (_, plain) = Case { limits: None, ..case }.judged();
+    assert!(plain.headline.ends_with("it waits for a disk"), "{}", plain.headline);
+    assert!(plain.remedies[0].what.contains("a faster disk"), "{:?}", plain.remedies);
 }
 
 #[test]
