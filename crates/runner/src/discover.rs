@@ -18,8 +18,8 @@
 //!   left out (bash leaks the pipe of a first `<(…)` to the second). Where nobody means it, whoever
 //!   has it from an ancestor under the same number is left out.
 //! - *A process that only waits is a wrapper.* A shell that sleeps until its child ends, while a
-//!   descendant holds every end that it holds, and that has itself written nothing and read no more
-//!   than start-up needs (a subshell nothing), is not a member: `x | sh -c 'a | b' | y` is x, a, b,
+//!   descendant holds every end that it holds, and that has itself read and written no more than
+//!   start-up needs (a subshell nothing), is not a member: `x | sh -c 'a | b' | y` is x, a, b,
 //!   y. It is listed in [`Found::wrappers`], because what it starts next belongs to the pipeline.
 //!   Without that proof both holders are listed: a loop `while read x; do cmd; done` reads by
 //!   itself, between its commands.

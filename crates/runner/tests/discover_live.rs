@@ -644,6 +644,26 @@ fn what_node_spawns_is_joined_by_its_socket_pairs() {
 }
 
 #[test]
+fn a_shell_that_node_starts_a_command_with_is_no_member() {
+    if !has(&["node"]) {
+        return;
+    }
+    let program = "const spawn = require('child_process').spawn; \
+                   process.stdin.pipe(spawn('cat >/dev/null; true', {shell: true}).stdin)";
+    let script = Script::start("sh", &format!("yes | node -e \"{program}\"; true"));
+    let cat = script.pids("cat", 1)[0];
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let found = discover(&[cat], Extent::Whole).unwrap();
+        if names(&found) == ["yes", "node", "cat"] {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{:?}", names(&found));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
 fn socat_and_what_it_executes_are_joined() {
     if !has(&["socat"]) {
         return;

@@ -3,7 +3,7 @@
 //! A scene has a line a process: `pid parent group name: descriptors`, where `1w5` is descriptor 1
 //! at the write end of pipe 5, `r` the read end, `b` both (`O_RDWR`); `c` behind it is close-on-exec
 //! and `F` a named FIFO. Words after `|` say more: `waits` (for a child), `forked` (without an
-//! exec), `calls=READS/WRITES`, and `fd=63` (named on its command line).
+//! exec), `calls=READS/BYTES` (written), and `fd=63` (named on its command line).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
 use pipeprof_runner::discover::{
@@ -39,9 +39,9 @@ fn process(line: &str) -> Process {
         } else if word == "forked" {
             process.forked_only = true;
         } else if let Some(calls) = word.strip_prefix("calls=") {
-            let (reads, writes) = calls.split_once('/').unwrap();
-            let (reads, writes) = (reads.parse().unwrap(), writes.parse().unwrap());
-            process.calls = Some(Calls { reads, writes });
+            let (reads, bytes) = calls.split_once('/').unwrap();
+            let (reads, written_bytes) = (reads.parse().unwrap(), bytes.parse().unwrap());
+            process.calls = Some(Calls { reads, written_bytes });
         } else if let Some(fd) = word.strip_prefix("fd=") {
             process.command_line.push(format!("/dev/fd/{fd}"));
         } else {
@@ -281,6 +281,18 @@ fn a_shell_that_only_waits_is_a_wrapper() {
     assert_eq!(wrappers(&pipeline_of(&scene(text), &[13])), ["sh"]);
 }
 
+/// Node's children have written a byte before they execute their program.
+#[test]
+fn a_shell_is_a_wrapper_although_it_wrote_a_byte_before_it_was_executed() {
+    let text = "
+        10 1 10 node: 5w1
+        11 10 10 sh: 0r1 | waits calls=8/1
+        12 11 10 cat: 0r1 | calls=75/65";
+    from_each(text, &[10, 11, 12], "node cat; 1:node>cat");
+    let subshell = text.replace("waits", "waits forked").replace("calls=8", "calls=0");
+    from_each(&subshell, &[10, 11, 12], "node sh cat; 1:node>sh,cat");
+}
+
 #[test]
 fn a_shell_that_reads_or_writes_between_its_commands_is_a_member() {
     // Two at one end: which of them moves the data can't be told from one look.
@@ -444,7 +456,7 @@ fn the_tree_of_a_command_is_all_that_it_started() {
     assert_eq!(found.wrappers.iter().map(|member| member.pid).collect::<Vec<_>>(), [10]);
     // Nobody knows what it read and wrote, so an end that it had may have been its own.
     assert!(found.handed_down.is_empty());
-    for (calls, expected) in [("3/0", &[10][..]), ("3/1", &[]), ("400/0", &[])] {
+    for (calls, expected) in [("3/0", &[10][..]), ("3/2", &[]), ("400/0", &[])] {
         let text = text.replace("1w8 | waits", &format!("1w8 | waits calls={calls}"));
         let found = tree_of(&scene(&text), 10);
         let pids: Vec<i32> = found.handed_down.iter().map(|id| id.pid).collect();

@@ -10,6 +10,10 @@ use crate::pipeline::{Link, PipeKey};
 /// for its children has made no more. Bash 5.2 on Debian 12 makes 11.
 const START_UP_READS: u64 = 16;
 
+/// Bytes that a program's parent may make it write before it executes: between fork and exec libuv
+/// (Node 20) unlocks its signal handlers with one (`uv__signal_unlock`, src/unix/signal.c).
+const START_UP_BYTES: u64 = 1;
+
 /// The processes, as positions in the table, that count at a pipe's ends. Ascending.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ends {
@@ -117,9 +121,10 @@ impl Ends {
 /// Evidence that a process has used none of its ends and is not about to. What it read and wrote
 /// since its fork counts, whatever the descriptor: a loop that read its first line has not written yet.
 pub(super) fn only_waits(process: &Process) -> bool {
-    let start_up = if process.forked_only { 0 } else { START_UP_READS };
+    let (reads, bytes) =
+        if process.forked_only { (0, 0) } else { (START_UP_READS, START_UP_BYTES) };
     let Some(calls) = process.calls else { return process.ended };
-    process.waits_for_child && calls.writes == 0 && calls.reads <= start_up
+    process.waits_for_child && calls.written_bytes <= bytes && calls.reads <= reads
 }
 
 /// The holders that count at each end, or `None` if the pipe joins no two processes.

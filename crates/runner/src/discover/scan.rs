@@ -364,7 +364,7 @@ fn is_wait_for_child(wchan: &[u8]) -> bool {
 fn parse_calls(text: &[u8]) -> Option<Calls> {
     Some(Calls {
         reads: field(text, "syscr:")?.parse().ok()?,
-        writes: field(text, "syscw:")?.parse().ok()?,
+        written_bytes: field(text, "wchar:")?.parse().ok()?,
     })
 }
 

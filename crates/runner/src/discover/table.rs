@@ -68,8 +68,7 @@ pub struct Process {
     pub waits_for_child: bool,
     /// It has not executed a program since its fork (`PF_FORKNOEXEC`): a subshell, a worker.
     pub forked_only: bool,
-    /// Read and write calls since its fork (`syscr`, `syscw` of `/proc/PID/io`); `None` where they
-    /// may not be read.
+    /// Since its fork (`syscr`, `wchar` of `/proc/PID/io`); `None` where they may not be read.
     pub calls: Option<Calls>,
     /// It has ended: what is said of its descriptors was seen earlier than that of the others.
     pub ended: bool,
@@ -82,13 +81,13 @@ impl Process {
     }
 }
 
-/// How often a process read and wrote, over all its descriptors.
+/// How often a process read, and how much it wrote, over all its descriptors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Calls {
     /// `read` and its like. What `ld.so` reads on start-up counts too.
     pub reads: u64,
-    /// `write` and its like.
-    pub writes: u64,
+    /// By `write` and its like.
+    pub written_bytes: u64,
 }
 
 /// The processes that were seen in one pass over `/proc`.

@@ -156,7 +156,7 @@ fn a_shell_around_a_childs_streams_passes_them_on() {
     join(&mut table, &known, |_, fd| fd > 2);
     let sh = table.position(12).unwrap();
     table.process_mut(sh).waits_for_child = true;
-    table.process_mut(sh).calls = Some(crate::discover::Calls { reads: 9, writes: 0 });
+    table.process_mut(sh).calls = Some(crate::discover::Calls { reads: 9, ..Default::default() });
     let found = pipeline_of(&table, &[13]);
     let names: Vec<&str> = found.pipeline.members.iter().map(|m| m.comm.as_str()).collect();
     assert_eq!(names, ["node", "a", "b"]);
