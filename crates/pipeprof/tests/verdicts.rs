@@ -191,7 +191,7 @@ fn built_in_bottlenecks_are_named() {
         (
             "the network",
             format!("bash -c 'exec cat </dev/tcp/127.0.0.1/{port}' | gzip >/dev/null"),
-            Built::Outside("cat", &["network"]),
+            Built::Outside("cat", &["socket_data"]),
         ),
         (
             "a child that sleeps",

@@ -327,14 +327,14 @@ mod tests {
         };
         let cat = start("cat");
         // What it reads is a link of the pipeline; or the answers to what it sends through one, for
-        // which the other end is to act; or neither, and then it waits for the network.
+        // which the other end is to act; or neither, and then it waits for a peer outside of it.
         let (reads, other) = (pipeline(link(near, far)), pipeline(link(far, near)));
         let at = looked(&cat, &reads, |state| state.data.len() == 1 && state.why.is_none());
         assert_eq!(at, [reads.pipes[0].key()]);
         let at = looked(&cat, &other, |state| state.space.len() == 1 && state.why.is_none());
         assert_eq!(at, [other.pipes[0].key()]);
         let none = Pipeline::default();
-        looked(&cat, &none, |state| state.data.is_empty() && state.why == Some(Why::Network));
+        looked(&cat, &none, |state| state.data.is_empty() && state.why == Some(Why::SocketData));
         drop(cat);
         let yes = start("yes");
         let at = looked(&yes, &other, |state| state.space.len() == 1);

@@ -45,7 +45,11 @@ pub enum Why {
     Disk,
     /// A page that has to be read or freed first.
     Memory,
-    /// A socket.
+    /// The peer of a socket has to read.
+    SocketSpace,
+    /// The peer of a socket has to send.
+    SocketData,
+    /// A socket, which does not tell for what, or a connection.
     Network,
     /// A time.
     Timer,

@@ -150,7 +150,10 @@ impl Words<'_> {
 
     /// The connection that a member waits for, if it waits for the network.
     pub(super) fn connection(&self, member: usize) -> Option<&Connection> {
-        let is_network = self.judged.outside == Some(Outside::For(Why::Network));
+        let is_network = matches!(
+            self.judged.outside,
+            Some(Outside::For(Why::SocketSpace | Why::SocketData | Why::Network))
+        );
         self.evidence.members[member].connection.as_ref().filter(|_| is_network)
     }
 
@@ -191,6 +194,7 @@ fn advice(outside: Outside) -> &'static str {
                 "a faster disk, less to write, or a higher limit of dirty pages (vm.dirty_bytes)"
             }
             Why::Memory => "more memory, or members that use less",
+            Why::SocketSpace | Why::SocketData => "a faster peer, or a faster way to it",
             Why::Network => "a faster peer or network, or more than one connection",
             Why::Timer => "find out why it sleeps: a rate limit (pv -L), a poll loop, a timer",
             Why::Terminal => "read the input from a file",

@@ -376,6 +376,8 @@ pub(super) fn outside(outside: Outside) -> &'static str {
             Why::Disk => "waits for a disk",
             Why::Writeback => "waits for dirty pages to be written back to the disk",
             Why::Memory => "waits for memory: pages of files that it maps, or free memory",
+            Why::SocketSpace => "waits for the peer of a socket to read",
+            Why::SocketData => "waits for the peer of a socket to send",
             Why::Network => "waits for the network",
             Why::Timer => "sleeps on a timer",
             Why::Terminal => "waits for the terminal",

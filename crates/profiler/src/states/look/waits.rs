@@ -32,7 +32,7 @@ pub(super) fn waits(
         }
         let target = descriptors.target(pid, fd);
         match wait_at(target, for_space, builder) {
-            Wait::For(Why::Network) => vec![for_peer(target, builder)],
+            wait @ Wait::For(_) => vec![for_peer(target, builder).unwrap_or(wait)],
             wait => vec![wait],
         }
     };
@@ -72,7 +72,8 @@ fn wait_at(target: Target, for_space: bool, builder: &mut Builder) -> Wait {
         Target::Pipe(pipe) => Wait::at(builder.pipe(pipe), for_space),
         Target::Socket(inode) => match builder.link(inode, for_space) {
             Some(link) => Wait::at(link, for_space),
-            None => Wait::For(Why::Network),
+            None if for_space => Wait::For(Why::SocketSpace),
+            None => Wait::For(Why::SocketData),
         },
         Target::Else(why) => Wait::For(why),
     }
@@ -81,16 +82,13 @@ fn wait_at(target: Target, for_space: bool, builder: &mut Builder) -> Wait {
 /// A wait for what goes against the flow of a link: for an answer, or a window that the other side
 /// opens, as ssh has one for each channel. The process at the other end has to act, as for a wait
 /// for space or for data.
-fn for_peer(target: Target, builder: &mut Builder) -> Wait {
-    let link = match target {
-        Target::Socket(inode) => builder.link_of(inode),
-        _ => None,
-    };
-    link.map_or(Wait::For(Why::Network), |(link, sends)| Wait::at(link, sends))
+fn for_peer(target: Target, builder: &mut Builder) -> Option<Wait> {
+    let Target::Socket(inode) = target else { return None };
+    builder.link_of(inode).map(|(link, sends)| Wait::at(link, sends))
 }
 
-/// A splice waits at either of its ends. Where both are pipes, which of them only the function tells
-/// that it sleeps in.
+/// A splice, or sendfile, waits at either of its ends: which of them only the function tells that it
+/// sleeps in.
 fn moves(
     pid: i32,
     from: i32,
@@ -98,21 +96,29 @@ fn moves(
     descriptors: &mut Descriptors,
     builder: &mut Builder,
 ) -> Vec<Wait> {
-    let from = wait_at(descriptors.target(pid, from), false, builder);
-    let to = wait_at(descriptors.target(pid, to), true, builder);
-    let wait = match (from, to) {
-        (Wait::For(from), Wait::For(to)) => Wait::For(from.min(to)),
-        (from, Wait::For(_)) => from,
-        (Wait::For(_), to) => to,
-        (from, to) => {
-            let wchan = proc_file::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
-            match Call::of_wchan(&wchan) {
-                Call::Write(_) => to,
-                _ => from,
-            }
-        }
-    };
-    vec![wait]
+    let [source, sink] = [from, to].map(|fd| descriptors.target(pid, fd));
+    let ends = [(source, false), (sink, true)].map(|(target, for_space)| {
+        (wait_at(target, for_space, builder), matches!(target, Target::Socket(_)))
+    });
+    let wchan = proc_file::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+    vec![at_which_end(Call::of_wchan(&wchan), ends)]
+}
+
+/// Of source and sink, each with whether it is a socket.
+fn at_which_end(sleeps_in: Call, [source, sink]: [(Wait, bool); 2]) -> Wait {
+    let ((from, from_socket), (to, to_socket)) = (source, sink);
+    match (sleeps_in, from, to) {
+        (Call::Write(_), _, Wait::Space(_)) => to,
+        (Call::Read(_), Wait::Data(_), _) => from,
+        (Call::Socket, ..) if to_socket && !from_socket => to,
+        (Call::Socket, ..) if from_socket && !to_socket => from,
+        (Call::Sync, Wait::For(Why::Disk), _) => from,
+        (Call::Sync, _, Wait::For(Why::Disk)) => to,
+        // The kernel does not tell: a pipe, or the more telling.
+        (_, Wait::For(from), Wait::For(to)) => Wait::For(from.min(to)),
+        (_, Wait::For(_), to) => to,
+        (_, from, _) => from,
+    }
 }
 
 fn polls(
@@ -145,13 +151,46 @@ fn polls(
         }
     }
     // A thread that also waits for data of another pipe reads what comes back meanwhile.
+    let is_of_socket =
+        |wait: &Wait| matches!(wait, Wait::For(Why::SocketSpace | Why::SocketData | Why::Network));
     if waits.iter().all(|wait| matches!(wait, Wait::For(_))) {
-        for wait in waits.iter_mut().filter(|wait| **wait == Wait::For(Why::Network)) {
-            let mut peers = sockets.iter().map(|&target| for_peer(target, builder));
-            if let Some(peer) = peers.find(|peer| !matches!(peer, Wait::For(_))) {
-                *wait = peer;
-            }
+        for wait in waits.iter_mut().filter(|wait| is_of_socket(wait)) {
+            let mut peers = sockets.iter().filter_map(|&target| for_peer(target, builder));
+            *wait = peers.next().unwrap_or(*wait);
         }
     }
     waits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_splice_waits_at_the_end_whose_function_it_sleeps_in() {
+        let pipe = PipeRef(7);
+        let file = (Wait::For(Why::Disk), false);
+        let (data, space) = ((Wait::Data(pipe), false), (Wait::Space(PipeRef(8)), false));
+        let peer_reads = (Wait::For(Why::SocketSpace), true);
+        let link = (Wait::Space(PipeRef(9)), true);
+        let at = |wchan: &str, ends| at_which_end(Call::of_wchan(wchan), ends);
+        for (wchan, ends, expected) in [
+            // sendfile into a connection, and into one that is a link.
+            ("wait_woken", [file, peer_reads], peer_reads.0),
+            ("folio_wait_bit_common", [file, peer_reads], file.0),
+            ("sock_alloc_send_pskb", [file, link], link.0),
+            ("folio_wait_bit_common", [file, link], file.0),
+            // splice between pipes, and from a pipe into a socket.
+            ("pipe_wait_writable", [data, space], space.0),
+            ("pipe_wait_readable", [data, space], data.0),
+            ("wait_woken", [data, link], link.0),
+            ("pipe_wait_readable", [data, link], data.0),
+            // Not for this user's eyes.
+            ("0", [data, space], data.0),
+            ("0", [file, link], link.0),
+            ("0", [file, peer_reads], file.0),
+        ] {
+            assert_eq!(at(wchan, ends), expected, "{wchan} {ends:?}");
+        }
+    }
 }

@@ -182,6 +182,8 @@ fn reason(outside: Outside) -> Reason {
         Outside::ForeignSpace => Reason::WaitSpace,
         Outside::For(why) => match why {
             Why::Disk | Why::Writeback => Reason::Disk,
+            Why::SocketSpace => Reason::SocketSpace,
+            Why::SocketData => Reason::SocketData,
             Why::Network => Reason::Network,
             Why::Timer => Reason::Sleep,
             Why::FileLock => Reason::FileLock,
