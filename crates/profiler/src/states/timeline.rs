@@ -75,6 +75,13 @@ pub enum Why {
     Unknown,
 }
 
+impl Why {
+    /// At a socket that is no link of the pipeline.
+    pub fn is_at_socket(self) -> bool {
+        matches!(self, Why::SocketSpace | Why::SocketData | Why::Network)
+    }
+}
+
 /// What one process does at a moment, by all its threads.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ProcessState {

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use pipeprof_profiler::states::{Account, Connection, Why};
+use pipeprof_profiler::states::{Account, Connection};
 use pipeprof_runner::pipeline::Pipeline;
 use rustc_hash::FxHashMap;
 
@@ -186,10 +186,12 @@ impl<'a> Doings<'a> {
         self.all.len() - 1
     }
 
-    /// Who holds the connection and waits for the network waits at the connection.
+    /// Who holds the connection and waits at a socket waits at the connection.
     fn moved(&self, actor: ActorId, doing: &Doing) -> Doing {
         match doing {
-            Doing::Outside(Outside::For(Why::Network)) if self.holders.contains(&actor) => {
+            Doing::Outside(Outside::For(why))
+                if why.is_at_socket() && self.holders.contains(&actor) =>
+            {
                 let here = vec![self.connection];
                 let (data, space) = if self.sends { (vec![], here) } else { (here, vec![]) };
                 Doing::at_pipes(data, space)

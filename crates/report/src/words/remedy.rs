@@ -148,13 +148,10 @@ impl Words<'_> {
         }
     }
 
-    /// The connection that a member waits for, if it waits for the network.
+    /// The connection that a member waits for, if it waits at a socket.
     pub(super) fn connection(&self, member: usize) -> Option<&Connection> {
-        let is_network = matches!(
-            self.judged.outside,
-            Some(Outside::For(Why::SocketSpace | Why::SocketData | Why::Network))
-        );
-        self.evidence.members[member].connection.as_ref().filter(|_| is_network)
+        let waits = matches!(self.judged.outside, Some(Outside::For(why)) if why.is_at_socket());
+        self.evidence.members[member].connection.as_ref().filter(|_| waits)
     }
 
     fn is_socket(&self, pipe: Option<usize>) -> bool {

@@ -151,8 +151,7 @@ fn polls(
         }
     }
     // A thread that also waits for data of another pipe reads what comes back meanwhile.
-    let is_of_socket =
-        |wait: &Wait| matches!(wait, Wait::For(Why::SocketSpace | Why::SocketData | Why::Network));
+    let is_of_socket = |wait: &Wait| matches!(wait, Wait::For(why) if why.is_at_socket());
     if waits.iter().all(|wait| matches!(wait, Wait::For(_))) {
         for wait in waits.iter_mut().filter(|wait| is_of_socket(wait)) {
             let mut peers = sockets.iter().filter_map(|&target| for_peer(target, builder));

@@ -152,12 +152,12 @@ impl Attribution {
             let why = timeline.states[state.0 as usize].why;
             sum.add(&self.states[state.0 as usize], why, self.leads[process.0 as usize]);
         }
-        let polls_network: Vec<bool> =
-            sums.iter().map(|sum| sum.as_ref().is_some_and(|sum| sum.polls_network)).collect();
+        let at_socket: Vec<Option<Why>> =
+            sums.iter().map(|sum| sum.as_ref().and_then(|sum| sum.at_socket)).collect();
         let sums = sums.into_iter().zip(&self.held);
         let doing = sums.map(|(sum, held)| sum.map_or(Doing::Absent, |sum| sum.doing(held)));
         let mut doing: Vec<Doing> = doing.collect();
-        break_circles(&mut doing, &polls_network, &self.pipes);
+        break_circles(&mut doing, &at_socket, &self.pipes);
         doing
     }
 }
@@ -244,7 +244,7 @@ struct Sum {
     waits: Arc<Waits>,
     any: [bool; 2],
     outside: Option<Outside>,
-    polls_network: bool,
+    at_socket: Option<Why>,
     waits_for_child: bool,
     follows: bool,
 }
@@ -263,7 +263,7 @@ impl Sum {
         if let Some(outside) = known.outside {
             self.outside = telling(self.outside, outside);
         }
-        self.polls_network |= why == Some(Why::Network);
+        self.at_socket = self.at_socket.or(why.filter(|why| why.is_at_socket()));
         match why {
             Some(Why::Child | Why::Signal) if leads => self.follows = true,
             Some(Why::Child) => self.waits_for_child = true,

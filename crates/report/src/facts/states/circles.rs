@@ -1,4 +1,4 @@
-//! Members that wait for each other in a circle, one of them for the network too.
+//! Members that wait for each other in a circle, one of them at a socket too.
 //!
 //! `sshd` polls its connection, and the pipe on which the program that it feeds may answer. That
 //! program waits for `sshd`, so it is the network that both wait for.
@@ -7,14 +7,14 @@ use pipeprof_profiler::states::Why;
 
 use super::{ActorId, Doing, Ends, Outside};
 
-/// Members that wait for data of members that all wait in turn wait for the network, if they wait
-/// for that too.
-pub(super) fn break_circles(doing: &mut [Doing], polls_network: &[bool], pipes: &[Ends]) {
-    let actors = 0..doing.len();
-    let is_in_one = |&actor: &ActorId| polls_network[actor] && all_wait(actor, doing, pipes);
-    let in_circle: Vec<ActorId> = actors.filter(is_in_one).collect();
-    for actor in in_circle {
-        doing[actor] = Doing::Outside(Outside::For(Why::Network));
+/// Members that wait for data of members that all wait in turn wait at their socket, if they wait
+/// there too.
+pub(super) fn break_circles(doing: &mut [Doing], at_socket: &[Option<Why>], pipes: &[Ends]) {
+    let polling = at_socket.iter().enumerate().filter_map(|(actor, why)| Some((actor, (*why)?)));
+    let in_circle: Vec<(ActorId, Why)> =
+        polling.filter(|&(actor, _)| all_wait(actor, doing, pipes)).collect();
+    for (actor, why) in in_circle {
+        doing[actor] = Doing::Outside(Outside::For(why));
     }
 }
 

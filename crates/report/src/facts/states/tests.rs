@@ -208,8 +208,8 @@ fn who_waits_in_a_circle_waits_for_what_it_polls_besides() {
         history.spans[0].moments[0].doing[0].clone()
     };
     let data = vec![PipeRef(1), PipeRef(2)];
-    let polls = ProcessState { why: Some(Why::Network), data, ..ProcessState::default() };
-    let network = Doing::Outside(Outside::For(Why::Network));
+    let polls = ProcessState { why: Some(Why::SocketData), data, ..ProcessState::default() };
+    let network = Doing::Outside(Outside::For(Why::SocketData));
     let data = Doing::at_pipes(vec![1], vec![]);
     assert_eq!(doing(&both, polls.clone(), at_pipe(0, false)), network);
     assert_eq!(doing(&shell, polls.clone(), at_pipe(0, false)), network);
