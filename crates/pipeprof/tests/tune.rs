@@ -176,16 +176,16 @@ fn other_lines_are_run_in_full_and_a_gap_takes_a_buffer() {
         let lines = tried.filter_map(|one| one["treatment"]["line"].as_str());
         lines.map(str::to_owned).collect()
     };
-    let slow = "perl -e 'for (1..4000) { print \"x\" x 1000; select undef, undef, undef, 0.001 }'";
+    let slow = "perl -e 'for (1..1500) { print \"x\" x 1000; select undef, undef, undef, 0.001 }'";
     let line = format!("{slow} | @ | cat >/dev/null");
-    let proof = tune(&["--time", "25s"], &line);
+    let proof = tune(&["--time", "12s"], &line);
     assert_eq!(lines(&proof), [line.replace('@', "pipeprof buffer -m 64M")]);
     let of_line = |one: &&serde_json::Value| one["treatment"]["kind"] == "line";
     let buffer = proof["tried"].as_array().unwrap().iter().find(of_line).unwrap();
     assert_eq!(buffer["failed"], serde_json::Value::Null, "{proof}");
 
     let line = format!("{slow} | sort --parallel=1 | tail -n 1 >/dev/null");
-    let proof = tune(&["--try-flags", "--time", "15s"], &line);
+    let proof = tune(&["--try-flags", "--time", "8s"], &line);
     let others = lines(&proof);
     assert!(others.iter().all(|other| other.contains("| sort --parallel=")), "{proof}");
     assert!(!others.contains(&line), "{proof}");

@@ -6,6 +6,7 @@ mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -19,13 +20,15 @@ use pipeprof_report::export::pprof::proto::Profile;
 use prost::Message;
 use serde_json::Value;
 
-/// `yes | cat`, whose reader can be stopped.
+/// `yes | cat`, whose reader can be stopped, in a process group of its own: the kernel sends SIGHUP
+/// to a group that nobody looks after, as that of these tests may be, while a process in it is
+/// stopped and another one ends.
 fn pipeline() -> Killed {
     let (read, write) = std::io::pipe().unwrap();
     let mut yes = Command::new("yes");
     let yes = yes.stdin(Stdio::null()).stdout(write).spawn().unwrap();
     let mut cat = Command::new("cat");
-    let cat = cat.stdin(read).stdout(Stdio::null()).spawn().unwrap();
+    let cat = cat.process_group(0).stdin(read).stdout(Stdio::null()).spawn().unwrap();
     Killed(vec![yes, cat])
 }
 
@@ -204,7 +207,7 @@ fn what_one_watch_could_not_push_the_next_one_does() {
         run_in(here, &[&args[..], &["--when", trigger, "-c", line]].concat())
     };
     // The pipe is full at once, and its reader ends before the recording has its last part.
-    let first = watch("pyroscope", "throughput < 1K for 300ms", "yes | sleep 1.2");
+    let first = watch("pyroscope", "throughput < 1K for 300ms", "yes | sleep 2.5");
     assert!(first.status.success(), "{}", stderr(&first));
     assert_eq!(recordings(here).len(), 1, "{}", stderr(&first));
     assert!(stderr(&first).contains("profiles wait in watch.push"), "{}", stderr(&first));

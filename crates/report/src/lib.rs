@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod calltree;
+pub mod control_group;
 pub mod counters;
 pub mod diff;
 pub mod error;

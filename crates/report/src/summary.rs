@@ -2,7 +2,6 @@
 //! the data. The terminal's text and `--json` are two renderings of it.
 
 mod by_pid;
-mod control_group;
 mod json;
 mod judging;
 mod states;
@@ -15,11 +14,11 @@ use pipeprof_runner::pipeline::{End, PipeKey};
 use serde::Serialize;
 
 pub(crate) use self::by_pid::ByPid;
-pub use self::control_group::ControlGroup;
 use self::judging::{evidence, judged, not_proven};
 pub use self::states::StateShares;
 pub(crate) use self::tables::cpu_time_ns;
 use self::tables::{coverage_percent, functions, role_table, skid, top_functions};
+use crate::control_group::ControlGroup;
 use crate::facts::lanes::{Lanes, lanes};
 use crate::facts::states::StateHistory;
 use crate::flamegraph::{View, members};

@@ -3,9 +3,9 @@
 use pipeprof_profiler::states::{GroupLimits, IoLimit, Stalls, Why};
 
 use super::units::{bytes, cpus, percent, thousands, throughput};
+use crate::control_group::ControlGroup;
 use crate::escape::printable;
 use crate::facts::states::Outside;
-use crate::summary::ControlGroup;
 
 /// Stalls below this share of the time explain nothing.
 const LEAST_STALLED: f64 = 0.05;
