@@ -47,6 +47,8 @@ pub(super) enum Call {
     Fault,
     /// A file is opened: of a named FIFO, that waits for its other end.
     Open,
+    /// Files are looked up, listed, changed or run, none of which waits for anything but a disk.
+    Files,
     /// Anything else.
     Other,
 }
@@ -102,6 +104,58 @@ impl Call {
     }
 }
 
+/// Calls on names and folders.
+const FILES: &[i64] = &[
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_stat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lstat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_access,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_getdents,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_readlink,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_rename,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_mkdir,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_rmdir,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_link,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_unlink,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_symlink,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_creat,
+    libc::SYS_newfstatat,
+    libc::SYS_fstat,
+    libc::SYS_statx,
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_getdents64,
+    libc::SYS_readlinkat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+    libc::SYS_mkdirat,
+    libc::SYS_linkat,
+    libc::SYS_unlinkat,
+    libc::SYS_symlinkat,
+    libc::SYS_truncate,
+    libc::SYS_ftruncate,
+    libc::SYS_fallocate,
+    libc::SYS_getxattr,
+    libc::SYS_lgetxattr,
+    libc::SYS_listxattr,
+    libc::SYS_llistxattr,
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_readahead,
+];
+
 fn of_number(number: i64, arguments: [u64; 6]) -> Call {
     // A descriptor is an int, whatever the upper half of the register holds.
     let fd = |at: usize| arguments[at] as i32;
@@ -143,6 +197,7 @@ fn of_number(number: i64, arguments: [u64; 6]) -> Call {
         }
         libc::SYS_sync | libc::SYS_syncfs => Call::Sync,
         libc::SYS_openat | libc::SYS_openat2 => Call::Open,
+        _ if FILES.contains(&number) => Call::Files,
         #[cfg(target_arch = "x86_64")]
         libc::SYS_open => Call::Open,
         _ => Call::Other,
@@ -169,6 +224,8 @@ mod tests {
             (line(libc::SYS_accept4), Call::Socket),
             (line(libc::SYS_futex), Call::Futex),
             (line(libc::SYS_epoll_pwait), Call::Epoll(5)),
+            (line(libc::SYS_getdents64), Call::Files),
+            (line(libc::SYS_newfstatat), Call::Files),
             (line(libc::SYS_getpid), Call::Other),
         ] {
             assert_eq!(Call::parse(&text), Some(call), "{text}");

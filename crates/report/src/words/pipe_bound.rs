@@ -1,8 +1,10 @@
 //! Sentences of a verdict about a pipe: why it limits, and what to do.
 
+use pipeprof_runner::pipeline::End;
+
 use super::units::{bytes, duration, gain, percent, share};
 use crate::facts::verdict::Judged;
-use crate::verdict::evidence::{Evidence, Work};
+use crate::verdict::evidence::{Evidence, PipeEvidence, Work};
 use crate::verdict::{PipeCause, Remedy};
 
 /// Why the pipe of a verdict limits.
@@ -54,12 +56,18 @@ pub(crate) fn cause(evidence: &Evidence, judged: &Judged, cause: PipeCause) -> S
             format!("{size} hold less than one batch{burst}, so writer and reader alternate")
         }
         PipeCause::TinyCalls => {
-            let small = pipe.bytes_per_write.into_iter().chain(pipe.bytes_per_read);
-            let least = small.fold(f64::INFINITY, f64::min);
+            let least = smallest_call(pipe).0;
             let unit = if least.round() == 1.0 { "byte" } else { "bytes" };
             format!("each call moves {least:.0} {unit}, so the calls take the time, not the bytes")
         }
     }
+}
+
+/// The mean of the smaller calls, and which end makes them.
+fn smallest_call(pipe: &PipeEvidence) -> (f64, End) {
+    let [written, read] = [pipe.bytes_per_write, pipe.bytes_per_read];
+    let [writes, reads] = [written, read].map(|mean| mean.unwrap_or(f64::INFINITY));
+    if reads < writes { (reads, End::Reader) } else { (writes, End::Writer) }
 }
 
 /// What to do about it.
@@ -133,9 +141,18 @@ pub(crate) fn remedies(evidence: &Evidence, judged: &Judged, cause: PipeCause) -
         ],
         PipeCause::TooSmall => vec![remedy("a larger pipe (F_SETPIPE_SZ, up to 1 MiB)", latency())],
         PipeCause::TinyCalls => {
-            let least = evidence.pipes[judged.pipe.unwrap_or(0)].bytes_per_write.unwrap_or(1.0);
+            let (least, end) = smallest_call(&evidence.pipes[judged.pipe.unwrap_or(0)]);
+            let what = match end {
+                End::Writer => {
+                    "larger writes: a buffer of 64 KiB (dd bs=64K, stdbuf -o64K, setvbuf)"
+                }
+                End::Reader => {
+                    "larger reads: a buffer of 64 KiB (dd bs=64K, setvbuf); a shell's read takes a \
+                     byte at a time, awk a block"
+                }
+            };
             vec![Remedy::new(
-                "larger calls: a buffer of 64 KiB (dd bs=64K, stdbuf -o64K, setvbuf)",
+                what,
                 format!(
                     "{:.0} times fewer calls; a larger pipe alone changes nothing",
                     (65536.0 / least.max(1.0)).max(1.0)

@@ -90,9 +90,12 @@ impl Words<'_> {
     fn without_limit(&self, what: String) -> Remedy {
         match &self.judged.next {
             Some(Next { member, needs, bound }) if *needs > 0.05 => {
+                let used = self.judged.life(*member).map(|life| life.used);
+                let waits = used.is_some_and(|used| used.outside_ns > used.busy_ns);
                 let text = format!(
-                    "next limit: {}, busy {} of the time: {}",
+                    "next limit: {}, {} {} of the time: {}",
                     self.named(*member),
+                    if waits { "waiting for something other than pipes" } else { "busy" },
                     percent(100.0 * needs),
                     gain(*bound)
                 );

@@ -170,9 +170,11 @@ impl Process {
                 && self.last.written_bytes <= account.moved.written_bytes.saturating_add(most)
         };
         if let Some(account) = account.filter(holds) {
+            // Of what moved less than is rounded off, the kernel says that it moved nothing.
+            let is_rounded = |last: u64, told: u64| last < told || last == 0;
             self.is_rounded = Elsewhere {
-                reads: self.last.read_bytes < account.moved.read_bytes,
-                writes: self.last.written_bytes < account.moved.written_bytes,
+                reads: is_rounded(self.last.read_bytes, account.moved.read_bytes),
+                writes: is_rounded(self.last.written_bytes, account.moved.written_bytes),
             };
             self.last = self.last.most(account.moved);
             self.account = Some(account);

@@ -76,8 +76,12 @@ impl Thread {
             Some(Some(Call::Running)) => Doing::Running,
             Some(Some(call)) => {
                 let mut waits = waits(pid, call, descriptors, builder);
-                if matches!(call, Call::Write(_) | Call::Move { .. } | Call::Fault) {
-                    self.tell_writeback(pid, tid, &mut waits);
+                match call {
+                    Call::Write(_) | Call::Move { .. } | Call::Fault => {
+                        self.tell_writeback(pid, tid, &mut waits);
+                    }
+                    Call::Open => self.tell_lookup(pid, tid, &mut waits),
+                    _ => {}
                 }
                 Doing::Waiting(waits)
             }
@@ -94,6 +98,16 @@ impl Thread {
         let mut buffer = [0u8; 256];
         if self.wchan_now(pid, tid, &mut buffer).is_some_and(Call::is_writeback) {
             *wait = Wait::For(Why::Writeback);
+        }
+    }
+
+    /// A file is opened, and in no function that waits for the other end of a FIFO: its name is looked
+    /// up on a disk.
+    fn tell_lookup(&mut self, pid: i32, tid: i32, waits: &mut [Wait]) {
+        let mut buffer = [0u8; 256];
+        let Some(function) = self.wchan_now(pid, tid, &mut buffer) else { return };
+        if !matches!(Call::of_wchan(function), Call::Open | Call::Running) {
+            waits.fill(Wait::For(Why::Disk));
         }
     }
 

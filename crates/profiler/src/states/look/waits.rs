@@ -58,7 +58,7 @@ pub(super) fn waits(
         Call::Signal => Why::Signal,
         Call::Socket => Why::Network,
         Call::FileLock => Why::FileLock,
-        Call::Sync => Why::Disk,
+        Call::Sync | Call::Files => Why::Disk,
         Call::Writeback => Why::Writeback,
         Call::Fault => Why::Memory,
         Call::Open => Why::Open,
