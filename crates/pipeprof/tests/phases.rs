@@ -248,11 +248,11 @@ fn lanes_and_charts_of_a_page_show_the_same_stretch_of_time() {
     assert!(first(&zoomed) > 0.0, "{zoomed}");
     assert_eq!(browser.run("return document.querySelector('button.whole').hidden"), false);
     // The charts follow: what is in their middle is within the phase.
-    // The pointer that clicked is off the lanes once the page has scrolled, which they tell too.
-    browser.run(
-        "document.querySelector('.u-over').scrollIntoView({ block: 'center' });
-         return new Promise(done => setTimeout(done, 500))",
-    );
+    // The pointer that clicked is off the lanes once the page has scrolled, which they tell too, and
+    // the charts learn where they are.
+    let scroll = "document.querySelector('.u-over').scrollIntoView({ block: 'center' });
+         return new Promise(done => setTimeout(done, 500))";
+    browser.run(scroll);
     let middle = browser.run(
         "const over = document.querySelector('.u-over');
          const box = over.getBoundingClientRect();
@@ -274,6 +274,7 @@ fn lanes_and_charts_of_a_page_show_the_same_stretch_of_time() {
     assert_eq!(browser.run(boxes), whole);
 
     // Dragging in a chart zooms the lanes.
+    browser.run(scroll);
     browser.run(
         "const over = document.querySelector('.u-over');
          const box = over.getBoundingClientRect();

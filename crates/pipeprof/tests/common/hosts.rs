@@ -17,38 +17,29 @@ impl Script {
         Script(Group::spawn(&mut shell))
     }
 
-    /// Its processes.
-    fn pids(&self) -> Vec<i32> {
-        Script::having(2, self.0.pid())
-    }
-
     /// Those that the shell itself started.
     pub(crate) fn members(&self) -> Vec<i32> {
-        Script::having(1, self.0.pid())
-    }
-
-    /// All processes of the machine with this field behind their name in `/proc/PID/stat`.
-    fn having(field: usize, value: i32) -> Vec<i32> {
-        let entries = fs::read_dir("/proc").unwrap().flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-        let value = value.to_string();
-        pids.filter(|pid| {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            let tail = stat.rsplit_once(')').map(|(_, tail)| tail);
-            tail.and_then(|tail| tail.split_whitespace().nth(field)) == Some(&value)
-        })
-        .collect()
+        having(1, self.0.pid()).map(|(pid, _)| pid).collect()
     }
 
     /// Waits until it has a process with this name.
     pub(crate) fn pid_of(&self, comm: &str) -> i32 {
-        found(comm, || {
-            self.pids().into_iter().find(|pid| {
-                let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-                name.trim_end() == comm
-            })
-        })
+        found(comm, || having(2, self.0.pid()).find(|(_, name)| name == comm).map(|(pid, _)| pid))
     }
+}
+
+/// All processes of the machine with this field behind their name in `/proc/PID/stat`, and that name,
+/// of one moment: some live for a millisecond.
+fn having(field: usize, value: i32) -> impl Iterator<Item = (i32, String)> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter_map(move |pid| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (head, tail) = stat.rsplit_once(')')?;
+        let (_, name) = head.split_once('(')?;
+        let found = tail.split_whitespace().nth(field)?.parse() == Ok(value);
+        found.then(|| (pid, name.to_owned()))
+    })
 }
 
 /// Whether these programs are there; says so where one is not.
