@@ -16,6 +16,10 @@ const PAUSE_NS: u64 = 25_000_000;
 /// long as that takes.
 const PAUSES_A_LOOK: u32 = 250;
 
+/// The pause where none of the members' sockets is a connection yet: even an empty answer takes the
+/// kernel a tenth of a millisecond, as it walks through all buckets of its table.
+const PAUSE_WITHOUT_NS: u64 = 400_000_000;
+
 /// After a longer answer it is unknown when the bytes were counted.
 const LONGEST_ANSWER_NS: u64 = 10_000_000;
 
@@ -117,6 +121,8 @@ pub(super) struct Connections {
     looked_ns: u64,
     /// For so long the machine's sockets are not asked for again.
     pause_ns: u64,
+    /// The last look found a connection.
+    has_any: bool,
     /// By inode: when it was first looked at, and what the sums were then.
     first: FxHashMap<u64, (u64, Sums)>,
 }
@@ -129,7 +135,8 @@ struct Sums {
 
 impl Connections {
     pub(super) fn is_due(&self, now_ns: u64) -> bool {
-        now_ns.saturating_sub(self.looked_ns) >= self.pause_ns.max(PAUSE_NS)
+        let least = if self.has_any { PAUSE_NS } else { PAUSE_WITHOUT_NS };
+        now_ns.saturating_sub(self.looked_ns) >= self.pause_ns.max(least)
     }
 
     /// The last look took so long.
@@ -158,12 +165,14 @@ impl Connections {
         let is_exact = told_ns.saturating_sub(asked_ns) <= LONGEST_ANSWER_NS;
         let at_ns = asked_ns.midpoint(told_ns);
         let known = all.into_iter().filter(|socket| sockets.contains(&socket.inode));
-        known
+        let found: FxHashMap<_, _> = known
             .filter_map(|socket| {
                 let (connection, progress) = self.since(&socket, at_ns)?;
                 Some((socket.inode, (connection, is_exact.then_some(progress))))
             })
-            .collect()
+            .collect();
+        self.has_any = !found.is_empty();
+        found
     }
 
     fn since(&mut self, socket: &Socket, now_ns: u64) -> Option<(Connection, Progress)> {
