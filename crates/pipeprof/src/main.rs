@@ -12,6 +12,7 @@ mod progress;
 mod salvage;
 mod terminal;
 mod ui;
+mod who;
 
 use std::process::ExitCode;
 use std::sync::Arc;

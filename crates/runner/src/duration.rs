@@ -11,10 +11,16 @@ pub enum ParseTimeError {
     /// There is no number before the unit.
     #[error("give a number and a unit, as in 10s")]
     Number,
-    /// It is 0, or longer than a clock counts.
+    /// It is 0.
     #[error("the time must be longer than 0")]
-    Range,
+    Zero,
+    /// Sums of it with the time of day could be more than a clock counts.
+    #[error("the longest time is a hundred years")]
+    TooLong,
 }
+
+/// A hundred years.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// Reads `10s`, `1.5s`, `500ms`, `2m`, `1h`; a bare number is seconds.
 ///
@@ -32,8 +38,9 @@ pub fn parse(text: &str) -> Result<Duration, ParseTimeError> {
     };
     let number: f64 = number.parse().map_err(|_| ParseTimeError::Number)?;
     match Duration::try_from_secs_f64(number * scale) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err(ParseTimeError::Range),
+        Ok(duration) if duration.is_zero() => Err(ParseTimeError::Zero),
+        Ok(duration) if duration <= LONGEST => Ok(duration),
+        _ => Err(ParseTimeError::TooLong),
     }
 }
 
@@ -49,6 +56,10 @@ mod tests {
         assert_eq!(parse("2m"), Ok(Duration::from_secs(120)));
         for bad in ["", "s", "-1s", "10 days", "0", "1.2.3", "1e400s"] {
             assert!(parse(bad).is_err(), "{bad}");
+        }
+        // Twice of that is more than a duration holds.
+        for long in ["5000000000000000h", "99999999999999999999h", "880000h"] {
+            assert_eq!(parse(long), Err(ParseTimeError::TooLong), "{long}");
         }
     }
 }

@@ -36,7 +36,8 @@ pub(crate) struct TargetArgs {
     #[arg(last = true, value_name = "PROGRAM", conflicts_with = "stage")]
     program: Vec<OsString>,
     /// Stop after this time: 10s, 500ms, 2m [default with --pid and --name: 10s, or up to 30s until
-    /// each busy process has 1,000 samples; with watch, and record --keep or --max-size: none]. A command that still runs then gets SIGTERM, and SIGKILL 2 s later
+    /// each busy process has 1,000 samples; with watch, and record --keep or --max-size: none]. A
+    /// command that still runs then gets SIGTERM, and SIGKILL 2 s later
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     duration: Option<Duration>,
     /// Profile only the processes given with --pid, not the rest of their pipeline
@@ -167,6 +168,17 @@ const NO_TARGET: &str = "no target: give -c 'A | B', -- COMMAND, --pid PID, --na
 /// Reads a time, with the error as clap takes it.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     duration::parse(text).map_err(|error| error.to_string())
+}
+
+/// Time between two measurements, at the least.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Likewise, of a time between two measurements.
+pub(crate) fn parse_interval(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        interval if interval >= SHORTEST_INTERVAL => Ok(interval),
+        _ => Err("100ms is the shortest interval".to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -9,13 +9,12 @@ mod look;
 mod screen;
 mod text;
 mod units;
-pub(super) mod who;
 
 use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::args::target::parse_duration;
+use crate::args::target::parse_interval;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::ui::{Exit, Ui, as_usage, hinted};
@@ -52,15 +51,6 @@ pub(crate) struct TopArgs {
     #[arg(long)]
     detail: bool,
 }
-
-pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
-    match parse_duration(text)? {
-        interval if interval >= SHORTEST => Ok(interval),
-        _ => Err("100ms is the shortest interval".to_owned()),
-    }
-}
-
-const SHORTEST: Duration = Duration::from_millis(100);
 
 pub(crate) fn run(args: &TopArgs, ui: &Ui) -> anyhow::Result<Exit> {
     let detail = if args.detail { Detail::Everybody } else { Detail::Nobody };

@@ -23,8 +23,7 @@ use pipeprof_runner::size;
 
 use crate::args::pair::{self as pair_args, PairArgs};
 use crate::args::sampling::SamplingArgs;
-use crate::args::target::{Target, TargetArgs, parse_duration};
-use crate::commands::top::parse_interval;
+use crate::args::target::{Target, TargetArgs, parse_duration, parse_interval};
 use crate::interrupt::Interrupt;
 use crate::ui::{Exit, Ui, as_usage, explained, hinted, wrong_usage};
 use keep::Keeper;

@@ -8,8 +8,8 @@ use pipeprof_report::live::{PipelineNow, Snapshot};
 use pipeprof_runner::discover::{Extent, Found, discover, discover_all};
 use pipeprof_runner::pipeline::{Member, MemberId};
 
-use super::who::Known;
 use crate::ui::explained;
+use crate::who::Known;
 
 /// What the user asked for.
 #[derive(Clone, Debug)]

@@ -14,8 +14,8 @@ use pipeprof_runner::pipeline::{Member, MemberId, Pipeline};
 
 use super::Counts;
 use super::metrics_file::MetricsFile;
-use crate::commands::top::who::Known;
 use crate::ui::Ui;
+use crate::who::Known;
 
 /// How often to measure, and how long to go on after a trigger fired.
 #[derive(Clone, Copy, Debug)]

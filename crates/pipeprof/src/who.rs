@@ -12,7 +12,7 @@ use pipeprof_runner::pipeline::MemberId;
 
 /// What is known of members from interval to interval.
 #[derive(Default)]
-pub(in crate::commands) struct Known {
+pub(crate) struct Known {
     members: HashMap<MemberId, Member>,
     users: HashMap<u32, String>,
     /// Positions in files and CPU time of threads, with when they were seen.
@@ -28,12 +28,12 @@ struct Member {
 
 impl Known {
     /// Members not seen by the next interval are forgotten.
-    pub(in crate::commands) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.members.retain(|_, member| std::mem::take(&mut member.is_there));
     }
 
     /// Adds the user of a member and where it runs, which is looked up once.
-    pub(in crate::commands) fn name(&mut self, id: MemberId, member: &mut MemberNow) {
+    pub(crate) fn name(&mut self, id: MemberId, member: &mut MemberNow) {
         let users = &mut self.users;
         let known = self.members.entry(id).or_insert_with(|| Member {
             user: user_of(id.pid).map(|uid| name_of(users, uid)),
@@ -48,7 +48,7 @@ impl Known {
 
     /// Adds the open files of these members and the CPU use of their threads; other members are
     /// forgotten.
-    pub(super) fn detail<'a>(&mut self, members: impl Iterator<Item = &'a mut MemberNow>) {
+    pub(crate) fn detail<'a>(&mut self, members: impl Iterator<Item = &'a mut MemberNow>) {
         let (positions, cpu_ns) =
             (std::mem::take(&mut self.positions), std::mem::take(&mut self.cpu_ns));
         for member in members {
