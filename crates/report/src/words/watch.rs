@@ -20,9 +20,10 @@ pub fn moment(trigger: &str, now: &PipelineNow) -> String {
 /// A recording that is shorter than what a trigger waits for.
 pub fn too_short(trigger: &str, keep: Duration, wanted: Duration) -> String {
     format!(
-        "a recording of {} begins after what makes {} fire; to see it begin, --keep {}s",
-        duration(keep.as_nanos() as f64),
+        "'{}' waits longer than a recording of {} lasts, so the recording will miss how it began; \
+         hint: --keep {}s",
         printable(trigger),
+        duration(keep.as_nanos() as f64),
         wanted.as_secs_f64().ceil()
     )
 }
